@@ -1,0 +1,1 @@
+"""What a field is: describe, read, simulate, compare."""

@@ -1,0 +1,165 @@
+"""Normalisation that travels with an operator: physical units in, physical units out.
+
+A normaliser turns a history into a `Scaling`; the operator encodes with it, predicts in scaled
+units, and decodes. All three are reversible and carry everything they need by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from . import codec
+
+# The name under which statistics pooled over all training datasets are kept.
+POOLED = "*"
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """An affine map per window and channel, shaped (B, C, 1, …) to broadcast over space.
+
+    Encoding is `(x − shift) / scale`. Decoding is `y · scale + shift`, or, where `increment` is
+    given, `last frame + y · increment`: the operator then predicts the scaled change.
+    """
+
+    shift: Tensor
+    scale: Tensor
+    increment: Tensor | None = None
+
+    def encode(self, history: Float[Tensor, "B T C *S"]) -> Float[Tensor, "B T C *S"]:
+        """Scaled history."""
+        return (history - self.shift.unsqueeze(1)) / self.scale.unsqueeze(1)
+
+    def decode(
+        self, output: Float[Tensor, "B C *S"], last: Float[Tensor, "B C *S"]
+    ) -> Float[Tensor, "B C *S"]:
+        """Physical frame from the operator's scaled output and the last physical frame."""
+        if self.increment is not None:
+            return last + output * self.increment
+        return output * self.scale + self.shift
+
+
+@dataclass(frozen=True)
+class Identity:
+    """No normalisation: the operator sees and gives physical values."""
+
+    name: ClassVar[str] = "identity"
+
+    def scaling(
+        self, history: Float[Tensor, "B T C *S"], fields: tuple[str, ...], dataset: str
+    ) -> Scaling:
+        """Shift 0, scale 1."""
+        one = history.new_ones(1).expand(_per_channel(history))
+        return Scaling(torch.zeros_like(one), one)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation of training data, per dataset and field, by name.
+
+    A dataset that training never saw uses the entry `*`, pooled over all training datasets.
+
+    Attributes:
+        mean, std: `{dataset: {field: value}}` in physical units.
+    """
+
+    mean: dict[str, dict[str, float]]
+    std: dict[str, dict[str, float]]
+    name: ClassVar[str] = "statistics"
+
+    def scaling(
+        self, history: Float[Tensor, "B T C *S"], fields: tuple[str, ...], dataset: str
+    ) -> Scaling:
+        """Shift by the mean, scale by the standard deviation.
+
+        Raises:
+            ValueError: no statistics are known for a field.
+        """
+        entry = dataset if dataset in self.mean else POOLED
+        mean, std = self.mean.get(entry, {}), self.std.get(entry, {})
+        missing = [field for field in fields if field not in mean or field not in std]
+        if missing:
+            raise ValueError(
+                f"no statistics for field(s) {', '.join(missing)} of dataset {dataset!r}; "
+                f"known: {sorted(mean)}. Fine-tune on it, or use the 'window' normaliser"
+            )
+        shape = _per_channel(history)[1:]
+        return Scaling(
+            history.new_tensor([mean[field] for field in fields]).reshape(shape)[None],
+            history.new_tensor([std[field] for field in fields]).reshape(shape)[None],
+        )
+
+
+@dataclass(frozen=True)
+class WindowScaling:
+    """Scale by the history itself: its RMS going in, the RMS of its increments coming out.
+
+    Per window and channel, over time and space. Works on any dataset without statistics, at any
+    amplitude, and makes persistence the zero output. Needs at least two history frames.
+
+    Attributes:
+        floor: smallest scale, as a fraction of the channel's RMS for increments and absolute for
+            the RMS itself; keeps constant channels finite.
+    """
+
+    floor: float = 1e-6
+    name: ClassVar[str] = "window"
+
+    def scaling(
+        self, history: Float[Tensor, "B T C *S"], fields: tuple[str, ...], dataset: str
+    ) -> Scaling:
+        """Scale RMS(history), increment RMS(differences of consecutive frames).
+
+        Raises:
+            ValueError: the history has a single frame.
+        """
+        if history.shape[1] < 2:
+            raise ValueError(
+                "the 'window' normaliser needs at least 2 history frames to see an increment; "
+                "got 1. Use a longer history, or the 'statistics' normaliser"
+            )
+        over = (1, *range(3, history.ndim))
+        scale = history.square().mean(over).sqrt().clamp_min(self.floor)
+        increment = history.diff(dim=1).square().mean(over).sqrt()
+        increment = torch.maximum(increment, self.floor * scale)
+        shape = _per_channel(history)
+        return Scaling(
+            torch.zeros_like(scale).reshape(shape),
+            scale.reshape(shape),
+            increment.reshape(shape),
+        )
+
+
+Normalizer = Identity | Statistics | WindowScaling
+NORMALIZERS: dict[str, type[Normalizer]] = {
+    kind.name: kind for kind in (Identity, Statistics, WindowScaling)
+}
+
+
+def normalizer_to_dict(normalizer: Normalizer) -> dict[str, Any]:
+    """`{"name": …, …}` ready for JSON."""
+    return {"name": normalizer.name, **codec.plain(normalizer)}
+
+
+def normalizer_from_dict(values: Mapping[str, Any]) -> Normalizer:
+    """The normaliser that `normalizer_to_dict` wrote.
+
+    Raises:
+        ValueError: unknown name or wrong contents.
+    """
+    values = dict(values)
+    name = values.pop("name", None)
+    if name not in NORMALIZERS:
+        raise ValueError(f"unknown normaliser {name!r}{codec.nearest(str(name), [*NORMALIZERS])}")
+    return codec.build(NORMALIZERS[name], values)
+
+
+def _per_channel(history: Tensor) -> tuple[int, ...]:
+    """(B, C, 1, …, 1) for a history (B, T, C, *S)."""
+    return (history.shape[0], history.shape[2], *(1,) * (history.ndim - 3))

@@ -1,0 +1,1 @@
+"""Everything downstream of a checkpoint: adapt, predict, evaluate, report."""

@@ -1,0 +1,1 @@
+"""Maps between fields: define, step, roll out, save, load."""

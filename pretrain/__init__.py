@@ -1,0 +1,1 @@
+"""Learn from many PDEs: objective, loop, resume, tracking."""
