@@ -7,7 +7,7 @@ K constant field, P parameter.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -197,16 +197,42 @@ class Window:
             parameter_names=self.parameter_names,
         )
 
+    def select(self, fields: Sequence[str]) -> Window:
+        """The same window with only these fields, in this order.
+
+        Raises:
+            ValueError: a field is not in the window.
+        """
+        if tuple(fields) == self.fields:
+            return self
+        missing = [name for name in fields if name not in self.fields]
+        if missing:
+            raise ValueError(
+                f"dataset {self.dataset!r} has no field {', '.join(missing)}; "
+                f"it has {', '.join(self.fields)}"
+            )
+        index = torch.tensor([self.fields.index(name) for name in fields])
+        axis = self.history.ndim - 1 - self.grid.ndim
+        return replace(
+            self,
+            history=self.history.index_select(axis, index.to(self.history.device)),
+            target=self.target.index_select(axis, index.to(self.target.device)),
+            fields=tuple(fields),
+        )
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Window:
-        """The same window with its tensors on `device`."""
+        """The same window with its tensors on `device`.
+
+        Lead times stay on the host: they steer the rollout, which must not wait for the device.
+        """
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Window:
         """The same window in page-locked memory (called by a pinning data loader)."""
         return self._map(lambda tensor: tensor.pin_memory())
 
-    def _map(self, function) -> Window:
-        names = ("history", "target", "lead_times", "constants", "parameters")
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Window:
+        names = ("history", "target", "constants", "parameters")
         values = {name: getattr(self, name) for name in names}
         return replace(self, **{k: function(v) for k, v in values.items() if v is not None})
 

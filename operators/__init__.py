@@ -1,1 +1,20 @@
 """Maps between fields: define, step, roll out, save, load."""
+
+from .checkpoint import from_pretrained
+from .description import Description
+from .dymixop import DyMixOp
+from .interface import Observation, Operator, State
+from .registry import create, names
+from .rollout import rollout
+
+__all__ = [
+    "Description",
+    "DyMixOp",
+    "Observation",
+    "Operator",
+    "State",
+    "create",
+    "from_pretrained",
+    "names",
+    "rollout",
+]

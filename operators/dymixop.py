@@ -1,0 +1,235 @@
+"""DyMixOp: local–global mixing on an inertial manifold (arXiv 2508.13490), in 1D, 2D and 3D.
+
+The last T frames and the coordinates are lifted to h channels c₀ (two linear convolutions). Then
+
+    F_i = GELU( Σ [conv(c) + FD(c)] + A( Σ G(c) ⊙ S(c) ) ),     c ← c + σ(λτ) F_i,
+    c_out = c₀ + Σ_i w_i F_i + b,
+
+with G a spectral (global) and S a local convolution, FD a finite-difference stencil, A two linear
+convolutions, τ the structure-change coefficient, and two linear convolutions lead back to fields.
+
+Linear chains are collapsed into one convolution per call: the parameters, the function and its
+gradients are those of the paper, the cost is not.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..datasets.fields import Context
+from .description import Description
+from .interface import FieldAxis, Observation, Operator, State
+from .layers import (
+    Convolution,
+    FiniteDifference,
+    SpectralConvolution,
+    circular_convolution,
+    compose,
+    embed,
+)
+from .registry import register
+
+
+@dataclass(frozen=True)
+class DyMixOpConfig:
+    """Architecture of a DyMixOp.
+
+    Attributes:
+        ndim: space axes (1, 2 or 3).
+        history: frames that it sees.
+        hidden: channels h of the inertial manifold.
+        layers: local–global mixing layers.
+        modes: kept Fourier modes per axis and sign.
+        kernel_size: width of the lifting, projecting and local convolutions (odd).
+        mixing_kernel_size: width of the convolutions in A (odd).
+        nonlinear_branches: (G, S) pairs per layer.
+        linear_branches: (conv, FD) pairs per layer.
+        structure_change: τ, how fast the frames change: 1 − mean cosine similarity of consecutive
+            training frames; 1 where none is given.
+        resolution: points per axis at which the finite-difference width is 1; on another grid the
+            width is resolution / points. Empty: the width is 1 on every grid.
+    """
+
+    ndim: int
+    history: int = 1
+    hidden: int = 64
+    layers: int = 4
+    modes: int = 12
+    kernel_size: int = 1
+    mixing_kernel_size: int = 1
+    nonlinear_branches: int = 1
+    linear_branches: int = 1
+    structure_change: float = 1.0
+    resolution: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.ndim not in (1, 2, 3):
+            raise ValueError(f"dymixop.ndim must be 1, 2 or 3; got {self.ndim}")
+        positive = ("history", "hidden", "layers", "modes", "nonlinear_branches")
+        for name in (*positive, "linear_branches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"dymixop.{name} must be at least 1; got {getattr(self, name)}")
+        for name in ("kernel_size", "mixing_kernel_size"):
+            if getattr(self, name) < 1 or getattr(self, name) % 2 == 0:
+                raise ValueError(f"dymixop.{name} must be odd; got {getattr(self, name)}")
+        if self.resolution and len(self.resolution) != self.ndim:
+            raise ValueError(
+                f"dymixop.resolution needs {self.ndim} entries or none; got {self.resolution}"
+            )
+
+
+@register
+class DyMixOp(Operator):
+    """The dynamics-mixing operator; see the module's docstring for the equations.
+
+    Trained at one time step (or a few): it refuses others. Constant fields named `coordinate_x`,
+    `coordinate_y`, `coordinate_z` replace the default coordinates j/n in [0, 1).
+    """
+
+    name = "dymixop"
+    Config = DyMixOpConfig
+
+    def __init__(self, config: DyMixOpConfig, description: Description) -> None:
+        super().__init__(config, description)
+        channels = len(description.fields)
+        n, h, k = config.ndim, config.hidden, config.kernel_size
+        self.lift = Convolution(n, config.history * channels + n, 2 * h, k)
+        self.reduce = Convolution(n, 2 * h, h, k)
+        self.mixing = nn.ModuleList(MixingLayer(config) for _ in range(config.layers))
+        # A single layer has no update to gate: a parameter without gradient would stop DDP.
+        self.gate = nn.Parameter(torch.tensor(float(h)), requires_grad=config.layers > 1)
+        self.evolution = nn.Parameter(torch.empty(config.layers))
+        self.evolution_bias = nn.Parameter(torch.empty(()))
+        self.unreduce = Convolution(n, h, 2 * h, k)
+        self.unlift = Convolution(n, 2 * h, channels, k)
+
+    @property
+    def history(self) -> int:
+        """Number of history frames that it sees."""
+        return self.config.history
+
+    @property
+    def ndim(self) -> int:
+        """Number of space axes."""
+        return self.config.ndim
+
+    def field_axes(self) -> dict[str, FieldAxis]:
+        """The lifting sees every field in every frame; the un-lifting gives every field."""
+        return {
+            "lift.weight": FieldAxis(axis=1, repeats=self.config.history),
+            "unlift.weight": FieldAxis(axis=0),
+            "unlift.bias": FieldAxis(axis=0),
+        }
+
+    @torch.no_grad()
+    def reset(self, generator: torch.Generator) -> None:
+        """Fresh weights: the published initialisation."""
+        for module in self.modules():
+            if isinstance(module, (Convolution, FiniteDifference, SpectralConvolution)):
+                module.reset(generator)
+        bound = 1 / math.sqrt(self.config.layers)
+        nn.init.uniform_(self.evolution, -bound, bound, generator=generator)
+        nn.init.uniform_(self.evolution_bias, -bound, bound, generator=generator)
+        self.gate.fill_(float(self.config.hidden))
+
+    def step(
+        self, state: State, dt: Float[Tensor, " B"], observation: Observation | None = None
+    ) -> tuple[State, Float[Tensor, "B C *S"]]:
+        """One frame further.
+
+        Raises:
+            ValueError: an observation was given, or `dt` is not one it was trained at.
+        """
+        self._refuse_observation(observation)
+        self._check_step(state, dt)
+        scaling = self.description.normalizer.scaling(
+            state.history, state.context.fields, state.context.dataset
+        )
+        frames = scaling.encode(state.history).flatten(1, 2)
+        output = self.network(frames, coordinates(state.history, state.context))
+        fields = scaling.decode(output, state.history[:, -1])
+        return state.advance(fields, dt), fields
+
+    def network(
+        self, frames: Float[Tensor, "B TC *S"], coordinates: Float[Tensor, "B D *S"]
+    ) -> Float[Tensor, "B C *S"]:
+        """The published network: scaled frames and coordinates to the next scaled frame."""
+        x = torch.cat((frames, coordinates), 1)
+        start = latent = circular_convolution(x, *compose(self.reduce, self.lift))
+        gate = torch.sigmoid(self.gate * self.config.structure_change)
+        width = self._grid_width(tuple(x.shape[2:]))
+        total = start + self.evolution_bias
+        for i, layer in enumerate(self.mixing):
+            change = layer(latent, width)
+            total = total + self.evolution[i] * change
+            if i + 1 < len(self.mixing):
+                latent = latent + gate * change
+        return circular_convolution(total, *compose(self.unlift, self.unreduce))
+
+    def _grid_width(self, shape: tuple[int, ...]) -> float:
+        """Grid spacing relative to the training resolution (geometric mean over the axes)."""
+        if not self.config.resolution:
+            return 1.0
+        return (math.prod(self.config.resolution) / math.prod(shape)) ** (1 / len(shape))
+
+
+class MixingLayer(nn.Module):
+    """`GELU( Σ [conv(c) + FD(c)] + A( Σ G(c) ⊙ S(c) ) )`."""
+
+    def __init__(self, config: DyMixOpConfig) -> None:
+        super().__init__()
+        n, h = config.ndim, config.hidden
+        nonlinear, linear = range(config.nonlinear_branches), range(config.linear_branches)
+        k, k_mix = config.kernel_size, config.mixing_kernel_size
+        self.globals = nn.ModuleList(SpectralConvolution(n, h, h, config.modes) for _ in nonlinear)
+        self.locals = nn.ModuleList(Convolution(n, h, h, k) for _ in nonlinear)
+        self.linear = nn.ModuleList(Convolution(n, h, h, k) for _ in linear)
+        self.differences = nn.ModuleList(FiniteDifference(n, h, h) for _ in linear)
+        self.expand = Convolution(n, h, 2 * h, k_mix)
+        self.contract = Convolution(n, 2 * h, h, k_mix)
+
+    def forward(self, latent: Float[Tensor, "B H *S"], width: float) -> Float[Tensor, "B H *S"]:
+        """F_i of the latent state c on a grid of relative width `width`."""
+        products = [g(latent) * s(latent) for g, s in zip(self.globals, self.locals, strict=True)]
+        mixed = products[0] if len(products) == 1 else torch.stack(products).sum(0)
+        mixed = circular_convolution(mixed, *compose(self.contract, self.expand))
+        return F.gelu(mixed + circular_convolution(latent, *self._linear(width)))
+
+    def _linear(self, width: float) -> tuple[Tensor, Tensor]:
+        """The sum of all linear branches as one kernel and bias."""
+        kernels: list[Tensor] = []
+        biases: list[Tensor] = []
+        for branch, difference in zip(self.linear, self.differences, strict=True):
+            assert isinstance(branch, Convolution)
+            assert isinstance(difference, FiniteDifference)
+            assert branch.bias is not None
+            kernels += [branch.weight, difference.kernel(width)]
+            biases += [branch.bias]
+        size = max(kernel.shape[-1] for kernel in kernels)
+        weight = torch.stack([embed(kernel, size) for kernel in kernels]).sum(0)
+        return weight, torch.stack(biases).sum(0)
+
+
+def coordinates(history: Float[Tensor, "B T C *S"], context: Context) -> Float[Tensor, "B D *S"]:
+    """Coordinates j/n in [0, 1) per axis, or the context's constant fields `coordinate_x` ….
+
+    Raises:
+        ValueError: some but not all axes have a coordinate field.
+    """
+    shape = context.grid.shape
+    names = [f"coordinate_{axis}" for axis in "xyz"[: len(shape)]]
+    given = [name for name in names if name in context.constant_fields]
+    if given and len(given) < len(names):
+        raise ValueError(f"coordinates need all of {', '.join(names)}; got {', '.join(given)}")
+    if given and context.constants is not None:
+        index = [context.constant_fields.index(name) for name in names]
+        return context.constants[:, index].to(history.dtype)
+    axes = [torch.arange(n, device=history.device, dtype=history.dtype) / n for n in shape]
+    mesh = torch.stack(torch.meshgrid(*axes, indexing="ij"))
+    return mesh.expand(history.shape[0], *mesh.shape)
