@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,8 @@ from ..datasets.fields import Context, Grid, Window
 from . import checkpoint
 from .description import Description
 from .rollout import rollout
+
+OperatorT = TypeVar("OperatorT", bound="Operator")
 
 # Relative difference below which two time steps are the same (times are often stored in float32).
 SAME_STEP = 1e-3
@@ -168,7 +170,7 @@ class Operator(nn.Module, ABC):
         return checkpoint.save(self, Path(path), overwrite=overwrite)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> Self:
+    def from_pretrained(cls: type[OperatorT], path: str | Path) -> OperatorT:
         """Open a checkpoint of this operator; see `checkpoint.from_pretrained`."""
         operator = checkpoint.from_pretrained(path)
         if not isinstance(operator, cls):

@@ -138,7 +138,13 @@ def compose(outer: Convolution, inner: Convolution) -> tuple[Tensor, Tensor]:
     """Weight and bias of the one convolution that equals `outer(inner(x))`.
 
     Kernel widths add: k₁ + k₂ − 1. The bias of `inner` passes through the sum of `outer`'s taps.
+    The products are made in full precision under autocast: they stand for weights.
     """
+    with torch.autocast(outer.weight.device.type, enabled=False):
+        return _compose(outer, inner)
+
+
+def _compose(outer: Convolution, inner: Convolution) -> tuple[Tensor, Tensor]:
     assert inner.bias is not None
     assert outer.bias is not None
     ndim = outer.weight.ndim - 2

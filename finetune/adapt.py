@@ -1,0 +1,177 @@
+"""Start from another operator's weights, and say exactly what came over.
+
+Parameters are matched by name. Where a parameter has an axis over fields (`Operator.field_axes`),
+the entries of a field are matched by the field's name, so a new field does not disturb old ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from ..operators import Description, Operator, checkpoint, create
+from ..operators.interface import FieldAxis
+
+# A start from fewer loaded scalars than this share of the operator is refused as a mistake.
+LEAST_LOADED = 0.5
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of every tensor when an operator started from a checkpoint.
+
+    Attributes:
+        source: the checkpoint.
+        loaded: names copied whole.
+        partly: names copied for the fields that both sides know.
+        reinitialized: names that start afresh (absent there, or of another shape).
+        skipped: names that only the checkpoint has.
+        frozen: names that will not be trained.
+        share: copied scalars as a share of the operator's.
+    """
+
+    source: str
+    loaded: tuple[str, ...]
+    partly: tuple[str, ...]
+    reinitialized: tuple[str, ...]
+    skipped: tuple[str, ...]
+    frozen: tuple[str, ...]
+    share: float
+
+    def table(self) -> Table:
+        """The report for people."""
+        table = Table(title=f"start from {self.source}: {self.share:.1%} of the weights loaded")
+        table.add_column("what")
+        table.add_column("tensors", justify="right")
+        table.add_column("which")
+        for name in ("loaded", "partly", "reinitialized", "skipped", "frozen"):
+            tensors: tuple[str, ...] = getattr(self, name)
+            if tensors:
+                shown = ", ".join(tensors[:4]) + (", …" if len(tensors) > 4 else "")
+                table.add_row(name, str(len(tensors)), shown)
+        return table
+
+
+def checkpoint_of(path: str | Path) -> Path:
+    """The checkpoint directory of a run, or `path` itself.
+
+    Raises:
+        ValueError: a run that has no checkpoint yet.
+    """
+    path = Path(path)
+    if (path / "checkpoint").is_dir():
+        return path / "checkpoint"
+    if (path / "recipe.yaml").is_file():
+        raise ValueError(f"run {path} has no checkpoint yet; finish it with --resume auto")
+    return path
+
+
+def adapt(
+    source: str | Path,
+    description: Description,
+    *,
+    overrides: dict | None = None,
+    freeze: Sequence[str] = (),
+    seed: int = 0,
+) -> tuple[Operator, LoadReport]:
+    """An operator for `description`, started from a checkpoint's weights.
+
+    Args:
+        source: a checkpoint directory or repository id.
+        description: fields, normaliser, time steps and provenance of the new operator.
+        overrides: config keys that differ from the checkpoint's.
+        freeze: parameter-name prefixes that will not be trained.
+        seed: of what starts afresh.
+
+    Raises:
+        ValueError: no such checkpoint, a prefix that matches nothing, or so little in common
+            that starting from it must be a mistake.
+    """
+    donor = checkpoint.from_pretrained(source)
+    config = {**checkpoint.config_of(donor)["config"], **(overrides or {})}
+    provenance = {**description.provenance, "init_from": donor.description.provenance}
+    description = replace(description, provenance=provenance, license=donor.description.license)
+    operator = create(donor.name, description=description, seed=seed, **config)
+    report = _copy(donor, operator, str(source))
+    if report.share < LEAST_LOADED:
+        raise ValueError(
+            f"only {report.share:.0%} of the operator's weights are in {source}; "
+            "start from another checkpoint, or from scratch (init_from: null)"
+        )
+    return operator, replace(report, frozen=_freeze(operator, freeze))
+
+
+@torch.no_grad()
+def _copy(donor: Operator, operator: Operator, source: str) -> LoadReport:
+    theirs, ours = donor.state_dict(), operator.state_dict()
+    axes = operator.field_axes()
+    loaded, partly, fresh, copied = [], [], [], 0
+    same_fields = donor.description.fields == operator.description.fields
+    for name, value in ours.items():
+        other = theirs.get(name)
+        if other is None:
+            fresh.append(name)
+        elif name in axes and not same_fields:
+            count = _copy_fields(other, value, axes[name], donor, operator)
+            (partly if count else fresh).append(name)
+            copied += count
+        elif other.shape == value.shape:
+            value.copy_(other)
+            loaded.append(name)
+            copied += value.numel()
+        else:
+            fresh.append(name)
+    return LoadReport(
+        source=source,
+        loaded=tuple(loaded),
+        partly=tuple(partly),
+        reinitialized=tuple(fresh),
+        skipped=tuple(name for name in theirs if name not in ours),
+        frozen=(),
+        share=copied / sum(value.numel() for value in ours.values()),
+    )
+
+
+def _copy_fields(
+    source: Tensor, target: Tensor, axis: FieldAxis, donor: Operator, operator: Operator
+) -> int:
+    """Copy the entries of shared fields, and of what follows the fields; returns how many."""
+    theirs = _entries(donor.description.fields, axis, source.shape[axis.axis])
+    ours = _entries(operator.description.fields, axis, target.shape[axis.axis])
+    shared = [key for key in ours if key in theirs]
+    others = [d for d in range(source.ndim) if d != axis.axis]
+    if not shared or any(source.shape[d] != target.shape[d] for d in others):
+        return 0
+    values = source.index_select(axis.axis, torch.tensor([theirs[key] for key in shared]))
+    target.index_copy_(axis.axis, torch.tensor([ours[key] for key in shared]), values)
+    return values.numel()
+
+
+def _entries(fields: Sequence[str], axis: FieldAxis, size: int) -> dict[tuple[str, int], int]:
+    """Position along the axis of (field, frame counted from the last), and of what follows."""
+    count = len(fields)
+    positions = {
+        (field, axis.repeats - t): t * count + c
+        for t in range(axis.repeats)
+        for c, field in enumerate(fields)
+    }
+    rest = {("", i): axis.repeats * count + i for i in range(size - axis.repeats * count)}
+    return positions | rest
+
+
+def _freeze(operator: Operator, prefixes: Sequence[str]) -> tuple[str, ...]:
+    names = [name for name, _ in operator.named_parameters()]
+    for prefix in prefixes:
+        if not any(name.startswith(prefix) for name in names):
+            raise ValueError(f"freeze: no parameter name starts with {prefix!r}")
+    frozen = []
+    for name, parameter in operator.named_parameters():
+        if name.startswith(tuple(prefixes)) and prefixes:
+            parameter.requires_grad_(False)
+            frozen.append(name)
+    return tuple(frozen)

@@ -1,0 +1,75 @@
+"""`pelagos finetune`: train on a new PDE, from a checkpoint or, for comparison, from scratch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from ..datasets import codec
+from ..datasets.store import Store
+from ..operators import Operator
+from ..pretrain.assemble import create_operator, describe
+from ..pretrain.command import run_training, start_accelerator, training_arguments
+from ..pretrain.config import find_recipe
+from .adapt import adapt, checkpoint_of
+from .config import FinetuneRecipe
+
+RECIPES = Path(__file__).parent / "recipes"
+EXAMPLES = (
+    "pelagos finetune quickstart --run runs/finetuned --init_from runs/pretrain",
+    "pelagos finetune my.yaml --run runs/scratch --init_from null",
+    "torchrun --nproc_per_node 2 -m pelagos.finetune my.yaml --run runs/mine",
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run `pelagos finetune`.
+
+    Raises:
+        ValueError: anything in the arguments, the recipe, the checkpoint or the data is wrong.
+    """
+    arguments, overrides = training_arguments(
+        "finetune", "Train on a new PDE, from a checkpoint or from scratch.", EXAMPLES, argv
+    )
+    recipe = codec.read(FinetuneRecipe, find_recipe(arguments.recipe, RECIPES), overrides)
+    accelerator = start_accelerator(recipe, arguments.processes)
+    run_training(
+        recipe,
+        start_operator,
+        arguments,
+        accelerator,
+        title=arguments.run.name,
+        rates=recipe.learning_rates,
+    )
+
+
+def start_operator(recipe: FinetuneRecipe, stores: list[Store]) -> Operator:
+    """The operator that a fine-tuning recipe starts from; prints the load report.
+
+    Raises:
+        ValueError: the checkpoint cannot be opened, or does not fit the recipe.
+    """
+    if recipe.init_from is None:
+        if recipe.freeze:
+            raise ValueError("freeze needs init_from: fresh weights must be trained")
+        return create_operator(recipe, stores)
+    overrides = {key: value for key, value in recipe.operator.items() if key != "name"}
+    operator, report = adapt(
+        checkpoint_of(recipe.init_from),
+        describe(recipe, stores),
+        overrides=overrides,
+        freeze=recipe.freeze,
+        seed=recipe.seed,
+    )
+    named = recipe.operator.get("name", operator.name)
+    if named != operator.name:
+        raise ValueError(
+            f"the recipe names the operator {named!r}, but {recipe.init_from} holds "
+            f"{operator.name!r}"
+        )
+    if os.environ.get("RANK", "0") == "0":
+        Console(stderr=True).print(report.table())
+    return operator

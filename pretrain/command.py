@@ -1,0 +1,121 @@
+"""`pelagos pretrain`: train one operator on a mixture of datasets, on any number of processes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from accelerate import Accelerator
+
+from ..datasets import codec
+from ..datasets.arguments import Parser
+from ..operators import Operator
+from .assemble import build_mixture, build_validation, create_operator, open_stores
+from .config import TrainRecipe, find_recipe
+from .loop import micro_batches_per_process, train
+from .run import Status, create_run, inspect_run
+
+R = TypeVar("R", bound=TrainRecipe)
+RECIPES = Path(__file__).parent / "recipes"
+EXAMPLES = (
+    "pelagos pretrain quickstart --run runs/pretrain",
+    "pelagos pretrain my.yaml --run runs/mine --optimizer.learning_rate 3e-4 --steps 5000",
+    "torchrun --nproc_per_node 2 -m pelagos.pretrain my.yaml --run runs/mine --resume auto",
+    "accelerate launch -m pelagos.pretrain my.yaml --run runs/mine",
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run `pelagos pretrain`.
+
+    Raises:
+        ValueError: anything in the arguments, the recipe or the data is wrong.
+    """
+    arguments, overrides = training_arguments(
+        "pretrain", "Train one operator on a mixture of datasets.", EXAMPLES, argv
+    )
+    recipe = codec.read(TrainRecipe, find_recipe(arguments.recipe, RECIPES), overrides)
+    accelerator = start_accelerator(recipe, arguments.processes)
+    run_training(recipe, create_operator, arguments, accelerator, title="pretrain")
+
+
+def training_arguments(
+    command: str, description: str, examples: Sequence[str], argv: Sequence[str]
+) -> tuple[argparse.Namespace, list[str]]:
+    """The options that all training commands share, and the rest: overrides of the recipe."""
+    parser = Parser(command, description, examples)
+    parser.add_argument("recipe", help="a YAML file, or the name of a recipe that ships")
+    parser.add_argument("--run", type=Path, required=True, help="directory of the run")
+    parser.add_argument(
+        "--resume",
+        choices=("auto", "never"),
+        default="never",
+        help="auto: continue the run if it exists; never: refuse to touch it (default)",
+    )
+    parser.add_argument(
+        "--processes", type=int, help="fail unless exactly so many processes take part"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be trained, and write nothing"
+    )
+    parser.usage = f"pelagos {command} RECIPE --run DIR [options] [--KEY VALUE …]"
+    parser.description = (
+        f"{description} Every key of the recipe can be overridden by its dotted name, as in "
+        "--optimizer.learning_rate 3e-4."
+    )
+    return parser.parse_known_args(list(argv))
+
+
+def start_accelerator(recipe: TrainRecipe, processes: int | None) -> Accelerator:
+    """The Accelerate context of this process.
+
+    Raises:
+        ValueError: the number of processes is not the one asked for, or does not fit the batch.
+    """
+    accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+    found = accelerator.num_processes
+    if processes is not None and processes != found:
+        raise ValueError(
+            f"{found} process(es) take part, not {processes}; launch with "
+            f"`torchrun --nproc_per_node {processes} -m pelagos.pretrain …`"
+        )
+    micro_batches_per_process(recipe, found)
+    return accelerator
+
+
+def run_training(
+    recipe: R,
+    make_operator: Callable[[R, list], Operator],
+    arguments: argparse.Namespace,
+    accelerator: Accelerator,
+    *,
+    title: str,
+    rates: dict[str, float] | None = None,
+) -> None:
+    """Check everything, then train: shared by pretraining and fine-tuning."""
+    run: Path = arguments.run
+    status = inspect_run(run, recipe, arguments.resume == "auto")
+    accelerator.wait_for_everyone()  # nobody may find what another process is about to create
+    say = accelerator.print
+    if status is Status.FINISHED:
+        say(f"{title}: {run} is finished already; its checkpoint is {run / 'checkpoint'}")
+        return
+    stores = open_stores(recipe)
+    operator = make_operator(recipe, stores)
+    mixture = build_mixture(recipe, stores, operator)
+    validation = build_validation(recipe, operator)
+    count = sum(p.numel() for p in operator.parameters() if p.requires_grad)
+    say(
+        f"{title}: {operator.name} with {count:,} trainable parameters on "
+        f"{', '.join(store.name for store in stores)}; {recipe.steps} steps of {recipe.batch} "
+        f"windows; {accelerator.num_processes} process(es) on {accelerator.device.type}"
+    )
+    if arguments.dry_run:
+        return
+    if accelerator.is_main_process:
+        create_run(run, recipe)
+    accelerator.wait_for_everyone()
+    train(operator, mixture, validation, recipe, run, accelerator, title=title, rates=rates)
+    say(f"{title}: done; the checkpoint is {run / 'checkpoint'}")

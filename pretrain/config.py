@@ -1,0 +1,188 @@
+"""What a training recipe says. One YAML file holds these dataclasses, composed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..datasets import codec
+from ..datasets.normalization import NORMALIZERS
+from .objective import LOSSES
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """One dataset of the mixture.
+
+    Attributes:
+        path: a dataset in any layout that `open_store` reads.
+        weight: its share of the micro-batches, relative to the others.
+        stride: stored frames per time step of the operator.
+        every: distance between the first frames of neighbouring windows.
+        trajectories: use only so many training trajectories (nested, seeded); null: all.
+    """
+
+    path: str
+    weight: float = 1.0
+    stride: int = 1
+    every: int = 1
+    trajectories: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise ValueError(f"data.weight must be positive; got {self.weight}")
+        _at_least_one(self, "data", "stride", "every")
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What is minimised: a loss of the unrolled prediction, in physical units.
+
+    Attributes:
+        horizon: frames that the operator is unrolled for, each fed back.
+        loss: "vrmse", "relative_l1", "relative_l2" or "relative_mse"; see `objective`.
+    """
+
+    horizon: int = 1
+    loss: str = "vrmse"
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "objective", "horizon")
+        if self.loss not in LOSSES:
+            raise ValueError(
+                f"unknown objective.loss {self.loss!r}{codec.nearest(self.loss, [*LOSSES])}"
+            )
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with linear warm-up and cosine decay.
+
+    Attributes:
+        learning_rate: peak learning rate.
+        final: learning rate at the end, as a fraction of the peak.
+        warmup: share of the steps spent warming up.
+        betas: decay rates of the moment estimates.
+        weight_decay: decoupled decay of weights; biases and scalars are not decayed.
+        clip: largest gradient norm; null: no clipping.
+    """
+
+    learning_rate: float = 1e-3
+    final: float = 0.01
+    warmup: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 1e-4
+    clip: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.learning_rate > 0:
+            raise ValueError(f"optimizer.learning_rate must be positive; got {self.learning_rate}")
+        for name in ("final", "warmup"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"optimizer.{name} is a fraction; got {getattr(self, name)}")
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"optimizer.clip must be positive or null; got {self.clip}")
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """Rollouts on the valid split of every dataset.
+
+    Attributes:
+        every: optimizer steps between validations.
+        trajectories: trajectories per dataset.
+        horizon: frames to roll out.
+    """
+
+    every: int = 200
+    trajectories: int = 8
+    horizon: int = 10
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "validation", "every", "trajectories", "horizon")
+
+
+@dataclass(frozen=True)
+class TrainRecipe:
+    """A complete training run.
+
+    Attributes:
+        data: the mixture.
+        operator: `name` and the operator's own config; `ndim` follows from the data.
+        fields: fields to learn, by name; empty: those of the first dataset.
+        normalizer: "window", "statistics" or "identity"; see `datasets.normalization`.
+        objective, optimizer, validation: as above.
+        steps: optimizer steps.
+        batch: windows per optimizer step, over all processes.
+        micro_batch: windows per forward pass; each comes from one dataset.
+        seed: of the initial weights and of the data order.
+        precision: "fp32", or "bf16" for autocast.
+        log_every: optimizer steps between log lines.
+        save_every: optimizer steps between saves of the training state.
+        workers: data-loading processes per training process.
+        wandb: "disabled", "offline" or "online".
+    """
+
+    data: tuple[DataConfig, ...]
+    operator: dict[str, Any]
+    fields: tuple[str, ...] = ()
+    normalizer: str = "window"
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    steps: int = 1000
+    batch: int = 32
+    micro_batch: int = 16
+    seed: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    log_every: int = 10
+    save_every: int = 200
+    workers: int = 0
+    wandb: Literal["disabled", "offline", "online"] = "disabled"
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise ValueError("recipe.data must name at least one dataset")
+        if self.normalizer not in NORMALIZERS:
+            near = codec.nearest(self.normalizer, [*NORMALIZERS])
+            raise ValueError(f"unknown normalizer {self.normalizer!r}{near}")
+        _at_least_one(self, "recipe", "steps", "batch", "micro_batch", "log_every", "save_every")
+        if self.batch % self.micro_batch:
+            raise ValueError(
+                f"batch ({self.batch}) must be a multiple of micro_batch ({self.micro_batch})"
+            )
+        for name, every in (
+            ("save_every", self.save_every),
+            ("validation.every", self.validation.every),
+        ):
+            if every % self.log_every:
+                raise ValueError(
+                    f"{name} ({every}) must be a multiple of log_every ({self.log_every})"
+                )
+
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches per optimizer step, over all processes."""
+        return self.batch // self.micro_batch
+
+
+def find_recipe(name: str, folder: Path) -> Path:
+    """A recipe by path, or by the name of one that ships in `folder`.
+
+    Raises:
+        ValueError: there is none.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+    if name in shipped:
+        return shipped[name]
+    raise ValueError(f"no recipe {name!r} (no such file{codec.nearest(name, [*shipped])})")
+
+
+def _at_least_one(config: object, prefix: str, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{prefix}.{name} must be at least 1; got {getattr(config, name)}")

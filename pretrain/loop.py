@@ -1,0 +1,244 @@
+"""The training loop, for pretraining and fine-tuning alike. It reads from top to bottom."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader, Dataset
+
+from ..datasets.fields import Window
+from ..datasets.mixture import Mixture
+from ..operators import Operator
+from . import resume
+from .config import TrainRecipe
+from .objective import loss_of
+from .optimizer import build_optimizer, schedule, set_learning_rate
+from .tracking import Tracker, rewind
+from .validation import validate
+
+
+class Stopped(SystemExit):
+    """Training was told to stop (SIGTERM) and has saved its state."""
+
+
+def train(
+    operator: Operator,
+    mixture: Mixture,
+    validation: Mapping[str, Sequence[Window]],
+    recipe: TrainRecipe,
+    run: Path,
+    accelerator: Accelerator,
+    *,
+    title: str = "training",
+    rates: Mapping[str, float] | None = None,
+) -> Operator:
+    """Train `operator` by `recipe`, from the run's latest state if it has one.
+
+    Writes log, training states and finally `run/checkpoint`. Every process calls it.
+
+    Args:
+        operator: initialised weights; replaced by the saved ones when the run is resumed.
+        mixture: micro-batches in their global order.
+        validation: per dataset, the windows to validate on.
+        recipe: steps, batch, objective, optimizer, ….
+        run: the run directory, made by `run.create_run`.
+        accelerator: the only distribution layer.
+        title: shown beside the progress bar.
+        rates: learning rates by parameter-name prefix, where they differ.
+
+    Raises:
+        ValueError: the number of processes does not divide the micro-batches of a step, or the
+            loss is no longer finite.
+        Stopped: on SIGTERM, after saving.
+    """
+    share = micro_batches_per_process(recipe, accelerator.num_processes)
+    optimizer = build_optimizer(operator, recipe.optimizer, rates)
+    model, stepper = accelerator.prepare(operator, optimizer)
+    model.train()
+    state = resume.latest(run)
+    progress = resume.Progress() if state is None else resume.load_state(state, model, optimizer)
+    if accelerator.is_main_process:
+        rewind(run, -1 if state is None else progress.step)
+    batches = _batches(mixture, recipe, accelerator, progress.step, share)
+    tracker = Tracker(run, title, progress.step, recipe, accelerator.is_main_process)
+    running = torch.zeros((), device=accelerator.device)
+    began = time.perf_counter() - progress.seconds
+
+    with tracker, _stop_signal() as stop:
+        if state is None:
+            _validate(0, model, validation, recipe, accelerator, tracker)
+        for step in range(progress.step + 1, recipe.steps + 1):
+            factor = schedule(step - 1, recipe.steps, recipe.optimizer)
+            rate = set_learning_rate(optimizer, factor)
+            loss, norm = _train_step(model, stepper, batches, share, recipe, accelerator)
+            running += loss
+            tracker.advance(step)
+            last = step == recipe.steps
+            if step % recipe.log_every and not last:
+                continue
+
+            seconds = time.perf_counter() - began
+            done = resume.Progress(step, step * recipe.batch, round(seconds, 3))
+            interval = (step - 1) % recipe.log_every + 1
+            mean, stopping = _agree(running / interval, stop.is_set, accelerator)
+            running.zero_()
+            _require_finite(mean, step, run)
+            tracker.record("train", **asdict(done), loss=mean, lr=rate, grad_norm=float(norm))
+            if step % recipe.validation.every == 0 or last:
+                _validate(step, model, validation, recipe, accelerator, tracker)
+            if step % recipe.save_every == 0 or last or stopping:
+                resume.save_state(run, operator, model, optimizer, done, accelerator)
+            if stopping and not last:
+                raise Stopped(128 + signal.SIGTERM)
+
+    if accelerator.is_main_process:
+        resume.publish(run)
+    accelerator.wait_for_everyone()
+    return accelerator.unwrap_model(model)
+
+
+def micro_batches_per_process(recipe: TrainRecipe, processes: int) -> int:
+    """How many micro-batches of a step each process computes.
+
+    Raises:
+        ValueError: they cannot be shared equally.
+    """
+    if recipe.micro_batches % processes:
+        raise ValueError(
+            f"batch / micro_batch = {recipe.batch} / {recipe.micro_batch} = "
+            f"{recipe.micro_batches} micro-batches per step cannot be shared by {processes} "
+            "processes; make it a multiple"
+        )
+    return recipe.micro_batches // processes
+
+
+def _train_step(
+    model: nn.Module,
+    optimizer: Optimizer,
+    batches: Iterator[tuple[int, Window]],
+    share: int,
+    recipe: TrainRecipe,
+    accelerator: Accelerator,
+) -> tuple[Tensor, Tensor]:
+    """One optimizer step; returns this process's mean loss and the gradient norm."""
+    total = torch.zeros((), device=accelerator.device)
+    for i in range(share):
+        number, window = next(batches)
+        # Whatever draws random numbers (dropout) depends on the micro-batch alone.
+        torch.manual_seed((recipe.seed << 40) + number)
+        window = window.to(accelerator.device, non_blocking=True)
+        waiting = i + 1 < share
+        with accelerator.no_sync(model) if waiting else nullcontext():
+            loss = loss_of(recipe.objective.loss, model(window), window) / share
+            accelerator.backward(loss)
+        total += loss.detach()
+    clip = math.inf if recipe.optimizer.clip is None else recipe.optimizer.clip
+    norm = accelerator.clip_grad_norm_(model.parameters(), clip)
+    assert norm is not None
+    optimizer.step()
+    optimizer.zero_grad()
+    return total, norm
+
+
+def _validate(
+    step: int,
+    model: nn.Module,
+    validation: Mapping[str, Sequence[Window]],
+    recipe: TrainRecipe,
+    accelerator: Accelerator,
+    tracker: Tracker,
+) -> None:
+    """Score every dataset and record it."""
+    scores = validate(model, validation, recipe.micro_batch, accelerator)
+    for name, (score, persistence) in scores.items():
+        tracker.record("valid", step=step, dataset=name, vrmse=score, persistence=persistence)
+
+
+class _MicroBatches(Dataset[tuple[int, Window]]):
+    """Micro-batches of a mixture by their global number."""
+
+    def __init__(self, mixture: Mixture) -> None:
+        self.mixture = mixture
+
+    def __getitem__(self, number: int) -> tuple[int, Window]:
+        return number, self.mixture.batch(number)
+
+
+class _Share(torch.utils.data.Sampler[int]):
+    """Global numbers of one process's micro-batches, in order, from a step on."""
+
+    def __init__(self, recipe: TrainRecipe, step: int, rank: int, share: int) -> None:
+        self.first, self.steps = rank * share, range(step, recipe.steps)
+        self.share, self.per_step = share, recipe.micro_batches
+
+    def __iter__(self) -> Iterator[int]:
+        for step in self.steps:
+            start = step * self.per_step + self.first
+            yield from range(start, start + self.share)
+
+    def __len__(self) -> int:
+        return len(self.steps) * self.share
+
+
+def _batches(
+    mixture: Mixture, recipe: TrainRecipe, accelerator: Accelerator, step: int, share: int
+) -> Iterator[tuple[int, Window]]:
+    sampler = _Share(recipe, step, accelerator.process_index, share)
+    return iter(
+        DataLoader(
+            _MicroBatches(mixture),
+            batch_size=None,
+            sampler=sampler,
+            num_workers=recipe.workers,
+            pin_memory=accelerator.device.type == "cuda",
+        )
+    )
+
+
+def _agree(loss: Tensor, stop: bool, accelerator: Accelerator) -> tuple[float, bool]:
+    """The loss averaged over processes, and whether any of them was told to stop."""
+    packed = torch.stack((loss, torch.full_like(loss, float(stop))))
+    mean, stopping = accelerator.reduce(packed, "mean").tolist()
+    return mean, stopping > 0
+
+
+def _require_finite(loss: float, step: int, run: Path) -> None:
+    if math.isfinite(loss):
+        return
+    saved = resume.latest(run)
+    kept = f"the last good state is {saved}" if saved else "nothing was saved yet"
+    raise ValueError(
+        f"the loss is {loss} at step {step}; {kept}. "
+        "Lower optimizer.learning_rate, or clip gradients"
+    )
+
+
+class _Stop:
+    """Set by the signal handler, read by the loop."""
+
+    is_set = False
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        self.is_set = True
+
+
+@contextmanager
+def _stop_signal() -> Iterator[_Stop]:
+    """Note SIGTERM instead of dying of it; the old handler is put back afterwards."""
+    stop = _Stop()
+    previous = signal.signal(signal.SIGTERM, stop.handle)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, previous)

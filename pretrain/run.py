@@ -1,0 +1,72 @@
+"""A run directory: created once, never overwritten, resumed only by the recipe that made it.
+
+RUN/recipe.yaml     the resolved recipe
+RUN/log.jsonl       the record: one JSON object per line
+RUN/state/          training state to resume from (see `resume`)
+RUN/checkpoint/     the trained operator; its presence marks a finished run
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..datasets import codec
+
+# What may change between the attempts of one run: it does not change what is learned.
+_MAY_CHANGE = ("workers", "wandb")
+
+
+class Status(Enum):
+    """What a run directory holds."""
+
+    NEW = "new"
+    STARTED = "started"
+    FINISHED = "finished"
+
+
+def inspect_run(run: Path, recipe: Any, resume: bool) -> Status:
+    """What there is at `run`, for a start with this recipe. Writes nothing.
+
+    Raises:
+        ValueError: the directory is in use by something else, or may not be resumed.
+    """
+    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+        return Status.NEW
+    if not (run / "recipe.yaml").is_file():
+        raise ValueError(f"{run} exists and is no run directory; choose another --run")
+    if not resume:
+        raise ValueError(
+            f"run {run} exists; choose another --run, or continue it with --resume auto"
+        )
+    stored = yaml.safe_load((run / "recipe.yaml").read_text())
+    differing = _differences(stored, codec.plain(recipe))
+    if differing:
+        raise ValueError(
+            f"run {run} was made by another recipe: {'; '.join(differing)}. "
+            "Choose another --run, or restore the recipe"
+        )
+    return Status.FINISHED if (run / "checkpoint").is_dir() else Status.STARTED
+
+
+def create_run(run: Path, recipe: Any) -> None:
+    """Make the directory and write the resolved recipe into it."""
+    run.mkdir(parents=True, exist_ok=True)
+    temporary = run / ".recipe.yaml"
+    temporary.write_text(yaml.safe_dump(codec.plain(recipe), sort_keys=False, allow_unicode=True))
+    temporary.rename(run / "recipe.yaml")
+
+
+def _differences(stored: Any, wanted: Any, prefix: str = "") -> list[str]:
+    """Dotted keys whose values differ, with both values."""
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        keys = [k for k in {**stored, **wanted} if prefix or k not in _MAY_CHANGE]
+        return [
+            line
+            for key in keys
+            for line in _differences(stored.get(key), wanted.get(key), f"{prefix}{key}.")
+        ]
+    return [] if stored == wanted else [f"{prefix[:-1]} was {stored!r}, now {wanted!r}"]

@@ -1,0 +1,151 @@
+"""Where a run's numbers go: `log.jsonl` is the record; console and wandb hang off it.
+
+Only the main process tracks. Nothing that fails here but the log itself can stop a run.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from .config import TrainRecipe
+
+logger = logging.getLogger(__name__)
+
+
+class Tracker:
+    """Appends records to `log.jsonl` and shows them.
+
+    Args:
+        run: the run directory.
+        title: shown before the progress bar.
+        step: where training starts.
+        recipe: where it ends, and whether wandb is told.
+        active: False on all but the main process: then nothing happens.
+    """
+
+    def __init__(self, run: Path, title: str, step: int, recipe: TrainRecipe, active: bool) -> None:
+        self.active = active
+        if not active:
+            return
+        self.file = (run / "log.jsonl").open("a")
+        self.console = Console(stderr=True)
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.progress.add_task(title, total=recipe.steps, completed=step, note="")
+        self.title, self.steps = title, recipe.steps
+        self.wandb = None if recipe.wandb == "disabled" else _start_wandb(run, recipe.wandb)
+
+    def __enter__(self) -> Tracker:
+        if self.active:
+            self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self.active:
+            return
+        self.progress.stop()
+        self.file.close()
+        if self.wandb is not None:
+            self.wandb.finish(exit_code=0 if error is None else 1)
+
+    def advance(self, step: int) -> None:
+        """Move the bar to `step`."""
+        if self.active:
+            self.progress.update(self.task, completed=step)
+
+    def record(self, kind: str, **values: Any) -> None:
+        """Append one record and show it; numbers that are not finite become null."""
+        if not self.active:
+            return
+        values = {key: _finite(value) for key, value in values.items()}
+        self.file.write(json.dumps({"kind": kind, **values}) + "\n")
+        self.file.flush()
+        self._show(kind, values)
+        if self.wandb is not None:
+            self._send(kind, values)
+
+    def _show(self, kind: str, values: dict[str, Any]) -> None:
+        if kind == "train":
+            self.progress.update(self.task, note=f"loss {values['loss']:.4f}")
+        if kind == "valid":
+            score = values["vrmse"]
+            self.console.print(
+                f"{self.title} {values['step']}/{self.steps}: {values['dataset']} VRMSE "
+                f"{'not finite' if score is None else format(score, '.4f')} "
+                f"(persistence {values['persistence']:.4f})",
+                highlight=False,
+            )
+
+    def _send(self, kind: str, values: dict[str, Any]) -> None:
+        assert self.wandb is not None
+        step, name = values["step"], values.get("dataset")
+        prefix = f"{kind}/{name}/" if name else f"{kind}/"
+        numbers = {prefix + k: v for k, v in values.items() if isinstance(v, (int, float))}
+        try:
+            self.wandb.log(numbers, step=step)
+        except Exception as error:  # whatever wandb does, training goes on
+            logger.warning("wandb stopped (%s); training goes on with log.jsonl", error)
+            self.wandb = None
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def rewind(run: Path, step: int) -> None:
+    """Drop log records after `step`: a resumed run writes them again."""
+    path = run / "log.jsonl"
+    if not path.exists():
+        return
+    kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(f"{line}\n" for line in kept))
+    temporary.replace(path)
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line).get("step", 0)
+    except json.JSONDecodeError:  # the line that a kill cut short
+        return float("inf")
+
+
+def _start_wandb(run: Path, mode: str) -> Any:
+    import wandb  # slow to import, and optional in use
+
+    try:
+        return wandb.init(project="pelagos", name=run.name, dir=run, mode=mode)  # type: ignore[arg-type]
+    except Exception as error:
+        logger.warning("wandb did not start (%s); log.jsonl has everything", error)
+        return None

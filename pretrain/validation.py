@@ -1,0 +1,54 @@
+"""Validation: rollouts scored as predicted, over all processes, with persistence beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from ..datasets.fields import Window, collate
+from ..datasets.metrics import vrmse
+
+
+def validate(
+    model: nn.Module,
+    windows: Mapping[str, Sequence[Window]],
+    batch: int,
+    accelerator: Accelerator,
+) -> dict[str, tuple[float, float]]:
+    """Mean VRMSE of model and persistence per dataset, over windows, frames and fields.
+
+    Every process must call it. Values are infinite where a rollout is not finite.
+    """
+    model.eval()
+    scores = {name: _score(model, items, batch, accelerator) for name, items in windows.items()}
+    model.train()
+    return scores
+
+
+@torch.no_grad()
+def _score(
+    model: nn.Module, windows: Sequence[Window], batch: int, accelerator: Accelerator
+) -> tuple[float, float]:
+    ranks, rank = accelerator.num_processes, accelerator.process_index
+    total = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
+    # Every process makes the same number of forward passes: sharded models wait for each other.
+    rounds = math.ceil(len(windows) / (batch * ranks))
+    for i in range(rounds):
+        start = (i * ranks + rank) * batch
+        chosen = windows[start : start + batch]
+        window = collate(chosen or windows[:1]).to(accelerator.device)
+        prediction = model(window)
+        if chosen:
+            persistence = window.history[:, -1:].expand_as(window.target)
+            for j, guess in enumerate((prediction, persistence)):
+                total[j] += vrmse(guess, window.target, window.grid.ndim).double().mean() * len(
+                    chosen
+                )
+            total[2] += len(chosen)
+    model_sum, persistence_sum, count = accelerator.reduce(total, "sum").tolist()
+    score = model_sum / count
+    return score if math.isfinite(score) else math.inf, persistence_sum / count
