@@ -12,10 +12,8 @@ from pathlib import Path
 
 import torch
 from rich.table import Table
-from torch import Tensor
 
 from ..operators import Description, Operator, checkpoint, create
-from ..operators.interface import FieldAxis
 
 # A start from fewer loaded scalars than this share of the operator is refused as a mistake.
 LEAST_LOADED = 0.5
@@ -114,18 +112,16 @@ def _copy(donor: Operator, operator: Operator, source: str) -> LoadReport:
     same_fields = donor.description.fields == operator.description.fields
     for name, value in ours.items():
         other = theirs.get(name)
-        if other is None:
-            fresh.append(name)
-        elif name in axes and not same_fields:
-            count = _copy_fields(other, value, axes[name], donor, operator)
-            (partly if count else fresh).append(name)
-            copied += count
-        elif other.shape == value.shape:
+        if other is not None and other.shape == value.shape and (same_fields or name not in axes):
             value.copy_(other)
             loaded.append(name)
             copied += value.numel()
-        else:
-            fresh.append(name)
+            continue
+        count = 0
+        if other is not None and name in axes:
+            count = _copy_fields(name, donor, operator)
+        (partly if count else fresh).append(name)
+        copied += count
     return LoadReport(
         source=source,
         loaded=tuple(loaded),
@@ -137,24 +133,24 @@ def _copy(donor: Operator, operator: Operator, source: str) -> LoadReport:
     )
 
 
-def _copy_fields(
-    source: Tensor, target: Tensor, axis: FieldAxis, donor: Operator, operator: Operator
-) -> int:
+def _copy_fields(name: str, donor: Operator, operator: Operator) -> int:
     """Copy the entries of shared fields, and of what follows the fields; returns how many."""
-    theirs = _entries(donor.description.fields, axis, source.shape[axis.axis])
-    ours = _entries(operator.description.fields, axis, target.shape[axis.axis])
+    source, target = donor.state_dict()[name], operator.state_dict()[name]
+    theirs, ours = _entries(name, donor), _entries(name, operator)
+    axis = operator.field_axes()[name].axis
     shared = [key for key in ours if key in theirs]
-    others = [d for d in range(source.ndim) if d != axis.axis]
+    others = [d for d in range(source.ndim) if d != axis]
     if not shared or any(source.shape[d] != target.shape[d] for d in others):
         return 0
-    values = source.index_select(axis.axis, torch.tensor([theirs[key] for key in shared]))
-    target.index_copy_(axis.axis, torch.tensor([ours[key] for key in shared]), values)
+    values = source.index_select(axis, torch.tensor([theirs[key] for key in shared]))
+    target.index_copy_(axis, torch.tensor([ours[key] for key in shared]), values)
     return values.numel()
 
 
-def _entries(fields: Sequence[str], axis: FieldAxis, size: int) -> dict[tuple[str, int], int]:
+def _entries(name: str, operator: Operator) -> dict[tuple[str, int], int]:
     """Position along the axis of (field, frame counted from the last), and of what follows."""
-    count = len(fields)
+    fields, axis = operator.description.fields, operator.field_axes()[name]
+    count, size = len(fields), operator.state_dict()[name].shape[axis.axis]
     positions = {
         (field, axis.repeats - t): t * count + c
         for t in range(axis.repeats)

@@ -19,9 +19,9 @@ from .config import FinetuneRecipe
 
 RECIPES = Path(__file__).parent / "recipes"
 EXAMPLES = (
-    "pelagos finetune quickstart --run runs/finetuned --init_from runs/pretrain",
-    "pelagos finetune my.yaml --run runs/scratch --init_from null",
-    "torchrun --nproc_per_node 2 -m pelagos.finetune my.yaml --run runs/mine",
+    "pelagos finetune quickstart runs/finetuned --init_from runs/pretrain",
+    "pelagos finetune my.yaml runs/scratch --init_from null",
+    "torchrun --nproc_per_node 2 -m pelagos.finetune my.yaml runs/mine",
 )
 
 

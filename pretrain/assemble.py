@@ -123,6 +123,5 @@ def build_validation(recipe: TrainRecipe, operator: Operator) -> dict[str, list[
 
 
 def _normalizer(name: str, stores: Sequence[Store]) -> Normalizer:
-    if name == Statistics.name:
-        return pooled_statistics(stores)
-    return NORMALIZERS[name]()
+    kind = NORMALIZERS[name]
+    return pooled_statistics(stores) if kind is Statistics else codec.build(kind, {})

@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from accelerate import Accelerator
 
 from ..datasets import codec
 from ..datasets.arguments import Parser
+from ..datasets.fields import collate
+from ..datasets.mixture import Mixture
 from ..operators import Operator
 from .assemble import build_mixture, build_validation, create_operator, open_stores
 from .config import TrainRecipe, find_recipe
@@ -20,10 +23,10 @@ from .run import Status, create_run, inspect_run
 R = TypeVar("R", bound=TrainRecipe)
 RECIPES = Path(__file__).parent / "recipes"
 EXAMPLES = (
-    "pelagos pretrain quickstart --run runs/pretrain",
-    "pelagos pretrain my.yaml --run runs/mine --optimizer.learning_rate 3e-4 --steps 5000",
-    "torchrun --nproc_per_node 2 -m pelagos.pretrain my.yaml --run runs/mine --resume auto",
-    "accelerate launch -m pelagos.pretrain my.yaml --run runs/mine",
+    "pelagos pretrain quickstart runs/pretrain",
+    "pelagos pretrain my.yaml runs/mine --optimizer.learning_rate 3e-4 --steps 5000",
+    "torchrun --nproc_per_node 2 -m pelagos.pretrain my.yaml runs/mine --resume auto",
+    "accelerate launch -m pelagos.pretrain my.yaml runs/mine",
 )
 
 
@@ -47,7 +50,8 @@ def training_arguments(
     """The options that all training commands share, and the rest: overrides of the recipe."""
     parser = Parser(command, description, examples)
     parser.add_argument("recipe", help="a YAML file, or the name of a recipe that ships")
-    parser.add_argument("--run", type=Path, required=True, help="directory of the run")
+    # Positional: torchrun would take `--run` for an abbreviation of its own `--run-path`.
+    parser.add_argument("run", type=Path, help="directory of the run")
     parser.add_argument(
         "--resume",
         choices=("auto", "never"),
@@ -60,7 +64,7 @@ def training_arguments(
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be trained, and write nothing"
     )
-    parser.usage = f"pelagos {command} RECIPE --run DIR [options] [--KEY VALUE …]"
+    parser.usage = f"pelagos {command} RECIPE RUN [options] [--KEY VALUE …]"
     parser.description = (
         f"{description} Every key of the recipe can be overridden by its dotted name, as in "
         "--optimizer.learning_rate 3e-4."
@@ -74,7 +78,11 @@ def start_accelerator(recipe: TrainRecipe, processes: int | None) -> Accelerator
     Raises:
         ValueError: the number of processes is not the one asked for, or does not fit the batch.
     """
-    accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+    accelerator = Accelerator(
+        # Without this, Accelerate ignores torchrun's processes where there is no accelerator.
+        cpu=not torch.accelerator.is_available(),
+        mixed_precision="bf16" if recipe.precision == "bf16" else "no",
+    )
     found = accelerator.num_processes
     if processes is not None and processes != found:
         raise ValueError(
@@ -83,6 +91,13 @@ def start_accelerator(recipe: TrainRecipe, processes: int | None) -> Accelerator
         )
     micro_batches_per_process(recipe, found)
     return accelerator
+
+
+@torch.no_grad()
+def _try_out(operator: Operator, mixture: Mixture) -> None:
+    """Predict one window of every dataset, so that what cannot work fails before any work."""
+    for windows in mixture.parts:
+        operator(collate([windows[0]]))
 
 
 def run_training(
@@ -112,6 +127,7 @@ def run_training(
         f"{', '.join(store.name for store in stores)}; {recipe.steps} steps of {recipe.batch} "
         f"windows; {accelerator.num_processes} process(es) on {accelerator.device.type}"
     )
+    _try_out(operator, mixture)
     if arguments.dry_run:
         return
     if accelerator.is_main_process:

@@ -67,7 +67,9 @@ def train(
     model, stepper = accelerator.prepare(operator, optimizer)
     model.train()
     state = resume.latest(run)
-    progress = resume.Progress() if state is None else resume.load_state(state, model, optimizer)
+    progress = resume.Progress()
+    if state is not None:
+        progress = resume.load_state(state, operator, model, optimizer)
     if accelerator.is_main_process:
         rewind(run, -1 if state is None else progress.step)
     batches = _batches(mixture, recipe, accelerator, progress.step, share)
@@ -209,7 +211,9 @@ def _batches(
 def _agree(loss: Tensor, stop: bool, accelerator: Accelerator) -> tuple[float, bool]:
     """The loss averaged over processes, and whether any of them was told to stop."""
     packed = torch.stack((loss, torch.full_like(loss, float(stop))))
-    mean, stopping = accelerator.reduce(packed, "mean").tolist()
+    reduced = accelerator.reduce(packed, "mean")
+    assert isinstance(reduced, Tensor)
+    mean, stopping = reduced.tolist()
     return mean, stopping > 0
 
 

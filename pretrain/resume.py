@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
@@ -67,8 +68,8 @@ def save_state(
     accelerator: Accelerator,
 ) -> None:
     """Save the training state; every process must call it (sharded tensors are gathered)."""
-    weights = get_model_state_dict(model, options=_FULL)
-    state = get_optimizer_state_dict(model, optimizer, options=_FULL)["state"]
+    weights: Any = get_model_state_dict(model, options=_FULL)
+    state: Any = get_optimizer_state_dict(model, optimizer, options=_FULL).get("state", {})
     if accelerator.is_main_process:
         folder = run / "state"
         folder.mkdir(exist_ok=True)
@@ -89,16 +90,23 @@ def save_state(
     accelerator.wait_for_everyone()
 
 
-def load_state(state: Path, model: nn.Module, optimizer: Optimizer) -> Progress:
-    """Put a saved training state back into a prepared model and optimizer."""
-    weights = checkpoint.read_state(state / "operator")
+def load_state(state: Path, operator: Operator, model: nn.Module, optimizer: Optimizer) -> Progress:
+    """Put a saved training state back into a prepared model and optimizer.
+
+    Settings of the optimizer are the recipe's; its moments are the saved ones.
+    """
+    weights: Any = checkpoint.read_state(state / "operator")
     set_model_state_dict(model, weights, options=_FULL)
-    entries: dict[str, dict] = {}
+    entries: dict[str, Any] = {}
     for key, value in load_file(state / "optimizer.safetensors").items():
         name, entry = key.rsplit(_SEPARATOR, 1)
         entries.setdefault(name, {})[entry] = value
-    groups = get_optimizer_state_dict(model, optimizer, options=_FULL)["param_groups"]
-    loaded = {"state": entries, "param_groups": groups}
+    names = {parameter: name for name, parameter in operator.named_parameters()}
+    groups = [
+        {**group, "params": [names[parameter] for parameter in group["params"]]}
+        for group in optimizer.param_groups
+    ]
+    loaded: Any = {"state": entries, "param_groups": groups}
     set_optimizer_state_dict(model, optimizer, loaded, options=_FULL)
     return read_progress(state)
 

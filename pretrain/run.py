@@ -37,17 +37,17 @@ def inspect_run(run: Path, recipe: Any, resume: bool) -> Status:
     if not run.exists() or (run.is_dir() and not any(run.iterdir())):
         return Status.NEW
     if not (run / "recipe.yaml").is_file():
-        raise ValueError(f"{run} exists and is no run directory; choose another --run")
+        raise ValueError(f"{run} exists and is no run directory; choose another directory")
     if not resume:
         raise ValueError(
-            f"run {run} exists; choose another --run, or continue it with --resume auto"
+            f"run {run} exists; choose another directory, or continue it with --resume auto"
         )
     stored = yaml.safe_load((run / "recipe.yaml").read_text())
     differing = _differences(stored, codec.plain(recipe))
     if differing:
         raise ValueError(
             f"run {run} was made by another recipe: {'; '.join(differing)}. "
-            "Choose another --run, or restore the recipe"
+            "Choose another directory, or restore the recipe"
         )
     return Status.FINISHED if (run / "checkpoint").is_dir() else Status.STARTED
 

@@ -134,7 +134,7 @@ def rewind(run: Path, step: int) -> None:
     temporary.replace(path)
 
 
-def _step_of(line: str) -> float:
+def _step_of(line: str) -> int | float:
     try:
         return json.loads(line).get("step", 0)
     except json.JSONDecodeError:  # the line that a kill cut short

@@ -49,6 +49,8 @@ def _score(
                     chosen
                 )
             total[2] += len(chosen)
-    model_sum, persistence_sum, count = accelerator.reduce(total, "sum").tolist()
+    summed = accelerator.reduce(total, "sum")
+    assert isinstance(summed, torch.Tensor)
+    model_sum, persistence_sum, count = summed.tolist()
     score = model_sum / count
     return score if math.isfinite(score) else math.inf, persistence_sum / count

@@ -1,0 +1,159 @@
+"""`pelagos data …`: simulate a dataset, and look into one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import arguments
+from .arguments import Parser
+
+
+def simulate(argv: Sequence[str]) -> None:
+    """Run `pelagos data simulate`.
+
+    Raises:
+        ValueError: an argument is wrong, or as in `simulate.simulate`.
+    """
+    given = _simulate_parser().parse(argv)
+    from . import equations  # imported here, so that `--help` needs no torch
+    from .simulate import SPLITS
+    from .simulate import simulate as run
+
+    if given.list:
+        print(_catalogue())
+        return
+    if given.equation is None:
+        known = ", ".join(equations.names())
+        raise ValueError(f"which equation? One of {known} (see pelagos data simulate --list)")
+    asked = {split: getattr(given, split) for split in SPLITS}
+    path = run(
+        given.equation,
+        given.out,
+        trajectories=SPLITS | {split: n for split, n in asked.items() if n is not None},
+        resolution=_common(given.resolution),
+        frames=given.frames,
+        dt=given.dt,
+        lengths=_common(given.length),
+        parameters=dict(given.parameter),
+        solver_step=given.solver_step,
+        seed=given.seed,
+        shard=given.shard,
+        dtype=given.dtype,
+        device=given.device,
+        name=given.name,
+        overwrite=given.overwrite,
+        progress=True,
+    )
+    print(f"dataset: {path} (look into it with: pelagos data inspect {path})")
+
+
+def inspect(argv: Sequence[str]) -> None:
+    """Run `pelagos data inspect`.
+
+    Raises:
+        ValueError: an argument is wrong, or the dataset cannot be read.
+    """
+    parser = Parser(
+        "data inspect",
+        "Say what a dataset holds: fields, units, grid, times, parameters, splits, provenance.",
+        ("pelagos data inspect data/burgers_1d", "pelagos data inspect data/mine --split test"),
+    )
+    parser.add_argument("path", help="a dataset's folder, or one of its files")
+    parser.add_argument("--split", help="only this split: train, valid or test")
+    given = parser.parse(argv)
+    from .inspect import summary  # imported here, so that `--help` needs no torch
+    from .store import open_store
+
+    print(summary(open_store(given.path, given.split)))
+
+
+def _simulate_parser() -> Parser:
+    parser = Parser(
+        "data simulate",
+        "Simulate a PDE from random initial states into HDF5 (The Well's layout), in train, valid "
+        "and test splits. What is not given is the equation's default. An interrupted simulation "
+        "continues when the same command runs again.",
+        (
+            "pelagos data simulate --list",
+            "pelagos data simulate burgers_1d --out data",
+            "pelagos data simulate kuramoto_sivashinsky_1d --out data --train 64 --resolution 128",
+            "pelagos data simulate burgers_2d --out data --parameter viscosity=0.01:0.02 --seed 1",
+        ),
+    )
+    add = parser.add_argument
+    add("equation", nargs="?", help="name of the equation; --list shows all")
+    add("--list", action="store_true", help="list the equations with formula and fields, and stop")
+    add(
+        "--out",
+        type=Path,
+        default=Path("data"),
+        metavar="DIR",
+        help="the dataset is written to DIR/NAME (default: data)",
+    )
+    add("--name", help="name of the dataset (default: the equation's)")
+    for split, count in (("train", 128), ("valid", 16), ("test", 16)):
+        add(
+            f"--{split}",
+            type=arguments.index,
+            metavar="N",
+            help=f"trajectories in the {split} split (default: {count})",
+        )
+    add("--resolution", type=arguments.counts, metavar="N[,N…]", help="points per axis")
+    add(
+        "--length",
+        type=arguments.lengths,
+        metavar="L[,L…]",
+        help="length of the periodic box per axis",
+    )
+    add("--frames", type=arguments.count, metavar="T", help="saved frames per trajectory")
+    add("--dt", type=arguments.positive, help="time between saved frames")
+    add(
+        "--parameter",
+        type=arguments.parameter,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="fix a parameter, or draw it from a range with NAME=LOW:HIGH; repeatable",
+    )
+    add("--solver-step", type=arguments.positive, metavar="STEP", help="largest internal time step")
+    add("--seed", type=arguments.index, default=0, help="of all random numbers (default: 0)")
+    add(
+        "--shard",
+        type=arguments.count,
+        default=64,
+        metavar="N",
+        help="trajectories per file (default: 64)",
+    )
+    add(
+        "--dtype",
+        choices=("float64", "float32"),
+        default="float64",
+        help="precision of the computation (default: float64); files are in float32",
+    )
+    add(
+        "--device",
+        type=arguments.device,
+        default="cpu",
+        help="where to compute: cpu, cuda, … (default: cpu; devices differ by rounding)",
+    )
+    add("--overwrite", action="store_true", help="replace a dataset of that name")
+    return parser  # fmt: skip
+
+
+def _common(values: tuple[Any, ...] | None) -> Any:
+    """One number stands for all axes."""
+    return values[0] if values is not None and len(values) == 1 else values
+
+
+def _catalogue() -> str:
+    """Every equation: name, formula, fields."""
+    from . import equations
+
+    known = [equations.get(name) for name in equations.names()]
+    width = max(len(equation.name) for equation in known)
+    return "\n".join(
+        f"{equation.name:{width}}  {equation.formula}   [{', '.join(equation.fields)}]"
+        for equation in known
+    )

@@ -1,0 +1,93 @@
+"""One HDF5 file for reading: opened on first use, once per process, without locks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+Node = Any  # a file, group or dataset of h5py, whose types do not tell which one a name holds
+
+
+class Hdf5File:
+    """Read-only access that survives pickling and forks, and holds nothing until it is used.
+
+    Contiguous, uncompressed numeric datasets are memory-mapped; all others are read by h5py.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._reset()
+
+    def array(self, name: str) -> np.ndarray | h5py.Dataset:
+        """The dataset `name`: a view of the mapped file, or an h5py dataset. Index it to read."""
+        if self._pid != os.getpid():  # an HDF5 handle does not survive a fork
+            self._reset()
+        if name not in self._arrays:
+            self._arrays[name] = self._open_array(name)
+        return self._arrays[name]
+
+    def close(self) -> None:
+        """Give the file back; the next access opens it again."""
+        self._reset()
+
+    def _open_array(self, name: str) -> np.ndarray | h5py.Dataset:
+        file = self._file or open_readonly(self.path)
+        dataset = file[name]
+        assert isinstance(dataset, h5py.Dataset), f"{name} in {self.path} is not a dataset"
+        offset = dataset.id.get_offset()  # None unless contiguous and in this file
+        if offset is None or dataset.dtype.kind not in "fiub" or dataset.size == 0:
+            self._file = file
+            return dataset
+        if self._bytes is None:
+            self._bytes = np.memmap(self.path, mode="r")
+        values = self._bytes[offset : offset + dataset.nbytes]
+        values = values.view(np.ndarray).view(dataset.dtype).reshape(dataset.shape)
+        if self._file is None:  # the map suffices: others may open the file with locks
+            file.close()
+        return values
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._file: h5py.File | None = None
+        self._bytes: np.memmap | None = None
+        self._arrays: dict[str, np.ndarray | h5py.Dataset] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)
+
+
+def open_readonly(path: Path) -> h5py.File:
+    """The file, read-only and without file locks (which many network file systems lack)."""
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if "locking flag" not in str(error):
+            raise
+        return h5py.File(path, "r")  # somebody in this process has it open with locks
+
+
+def strings(value: Any) -> tuple[str, ...]:
+    """A string list attribute, whose items may be bytes, as text."""
+    items = np.atleast_1d(value).tolist()
+    return tuple(item.decode() if isinstance(item, bytes) else str(item) for item in items)
+
+
+def text(value: Any) -> str:
+    """A string attribute, which may be bytes, as text."""
+    return strings(value)[0]
+
+
+def data_files(folder: Path) -> list[Path]:
+    """The HDF5 files of a folder by name, sorted; unfinished (hidden) ones are left out."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix in (".h5", ".hdf5") and not path.name.startswith(".") and path.is_file()
+    )

@@ -1,0 +1,108 @@
+"""Random initial states: functions of a generator alone, evaluated on any grid that holds them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from .fields import Grid
+
+# A random state (C, *S) in double precision from a generator and a grid.
+Sampler = Callable[[torch.Generator, Grid], Tensor]
+
+_SEEDS = 2**32  # a CPU generator tells only the low 32 bits of its seed apart
+_SPLITS = ("train", "valid", "test")
+
+
+def trajectory_generator(seed: int, equation: str, split: str, index: int) -> torch.Generator:
+    """The generator from which everything random about one trajectory is drawn.
+
+    It depends on nothing else, so a trajectory is the same whatever is simulated beside it. Seeds
+    are mixed by a bijection of 32-bit numbers: within one (seed, equation) no two trajectories
+    share a generator, in whichever splits they are.
+
+    Args:
+        split: "train", "valid" or "test".
+        index: number of the trajectory within its split.
+    """
+    digest = hashlib.sha256(f"{seed}/{equation}".encode()).digest()
+    number = int.from_bytes(digest[:4], "little") + len(_SPLITS) * index + _SPLITS.index(split)
+    generator = torch.Generator()
+    generator.manual_seed(_mix(number % _SEEDS))
+    return generator
+
+
+def _mix(x: int) -> int:
+    """A bijection of 32-bit numbers that scatters neighbours (xor-shifts and odd factors)."""
+    for factor in (0x9E3779B1, 0x85EBCA77):
+        x = ((x ^ (x >> 16)) * factor) % _SEEDS
+    return x ^ (x >> 15)
+
+
+@dataclass(frozen=True)
+class FourierSeries:
+    """A band-limited Gaussian random field on a periodic box, scaled to a random amplitude.
+
+    u(x) = m + a Σ_j c_j exp(2πi j·x / length) over integer vectors 0 < |j| ≤ `modes`, with complex
+    Gaussian c_j of standard deviation (1 + |j|²/corner²)^(−decay/2). The sum is scaled so that the
+    root mean square over space and components is `a`, uniform in `rms`; the mean m of every
+    component is uniform in [−mean, mean].
+
+    Attributes:
+        modes: largest wavenumber, in periods per box.
+        rms: smallest and largest amplitude.
+        decay: exponent of the spectrum beyond `corner`; 0 is white.
+        corner: wavenumber, in periods per box, at which the spectrum starts to decay.
+        mean: largest absolute spatial mean.
+        components: number of components C, statistically independent.
+    """
+
+    modes: int
+    rms: tuple[float, float]
+    decay: float = 0.0
+    corner: float = 1.0
+    mean: float = 0.0
+    components: int = 1
+
+    def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "C *S"]:
+        """One state in double precision.
+
+        Raises:
+            ValueError: the grid is too coarse: the 2/3 rule would cut off part of the state.
+        """
+        if min(grid.shape) <= 3 * self.modes:
+            raise ValueError(
+                f"resolution must exceed {3 * self.modes} points per axis to hold initial states "
+                f"of {self.modes} periods per box; got {grid.shape}"
+            )
+        c = self._coefficients(generator, grid.ndim)
+        low, high = self.rms
+        amplitude = low + (high - low) * _uniform(generator, 1)
+        mean = self.mean * (2 * _uniform(generator, self.components) - 1)
+        c *= amplitude * (self.components / c.abs().square().sum()).sqrt()
+        spectrum = torch.zeros(self.components, *grid.shape, dtype=torch.complex128)
+        modes = [torch.arange(-self.modes, self.modes + 1) % n for n in grid.shape]
+        spectrum[(slice(None), *torch.meshgrid(*modes, indexing="ij"))] = c
+        axes = tuple(range(1, grid.ndim + 1))
+        field = torch.fft.ifftn(spectrum, dim=axes, norm="forward").real
+        return field + mean.reshape(-1, *(1,) * grid.ndim)
+
+    def _coefficients(self, generator: torch.Generator, ndim: int) -> Complex[Tensor, "C *modes"]:
+        """Hermitian-symmetric coefficients for j = −modes … modes along every axis."""
+        axis = torch.arange(-self.modes, self.modes + 1, dtype=torch.float64)
+        j2 = torch.stack(torch.meshgrid(*[axis] * ndim, indexing="ij")).square().sum(0)
+        weight = (1 + j2 / self.corner**2).pow(-self.decay / 2)
+        weight = torch.where((j2 > 0) & (j2 <= self.modes**2), weight, 0)
+        shape = (2, self.components, *j2.shape)
+        c = torch.complex(*torch.randn(shape, generator=generator, dtype=torch.float64))
+        return weight * (c + c.flip(tuple(range(1, ndim + 1))).conj()) / math.sqrt(2)
+
+
+def _uniform(generator: torch.Generator, count: int) -> Float[Tensor, " count"]:
+    return torch.rand(count, generator=generator, dtype=torch.float64)

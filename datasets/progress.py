@@ -1,0 +1,74 @@
+"""Progress on stderr: a live bar on a terminal, a few lines elsewhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+_LINES = 10  # written where there is no terminal
+
+
+class Bar:
+    """How far a long task has come, and the time left.
+
+    Args:
+        title: what is being done.
+        total: amount of work, in `unit`s.
+        completed: amount done before.
+        unit: what is counted.
+        active: False to show nothing.
+    """
+
+    def __init__(
+        self, title: str, total: int, completed: int = 0, unit: str = "", active: bool = True
+    ) -> None:
+        self.console = Console(stderr=True)
+        self.live = active and self.console.is_terminal
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[count]}"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=self.console,
+            disable=not self.live,
+            speed_estimate_period=60,
+        )
+        self.unit, self.sparse = unit, active and not self.live
+        self.task = self.progress.add_task(title, total=total, completed=completed, count="")
+        self.lines = self._fraction()
+
+    def __enter__(self) -> Bar:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.progress.stop()
+
+    def advance(self, amount: float) -> None:
+        """Add `amount` of finished work; fractions count."""
+        self.progress.advance(self.task, amount)
+        self.progress.update(self.task, count=self._count())
+        if self.sparse and self._fraction() > self.lines:
+            self.lines = self._fraction()
+            left = self.progress.tasks[0].time_remaining
+            rest = "" if left is None else f", {left:.0f} s left"
+            line = f"{self.progress.tasks[0].description}: {self._count()}{rest}"
+            self.console.print(line, highlight=False, markup=False)
+
+    def _count(self) -> str:
+        task = self.progress.tasks[0]
+        return f"{int(task.completed + 1e-6)}/{task.total:.0f} {self.unit}"
+
+    def _fraction(self) -> int:
+        """Finished parts of the work, of `_LINES`."""
+        task = self.progress.tasks[0]
+        return int(_LINES * (task.completed + 1e-6) / max(task.total or 0, 1))

@@ -1,0 +1,543 @@
+"""The Well's HDF5 layout, 1D to 3D: the native layout, read and written.
+
+A dataset is a folder `NAME/data/{train,valid,test}/*.hdf5` with `NAME/stats.yaml`. A file holds n
+trajectories on one grid, as scalar (`t0_fields`), vector (`t1_fields`) and tensor fields
+(`t2_fields`), each with flags that say whether it varies between trajectories, in time, and along
+each axis. Our files add optional attributes that other readers ignore: `units` on every quantity,
+`length` on the axes, `provenance` (JSON) at the root.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import yaml
+from jaxtyping import Float32, Float64
+
+from .axes import spacing
+from .fields import BOUNDARIES, Grid
+from .hdf5 import Hdf5File, Node, data_files, open_readonly, strings, text
+from .moments import BLOCK, Moments
+
+AXES = ("x", "y", "z")
+PAGE = 4096  # large arrays start on a page, so that they can be mapped into memory
+
+
+@dataclass(frozen=True)
+class WellData:
+    """The contents of one file: n trajectories of T frames on one grid.
+
+    Attributes:
+        dataset: name of the dataset that the file belongs to.
+        grid: the spatial grid.
+        times: physical time of each frame, increasing.
+        fields: channel name -> (n, T, *S). `velocity_x`, `velocity_y`[, `velocity_z`], complete
+            for the grid's axes, are stored as one vector field; every other name as a scalar.
+            Scalars come first when the file is read.
+        constant_fields: name -> (n, *S).
+        parameters: name -> () where all trajectories share the value, else (n,).
+        units: name of a field or parameter, "time" or "length" -> unit.
+        provenance: how the data were made; anything that JSON can hold.
+    """
+
+    dataset: str
+    grid: Grid
+    times: Float64[np.ndarray, " T"]
+    fields: dict[str, np.ndarray]
+    constant_fields: dict[str, np.ndarray] = field(default_factory=dict)
+    parameters: dict[str, np.ndarray] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+# ---------------------------------------------------------------------------------- writing
+
+
+def write_file(path: Path, data: WellData) -> None:
+    """Write one file; equal data give equal bytes. Fields are stored in single precision.
+
+    The file appears under its name only when it is complete and on disk.
+
+    Raises:
+        ValueError: the path exists, a shape is wrong, a value is NaN or infinite.
+    """
+    if path.exists():
+        raise ValueError(f"{path} exists already; choose another name or delete it")
+    _check(data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        _replacing(path) as partial,
+        h5py.File(partial, "w", alignment_threshold=PAGE, alignment_interval=PAGE) as file,
+    ):
+        _write_root(file, data)
+        _write_dimensions(file.create_group("dimensions"), data)
+        _write_boundary(file.create_group("boundary_conditions"), data.grid)
+        _write_scalars(file.create_group("scalars"), data)
+        _write_fields(file, data)
+
+
+def _check(data: WellData) -> None:
+    """Raise a ValueError unless names, shapes and values of `data` fit together."""
+    if not data.fields:
+        raise ValueError("a file needs at least one field; got none")
+    lead = next(iter(data.fields.values())).shape[:1]
+    frames = data.times.shape
+    for name, values in data.fields.items():
+        _check_array(name, values, (*lead, *frames, *data.grid.shape))
+    for name, values in data.constant_fields.items():
+        _check_array(name, values, (*lead, *data.grid.shape))
+    for name, values in data.parameters.items():
+        _check_array(name, values, lead if values.ndim else ())
+    if not (np.isfinite(data.times).all() and (np.diff(data.times) > 0).all()):
+        raise ValueError("times must be finite and increase from frame to frame")
+    names = [*data.fields, *data.constant_fields, *data.parameters]
+    for name in names:
+        if names.count(name) > 1 or not name or "/" in name:
+            raise ValueError(f"names must be unique, not empty and without '/'; got {name!r}")
+    unknown = set(data.units) - {*names, "time", "length"}
+    if unknown:
+        raise ValueError(f"units are given for unknown names: {', '.join(sorted(unknown))}")
+
+
+def _check_array(name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
+    if values.shape != shape:
+        raise ValueError(f"{name!r} must have shape {shape}; got {values.shape}")
+    with np.errstate(over="ignore"):
+        if not np.isfinite(np.asarray(values, dtype=np.float32)).all():
+            raise ValueError(f"{name!r} holds NaN, infinite or too large values")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its name once the block has succeeded."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_root(file: h5py.File, data: WellData) -> None:
+    shared = [name for name, values in data.parameters.items() if values.ndim == 0]
+    file.attrs["dataset_name"] = data.dataset
+    file.attrs["grid_type"] = "cartesian"
+    file.attrs["n_spatial_dims"] = data.grid.ndim
+    file.attrs["n_trajectories"] = len(next(iter(data.fields.values())))
+    file.attrs["simulation_parameters"] = _texts(shared)
+    for name in shared:
+        file.attrs[name] = float(data.parameters[name])
+    file.attrs["provenance"] = json.dumps(data.provenance, sort_keys=True)
+
+
+def _write_dimensions(group: h5py.Group, data: WellData) -> None:
+    axes = AXES[: data.grid.ndim]
+    group.attrs["spatial_dims"] = _texts(axes)
+    time = group.create_dataset("time", data=data.times)
+    _set_flags(time, False, True, data.units.get("time"))
+    coordinates = data.grid.coordinates()
+    for name, values, length in zip(axes, coordinates, data.grid.lengths, strict=True):
+        axis = group.create_dataset(name, data=values.numpy())
+        _set_flags(axis, False, False, data.units.get("length"))
+        axis.attrs["length"] = length
+
+
+def _write_boundary(group: h5py.Group, grid: Grid) -> None:
+    """One group per axis and kind, with a mask that is true at the ends of that kind."""
+    for name, n, kinds in zip(AXES, grid.shape, grid.boundary, strict=False):
+        ends = kinds.split("-")
+        for kind in sorted(set(ends)):
+            mask = np.zeros(n, dtype=bool)
+            mask[0] |= ends[0] == kind
+            mask[-1] |= ends[-1] == kind
+            part = group.create_group(f"{name}_{kind}")
+            part.attrs["associated_dims"] = _texts([name])
+            part.attrs["associated_fields"] = _texts([])
+            part.attrs["bc_type"] = kind.upper()
+            _set_flags(part, False, False)
+            part.create_dataset("mask", data=mask)
+
+
+def _write_scalars(group: h5py.Group, data: WellData) -> None:
+    group.attrs["field_names"] = _texts(data.parameters)
+    for name, values in data.parameters.items():
+        scalar = group.create_dataset(name, data=values, dtype="f4")
+        _set_flags(scalar, values.ndim == 1, False, data.units.get(name))
+
+
+def _write_fields(file: h5py.File, data: WellData) -> None:
+    velocity = [f"velocity_{axis}" for axis in AXES[: data.grid.ndim]]
+    if not set(velocity) <= set(data.fields):
+        velocity = []
+    scalars = {k: v for k, v in data.fields.items() if k not in velocity}
+    group = file.create_group("t0_fields")
+    group.attrs["field_names"] = _texts([*scalars, *data.constant_fields])
+    for name, values in {**scalars, **data.constant_fields}.items():
+        stored = group.create_dataset(name, data=values, dtype="f4")
+        _set_flags(stored, True, name in scalars, data.units.get(name))
+        stored.attrs["dim_varying"] = np.ones(data.grid.ndim, dtype=bool)
+    group = file.create_group("t1_fields")
+    group.attrs["field_names"] = _texts(["velocity"] if velocity else [])
+    if velocity:
+        values = np.stack([data.fields[name] for name in velocity], axis=-1)
+        stored = group.create_dataset("velocity", data=values, dtype="f4")
+        _set_flags(stored, True, True, _shared_unit(data.units, velocity))
+        stored.attrs["dim_varying"] = np.ones(data.grid.ndim, dtype=bool)
+    file.create_group("t2_fields").attrs["field_names"] = _texts([])
+
+
+def _shared_unit(units: Mapping[str, str], names: Sequence[str]) -> str | None:
+    found = {units.get(name) for name in names}
+    if len(found) > 1:
+        raise ValueError(f"the components {', '.join(names)} must share one unit; got {found}")
+    return found.pop()
+
+
+def _set_flags(item: h5py.HLObject, samples: bool, time: bool, unit: str | None = None) -> None:
+    item.attrs["sample_varying"] = samples
+    item.attrs["time_varying"] = time
+    if unit is not None:
+        item.attrs["units"] = unit
+
+
+def _texts(names: Any) -> np.ndarray:
+    return np.array(list(names), dtype=h5py.string_dtype())
+
+
+def write_stats(root: Path) -> None:
+    """Write `stats.yaml` of a dataset from all files of its `data/train`.
+
+    Mean, standard deviation (population) and root mean square per field and component, over
+    trajectories, time and space; `*_delta` are those of the change from frame to frame, for fields
+    that vary in time. One pass in constant memory.
+
+    Raises:
+        ValueError: `stats.yaml` exists, or there are no training files.
+    """
+    path = root / "stats.yaml"
+    folder = root / "data" / "train"
+    if path.exists():
+        raise ValueError(f"{path} exists already; delete it to compute it again")
+    files = data_files(folder) if folder.is_dir() else []
+    if not files:
+        raise ValueError(f"no HDF5 files in {folder}; statistics need training data")
+    values: dict[StoredField, Moments] = {}
+    changes: dict[StoredField, Moments] = {}
+    for name in files:
+        file = WellFile(name)
+        for stored in file.stored:
+            for block, change in file.blocks(stored):
+                _add(values, stored, block)
+                _add(changes, stored, change)
+    with _replacing(path) as partial:
+        stats = {**_table(values, ""), **_table(changes, "_delta")}
+        partial.write_text(yaml.safe_dump(stats, sort_keys=False))
+
+
+def _add(total: dict[StoredField, Moments], key: StoredField, values: np.ndarray) -> None:
+    if len(values):
+        moments = Moments.of(values)
+        total[key] = total[key] + moments if key in total else moments
+
+
+def _table(moments: Mapping[StoredField, Moments], suffix: str) -> dict[str, dict[str, Any]]:
+    """`{statistic: {field: number | [D] | [D][D]}}`."""
+    return {
+        statistic + suffix: {
+            key.name: getattr(value, statistic)
+            .reshape((len(key.dim_varying),) * key.order)
+            .tolist()
+            for key, value in moments.items()
+        }
+        for statistic in ("mean", "std", "rms")
+    }
+
+
+# ---------------------------------------------------------------------------------- reading
+
+
+@dataclass(frozen=True)
+class StoredField:
+    """A stored field: where it lies and along what it varies."""
+
+    path: str
+    order: int
+    sample_varying: bool
+    time_varying: bool
+    dim_varying: tuple[bool, ...]
+
+    @property
+    def name(self) -> str:
+        """Its name in its group."""
+        return self.path.rsplit("/", 1)[-1]
+
+    @property
+    def components(self) -> int:
+        """Number of components: 1, D or D²."""
+        return len(self.dim_varying) ** self.order
+
+
+class WellFile:
+    """One file of The Well, opened lazily; the metadata are read at once, the values on demand.
+
+    Channels come in file order, scalars, then vectors, then tensors row by row; a component is
+    named after its axes (`velocity_x`, `D_xy`). What is not stored along an axis is repeated.
+    A field that does not vary in time is a constant field; so is the mask of a boundary inside
+    the domain, as `<boundary>_mask`, unless a constant field has the same values.
+
+    An axis of n points with spacing h has length n·h (our `length` attribute where given) and its
+    origin at the first point. An end of an axis has the kind of the boundary whose mask covers
+    it entirely, and is "open" where there is none.
+
+    Attributes:
+        name: the dataset's name.
+        axes: names of the space axes.
+        grid, fields, constant_fields, parameter_names, units: as in `Store`.
+        times: (T,), or (n, T) where trajectories have their own times.
+        parameters: (n, P).
+        series: scalars that vary in time, (T,) or (n, T).
+        provenance: how the data were made; empty if the file does not say.
+        stored: the fields as they are stored.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = Hdf5File(path)
+        with open_readonly(path) as file:
+            try:
+                self._read_header(file)
+                self._read_scalars(file["scalars"], dict(file.attrs))
+                self._read_fields(file)
+            except KeyError as error:
+                reason = str(error.args[0])
+                raise ValueError(f"{path} lacks a part of The Well's layout: {reason}") from None
+        self.close()
+
+    def __len__(self) -> int:
+        return self._trajectories
+
+    def read(
+        self, trajectory: int, frames: slice, channels: Sequence[int]
+    ) -> Float32[np.ndarray, "T C *S"]:
+        """The given frames and channels of a trajectory, copied once out of the file."""
+        count = len(range(self.times.shape[-1])[frames])
+        chosen = [self._channels[channel] for channel in channels]
+        return self._gather(chosen, trajectory, frames, (count,))
+
+    def constants(self, trajectory: int) -> Float32[np.ndarray, "K *S"]:
+        """The constant fields of a trajectory."""
+        return self._gather(self._constants, trajectory, slice(None), ())
+
+    def close(self) -> None:
+        """Give the file back; the next access opens it again."""
+        self._file.close()
+
+    def blocks(self, stored: StoredField) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Values (N, components) of a stored field and their changes between frames, in pieces."""
+        for trajectory in range(len(self) if stored.sample_varying else 1):
+            if not stored.time_varying:
+                values = self._block(stored, trajectory, slice(None))
+                yield values.reshape(-1, stored.components), np.empty((0, stored.components))
+                continue
+            size = self._block(stored, trajectory, slice(0, 1)).size
+            step = max(1, BLOCK // size)
+            for start in range(0, self.times.shape[-1], step):
+                before = min(start, 1)  # one frame more, for the first change
+                frames = slice(start - before, start + step)
+                values = self._block(stored, trajectory, frames).astype(np.float64)
+                change = np.diff(values, axis=0)
+                yield (
+                    values[before:].reshape(-1, stored.components),
+                    change.reshape(-1, stored.components),
+                )
+
+    def _read_header(self, file: Node) -> None:
+        dimensions = file["dimensions"]
+        self.name = text(file.attrs["dataset_name"])
+        self.axes = strings(dimensions.attrs["spatial_dims"])
+        self.grid = Grid(*zip(*self._extents(dimensions), strict=True))
+        self._trajectories = int(file.attrs["n_trajectories"])
+        self.times = np.asarray(dimensions["time"][()], dtype=np.float64)
+        self.units = _units({"time": dimensions["time"], "length": dimensions[self.axes[0]]})
+        self.provenance = _provenance(file.attrs.get("provenance", "{}"))
+
+    def _extents(self, dimensions: Node) -> Iterator[tuple[int, float, str, float]]:
+        """Points, length, boundary and origin of each axis."""
+        boundary = _boundary(dimensions.parent.get("boundary_conditions", {}), self.axes)
+        for name, kind in zip(self.axes, boundary, strict=True):
+            points = np.asarray(dimensions[name][()], dtype=np.float64)
+            rows = points.reshape(-1, points.shape[-1])  # one, or one per trajectory
+            step = spacing(rows[0]) if rows.shape[1] > 1 else 1.0
+            if step is None or (rows != rows[0]).any():
+                raise ValueError(
+                    f"{self.path}: axis {name!r} must be uniform, increasing and the same for all "
+                    f"trajectories; resample the data to such a grid"
+                )
+            length = dimensions[name].attrs.get("length", rows.shape[1] * step)
+            yield rows.shape[1], float(length), kind, float(rows[0, 0])
+
+    def _read_scalars(self, group: Node, shared: dict[str, Any]) -> None:
+        columns: dict[str, np.ndarray] = {}
+        self.series: dict[str, np.ndarray] = {}
+        for name in strings(group.attrs["field_names"]):
+            values = np.asarray(group[name][()], dtype=np.float64)
+            if group[name].attrs["time_varying"]:
+                self.series[name] = values
+            elif group[name].attrs["sample_varying"]:
+                columns[name] = values.reshape(len(self))
+            else:  # the root attribute has the same value in double precision
+                value = shared.get(name, values)
+                columns[name] = np.full(len(self), float(np.asarray(value).reshape(())))
+        self.parameter_names = tuple(columns)
+        self.parameters = np.array([*columns.values()]).reshape(-1, len(self)).T
+        self.units.update(_units({name: group[name] for name in [*columns, *self.series]}))
+
+    def _read_fields(self, file: Node) -> None:
+        self.stored = tuple(self._stored_fields(file))
+        channels = {True: {}, False: {}}
+        for stored in self.stored:
+            for component, axes in enumerate(itertools.product(self.axes, repeat=stored.order)):
+                name = "_".join([stored.name, "".join(axes)] if axes else [stored.name])
+                channels[stored.time_varying][name] = (stored, component)
+                self.units.update(_units({name: file[stored.path]}))
+        if not channels[True]:
+            raise ValueError(f"{self.path} holds no field that varies in time")
+        self.fields = tuple(channels[True])
+        self._channels = list(channels[True].values())
+        constants = channels[False]
+        for name, mask in self._interior_masks(file):
+            if not self._known(mask, constants.values()):
+                constants[f"{name}_mask"] = (mask, 0)
+        self.constant_fields = tuple(constants)
+        self._constants = list(constants.values())
+
+    def _stored_fields(self, file: Node) -> Iterator[StoredField]:
+        for order in range(3):
+            group = file[f"t{order}_fields"]
+            for name in strings(group.attrs["field_names"]):
+                flags = group[name].attrs
+                stored = StoredField(
+                    f"t{order}_fields/{name}",
+                    order,
+                    bool(flags["sample_varying"]),
+                    bool(flags["time_varying"]),
+                    tuple(bool(varies) for varies in flags["dim_varying"]),
+                )
+                self._check_shape(stored, group[name].shape)
+                yield stored
+
+    def _check_shape(self, stored: StoredField, shape: tuple[int, ...]) -> None:
+        varying = zip(self.grid.shape, stored.dim_varying, strict=True)
+        lead = (
+            *(len(self),) * stored.sample_varying,
+            *(self.times.shape[-1],) * stored.time_varying,
+            *(n for n, varies in varying if varies),
+        )
+        tail = (self.grid.ndim,) * stored.order
+        if shape not in ((*lead, *tail), (*lead, stored.components)):
+            raise ValueError(
+                f"{self.path}: {stored.path} must have shape {(*lead, *tail)} by its flags; "
+                f"got {shape}"
+            )
+
+    def _interior_masks(self, file: Node) -> Iterator[tuple[str, StoredField]]:
+        """Boundaries that are described on more than one axis, as fields."""
+        for name, group in file.get("boundary_conditions", {}).items():
+            associated = strings(group.attrs["associated_dims"])
+            if len(associated) > 1 and not group.attrs["time_varying"]:
+                varying = tuple(axis in associated for axis in self.axes)
+                path = f"boundary_conditions/{name}/mask"
+                mask = StoredField(path, 0, bool(group.attrs["sample_varying"]), False, varying)
+                self._check_shape(mask, group["mask"].shape)
+                yield name, mask
+
+    def _known(self, mask: StoredField, constants: Any) -> bool:
+        """Whether a constant field equals `mask` (compared in the first trajectory)."""
+        values = self._block(mask, 0, slice(None))
+        return any(
+            stored.order == 0 and np.array_equal(self._block(stored, 0, slice(None)), values)
+            for stored, _ in constants
+        )
+
+    def _block(self, stored: StoredField, trajectory: int, frames: slice) -> np.ndarray:
+        """Values ([T,] *S, components) as stored: axes along which they do not vary have size 1."""
+        index = (trajectory,) * stored.sample_varying + (frames,) * stored.time_varying
+        values = np.asarray(self._file.array(stored.path)[index])
+        for axis, varies in enumerate(stored.dim_varying, start=int(stored.time_varying)):
+            if not varies:
+                values = np.expand_dims(values, axis)
+        space = values.shape[: len(stored.dim_varying) + stored.time_varying]
+        return values.reshape(*space, stored.components)
+
+    def _gather(
+        self,
+        channels: Sequence[tuple[StoredField, int]],
+        trajectory: int,
+        frames: slice,
+        lead: tuple[int, ...],
+    ) -> np.ndarray:
+        out = np.empty((*lead, len(channels), *self.grid.shape), dtype=np.float32)
+        by_channel = np.moveaxis(out, len(lead), 0)
+        blocks = {
+            stored: self._block(stored, trajectory, frames)
+            for stored in dict.fromkeys(stored for stored, _ in channels)
+        }
+        for position, (stored, component) in enumerate(channels):
+            by_channel[position] = blocks[stored][..., component]
+        return out
+
+
+def matches(path: Path) -> bool:
+    """Whether a file has The Well's layout, by its contents."""
+    try:
+        with open_readonly(path) as file:
+            return "dimensions" in file and any(f"t{order}_fields" in file for order in range(3))
+    except OSError:
+        return False
+
+
+def _boundary(groups: Mapping[str, Node], axes: Sequence[str]) -> list[str]:
+    """The kind per axis: "open" where nothing is said, "low-high" where the ends differ."""
+    ends = {axis: ["open", "open"] for axis in axes}
+    for name, group in groups.items():
+        kind = text(group.attrs["bc_type"]).lower()
+        if kind not in BOUNDARIES:
+            raise ValueError(
+                f"{group.file.filename}: boundary {name!r} has type {kind!r}; "
+                f"known: {', '.join(BOUNDARIES)}"
+            )
+        associated = strings(group.attrs["associated_dims"])
+        mask = group["mask"][()]
+        mask = mask.reshape(-1, *mask.shape[mask.ndim - len(associated) :]).all(axis=0)
+        for position, axis in enumerate(axis for axis in axes if axis in associated):
+            for end, face in enumerate((0, -1)):
+                if np.take(mask, face, axis=position).all():
+                    ends[axis][end] = kind
+    return [
+        "periodic" if "periodic" in pair else "-".join(dict.fromkeys(pair))
+        for pair in ends.values()
+    ]
+
+
+def _units(items: Mapping[str, Node]) -> dict[str, str]:
+    return {k: text(item.attrs["units"]) for k, item in items.items() if "units" in item.attrs}
+
+
+def _provenance(stored: Any) -> dict[str, Any]:
+    """Our JSON object, or whatever another program wrote under this name."""
+    try:
+        value = json.loads(stored)
+    except (TypeError, ValueError):
+        value = None
+    return value if isinstance(value, dict) else {"text": text(stored)}

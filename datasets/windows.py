@@ -1,0 +1,99 @@
+"""The windows of a store, numbered: a map-style dataset for training and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from .fields import Window
+from .store import Store
+
+
+class Windows(Dataset[Window]):
+    """Every window of `history` → `horizon` frames at a stride, trajectory by trajectory.
+
+    A trajectory of T frames has T − stride·(history + horizon − 1) windows, one per first frame;
+    only every `every`-th of them is kept.
+
+    Args:
+        store: where the trajectories are.
+        history, horizon: frames given and frames to predict.
+        stride: distance between the frames of a window.
+        every: distance between the first frames of consecutive windows.
+        trajectories: use only this many, chosen by `seed`; a larger number, with the same seed,
+            contains a smaller one. None for all.
+        seed: of that choice.
+        fields: keep only these fields, in this order. None for all.
+        fields: only these, in this order; None for all.
+
+    Raises:
+        ValueError: a trajectory is too short for one window, a number is impossible, or a field is
+            unknown.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        history: int,
+        horizon: int,
+        stride: int = 1,
+        every: int = 1,
+        trajectories: int | None = None,
+        seed: int = 0,
+        fields: Sequence[str] | None = None,
+    ) -> None:
+        for name, value in (("history", history), ("horizon", horizon)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1 frame; got {value}")
+        if stride < 1 or every < 1:
+            raise ValueError(f"stride and every must be at least 1; got {stride} and {every}")
+        missing = [name for name in fields or () if name not in store.fields]
+        if missing:
+            raise ValueError(
+                f"dataset {store.name!r} has no field {', '.join(missing)}; "
+                f"it has {', '.join(store.fields)}"
+            )
+        self.fields = store.fields if fields is None else tuple(fields)
+        self.store, self.history, self.horizon = store, history, horizon
+        self.stride, self.every = stride, every
+        self.fields = store.fields if fields is None else tuple(fields)
+        self.trajectories = _choose(store, trajectories, seed)
+        self._ends = np.cumsum([self._count(i) for i in self.trajectories])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> Window:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.store.name!r} has {len(self)} windows; got index {index}")
+        position = int(np.searchsorted(self._ends, index, side="right"))
+        before = int(self._ends[position - 1]) if position else 0
+        start = (index - before) * self.every
+        trajectory = self.trajectories[position]
+        window = self.store.window(trajectory, start, self.history, self.horizon, self.stride)
+        return window.select(self.fields)
+
+    def _count(self, trajectory: int) -> int:
+        frames = self.store.n_frames(trajectory)
+        starts = frames - self.stride * (self.history + self.horizon - 1)
+        if starts < 1:
+            raise ValueError(
+                f"a window of {self.history} history and {self.horizon} target frames at stride "
+                f"{self.stride} spans {frames - starts + 1} frames, but trajectory {trajectory} of "
+                f"{self.store.name!r} has {frames}; shorten the window"
+            )
+        return -(-starts // self.every)
+
+
+def _choose(store: Store, count: int | None, seed: int) -> list[int]:
+    if count is None:
+        return list(range(len(store)))
+    if not 1 <= count <= len(store):
+        raise ValueError(
+            f"{store.name!r} has {len(store)} trajectories; cannot use {count} of them"
+        )
+    order = torch.randperm(len(store), generator=torch.Generator().manual_seed(seed))
+    return sorted(order[:count].tolist())

@@ -1,0 +1,257 @@
+"""Scores of rollouts against stored trajectories, with the persistence baseline beside them.
+
+Streams over lead times: memory does not grow with the number of steps. The result is plain data
+for JSON; it states its conventions, and what is not finite is `null`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ..datasets import metrics
+from ..datasets.codec import plain
+from ..datasets.store import Store
+from ..operators import Operator
+from .forecast import Plan, Step, forecast, make_plan, truth
+from .output import replacing
+
+SCHEMA = 1
+METRICS = ("vrmse", "nrmse", "relative_l1", "correlation")
+# A forecast is valid until its correlation with the truth falls below this.
+VALID = 0.8
+# One value per trajectory (N,), step (T,) and field (C,).
+Values = Float[np.ndarray, "N T C"]
+
+CONVENTIONS = {
+    "scored": "Predicted frames only, in physical units, on the stored grid. Every frame is "
+    "predicted from the ones before it, of which only the history was given.",
+    "order": "A metric reduces over space, for each trajectory, field and frame; mean, median, p10 "
+    "and p90 (10th and 90th percentile) are then over trajectories.",
+    "summary": "Mean over trajectories, then over fields, then over lead times; vrmse_one_step is "
+    "the first lead time alone; valid_time is the mean over trajectories, then over fields.",
+    "null": "A number is null where a prediction that enters it is not finite. In medians and "
+    "percentiles such a prediction ranks as the worst. nonfinite_trajectories counts them.",
+    "persistence": "The last history frame, repeated.",
+    "vrmse": "Root mean square error over the standard deviation of the truth, "
+    "sqrt(<(p - y)^2> / (<(y - <y>)^2> + 1e-7)); predicting the mean scores 1.",
+    "nrmse": "Root mean square error over the root mean square of the truth, "
+    "sqrt(<(p - y)^2> / <y^2>); the same number as the relative L2 error.",
+    "relative_l1": "<|p - y|> / <|y|>.",
+    "correlation": "Pearson correlation over space; 0 where a field is constant.",
+    "valid_time": f"First lead time at which the correlation is below {VALID}. Where it never is, "
+    "the last lead time, a lower bound; reached_end counts these trajectories.",
+    "spectra": "Energy per shell of wave numbers (periods per domain), the sum of squared Fourier "
+    "amplitudes; mean over trajectories.",
+    "seconds_per_step": "Median wall time of one step of one batch.",
+}
+
+
+def evaluate(
+    operator: Operator,
+    store: Store,
+    *,
+    trajectories: int | Sequence[int] | None = None,
+    start: int = 0,
+    steps: int | None = None,
+    batch: int = 16,
+    device: torch.device | str = "cpu",
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Roll out, and score every step against the stored frames.
+
+    Args:
+        operator: moved to `device` and set to evaluation mode.
+        store: gives the history and the truth.
+        trajectories: indices into the store, or the number of trajectories from the first.
+        start: first frame of the history.
+        steps: frames to predict; None for as many as are stored.
+        batch: trajectories at a time.
+        device: where to compute.
+        progress: show a bar on the error stream.
+
+    Returns:
+        Plain data; `CONVENTIONS` (which it contains) says what the numbers are.
+
+    Raises:
+        ValueError: more steps than are stored, or as in `predict`.
+    """
+    plan = make_plan(operator, store, trajectories=trajectories, start=start, steps=steps)
+    shape = (len(plan.trajectories), plan.steps, len(plan.fields))
+    ours = {name: np.empty(shape) for name in METRICS}
+    baseline = {name: np.empty(shape) for name in METRICS}
+    spectra = _Spectra(plan)
+    seconds = []
+    for step in forecast(
+        operator, store, plan, batch=batch, device=device, title="evaluate", progress=progress
+    ):
+        target = truth(store, plan, step.trajectories, step.index).to(device)
+        for name in METRICS:
+            ours[name][step.rows, step.index] = _score(name, step.fields, target)
+            baseline[name][step.rows, step.index] = _score(name, step.last_given, target)
+        spectra.add(step, target)
+        seconds.append(step.seconds)
+    return _result(operator, store, plan, ours, baseline) | {
+        "batch": min(batch, len(plan.trajectories)),
+        "seconds_per_step": float(np.median(seconds)),
+        "spectra": spectra.result(),
+        "conventions": CONVENTIONS,
+    }
+
+
+def write_evaluation(result: dict[str, Any], path: Path, *, overwrite: bool = False) -> Path:
+    """Write an evaluation as JSON; the file appears only when complete.
+
+    Raises:
+        ValueError: `path` exists and `overwrite` is not set.
+    """
+    text = json.dumps(result, indent=1, allow_nan=False)
+    with replacing(path, overwrite) as temporary:
+        temporary.write_text(text + "\n")
+    return path
+
+
+class _Spectra:
+    """Energy spectra of truth and prediction at the first, middle and last lead time."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.indices = sorted({0, (plan.steps - 1) // 2, plan.steps - 1})
+        self.sums: dict[str, dict[int, np.ndarray]] = {"truth": {}, "prediction": {}}
+
+    def add(self, step: Step, target: Tensor) -> None:
+        """Add the spectra of a batch, if its lead time is one of the three."""
+        if step.index not in self.indices:
+            return
+        for kind, field in (("truth", target), ("prediction", step.fields)):
+            spectrum = metrics.energy_spectrum(field.double(), field.ndim - 2)
+            total = spectrum.sum(0).cpu().numpy()
+            self.sums[kind][step.index] = self.sums[kind].get(step.index, 0) + total
+
+    def result(self) -> dict[str, Any]:
+        """Lists per field and kind: one spectrum for each of the lead times."""
+        count = len(self.plan.trajectories)
+        shells = self.sums["truth"][0].shape[-1]
+        return {
+            "lead_times": [self.plan.dt * (i + 1) for i in self.indices],
+            "wavenumber": list(range(shells)),
+            "fields": {
+                name: {
+                    kind: [_numbers(sums[i][c] / count) for i in self.indices]
+                    for kind, sums in self.sums.items()
+                }
+                for c, name in enumerate(self.plan.fields)
+            },
+        }
+
+
+def _score(name: str, prediction: Tensor, target: Tensor) -> Float[np.ndarray, "B C"]:
+    """One metric per trajectory and field, in double precision."""
+    function = getattr(metrics, name)
+    return function(prediction.double(), target.double(), target.ndim - 2).cpu().numpy()
+
+
+def _result(
+    operator: Operator,
+    store: Store,
+    plan: Plan,
+    ours: Mapping[str, Values],
+    baseline: Mapping[str, Values],
+) -> dict[str, Any]:
+    lead = plan.dt * np.arange(1, plan.steps + 1)
+    broken = ~np.isfinite(ours["nrmse"]).all(axis=(1, 2))
+    return {
+        "schema": SCHEMA,
+        "operator": operator.name,
+        "parameters": sum(p.numel() for p in operator.parameters()),
+        "provenance": plain(operator.description.provenance),
+        "store": {
+            "name": store.name,
+            "split": ", ".join(store.splits),
+            "trajectories": len(plan.trajectories),
+            "fields": list(plan.fields),
+            "units": store.units,
+            "grid": plain(store.grid),
+        },
+        "start": plan.start,
+        "steps": plan.steps,
+        "stride": plan.stride,
+        "dt": plan.dt,
+        "history": plan.history,
+        "lead_times": lead.tolist(),
+        "nonfinite_trajectories": int(broken.sum()),
+        "summary": _summary(ours, plan, lead) | {"persistence": _summary(baseline, plan, lead)},
+        "scores": _scores(ours, plan),
+        "persistence": _scores(baseline, plan),
+        "valid_time": _valid_times(ours["correlation"], plan, lead),
+        "valid_time_persistence": _valid_times(baseline["correlation"], plan, lead),
+    }
+
+
+def _scores(values: Mapping[str, Values], plan: Plan) -> dict[str, Any]:
+    """Per metric and field: mean, median and percentiles over trajectories, lists over steps."""
+    return {
+        metric: {
+            name: _statistics(values[metric][:, :, c], worst=-1 if metric == "correlation" else 1)
+            for c, name in enumerate(plan.fields)
+        }
+        for metric in METRICS
+    }
+
+
+def _statistics(values: Float[np.ndarray, "N *T"], worst: int) -> dict[str, Any]:
+    """Over trajectories; what is not finite ranks as the worst, and makes the mean null."""
+    ranked = np.where(np.isfinite(values), values, worst * np.inf)
+    with np.errstate(invalid="ignore"):
+        p10, median, p90 = np.percentile(ranked, (10, 50, 90), axis=0)
+        mean = ranked.mean(axis=0)
+    numbers = {"mean": mean, "median": median, "p10": p10, "p90": p90}
+    return {name: _numbers(value) for name, value in numbers.items()}
+
+
+def _summary(values: Mapping[str, Values], plan: Plan, lead: np.ndarray) -> dict[str, Any]:
+    """The few numbers that a table has room for."""
+    result = {name: _numbers(values[name].mean(axis=0).mean(axis=1).mean()) for name in METRICS}
+    first = values["vrmse"][:, 0].mean(axis=0).mean()
+    valid, _ = _valid_time(values["correlation"], lead)
+    return result | {
+        "vrmse_one_step": _numbers(first),
+        "valid_time": _numbers(valid.mean(axis=0).mean()),
+    }
+
+
+def _valid_times(correlation: Values, plan: Plan, lead: np.ndarray) -> dict[str, Any]:
+    """Statistics of the valid time per field, and how many trajectories never failed."""
+    times, passed = _valid_time(correlation, lead)
+    return {
+        name: _statistics(times[:, c], worst=-1) | {"reached_end": int(passed[:, c].sum())}
+        for c, name in enumerate(plan.fields)
+    }
+
+
+def _valid_time(
+    correlation: Values, lead: np.ndarray
+) -> tuple[Float[np.ndarray, "N C"], Bool[np.ndarray, "N C"]]:
+    """First lead time whose correlation is below the threshold, and whether there is none.
+
+    The same number as `metrics.valid_time`, from correlations that are there already.
+    """
+    passed = correlation >= VALID
+    first = passed.argmin(axis=1)
+    never = np.all(passed, axis=1)
+    return np.where(never, lead[-1], lead[first]), never
+
+
+def _numbers(values: Any) -> Any:
+    """Floats for JSON, nested as the array is: None for what is not finite."""
+    array = np.asarray(values, float)
+    if array.ndim:
+        return [_numbers(value) for value in array]
+    return float(array) if np.isfinite(array) else None

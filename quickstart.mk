@@ -1,0 +1,46 @@
+# The whole path on two CPU cores. Each line can be typed by hand; what exists is not made again.
+PELAGOS := $(BIN)/pelagos
+DATA := data/quickstart
+RUNS := runs/quickstart
+KNOWN := advection_1d heat_1d burgers_1d kuramoto_sivashinsky_1d
+NEW := korteweg_de_vries_1d
+DT_advection_1d := 0.02
+DT_heat_1d := 0.02
+DT_burgers_1d := 0.02
+DT_kuramoto_sivashinsky_1d := 1
+DT_korteweg_de_vries_1d := 0.4
+
+quickstart: $(RUNS)/report.html
+	@echo
+	@echo "Report:       $(RUNS)/report.html (open it in a browser)"
+	@echo "Checkpoints:  $(RUNS)/pretrain/checkpoint  $(RUNS)/finetuned/checkpoint"
+	@echo "Next:         $(PELAGOS) data simulate --list"
+	@echo "              then fine-tune on a PDE of your own choice: see README.md, \"Five-minute tour\""
+
+# Order-only prerequisites (after |): newer does not mean different here.
+$(DATA)/%/stats.yaml: | $(RUNTIME)
+	@echo "── 1/5 simulate $*"
+	$(PELAGOS) data simulate $* --out $(DATA) --resolution 128 --frames 61 --dt $(DT_$*) --test 32
+
+$(RUNS)/pretrain/checkpoint: | $(KNOWN:%=$(DATA)/%/stats.yaml)
+	@echo "── 2/5 pretrain on $(KNOWN), two processes"
+	$(BIN)/torchrun --standalone --nproc_per_node 2 -m pelagos.pretrain quickstart $(RUNS)/pretrain --processes 2 --resume auto
+
+$(RUNS)/finetuned/checkpoint: | $(RUNS)/pretrain/checkpoint $(DATA)/$(NEW)/stats.yaml
+	@echo "── 3/5 fine-tune on $(NEW), which pretraining never saw"
+	$(PELAGOS) finetune quickstart $(RUNS)/finetuned --init_from $(RUNS)/pretrain --resume auto
+
+$(RUNS)/scratch/checkpoint: | $(RUNS)/pretrain/checkpoint $(DATA)/$(NEW)/stats.yaml
+	@echo "── 3/5 the same operator on $(NEW) from scratch, same budget"
+	$(PELAGOS) finetune quickstart $(RUNS)/scratch --resume auto
+
+$(RUNS)/%/prediction.nc: | $(RUNS)/%/checkpoint
+	@echo "── 4/5 predict and evaluate: $*"
+	$(PELAGOS) predict $(RUNS)/$* $(DATA)/$(NEW) --trajectories 4
+
+$(RUNS)/%/evaluation.json: | $(RUNS)/%/checkpoint
+	$(PELAGOS) evaluate $(RUNS)/$* $(DATA)/$(NEW)
+
+$(RUNS)/report.html: | $(foreach run,finetuned scratch,$(RUNS)/$(run)/prediction.nc $(RUNS)/$(run)/evaluation.json)
+	@echo "── 5/5 report"
+	$(PELAGOS) report $(RUNS)/pretrain $(RUNS)/finetuned $(RUNS)/scratch --out $@

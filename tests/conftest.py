@@ -1,0 +1,98 @@
+"""A travelling wave and the operator that solves it exactly, for tests downstream of operators."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pelagos.datasets.fields import Grid
+from pelagos.datasets.well import WellData, write_file
+from pelagos.operators import Description, Operator, registry
+
+SPEED, LENGTH, POINTS, DT, FRAMES = 0.3, 2.0, 32, 0.25, 12
+
+
+@dataclass(frozen=True)
+class ShiftConfig:
+    speed: float = SPEED
+    frames: int = 1
+    gain: float = 1.0
+
+
+class Shift(Operator):
+    """u_t + speed · u_x = 0 by a Fourier shift, exact; a gain above 1 makes it blow up."""
+
+    name: ClassVar[str] = "shift"
+    Config: ClassVar[type] = ShiftConfig
+
+    def __init__(self, config: ShiftConfig, description: Description, generator: Any = None):
+        super().__init__(config, description)
+        self.gain = nn.Parameter(torch.tensor(config.gain))
+
+    @property
+    def history(self) -> int:
+        return self.config.frames
+
+    @property
+    def ndim(self) -> int:
+        return 1
+
+    def reset(self, generator: torch.Generator) -> None:
+        torch.nn.init.constant_(self.gain, self.config.gain)
+
+    def step(self, state, dt, observation=None):
+        self._check_step(state, dt)
+        grid, last = state.context.grid, state.history[:, -1]
+        k = 2 * math.pi * torch.fft.rfftfreq(grid.shape[0], grid.spacing[0], dtype=torch.float64)
+        turn = torch.exp(-1j * k * self.config.speed * dt.double()[:, None, None])
+        fields = torch.fft.irfft(torch.fft.rfft(last.double()) * turn, n=grid.shape[0])
+        fields = self.gain * fields.to(last)
+        return state.advance(fields, dt), fields
+
+
+@pytest.fixture(scope="session")
+def shift() -> Callable[..., Shift]:
+    """Makes the operator."""
+
+    def make(
+        time_steps: tuple[float, ...] = (DT,), fields: tuple[str, ...] = ("u",), **config: Any
+    ) -> Shift:
+        description = Description(fields=fields, time_steps=time_steps, provenance={"seed": 7})
+        return Shift(ShiftConfig(**config), description)
+
+    return make
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the test runs, checkpoints of the operator can be opened."""
+    monkeypatch.setitem(registry._OPERATORS, Shift.name, Shift)
+
+
+@pytest.fixture(scope="session")
+def wave(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of `u` = a sin(2π m (x − c t) / L) for m = 1, 2, 3, and `tracer` = 2 + cos."""
+    root = tmp_path_factory.mktemp("data") / "wave"
+    x, t = np.arange(POINTS) * LENGTH / POINTS, 10 + DT * np.arange(FRAMES)
+    phase = 2 * np.pi * np.array([1, 2, 3])[:, None, None] * (x - SPEED * t[:, None]) / LENGTH
+    data = WellData(
+        dataset="wave",
+        grid=Grid((POINTS,), (LENGTH,), ("periodic",)),
+        times=t,
+        fields={
+            "tracer": 2 + np.cos(phase),
+            "u": np.array([1, 2, 5])[:, None, None] * np.sin(phase),
+        },
+        parameters={"mode": np.array([1.0, 2.0, 3.0])},
+        units={"u": "m/s", "time": "s", "length": "m"},
+    )
+    write_file(root / "data" / "test" / "wave.hdf5", data)
+    return root

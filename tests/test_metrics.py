@@ -1,0 +1,191 @@
+"""Metrics against numbers worked out by hand and closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from pelagos.datasets import metrics
+
+ERRORS = [metrics.rmse, metrics.nrmse, metrics.vrmse, metrics.relative_l1, metrics.relative_l2]
+ALL = [*ERRORS, metrics.correlation]
+
+# One sample, one channel, four points.
+TRUTH = torch.tensor([[1.0, -1.0, 3.0, 1.0]], dtype=torch.float64)  # ⟨y⟩ = 1, ⟨y²⟩ = 3, var 2
+PREDICTION = torch.tensor([[2.0, -1.0, 1.0, 1.0]], dtype=torch.float64)  # e = 1, 0, -2, 0
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [
+        (metrics.rmse, math.sqrt(5 / 4)),
+        (metrics.nrmse, math.sqrt(5 / 12)),
+        (metrics.relative_l2, math.sqrt(5 / 12)),
+        (metrics.vrmse, math.sqrt(1.25 / (2 + 1e-7))),
+        (metrics.relative_l1, 3 / 6),
+        # deviations: p 1.25, -1.75, .25, .25 (⟨p⟩ = .75); y 0, -2, 2, 0
+        (metrics.correlation, 1.0 / math.sqrt(2 * 1.1875)),
+    ],
+)
+def test_worked_by_hand(metric, value: float) -> None:
+    assert metric(PREDICTION, TRUTH, 1).tolist() == pytest.approx([value], rel=1e-12)
+
+
+def waves(n: int = 64) -> Tensor:
+    return torch.linspace(0, 2 * math.pi, n + 1, dtype=torch.float64)[:-1]
+
+
+def test_pure_sines() -> None:
+    x = waves()
+    truth, shifted = torch.sin(x)[None], torch.sin(x + 0.3)[None]
+    chord = 2 * math.sin(0.15)  # ‖sin(x + δ) − sin x‖ / ‖sin x‖
+    assert float(metrics.nrmse(shifted, truth, 1)) == pytest.approx(chord)
+    assert float(metrics.rmse(shifted, truth, 1)) == pytest.approx(chord / math.sqrt(2))
+    assert float(metrics.vrmse(shifted, truth, 1)) == pytest.approx(chord, rel=1e-6)
+    assert float(metrics.correlation(shifted, truth, 1)) == pytest.approx(math.cos(0.3))
+
+
+def test_the_mean_scores_one_in_vrmse() -> None:
+    truth = 5 + torch.sin(waves())[None]
+    mean = torch.full_like(truth, 5)
+    assert float(metrics.vrmse(mean, truth, 1)) == pytest.approx(1, rel=1e-6)
+    assert float(metrics.nrmse(mean, truth, 1)) < 0.15
+
+
+@pytest.mark.parametrize("metric", ALL)
+@pytest.mark.parametrize("space", [(8,), (8, 6), (8, 6, 4)])
+def test_one_value_per_channel_and_leading_index(metric, space: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    prediction, truth = torch.randn((2, 3, 5, 2, *space), generator=generator)
+    together = metric(prediction, truth, len(space))
+    assert together.shape == (3, 5, 2)
+    alone = metric(prediction[1, 2, 1:], truth[1, 2, 1:], len(space))
+    torch.testing.assert_close(together[1, 2, 1:], alone)
+    flat = metric(prediction.flatten(3), truth.flatten(3), 1)  # space is one set of points
+    torch.testing.assert_close(together, flat)
+
+
+@pytest.mark.parametrize("metric", ERRORS)
+def test_no_error_is_zero_also_of_nothing(metric) -> None:
+    for truth in (TRUTH, torch.zeros(1, 4)):
+        assert metric(truth, truth.clone(), 1).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("metric", ALL)
+def test_nan_is_not_hidden(metric) -> None:
+    broken = PREDICTION.clone()
+    broken[0, 2] = torch.nan
+    assert metric(broken, TRUTH, 1).isnan().all()
+
+
+@pytest.mark.parametrize("metric", [metrics.nrmse, metrics.relative_l1, metrics.correlation])
+def test_relative_metrics_do_not_see_the_unit(metric) -> None:
+    torch.testing.assert_close(
+        metric(1e-6 * PREDICTION, 1e-6 * TRUTH, 1), metric(PREDICTION, TRUTH, 1)
+    )
+
+
+def test_correlation_of_a_constant_is_zero() -> None:
+    assert metrics.correlation(torch.full((1, 4), 3.0), TRUTH.float(), 1).tolist() == [0.0]
+    assert float(metrics.correlation(-2 * TRUTH + 1, TRUTH, 1)) == pytest.approx(-1)
+
+
+@pytest.mark.parametrize("metric", ALL)
+def test_shapes_do_not_broadcast(metric) -> None:
+    with pytest.raises(ValueError, match=r"same shape; got \(1, 4\) and \(4,\)"):
+        metric(TRUTH, TRUTH[0], 1)
+    with pytest.raises(ValueError, match="ndim"):
+        metric(TRUTH[0], TRUTH[0], 1)
+
+
+# ------------------------------------------------------------------ spectrum
+
+
+def test_a_sine_has_its_energy_in_one_shell() -> None:
+    spectrum = metrics.energy_spectrum(3 * torch.sin(5 * waves(32))[None], 1)
+    assert spectrum.shape == (1, 17)
+    expected = torch.zeros(1, 17, dtype=torch.float64)
+    expected[0, 5] = 9 / 2
+    torch.testing.assert_close(spectrum, expected)
+
+
+def test_shells_are_round() -> None:
+    x, y = torch.meshgrid(waves(16), waves(24), indexing="ij")
+    field = torch.cos(3 * x + 4 * y)[None]  # |κ| = 5
+    spectrum = metrics.energy_spectrum(field, 2)
+    assert spectrum.shape == (1, 9)
+    assert float(spectrum[0, 5]) == pytest.approx(0.5)
+    assert float(spectrum.sum()) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("n", [15, 16])
+def test_parseval_in_one_dimension(n: int) -> None:
+    field = torch.randn(4, 3, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    total = metrics.energy_spectrum(field, 1).sum(-1)
+    torch.testing.assert_close(total, field.square().mean(-1))
+
+
+@pytest.mark.parametrize("space", [(16, 16), (12, 18), (8, 10, 12)])
+def test_parseval_for_smooth_fields(space: tuple[int, ...]) -> None:
+    grids = torch.meshgrid(*[waves(n) for n in space], indexing="ij")
+    field = 0.5 + torch.stack([torch.sin((k + 1) * x) for k, x in enumerate(grids)]).prod(0)
+    field = field[None, None]
+    total = metrics.energy_spectrum(field, len(space)).sum(-1)
+    torch.testing.assert_close(total, field.square().mean(tuple(range(2, field.ndim))))
+
+
+def test_corners_belong_to_no_shell() -> None:
+    x, y = torch.meshgrid(waves(8), waves(8), indexing="ij")
+    corner = torch.cos(4 * x + 4 * y)[None]  # |κ| = 5.7 on 8 points
+    assert float(metrics.energy_spectrum(corner, 2).sum()) == pytest.approx(0, abs=1e-12)
+
+
+def test_half_precision_is_transformed_in_single() -> None:
+    field = torch.sin(5 * waves(30))[None].bfloat16()
+    assert float(metrics.energy_spectrum(field, 1)[0, 5]) == pytest.approx(0.5, rel=0.01)
+
+
+# ------------------------------------------------------------------ valid time
+
+
+def drifting() -> tuple[Tensor, Tensor, Tensor]:
+    """A sine that is ahead by 0.2 t; its correlation with the truth is cos(0.2 t)."""
+    x, times = waves(), torch.arange(1.0, 9.0)
+    truth = torch.sin(x).expand(8, 1, 64)
+    return torch.sin(x + 0.2 * times[:, None, None].double()), truth, times
+
+
+def test_valid_until_the_correlation_falls() -> None:
+    prediction, truth, times = drifting()
+    # cos(0.6) = 0.825, cos(0.8) = 0.697
+    assert metrics.valid_time(prediction, truth, times, 1).tolist() == [4.0]
+    assert metrics.valid_time(prediction, truth, times, 1, 0.6).tolist() == [5.0]
+
+
+def test_valid_until_the_error_rises() -> None:
+    prediction, truth, times = drifting()
+    # 2 sin(0.1 t): 0.389 at t = 1.95 …, 0.591 at t = 3
+    assert metrics.valid_time(prediction, truth, times, 1, 0.5, "nrmse").tolist() == [3.0]
+
+
+def test_the_first_failure_counts_and_nan_fails() -> None:
+    prediction, truth, times = drifting()
+    prediction[1] = torch.nan
+    assert metrics.valid_time(prediction, truth, times, 1).tolist() == [2.0]
+
+
+def test_a_forecast_that_never_fails_has_the_last_lead_time() -> None:
+    _, truth, times = drifting()
+    both = truth.expand(8, 3, 64)
+    assert metrics.valid_time(both, both, times, 1).tolist() == [8.0, 8.0, 8.0]
+    batch = metrics.valid_time(both.expand(5, 8, 3, 64), both.expand(5, 8, 3, 64), times, 1)
+    assert batch.shape == (5, 3)
+
+
+def test_unknown_measures_of_validity() -> None:
+    prediction, truth, times = drifting()
+    with pytest.raises(ValueError, match="'correlation' or 'nrmse'"):
+        metrics.valid_time(prediction, truth, times, 1, metric="rmse")

@@ -1,0 +1,320 @@
+"""Simulated datasets: contents, seeds, interruption, refusals."""
+
+import hashlib
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from pelagos.datasets import equations, simulate, well
+from pelagos.datasets.initial import trajectory_generator
+from pelagos.datasets.store import open_store
+
+SMALL = {
+    "trajectories": {"train": 5, "valid": 2},
+    "resolution": 32,
+    "frames": 4,
+    "shard": 2,
+}
+MODES = "burgers_1d"
+
+
+def run(out, equation=MODES, **changes):
+    return simulate.simulate(equation, out, **{**SMALL, **changes})
+
+
+def digests(root):
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def read(root, split="train"):
+    files = sorted((root / "data" / split).glob("*.hdf5"))
+    opened = [well.WellFile(file) for file in files]
+    frames = [
+        file.read(i, slice(None), range(len(file.fields)))
+        for file in opened
+        for i in range(len(file))
+    ]
+    return np.stack(frames), np.concatenate([file.parameters for file in opened]), opened[0]
+
+
+def test_a_dataset_holds_the_solutions_of_the_equation(tmp_path):
+    root = run(tmp_path, dt=0.02)
+    assert root == tmp_path / MODES
+    files = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    assert files == [
+        "data/train/burgers_1d_0000.hdf5",
+        "data/train/burgers_1d_0001.hdf5",
+        "data/train/burgers_1d_0002.hdf5",
+        "data/valid/burgers_1d_0000.hdf5",
+        "simulation.yaml",
+        "stats.yaml",
+    ]
+    frames, parameters, file = read(root)
+    assert frames.shape == (5, 4, 1, 32)
+    np.testing.assert_allclose(file.times, [0.0, 0.02, 0.04, 0.06])
+    assert file.grid.lengths == (1.0,)
+    assert file.grid.boundary == ("periodic",)
+    assert file.units == {"u": "1", "time": "1", "length": "1", "viscosity": "1"}
+    equation = equations.get(MODES)
+    generator = trajectory_generator(0, MODES, "train", 3)
+    viscosity = equation.parameters["viscosity"].draw(generator)
+    assert parameters[3] == pytest.approx([viscosity], rel=1e-6)
+    initial = equation.initial(generator, file.grid)[None]
+    known = {"viscosity": torch.tensor([viscosity], dtype=torch.float64)}
+    solution = equation.solve(initial, known, file.grid, 0.02)
+    expected = torch.cat([next(solution) for _ in range(4)]).numpy()
+    np.testing.assert_allclose(frames[3], expected, atol=1e-6)
+
+
+def test_a_dataset_opens_as_a_store(tmp_path):
+    store = open_store(run(tmp_path, "burgers_2d", resolution=(16, 18)))
+    assert store.fields == ("velocity_x", "velocity_y")
+    assert len(store) == 7
+    assert store.trajectory(0).shape == (4, 2, 16, 18)
+    assert store.parameter_names == ("viscosity",)
+
+
+def test_provenance_says_how_a_file_was_made(tmp_path):
+    root = run(tmp_path, parameters={"viscosity": 0.01}, seed=3)
+    made = well.WellFile(root / "data" / "train" / "burgers_1d_0001.hdf5").provenance
+    assert made["equation"] == MODES
+    assert made["parameters"] == {"viscosity": [0.01, 0.01]}
+    assert (made["seed"], made["split"], made["first_trajectory"]) == (3, "train", 2)
+    assert made["solver"].startswith("ETDRK4")
+    assert made["step"] == pytest.approx(0.002)
+    assert made["dtype"] == "float64"
+    assert made["version"]
+
+
+def test_fixed_parameters_are_shared_and_drawn_ones_are_not(tmp_path):
+    root = run(
+        tmp_path,
+        "kolmogorov_2d",
+        trajectories={"train": 2},
+        frames=2,
+        dt=0.05,
+        parameters={"viscosity": (0.1, 0.2)},
+        resolution=26,
+    )
+    _, parameters, file = read(root)
+    assert file.parameter_names == ("viscosity", "drag", "forcing")
+    assert (parameters[:, 1:] == [0.1, 1.0]).all()
+    assert 0.1 <= parameters[0, 0] <= 0.2
+    assert parameters[0, 0] != parameters[1, 0]
+
+
+def test_equal_recipes_give_equal_bytes_and_other_seeds_do_not(tmp_path):
+    first, again = run(tmp_path / "a"), run(tmp_path / "b")
+    assert digests(first) == digests(again)
+    other, _, _ = read(run(tmp_path / "c", seed=1))
+    assert not np.allclose(other, read(first)[0], atol=0.1)
+
+
+def test_trajectories_do_not_depend_on_shards_or_counts(tmp_path, monkeypatch):
+    reference, parameters, _ = read(run(tmp_path / "a"))
+    trajectories = {"train": 3, "valid": 4, "test": 1}
+    frames, others, _ = read(run(tmp_path / "b", shard=3, trajectories=trajectories))
+    np.testing.assert_allclose(frames, reference[:3], rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(others, parameters[:3])
+    monkeypatch.setattr(simulate, "_CHUNK", 32)  # one trajectory at a time
+    frames, _, _ = read(run(tmp_path / "c"))
+    np.testing.assert_allclose(frames, reference, rtol=1e-6, atol=1e-6)
+
+
+def test_splits_differ(tmp_path):
+    root = run(tmp_path, trajectories={"train": 2, "valid": 2, "test": 2})
+    states = np.concatenate([read(root, split)[0][:, 0] for split in ("train", "valid", "test")])
+    distance = np.abs(states[:, None] - states[None]).max((2, 3)) + np.eye(6)
+    assert distance.min() > 0.1
+
+
+def test_an_interrupted_simulation_continues_to_the_same_bytes(tmp_path, monkeypatch):
+    whole = digests(run(tmp_path / "whole"))
+    write = well.write_file
+
+    def fail_at_the_third(path, data):
+        if path.name.endswith("_0002.hdf5"):
+            raise KeyboardInterrupt
+        write(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(well, "write_file", fail_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "part")
+    root = tmp_path / "part" / MODES
+    assert not (root / "stats.yaml").exists()
+    with pytest.raises(ValueError, match="incomplete"):
+        open_store(root)
+    finished = (root / "data" / "train" / "burgers_1d_0000.hdf5").stat().st_mtime_ns
+    assert digests(run(tmp_path / "part")) == whole
+    assert (root / "data" / "train" / "burgers_1d_0000.hdf5").stat().st_mtime_ns == finished
+
+
+def test_a_killed_simulation_continues_to_the_same_bytes(tmp_path):
+    """SIGKILL when the second file is written but has not got its name."""
+    code = f"""
+import os, pathlib, signal
+from pelagos.datasets.simulate import simulate
+rename, count = pathlib.Path.replace, 0
+def replace(self, target):
+    global count
+    count += str(target).endswith(".hdf5")
+    if count == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(self, target)
+pathlib.Path.replace = replace
+simulate({MODES!r}, pathlib.Path({str(tmp_path / "part")!r}), **{SMALL!r})
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == -9
+    root = tmp_path / "part" / MODES
+    assert [path.name for path in sorted((root / "data" / "train").iterdir())] == [
+        ".burgers_1d_0001.hdf5.partial",
+        "burgers_1d_0000.hdf5",
+    ]
+    assert digests(run(tmp_path / "part")) == digests(run(tmp_path / "whole"))
+
+
+def test_a_finished_dataset_is_left_as_it_is(tmp_path, monkeypatch):
+    root = run(tmp_path)
+    before = digests(root)
+    monkeypatch.setattr(simulate, "_solve", lambda *_: pytest.fail("simulated again"))
+    assert run(tmp_path) == root
+    assert digests(root) == before
+
+
+def test_a_missing_shard_is_made_again(tmp_path):
+    root = run(tmp_path)
+    before = digests(root)
+    (root / "data" / "train" / "burgers_1d_0001.hdf5").unlink()
+    assert digests(run(tmp_path)) == before
+
+
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        ("seed", {"seed": 1}),
+        ("resolution", {"resolution": 48}),
+        ("parameters", {"parameters": {"viscosity": 0.02}}),
+        ("trajectories", {"trajectories": {"train": 6}}),
+        ("dtype", {"dtype": "float32"}),
+        ("solver_step", {"solver_step": 1e-3}),
+    ],
+)
+def test_another_recipe_is_refused_unless_overwritten(tmp_path, key, changes):
+    before = digests(run(tmp_path))
+    with pytest.raises(ValueError, match=rf"simulated with {key} .*overwrite=True"):
+        run(tmp_path, **changes)
+    assert digests(tmp_path / MODES) == before
+    root = run(tmp_path, overwrite=True, **changes)
+    assert digests(root) == digests(run(tmp_path / "fresh", **changes))
+
+
+def test_another_name_makes_another_dataset(tmp_path):
+    run(tmp_path)
+    root = run(tmp_path, name="thick", parameters={"viscosity": 0.1})
+    assert root == tmp_path / "thick"
+    assert (root / "data" / "train" / "thick_0000.hdf5").exists()
+    assert well.WellFile(root / "data" / "train" / "thick_0000.hdf5").name == "thick"
+
+
+def test_a_foreign_folder_is_refused(tmp_path):
+    mine = tmp_path / MODES
+    mine.mkdir()
+    (mine / "notes.txt").write_text("keep")
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match="no simulated dataset"):
+            run(tmp_path, overwrite=overwrite)
+    assert [path.name for path in mine.iterdir()] == ["notes.txt"]
+
+
+def test_a_start_that_was_killed_is_no_foreign_folder(tmp_path):
+    (tmp_path / MODES).mkdir()
+    (tmp_path / MODES / ".simulation.yaml.partial").write_text("half")
+    assert digests(run(tmp_path)) == digests(run(tmp_path / "fresh"))
+
+
+def test_a_damaged_recipe_is_refused(tmp_path):
+    (run(tmp_path) / "simulation.yaml").write_text("[")
+    with pytest.raises(ValueError, match=r"simulation\.yaml is damaged"):
+        run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"equation": "heat"}, "unknown equation"),
+        ({"trajectories": {"train": 2, "validation": 1}}, "did you mean 'valid'"),
+        ({"trajectories": {"train": 0}}, "at least 1 for train"),
+        ({"trajectories": {}}, "at least 1 for train"),
+        ({"trajectories": {"train": 2, "test": -1}}, "at least 0"),
+        ({"resolution": (32, 32)}, "one entry per axis"),
+        ({"resolution": 0}, "positive and whole"),
+        ({"resolution": 8}, "resolution must exceed"),
+        ({"lengths": -1.0}, "lengths must be positive"),
+        ({"frames": 1}, "frames must be at least 2"),
+        ({"shard": 0}, "shard at least 1"),
+        ({"dt": 0.0}, "dt must be positive"),
+        ({"dt": float("nan")}, "dt must be positive"),
+        ({"solver_step": -1e-3}, "solver_step must be positive"),
+        ({"solver_step": 0.0}, "solver_step must be positive"),
+        ({"dtype": "float16"}, "unknown dtype"),
+        ({"device": "abacus"}, "on device abacus"),
+        ({"name": "../elsewhere"}, "plain file name"),
+        ({"parameters": {"viscosity": -1.0}}, "at least 0"),
+    ],
+)
+def test_impossible_settings_are_refused_before_anything_is_written(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        run(tmp_path, **changes)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_blow_up_is_named_and_not_written(tmp_path):
+    changes = {"dt": 0.5, "frames": 8, "parameters": {"viscosity": 0.0}}
+    with pytest.raises(ValueError, match=r"trajectory \d of train blew up by time .*viscosity 0\)"):
+        run(tmp_path, solver_step=0.5, **changes)
+    assert list(tmp_path.rglob("*.hdf5")) == []
+    assert (run(tmp_path, solver_step=0.01, **changes) / "stats.yaml").exists()  # the remedy
+
+
+def test_a_trajectory_that_grows_without_overflow_has_blown_up_too(tmp_path):
+    heat = equations.get("heat_1d")
+    growing = replace(heat, name="growth_1d", linear=lambda s, p: 20 * (s.k2 > 0).to(s.k2))
+    with pytest.raises(ValueError, match=r"growth_1d: trajectory 0 of train blew up by time 0\.48"):
+        run(tmp_path, growing, dt=0.04, frames=100)
+
+
+def test_an_equation_of_ones_own_needs_no_registration(tmp_path):
+    heat = equations.get("heat_1d")
+    own = replace(heat, name="fourth_order_1d", linear=lambda s, p: -p["diffusivity"] * s.k2**2)
+    root = run(tmp_path, own, parameters={"diffusivity": 1e-4})
+    assert yaml.safe_load((root / "simulation.yaml").read_text())["equation"] == "fourth_order_1d"
+
+
+def test_single_precision_is_close_to_double(tmp_path):
+    double, _, _ = read(run(tmp_path / "a"))
+    single, _, _ = read(run(tmp_path / "b", dtype="float32"))
+    np.testing.assert_allclose(single, double, atol=1e-5)
+    assert not np.array_equal(single, double)
+
+
+def test_progress_is_shown_on_stderr_only_when_asked(tmp_path, capsys):
+    run(tmp_path / "quiet")
+    assert capsys.readouterr() == ("", "")
+    run(tmp_path / "shown", progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert 2 <= len(lines) <= 10
+    assert lines[-1].startswith("burgers_1d: 7/7 trajectories")

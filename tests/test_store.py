@@ -1,0 +1,460 @@
+"""Stores: one contract over every layout, and errors that say what to do."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from pelagos.datasets import hdf5, store
+from pelagos.datasets.fields import Grid, collate
+from pelagos.datasets.inspect import summary
+from pelagos.datasets.store import LAYOUTS, Store, open_store
+from pelagos.datasets.well import WellData, WellFile, write_file
+
+SAMPLES = Path(__file__).parent / "samples"
+# One row per layout: its name and a small file that has it.
+LAYOUT_SAMPLES = [("The Well", SAMPLES / "well_edge_cases.hdf5")]
+
+T = 7
+
+
+def write(path: Path, n: int = 2, seed: int = 0, **changes: Any) -> WellData:
+    rng = np.random.default_rng(seed)
+    shape = (6, 4)
+    values: dict[str, Any] = {
+        "dataset": "example",
+        "grid": Grid(shape, (2.0, 3.0), ("periodic", "wall")),
+        "times": 1.0 + 0.25 * np.arange(T),
+        "fields": {
+            name: rng.standard_normal((n, T, *shape)).astype(np.float32)
+            for name in ("pressure", "velocity_x", "velocity_y")
+        },
+        "constant_fields": {"depth": rng.random((n, *shape)).astype(np.float32)},
+        "parameters": {"nu": np.array(0.01), "speed": np.arange(n) + 10.0 * seed},
+        "units": {"pressure": "Pa", "time": "s", "length": "m", "nu": "m^2/s"},
+        "provenance": {"seed": seed},
+    }
+    data = WellData(**{**values, **changes})
+    write_file(path, data)
+    return data
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A dataset of 3 training trajectories in two files, 2 valid and 1 test."""
+    for split, name, n, seed in [
+        ("valid", "a", 2, 2),
+        ("train", "b", 1, 1),
+        ("train", "a", 2, 0),
+        ("test", "a", 1, 3),
+    ]:
+        write(tmp_path / "example" / "data" / split / f"{name}.hdf5", n, seed)
+    return tmp_path / "example"
+
+
+# ------------------------------------------------------------------ the contract of all layouts
+
+
+def test_every_layout_has_a_sample() -> None:
+    assert {name for name, _ in LAYOUT_SAMPLES} == {layout.name for layout in LAYOUTS}
+
+
+@pytest.fixture(params=LAYOUT_SAMPLES, ids=lambda sample: sample[0])
+def sample(request: pytest.FixtureRequest) -> Store:
+    name, path = request.param
+    assert [layout.name for layout in LAYOUTS if layout.matches(path)] == [name]
+    return open_store(path)
+
+
+def test_frames_have_the_declared_shape(sample: Store) -> None:
+    assert len(sample) == sum(len(indices) for indices in sample.splits.values())
+    for i in range(len(sample)):
+        shape = (sample.n_frames(i), len(sample.fields), *sample.grid.shape)
+        assert sample.trajectory(i).shape == shape
+        assert sample.trajectory(i).dtype == torch.float32
+        assert sample.trajectory_times(i).shape == shape[:1]
+
+
+def test_reading_in_parts_is_reading_at_once(sample: Store) -> None:
+    last = len(sample) - 1
+    whole, frames = sample.trajectory(last), sample.n_frames(last)
+    assert torch.equal(sample.read(last, 1, frames, 2), whole[1::2])
+    assert sample.read(last, 2, 2).shape == (0, *whole.shape[1:])
+
+
+def test_what_was_read_belongs_to_the_caller(sample: Store) -> None:
+    before = sample.trajectory(0).clone()
+    sample.trajectory(0).zero_()
+    assert torch.equal(sample.trajectory(0), before)
+
+
+def test_windows_are_cut_from_trajectories(sample: Store) -> None:
+    for i in range(len(sample)):
+        whole, times = sample.trajectory(i), sample.trajectory_times(i)
+        window = sample.window(i, 1, history=2, horizon=2, stride=2)
+        assert torch.equal(window.history, whole[1:4:2])
+        assert torch.equal(window.target, whole[5:8:2])
+        np.testing.assert_allclose(window.lead_times, times[[5, 7]] - times[3], rtol=1e-5)
+        assert window.dt == pytest.approx(times[3] - times[1], rel=1e-5)
+        assert sample.window(i).dt is None  # a single history frame has no spacing
+        assert window.fields == sample.fields
+        assert window.constant_fields == sample.constant_fields
+        assert window.parameter_names == sample.parameter_names
+
+
+def test_xarray_has_the_same_values_lazily(sample: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = torch.stack([sample.trajectory(i) for i in range(len(sample))]).numpy()
+    calls = []
+    read_raw = sample.read_raw
+    monkeypatch.setattr(Store, "read_raw", lambda _, *args: calls.append(args) or read_raw(*args))
+    data = sample.to_xarray()
+    dims = ("trajectory", "time", *sample.axes)
+    field = data[sample.fields[-1]]
+    assert (field.dims, field.shape) == (dims, (*whole.shape[:2], *sample.grid.shape))
+    _ = data.nbytes, repr(data)
+    assert not calls
+    part = field.isel(trajectory=-1, time=slice(6, 1, -2), **{sample.axes[0]: [2, 0]})
+    np.testing.assert_array_equal(part.values, whole[-1, 6:1:-2, -1][:, [2, 0]])
+    assert [call[0] for call in calls] == [len(sample) - 1]  # one trajectory was read
+    np.testing.assert_array_equal(field.values, whole[:, :, -1])
+    for axis, values in zip(sample.axes, sample.grid.coordinates(), strict=True):
+        np.testing.assert_array_equal(data[axis], values.numpy())
+
+
+def test_a_store_survives_pickling_also_when_used(sample: Store) -> None:
+    expected = sample.trajectory(0)
+    assert torch.equal(pickle.loads(pickle.dumps(sample)).trajectory(0), expected)
+
+
+def test_summaries_name_fields_parameters_and_splits(sample: Store) -> None:
+    text = summary(sample)
+    for word in (sample.name, *sample.fields, *sample.parameter_names, *sample.splits):
+        assert word in text
+
+
+# ------------------------------------------------------------------ splits and files
+
+
+def test_splits_come_in_order_and_files_by_name(root: Path) -> None:
+    opened = open_store(root)
+    assert opened.splits == {"train": range(3), "valid": range(3, 5), "test": range(5, 6)}
+    assert [float(opened.parameters(i)[1]) for i in range(6)] == [0, 1, 10, 20, 21, 30]
+    assert opened.name == "example"
+    assert opened.fields == ("pressure", "velocity_x", "velocity_y")
+    assert opened.dt == 0.25
+    assert opened.times[0] == 1.0
+    np.testing.assert_array_equal(opened.parameter_table()[:, 0], 0.01)
+
+
+def test_any_part_of_a_dataset_opens(root: Path) -> None:
+    for path in (root / "data", str(root), root / "data" / "train" / ".."):
+        assert len(open_store(path)) == 6
+    assert open_store(root / "data" / "valid").splits == {"valid": range(2)}
+    assert open_store(root / "data" / "train" / "b.hdf5").splits == {"train": range(1)}
+    assert open_store(root, "train").splits == {"train": range(3)}
+    loose = root.parent / "loose.of any name"
+    shutil.copy(root / "data" / "train" / "b.hdf5", loose)
+    assert open_store(loose).splits == {"all": range(1)}
+
+
+def test_a_damaged_split_does_not_hinder_the_others(root: Path) -> None:
+    (root / "data" / "train" / "b.hdf5").write_bytes(b"")
+    assert len(open_store(root, "test")) == 1
+
+
+def test_unfinished_files_are_left_out(root: Path) -> None:
+    (root / "data" / "train" / ".c.hdf5.partial").write_bytes(b"half")
+    (root / "data" / "train" / ".c.hdf5").write_bytes(b"half")
+    (root / "data" / "train" / "notes.txt").write_text("mine")
+    assert len(open_store(root)) == 6
+
+
+def test_few_files_are_open_at_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "MAX_OPEN", 2)
+    opened = open_store(root)
+    values = [opened.trajectory(i) for i in range(6)]
+    held = [source for source in opened.sources if source._file._arrays]
+    assert len(held) == 2
+    assert torch.equal(opened.trajectory(0), values[0])
+
+
+def test_xarray_carries_what_belongs_to_the_fields(root: Path) -> None:
+    data = open_store(root).to_xarray()
+    assert data["pressure"].attrs == {"units": "Pa"}
+    assert data["time"].attrs == {"units": "s"}
+    np.testing.assert_array_equal(data["time"], 1.0 + 0.25 * np.arange(T))
+    assert data["split"].values.tolist() == ["train"] * 3 + ["valid"] * 2 + ["test"]
+    assert data["speed"].values.tolist() == [0, 1, 10, 20, 21, 30]
+    assert data["depth"].dims == ("trajectory", "x", "y")
+    constants = np.stack([open_store(root).constants(i)[0] for i in range(6)])
+    np.testing.assert_array_equal(data["depth"], constants)
+    np.testing.assert_array_equal(data["depth"][-2, 1], constants[4, 1])
+    chosen = data.where(data.split == "valid", drop=True).sel(time=1.5, x=0, method="nearest")
+    assert chosen["velocity_y"].shape == (2, 4)
+
+
+def test_xarray_of_the_edge_cases() -> None:
+    data = open_store(SAMPLES / "well_edge_cases.hdf5").to_xarray()
+    assert data["drive"].dims == ("trajectory", "time")  # a scalar that varies in time
+    np.testing.assert_array_equal(data["drive"][0], data["drive"][1])
+    assert data["physical_time"].dims == ("trajectory", "time")
+    assert data["mask"].values.sum() == 32
+    assert data["source"].dims == ("trajectory",)
+
+
+# ------------------------------------------------------------------ times
+
+
+def test_irregular_times_give_their_own_lead_times(tmp_path: Path) -> None:
+    times = np.array([0.0, 1.0, 3.0, 6.0, 10.0, 15.0, 21.0])
+    write(tmp_path / "a.hdf5", times=times)
+    opened = open_store(tmp_path)
+    assert opened.dt is None
+    window = opened.window(0, start=1, history=2, horizon=3)
+    assert window.dt is None
+    assert window.lead_times.tolist() == [3.0, 7.0, 12.0]
+
+
+def test_trajectories_with_their_own_steps(tmp_path: Path) -> None:
+    write(tmp_path / "a.hdf5", times=0.1 * np.arange(T))
+    write(tmp_path / "b.hdf5", times=0.2 * np.arange(T))
+    opened = open_store(tmp_path)
+    assert opened.dt is None
+    assert opened.window(0, history=2).dt == pytest.approx(0.1)
+    assert opened.window(2, history=2).dt == pytest.approx(0.2)
+    assert opened.to_xarray()["physical_time"].dims == ("trajectory", "time")
+
+
+def test_single_precision_times_have_one_step(tmp_path: Path) -> None:
+    write(tmp_path / "a.hdf5", times=(1000 + 0.1 * np.arange(T)).astype(np.float32).astype(float))
+    opened = open_store(tmp_path)
+    assert opened.dt == pytest.approx(0.1, rel=1e-3)
+    windows = [opened.window(i, start, history=2) for i in range(2) for start in range(4)]
+    assert collate(windows).dt == opened.dt  # equal to the bit, or they would not collate
+
+
+def test_unequal_lengths_do_not_fit_one_array(tmp_path: Path) -> None:
+    write(tmp_path / "a.hdf5")
+    short = {name: np.zeros((2, 4, 6, 4)) for name in ("pressure", "velocity_x", "velocity_y")}
+    write(tmp_path / "b.hdf5", fields=short, times=1.0 + 0.25 * np.arange(4))
+    opened = open_store(tmp_path)
+    assert [opened.n_frames(i) for i in range(4)] == [7, 7, 4, 4]
+    with pytest.raises(ValueError, match="4 to 7 frames"):
+        opened.to_xarray()
+
+
+# ------------------------------------------------------------------ reading
+
+
+def test_contiguous_data_are_mapped_and_chunked_data_are_not(root: Path) -> None:
+    path = root / "data" / "train" / "a.hdf5"
+    handle = hdf5.Hdf5File(path)
+    assert isinstance(handle.array("t0_fields/pressure"), np.ndarray)
+    expected = open_store(path).trajectory(1)
+    with h5py.File(path, "a") as file:
+        values, flags = file["t0_fields/pressure"][()], dict(file["t0_fields/pressure"].attrs)
+        del file["t0_fields/pressure"]
+        chunked = file.create_dataset("t0_fields/pressure", data=values, compression="lzf")
+        chunked.attrs.update(flags)
+    assert isinstance(hdf5.Hdf5File(path).array("t0_fields/pressure"), h5py.Dataset)
+    assert torch.equal(open_store(path).trajectory(1), expected)
+
+
+def test_only_the_frames_of_a_window_are_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    read = WellFile.read
+
+    def spy(self: WellFile, trajectory: int, frames: slice, channels: Sequence[int]) -> np.ndarray:
+        seen.append((trajectory, frames))
+        return read(self, trajectory, frames, channels)
+
+    monkeypatch.setattr(WellFile, "read", spy)
+    opened = open_store(root)
+    assert not seen
+    opened.window(1, start=1, history=2, horizon=1, stride=2)
+    assert seen == [(1, slice(1, 6, 2))]
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_worker_processes_read_the_same(root: Path, method: str) -> None:
+    with h5py.File(root / "data" / "train" / "b.hdf5", "a") as file:  # one file through h5py
+        values, flags = file["t0_fields/pressure"][()], dict(file["t0_fields/pressure"].attrs)
+        del file["t0_fields/pressure"]
+        file.create_dataset("t0_fields/pressure", data=values, chunks=True).attrs.update(flags)
+    opened = open_store(root, "train")
+    expected = [opened.trajectory(i) for i in range(3)]  # handles are open before the fork
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        found = pool.map(opened.trajectory, range(3))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+# ------------------------------------------------------------------ errors
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "message"),
+    [
+        ("t0_fields/pressure", (1, 3, 2, 2), r"b\.hdf5: 'pressure' at frame 3 \(time 1.75\)"),
+        ("t1_fields/velocity", (1, 5, 0, 0, 1), r"b\.hdf5: 'velocity_y' at frame 5 \(time 2.25\)"),
+    ],
+)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_named(
+    tmp_path: Path, name: str, where: tuple[int, ...], message: str, value: float
+) -> None:
+    write(tmp_path / "a.hdf5")
+    write(tmp_path / "b.hdf5")
+    with h5py.File(tmp_path / "b.hdf5", "a") as file:
+        file[name][where] = value
+    opened = open_store(tmp_path)
+    assert torch.isfinite(opened.read(3, 0, 3)).all()
+    with pytest.raises(ValueError, match=message + " of trajectory 1 holds NaN or infinite"):
+        opened.window(3, start=1, history=1, horizon=2, stride=2)
+
+
+def test_constant_fields_that_are_not_finite_are_named(tmp_path: Path) -> None:
+    write(tmp_path / "a.hdf5")
+    with h5py.File(tmp_path / "a.hdf5", "a") as file:
+        file["t0_fields/depth"][1, 0, 0] = np.nan
+    opened = open_store(tmp_path)
+    opened.window(0)
+    with pytest.raises(ValueError, match=r"constant field 'depth' of trajectory 1 holds NaN"):
+        opened.window(1)
+
+
+def test_parameters_that_are_not_finite_are_named(tmp_path: Path) -> None:
+    write(tmp_path / "a.hdf5")
+    with h5py.File(tmp_path / "a.hdf5", "a") as file:
+        file["scalars/speed"][1] = np.inf
+    with pytest.raises(ValueError, match="parameter 'speed' of trajectory 1 holds NaN or"):
+        open_store(tmp_path).window(1)
+
+
+def test_large_finite_values_pass(tmp_path: Path) -> None:
+    write(
+        tmp_path / "a.hdf5",
+        fields={"pressure": np.full((1, T, 6, 4), 3e38)},
+        constant_fields={},
+        parameters={},
+        units={},
+    )  # their sum is infinite in single precision
+    assert open_store(tmp_path).trajectory(0).max() == np.float32(3e38)
+
+
+def test_frames_that_are_not_there(root: Path) -> None:
+    opened = open_store(root)
+    with pytest.raises(ValueError, match="has frames 0 to 6; got start 2, stop 9"):
+        opened.read(0, 2, 9)
+    with pytest.raises(ValueError, match="has trajectories 0 to 5; got 6"):
+        opened.trajectory(6)
+    with pytest.raises(ValueError, match="trajectory 0 has 7 frames"):
+        opened.window(0, start=1, history=4, horizon=3)
+    with pytest.raises(ValueError, match="no window of 0 history"):
+        opened.window(0, history=0)
+
+
+def empty(root: Path) -> Path:
+    (root / "empty").mkdir()
+    return root / "empty"
+
+
+def zero_bytes(root: Path) -> Path:
+    (root / "zero.h5").write_bytes(b"")
+    return root / "zero.h5"
+
+
+def text(root: Path) -> Path:
+    (root / "data" / "train" / "a.hdf5").write_text("not HDF5 at all")
+    return root
+
+
+def truncated(root: Path) -> Path:
+    path = root / "data" / "train" / "b.hdf5"
+    path.write_bytes(path.read_bytes()[:-100])
+    return root
+
+
+def foreign(root: Path) -> Path:
+    with h5py.File(root / "foreign.h5", "w") as file:
+        file["weights"] = [1.0]
+    return root / "foreign.h5"
+
+
+def foreign_beside(root: Path) -> Path:
+    shutil.move(foreign(root), root / "data" / "train" / "z.hdf5")
+    return root
+
+
+def interrupted(root: Path) -> Path:
+    (root / "simulation.yaml").write_text("seed: 0")
+    return root
+
+
+def interrupted_split(root: Path) -> Path:
+    return interrupted(root) / "data" / "valid"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda root: root / "nowhere", r"no such file or folder: .*nowhere"),
+        (empty, r"no HDF5 files in .*empty; expected"),
+        (zero_bytes, r"zero\.h5 is not an HDF5 file \(0 bytes\); readable layouts: The Well"),
+        (text, r"a\.hdf5 is not an HDF5 file \(15 bytes\)"),
+        (truncated, r"b\.hdf5 is truncated or damaged"),
+        (foreign, r"foreign\.h5 is HDF5 with weights at its root, which is no known layout"),
+        (foreign_beside, r"z\.hdf5 is HDF5 with weights at its root"),
+        (interrupted, r"example is incomplete \(it has no stats\.yaml\)"),
+        (interrupted_split, r"example is incomplete"),
+    ],
+)
+def test_what_cannot_be_opened_is_explained_in_one_line(
+    root: Path, make: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        open_store(make(root))
+    assert "\n" not in str(error.value)
+
+
+def test_statistics_complete_a_simulation(root: Path) -> None:
+    interrupted(root)
+    (root / "stats.yaml").write_text("mean: {}")
+    assert len(open_store(root)) == 6
+
+
+def test_unknown_splits_name_the_known_ones(root: Path) -> None:
+    with pytest.raises(ValueError, match="no split 'validation'; it has: train, valid, test"):
+        open_store(root, "validation")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": "other"}, "has name example, .* has other"),
+        ({"constant_fields": {}}, r"has constant_fields \('depth',\), .* has \(\)"),
+        ({"parameters": {"nu": np.array(1.0)}}, "has parameter_names"),
+        ({"units": {"pressure": "bar"}}, "has units"),
+        ({"grid": Grid((6, 4), (2.0, 3.0), ("wall", "wall"))}, "has grid boundary"),
+        ({"grid": Grid((6, 4), (2.0, 4.0), ("periodic", "wall"))}, "has grid lengths"),
+        ({"grid": Grid((6, 4), (2.0, 3.0), ("periodic", "wall"), (0.0, 1.0))}, "has grid origin"),
+    ],
+)
+def test_files_that_disagree_are_both_named(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    write(tmp_path / "a.hdf5")
+    write(tmp_path / "b.hdf5", **changes)
+    with pytest.raises(ValueError, match=message) as error:
+        open_store(tmp_path)
+    assert "a.hdf5" in str(error.value)
+    assert "b.hdf5" in str(error.value)
