@@ -159,10 +159,10 @@ def _number(text: str) -> float:
 
 def _one_line(error: Exception) -> str:
     """What happened, and to which file."""
+    text = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
-        where = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror}{where}"
-    return " ".join(str(error).split()) or type(error).__name__
+        text = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return " ".join(text.split())
 
 
 def _stop(message: str, code: int) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import TracebackType
 
 from rich.console import Console
@@ -38,6 +39,7 @@ class Bar:
             speed_estimate_period=60,
         )
         self.unit, self.sparse = unit, active and not self.live
+        self.lock = threading.Lock()
         self.task = self.progress.add_task(title, total=total, completed=completed, count="")
         self.lines = self._fraction()
 
@@ -51,18 +53,25 @@ class Bar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is None:  # fractions may not have summed exactly
+            total = round(self.progress.tasks[0].completed)
+            self.progress.update(self.task, completed=total, count=self._count())
         self.progress.stop()
 
     def advance(self, amount: float) -> None:
-        """Add `amount` of finished work; fractions count."""
-        self.progress.advance(self.task, amount)
-        self.progress.update(self.task, count=self._count())
-        if self.sparse and self._fraction() > self.lines:
-            self.lines = self._fraction()
-            left = self.progress.tasks[0].time_remaining
-            rest = "" if left is None else f", {left:.0f} s left"
-            line = f"{self.progress.tasks[0].description}: {self._count()}{rest}"
-            self.console.print(line, highlight=False, markup=False)
+        """Add `amount` of finished work; fractions count. Safe to call from several threads."""
+        with self.lock:
+            self.progress.advance(self.task, amount)
+            self.progress.update(self.task, count=self._count())
+            if self.sparse and self._fraction() > self.lines:
+                self._print_line()
+
+    def _print_line(self) -> None:
+        self.lines = self._fraction()
+        task = self.progress.tasks[0]
+        left = "" if task.time_remaining is None else f", {task.time_remaining:.0f} s left"
+        line = f"{task.description}: {self._count()}{left}"
+        self.console.print(line, highlight=False, markup=False)
 
     def _count(self) -> str:
         task = self.progress.tasks[0]

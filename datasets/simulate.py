@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import math
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -210,6 +213,8 @@ def _prepare(root: Path, recipe: Recipe, overwrite: bool) -> bool:
         ValueError: the folder holds something else, or was made by another recipe.
     """
     path, partial = root / "simulation.yaml", root / ".simulation.yaml.partial"
+    if root.parent.exists() and not root.parent.is_dir():
+        raise ValueError(f"{root.parent} is a file; choose a folder to write datasets into")
     if root.exists() and not path.is_file():
         if not root.is_dir() or any(found != partial for found in root.iterdir()):
             raise ValueError(f"{root} exists and is no simulated dataset; choose another name")
@@ -218,7 +223,8 @@ def _prepare(root: Path, recipe: Recipe, overwrite: bool) -> bool:
         missing = any(not shard.path.exists() for shard in _shards(root, recipe))
         return missing or not (root / "stats.yaml").exists()
     (root / "stats.yaml").unlink(missing_ok=True)
-    shutil.rmtree(root / "data", ignore_errors=True)
+    if (root / "data").exists():
+        shutil.rmtree(root / "data")
     root.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(codec.plain(recipe), sort_keys=False, allow_unicode=True)
     partial.write_text(text, encoding="utf-8")
@@ -256,21 +262,52 @@ def _complete(root: Path, run: _Run, progress: bool) -> None:
     missing = [shard for shard in shards if not shard.path.exists()]
     total = sum(shard.count for shard in shards)
     done = total - sum(shard.count for shard in missing)
-    with Bar(run.recipe.name, total, done, "trajectories", active=progress) as bar:
+    bar = Bar(run.recipe.name, total, done, "trajectories", active=progress)
+    with bar, _single_threaded_operations() as workers:
         for shard in missing:
-            well.write_file(shard.path, _compute(run, shard, bar.advance))
+            well.write_file(shard.path, _compute(run, shard, workers, bar.advance))
     well.write_stats(root)
 
 
-def _compute(run: _Run, shard: _Shard, advance: Callable[[float], None]) -> well.WellData:
+@contextmanager
+def _single_threaded_operations() -> Iterator[int]:
+    """Compute each operation on one thread; gives the number of threads there were.
+
+    Transforms as small as ours gain little from threads of their own, and where cores are shared
+    those wait for each other most of the time. Parts of a shard are solved side by side instead.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _compute(
+    run: _Run, shard: _Shard, workers: int, advance: Callable[[float], None]
+) -> well.WellData:
     """The contents of one file."""
     recipe, equation = run.recipe, run.equation
     shape = (shard.count, recipe.frames, len(equation.fields), *recipe.resolution)
     values = np.empty(shape, dtype=np.float32)
-    chosen: list[dict[str, float]] = []
-    for part in _parts(run, shard):
+    stop = threading.Event()
+
+    def solve(part: _Shard) -> list[dict[str, float]]:
         first = part.start - shard.start
-        chosen += _solve(run, part, values[first : first + part.count], advance)
+        return _solve(run, part, values[first : first + part.count], proceed)
+
+    def proceed(amount: float) -> None:
+        if stop.is_set():
+            raise CancelledError
+        advance(amount)
+
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            chosen = [drawn for part in pool.map(solve, _parts(run, shard)) for drawn in part]
+        except BaseException:
+            stop.set()
+            raise
     parameters = equation.parameters.items()
     return well.WellData(
         dataset=recipe.name,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -183,10 +184,15 @@ class Store:
     def read_raw(
         self, i: int, frames: slice, channels: Sequence[int] | None = None
     ) -> Float32[np.ndarray, "T C *S"]:
-        """As `read`, for the given channels, without looking at the values."""
+        """As `read`, for the given channels, without looking at the values.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
         file, local = self._locate(i)
         channels = range(len(self.fields)) if channels is None else channels
-        return self._source(file).read(local, frames, channels)
+        with _naming(self.sources[file].path):
+            return self._source(file).read(local, frames, channels)
 
     def constants(self, i: int) -> Float[Tensor, "K *S"] | None:
         """Constant fields of trajectory i, or None if there are none.
@@ -206,7 +212,8 @@ class Store:
     def constants_raw(self, i: int) -> Float32[np.ndarray, "K *S"]:
         """As `constants`, an empty array if there are none, without looking at the values."""
         file, local = self._locate(i)
-        return self._source(file).constants(local)
+        with _naming(self.sources[file].path):
+            return self._source(file).constants(local)
 
     def parameters(self, i: int) -> Float[Tensor, " P"] | None:
         """Parameters of trajectory i, or None if there are none.
@@ -217,7 +224,7 @@ class Store:
         if not self.parameter_names:
             return None
         file, local = self._locate(i)
-        values = torch.from_numpy(self.sources[file].parameters[local].astype(np.float32))
+        values = torch.from_numpy(self.sources[file].parameters[local]).float()
         for name, value in zip(self.parameter_names, values.tolist(), strict=True):
             if not math.isfinite(value):
                 raise ValueError(self._not_finite(i, f"the parameter {name!r}"))
@@ -294,6 +301,15 @@ class Store:
         )
 
 
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn a failure to read into a ValueError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"{path} is damaged ({error}); copy or make it again") from None
+
+
 def _find_files(path: Path) -> list[tuple[str, Path]]:
     """Split and path of every data file under `path`."""
     if not path.exists():
@@ -343,7 +359,7 @@ def _explain(path: Path, expected: str) -> str:
     try:
         with open_readonly(path) as file:
             names = ", ".join(list(map(str, file))[:8]) or "nothing"
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError) as error:
         return f"{path} is truncated or damaged ({error}); copy or make it again"
     return f"{path} is HDF5 with {names} at its root, which is no known layout; {readable}"
 

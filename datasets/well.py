@@ -319,9 +319,11 @@ class WellFile:
                 self._read_header(file)
                 self._read_scalars(file["scalars"], dict(file.attrs))
                 self._read_fields(file)
-            except KeyError as error:
+            except (KeyError, AttributeError, TypeError) as error:
                 reason = str(error.args[0])
                 raise ValueError(f"{path} lacks a part of The Well's layout: {reason}") from None
+            except (OSError, RuntimeError) as error:  # what h5py raises for broken structures
+                raise ValueError(f"{path} is damaged ({error}); copy or make it again") from None
         self.close()
 
     def __len__(self) -> int:
@@ -503,7 +505,7 @@ def matches(path: Path) -> bool:
     try:
         with open_readonly(path) as file:
             return "dimensions" in file and any(f"t{order}_fields" in file for order in range(3))
-    except OSError:
+    except (OSError, RuntimeError):  # what h5py raises for no HDF5, and for a broken one
         return False
 
 

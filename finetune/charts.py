@@ -19,8 +19,8 @@ from .runs import PRETRAINED, PRETRAINING, SCRATCH, Run
 # More points than this are not told apart in a curve, and only make the page heavy.
 _POINTS = 400
 MAX_FIELDS = 4
-# Spectra are drawn down to this fraction of the truth's largest shell.
-_DEPTH = 1e-9
+# Spectra are drawn between these multiples of the truth's largest shell.
+_FLOOR, _CEILING = 1e-9, 1e3
 
 
 def learning_curves(runs: Sequence[Run]) -> Iterator[Drawing]:
@@ -90,14 +90,19 @@ def _over_lead_time(
     first = runs[members[0]].scores
     lead, unit = first["lead_times"], first["store"]["units"].get("time", "")
     baseline = first["persistence"][metric][name]
-    lines = [Line(lead, baseline["mean"], baseline=True)]
-    ends = [f"persistence {number(baseline['mean'][-1])}"]
+    lines = [Line(lead, baseline["median"], baseline=True)]
+    ends = [f"persistence {number(baseline['median'][-1])}"]
+    top = _top(baseline["median"]) if metric == "vrmse" else None
     for i in members:
         scores = runs[i].scores["scores"][metric][name]
-        lines.append(Line(lead, scores["mean"], run=i, low=scores["p10"], high=scores["p90"]))
-        ends.append(f"{runs[i].name} {number(scores['mean'][-1])}")
+        # Where the worst tenth is not finite, the band goes on to the worst that can be shown.
+        low, high = np.array(scores["p10"], float), np.array(scores["p90"], float)
+        high = high if top is None else np.nan_to_num(high, nan=10 * top)
+        low = low if top is not None else np.nan_to_num(low, nan=-1.0)
+        lines.append(Line(lead, scores["median"], run=i, low=low, high=high))
+        ends.append(f"{runs[i].name} {number(scores['median'][-1])}")
     alt = (
-        f"Line chart of the mean {label} of {name} over lead time. At lead time "
+        f"Line chart of the median {label} of {name} over lead time. At lead time "
         f"{number(lead[-1], unit)}: {', '.join(ends)}."
     )
     svg = line_chart(
@@ -107,7 +112,7 @@ def _over_lead_time(
         alt=alt,
         log_y=metric == "vrmse",
         level=VALID if metric == "correlation" else 1.0,
-        top=_top(baseline["mean"]) if metric == "vrmse" else None,
+        top=top,
     )
     return Drawing(svg, f"{label} of {name}", tuple(members), baseline=True)
 
@@ -123,19 +128,20 @@ def spectra(runs: Sequence[Run], members: Sequence[int]) -> Iterator[Drawing]:
 
 def _spectrum(runs: Sequence[Run], members: Sequence[int], name: str, k: int, when: str) -> Drawing:
     lines: list[Line] = []
+    top = 1.0
     for i in members:
         evaluation = runs[i].scores
         spectra = evaluation["spectra"]
         shells, entry = spectra["wavenumber"][1:], spectra["fields"][name]
         truth, forecast = (np.array(entry[kind][k][1:], float) for kind in ("truth", "prediction"))
-        floor = _DEPTH * truth.max()
+        floor, top = _FLOOR * truth.max(), float(_CEILING * truth.max())
         if not lines:
             lines.append(Line(shells, np.where(truth > floor, truth, np.nan)))
         lines.append(Line(shells, np.where(forecast > floor, forecast, np.nan), run=i))
     alt = f"Log-log chart of the energy spectrum of {name} after {when}, truth and forecasts."
     svg = line_chart(
         lines, x="wave number [periods per domain]", y=f"energy of {name}",
-        alt=alt, log_x=True, log_y=True, small=True,
+        alt=alt, log_x=True, log_y=True, top=top, small=True,
     )  # fmt: skip
     return Drawing(svg, f"{name} after {when}", tuple(members), truth=True)
 

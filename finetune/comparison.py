@@ -14,7 +14,9 @@ from .runs import PRETRAINED, SCRATCH, Run
 Summary = Mapping[str, float | None]
 
 # Errors whose ratio is closer to 1 than this count as equal.
-THRESHOLD = 0.05
+THRESHOLD = 0.1
+# A mean VRMSE above this is the work of a few rollouts that blew up.
+BLOWN_UP = 10.0
 HELPED = "Pretraining helped"
 HURT = "Pretraining did not help"
 EQUAL = "No clear difference between pretraining and starting from scratch"
@@ -81,23 +83,28 @@ def _format(value: float | None, digits: str, unit: str) -> str:
 def _compare(pretrained: Sequence[Run], scratch: Sequence[Run]) -> Comparison:
     ours, theirs = _average(pretrained), _average(scratch)
     evaluation = pretrained[0].scores
-    unit = time_unit(evaluation)
+    baseline, store = evaluation["summary"]["persistence"], evaluation["store"]
     where = (
-        f"{evaluation['store']['trajectories']} trajectories of {evaluation['store']['name']} "
-        f"({evaluation['store']['split']} split), {evaluation['steps']} steps"
+        f"{store['trajectories']} trajectories of {store['name']} ({store['split']} split), "
+        f"{evaluation['steps']} steps"
     )
     sentences = [
         _versus(f"Rolled out over {where}, the mean VRMSE is", ours, theirs, "vrmse"),
         _versus("One step ahead it is", ours, theirs, "vrmse_one_step"),
-        _versus("Forecasts stay valid for", ours, theirs, "valid_time", unit),
+        _versus("Forecasts stay valid for", ours, theirs, "valid_time", time_unit(evaluation)),
     ]
-    sentences += _persistence(ours, theirs, evaluation["summary"]["persistence"])
+    key = "vrmse"
+    if any(value is None or value > BLOWN_UP for value in (ours[key], theirs[key])):
+        key = "vrmse_median"
+        what = "Some rollouts blow up, so the verdict rests on the median trajectory: its VRMSE is"
+        sentences.insert(1, _versus(what, ours, theirs, key))
+    sentences.append(_persistence(ours[key], theirs[key], baseline[key]))
     sentences.append(_caveats(pretrained, scratch))
-    return Comparison(_verdict(ours["vrmse"], theirs["vrmse"]), tuple(sentences))
+    return Comparison(_verdict(ours[key], theirs[key]), tuple(sentences))
 
 
 def _verdict(ours: float | None, theirs: float | None) -> str:
-    """By the ratio of the mean rollout errors; an error that is not finite is the larger one."""
+    """By the ratio of two errors; one that is not finite is the larger."""
     if ours is None and theirs is None:
         return UNKNOWN
     if ours is None or theirs is None:
@@ -123,25 +130,29 @@ def _versus(what: str, ours: Summary, theirs: Summary, key: str, unit: str = "")
     return f"{text}: {size}{less if one < two else more}."
 
 
-def _persistence(ours: Summary, theirs: Summary, baseline: Summary) -> list[str]:
-    error = baseline["vrmse"]
-    assert error is not None
-    beaten = [e["vrmse"] is not None and e["vrmse"] < error for e in (ours, theirs)]
-    what = f"persistence (the last known frame, repeated), whose mean VRMSE is {score(error)}"
+def _persistence(ours: float | None, theirs: float | None, baseline: float) -> str:
+    """Whether the two beat the baseline."""
+    beaten = [error is not None and error < baseline for error in (ours, theirs)]
+    what = f"persistence (the last known frame, repeated), which scores {score(baseline)}"
     if all(beaten):
-        return [f"Both beat {what}."]
+        far = min(ours or 0.0, theirs or 0.0) > 1
+        return f"Both beat {what}{', but not the mean of the truth, which scores 1' * far}."
     if not any(beaten):
-        return [f"Neither beats {what}: read the verdict with that in mind."]
-    return [f"Only the run {PRETRAINED if beaten[0] else SCRATCH} beats {what}."]
+        return f"Neither beats {what}: read the verdict with that in mind."
+    return f"Only the run {PRETRAINED if beaten[0] else SCRATCH} beats {what}."
 
 
 def _caveats(pretrained: Sequence[Run], scratch: Sequence[Run]) -> str:
     samples = pretrained[0].samples
     budget = "an unknown number of" if samples is None else f"{samples:,}"
+    counts = len(pretrained), len(scratch)
+    chance = "One run each, so how much chance (the seed) matters is not known."
+    if counts != (1, 1):
+        chance = f"Means over {counts[0]} pretrained and {counts[1]} scratch runs."
     text = (
         f"Each run was trained on {budget} samples of this dataset; what pretraining cost is not "
-        f"counted. {len(pretrained)} against {len(scratch)} run(s): how much chance (the seed) "
-        f"matters is not measured. Ratios within {THRESHOLD:.0%} of 1 count as no clear difference."
+        f"counted. {chance} Errors within {THRESHOLD:.0%} of each other count as no clear "
+        "difference."
     )
     others = _differences([*pretrained, *scratch])
     if others:
@@ -152,7 +163,7 @@ def _caveats(pretrained: Sequence[Run], scratch: Sequence[Run]) -> str:
 def _average(runs: Sequence[Run]) -> Summary:
     """Mean of the summaries; None where one of them is not finite."""
     result = {}
-    for key in ("vrmse", "vrmse_one_step", "valid_time"):
+    for key in ("vrmse", "vrmse_median", "vrmse_one_step", "valid_time"):
         values = [run.scores["summary"][key] for run in runs]
         result[key] = None if None in values else sum(values) / len(values)
     return result

@@ -36,20 +36,22 @@ CONVENTIONS = {
     "order": "A metric reduces over space, for each trajectory, field and frame; mean, median, p10 "
     "and p90 (10th and 90th percentile) are then over trajectories.",
     "summary": "Mean over trajectories, then over fields, then over lead times; vrmse_one_step is "
-    "the first lead time alone; valid_time is the mean over trajectories, then over fields.",
+    "the first lead time alone; vrmse_median is the median over trajectories of their means over "
+    "fields and lead times; valid_time is the mean over trajectories, then over fields.",
     "null": "A number is null where a prediction that enters it is not finite. In medians and "
     "percentiles such a prediction ranks as the worst. nonfinite_trajectories counts them.",
     "persistence": "The last history frame, repeated.",
     "vrmse": "Root mean square error over the standard deviation of the truth, "
-    "sqrt(<(p - y)^2> / (<(y - <y>)^2> + 1e-7)); predicting the mean scores 1.",
+    "√(⟨(p − y)²⟩ / (⟨(y − ⟨y⟩)²⟩ + 1e-7)); predicting the mean scores 1.",
     "nrmse": "Root mean square error over the root mean square of the truth, "
-    "sqrt(<(p - y)^2> / <y^2>); the same number as the relative L2 error.",
-    "relative_l1": "<|p - y|> / <|y|>.",
+    "√(⟨(p − y)²⟩ / ⟨y²⟩); the same number as the relative L2 error.",
+    "relative_l1": "Mean absolute error over the mean absolute value of the truth, "
+    "⟨|p − y|⟩ / ⟨|y|⟩.",
     "correlation": "Pearson correlation over space; 0 where a field is constant.",
     "valid_time": f"First lead time at which the correlation is below {VALID}. Where it never is, "
     "the last lead time, a lower bound; reached_end counts these trajectories.",
     "spectra": "Energy per shell of wave numbers (periods per domain), the sum of squared Fourier "
-    "amplitudes; mean over trajectories.",
+    "amplitudes; median over trajectories.",
     "seconds_per_step": "Median wall time of one step of one batch.",
 }
 
@@ -112,9 +114,9 @@ def write_evaluation(result: dict[str, Any], path: Path, *, overwrite: bool = Fa
     Raises:
         ValueError: `path` exists and `overwrite` is not set.
     """
-    text = json.dumps(result, indent=1, allow_nan=False)
+    text = json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False)
     with replacing(path, overwrite) as temporary:
-        temporary.write_text(text + "\n")
+        temporary.write_text(text + "\n", encoding="utf-8")
     return path
 
 
@@ -123,30 +125,28 @@ class _Spectra:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.indices = sorted({0, (plan.steps - 1) // 2, plan.steps - 1})
-        self.sums: dict[str, dict[int, np.ndarray]] = {"truth": {}, "prediction": {}}
+        self.steps = sorted({0, (plan.steps - 1) // 2, plan.steps - 1})
+        self.parts: dict[str, dict[int, list[np.ndarray]]] = {"truth": {}, "prediction": {}}
 
     def add(self, step: Step, target: Tensor) -> None:
-        """Add the spectra of a batch, if its lead time is one of the three."""
-        if step.index not in self.indices:
+        """Keep the spectra of a batch, if its lead time is one of the three."""
+        if step.index not in self.steps:
             return
         for kind, field in (("truth", target), ("prediction", step.fields)):
             spectrum = metrics.energy_spectrum(field.double(), field.ndim - 2)
-            total = spectrum.sum(0).cpu().numpy()
-            self.sums[kind][step.index] = self.sums[kind].get(step.index, 0) + total
+            self.parts[kind].setdefault(step.index, []).append(spectrum.cpu().numpy())
 
     def result(self) -> dict[str, Any]:
         """Lists per field and kind: one spectrum for each of the lead times."""
-        count = len(self.plan.trajectories)
-        shells = self.sums["truth"][0].shape[-1]
+        medians = {
+            kind: [_statistics(np.concatenate(parts[i]), worst=1)["median"] for i in self.steps]
+            for kind, parts in self.parts.items()
+        }
         return {
-            "lead_times": [self.plan.dt * (i + 1) for i in self.indices],
-            "wavenumber": list(range(shells)),
+            "lead_times": [self.plan.dt * (i + 1) for i in self.steps],
+            "wavenumber": list(range(len(medians["truth"][0][0]))),
             "fields": {
-                name: {
-                    kind: [_numbers(sums[i][c] / count) for i in self.indices]
-                    for kind, sums in self.sums.items()
-                }
+                name: {kind: [at[c] for at in values] for kind, values in medians.items()}
                 for c, name in enumerate(self.plan.fields)
             },
         }
@@ -206,7 +206,7 @@ def _scores(values: Mapping[str, Values], plan: Plan) -> dict[str, Any]:
     }
 
 
-def _statistics(values: Float[np.ndarray, "N *T"], worst: int) -> dict[str, Any]:
+def _statistics(values: Float[np.ndarray, "N *_"], worst: int) -> dict[str, Any]:
     """Over trajectories; what is not finite ranks as the worst, and makes the mean null."""
     ranked = np.where(np.isfinite(values), values, worst * np.inf)
     with np.errstate(invalid="ignore"):
@@ -220,9 +220,11 @@ def _summary(values: Mapping[str, Values], plan: Plan, lead: np.ndarray) -> dict
     """The few numbers that a table has room for."""
     result = {name: _numbers(values[name].mean(axis=0).mean(axis=1).mean()) for name in METRICS}
     first = values["vrmse"][:, 0].mean(axis=0).mean()
+    each = values["vrmse"].mean(axis=(1, 2))
     valid, _ = _valid_time(values["correlation"], lead)
     return result | {
         "vrmse_one_step": _numbers(first),
+        "vrmse_median": _statistics(each, worst=1)["median"],
         "valid_time": _numbers(valid.mean(axis=0).mean()),
     }
 

@@ -9,6 +9,7 @@ frame; only predicted frames are in it.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from .forecast import Plan, forecast, make_plan, truth
 from .output import replacing
 
 TRUTH = "_truth"
+_MARGIN = 2**17  # bytes that a file may take beside its values
 _CONVENTIONS = (
     "NAME: predicted field; NAME_truth: stored field at the same time, NaN where none is stored. "
     "Physical units. time: of the dataset; lead_time: since the last given frame. Each frame is "
@@ -91,9 +93,16 @@ def write_prediction(dataset: xarray.Dataset, path: Path, *, overwrite: bool = F
     """Write a prediction as NetCDF 4; the file appears only when complete.
 
     Raises:
-        ValueError: `path` exists and `overwrite` is not set.
+        ValueError: `path` exists and `overwrite` is not set, or the disk is too full.
     """
     with replacing(path, overwrite) as temporary:
+        # HDF5 does not survive a full disk in good order, so it must not meet one.
+        needed, free = dataset.nbytes + _MARGIN, shutil.disk_usage(temporary.parent).free
+        if free < needed:
+            raise ValueError(
+                f"{path} needs {needed / 2**20:.1f} MiB and only {free / 2**20:.1f} MiB are free "
+                "on its disk"
+            )
         dataset.to_netcdf(temporary, engine="h5netcdf")
     return path
 

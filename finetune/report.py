@@ -19,23 +19,24 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from . import charts, figures
-from .comparison import UNKNOWN, compare, number, score, time_unit
+from .comparison import compare, number, score, time_unit
 from .evaluate import CONVENTIONS, VALID
 from .figures import Drawing
 from .gallery import galleries
 from .output import replacing
-from .runs import PRETRAINED, PRETRAINING, Run, read_runs
+from .runs import PRETRAINED, PRETRAINING, SCRATCH, Run, read_runs
 
 _COLUMNS = (
     "One-step VRMSE",
-    "Rollout VRMSE",
+    "Rollout VRMSE (mean)",
+    "Rollout VRMSE (median)",
     "Valid time",
     "Training samples",
     "Training time",
     "Time per step",
 )
 # The first columns: key in the summary, and 1 where smaller is better.
-_SCORES = {"vrmse_one_step": 1, "vrmse": 1, "valid_time": -1}
+_SCORES = {"vrmse_one_step": 1, "vrmse": 1, "vrmse_median": 1, "valid_time": -1}
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def render(runs: Sequence[Run], title: str | None) -> str:
     )
     comparisons = compare(runs)
     if title is None:
-        asked = comparisons[0].verdict != UNKNOWN
+        asked = {PRETRAINED, SCRATCH} <= {run.origin for run in runs}
         title = "Did pretraining help?" if asked else ", ".join(run.name for run in runs)
     return template.render(
         title=title,

@@ -190,6 +190,43 @@ def test_vorticity_fluxes_equal_advection_of_vorticity():
     assert relative(got, expected) < 1e-13
 
 
+def test_kuramoto_sivashinsky_grows_and_damps_small_waves():
+    """A wave too small to interact changes by e^{(k² − k⁴) t}."""
+    grid = box((48,), 32.0)
+    (x,) = grid.coordinates()
+    k = [2 * math.pi * j / 32 for j in (2, 4, 7)]
+    initial = 1e-9 * sum((a * x + a).cos() for a in k)[None, None]
+    got = at(equations.get("kuramoto_sivashinsky_1d"), initial, grid, 3.0)[0, 0]
+    exact = 1e-9 * sum(math.exp(3 * (a**2 - a**4)) * (a * x + a).cos() for a in k)
+    torch.testing.assert_close(got, exact, atol=1e-16, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "speed"),
+    [("burgers_1d", 1), ("kuramoto_sivashinsky_1d", 1), ("korteweg_de_vries_1d", 6)],
+)
+def test_adding_a_constant_makes_the_solution_travel(name, speed):
+    """Galilean invariance: u + c solves the equation where u does, seen at x − speed · c t."""
+    equation = equations.get(name)
+    initial, chosen, grid = drawn(equation, 2)
+    time, points = 2 * equation.dt, 5
+    c = points * grid.spacing[0] / (speed * time)
+    still = at(equation, initial, grid, time, **chosen)
+    moving = at(equation, initial + c, grid, time, equation.solver_step / 4, **chosen)
+    assert relative(still, initial) > 0.01
+    assert relative(moving - c, still.roll(points, -1)) < 1e-3
+
+
+def test_modes_that_would_alias_are_dropped_only_where_there_are_products():
+    grid = box((32,), 1.0)
+    (x,) = grid.coordinates()
+    kept, cut = (20 * math.pi * x).cos()[None, None], (22 * math.pi * x).cos()[None, None]
+    burgers = equations.get("burgers_1d").solve(kept + cut, values(viscosity=0.1), grid, 0.1)
+    torch.testing.assert_close(next(burgers), kept, atol=1e-14, rtol=0)
+    heat = equations.get("heat_1d").solve(kept + cut, values(diffusivity=0.1), grid, 0.1)
+    torch.testing.assert_close(next(heat), kept + cut, atol=1e-14, rtol=0)
+
+
 # ----------------------------------------------------------------------- order and invariants
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,3 +98,11 @@ def test_nothing_is_overwritten(wave, shift, tmp_path) -> None:
     assert path.read_text() == "mine"
     write_prediction(data, path, overwrite=True)
     assert xarray.load_dataset(path).sizes["time"] == 1
+
+
+def test_full_disk_is_told_before_writing(wave, shift, tmp_path, monkeypatch) -> None:
+    data = predict(shift(), open_store(wave))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    with pytest.raises(ValueError, match=r"needs 0\.1 MiB and only 0\.0 MiB are free"):
+        write_prediction(data, tmp_path / "new" / "p.nc")
+    assert not [*(tmp_path / "new").iterdir()]

@@ -81,7 +81,7 @@ def test_page_says_what_it_must(page) -> None:
     assert "--split test --start 0 --steps 11" in text
     assert "lead time [s]" in text
     assert "x [m]" in text
-    assert "sqrt(<(p - y)^2>" in text  # the conventions
+    assert "√(⟨(p − y)²⟩" in text  # the conventions
 
 
 def test_page_is_self_contained_and_accessible(page) -> None:
@@ -116,7 +116,7 @@ def test_verdict_follows_the_rollout_error(make_run, ours, theirs, verdict) -> N
     assert comparison.verdict == verdict
     values = [run.scores["summary"]["vrmse"] for run in runs]
     ratio = max(values) / min(values)
-    assert (verdict == EQUAL) == (ratio <= 1.05)
+    assert (verdict == EQUAL) == (ratio <= 1.1)
     if verdict == HELPED:
         assert f"{ratio:.3g} times smaller" in comparison.sentences[0]
 
@@ -142,6 +142,7 @@ def test_blown_up_run_loses_and_is_named(make_run, tmp_path) -> None:
     (comparison,) = compare(read_runs(runs))
     assert comparison.verdict == HELPED
     assert "not finite from scratch" in comparison.sentences[0]
+    assert comparison.sentences[1].startswith("Some rollouts blow up")
     (runs[0] / "prediction.nc").unlink()
     text = _text(write_report(runs, tmp_path / "r.html").read_text())
     assert "theirs: 3 rollout(s) became infinite or NaN" in text

@@ -3,6 +3,9 @@
 import hashlib
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import CancelledError
 from dataclasses import replace
 
 import numpy as np
@@ -237,6 +240,15 @@ def test_a_foreign_folder_is_refused(tmp_path):
     assert [path.name for path in mine.iterdir()] == ["notes.txt"]
 
 
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("keep")
+    with pytest.raises(ValueError, match="is a file"):
+        run(tmp_path / "file")
+    with pytest.raises(ValueError, match="no simulated dataset"):
+        run(tmp_path, name="file")
+    assert (tmp_path / "file").read_text() == "keep"
+
+
 def test_a_start_that_was_killed_is_no_foreign_folder(tmp_path):
     (tmp_path / MODES).mkdir()
     (tmp_path / MODES / ".simulation.yaml.partial").write_text("half")
@@ -318,3 +330,48 @@ def test_progress_is_shown_on_stderr_only_when_asked(tmp_path, capsys):
     lines = err.splitlines()
     assert 2 <= len(lines) <= 10
     assert lines[-1].startswith("burgers_1d: 7/7 trajectories")
+
+
+def test_the_number_of_threads_changes_no_bytes_and_is_left_alone(tmp_path):
+    before = torch.get_num_threads()
+    try:
+        found = set()
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            root = run(tmp_path / str(threads), "navier_stokes_2d", resolution=96, dt=0.05)
+            found.add(tuple(digests(root).items()))
+            with pytest.raises(ValueError, match="blew up"):
+                run(tmp_path / f"bad{threads}", "navier_stokes_2d", dt=5.0, solver_step=5.0)
+            assert torch.get_num_threads() == threads
+        assert len(found) == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_parts_solved_side_by_side_stop_together(tmp_path, monkeypatch):
+    beside, stopped = threading.Event(), []
+
+    def solve(run, part, out, advance):
+        if part.start == 0:
+            beside.wait(20)
+            raise ValueError("blew up")
+        beside.set()
+        try:
+            for _ in range(20000):
+                advance(0.0)
+                time.sleep(1e-3)
+        except CancelledError:
+            stopped.append(part.start)
+            raise
+        return [{}] * part.count
+
+    monkeypatch.setattr(simulate, "_solve", solve)
+    monkeypatch.setattr(simulate, "_CHUNK", 32)  # one trajectory at a time
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ValueError, match="blew up"):
+            run(tmp_path)
+    finally:
+        torch.set_num_threads(threads)
+    assert stopped == [1]

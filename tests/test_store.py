@@ -340,6 +340,23 @@ def test_parameters_that_are_not_finite_are_named(tmp_path: Path) -> None:
         open_store(tmp_path).window(1)
 
 
+def test_damaged_data_name_the_file(root: Path) -> None:
+    path = root / "data" / "train" / "b.hdf5"
+    with h5py.File(path, "a") as file:
+        values, flags = file["t0_fields/pressure"][()], dict(file["t0_fields/pressure"].attrs)
+        del file["t0_fields/pressure"]
+        stored = file.create_dataset("t0_fields/pressure", data=values, fletcher32=True)
+        stored.attrs.update(flags)
+        place = stored.id.get_chunk_info(0).byte_offset
+    with path.open("r+b") as raw:
+        raw.seek(place)
+        raw.write(b"damage")
+    opened = open_store(root)
+    opened.trajectory(0)
+    with pytest.raises(ValueError, match=r"b\.hdf5 is damaged"):
+        opened.trajectory(2)
+
+
 def test_large_finite_values_pass(tmp_path: Path) -> None:
     write(
         tmp_path / "a.hdf5",
