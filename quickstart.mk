@@ -8,7 +8,11 @@ DT_advection_1d := 0.02
 DT_heat_1d := 0.02
 DT_burgers_1d := 0.02
 DT_kuramoto_sivashinsky_1d := 1
-DT_korteweg_de_vries_1d := 0.4
+DT_korteweg_de_vries_1d := 0.2
+# Two processes share the two cores.
+TWO := $(BIN)/torchrun --standalone --nproc_per_node 2 -m
+# Frames that the report scores; the stored trajectories are longer.
+STEPS := 25
 
 quickstart: $(RUNS)/report.html
 	@echo
@@ -24,22 +28,22 @@ $(DATA)/%/stats.yaml: | $(RUNTIME)
 
 $(RUNS)/pretrain/checkpoint: | $(KNOWN:%=$(DATA)/%/stats.yaml)
 	@echo "── 2/5 pretrain on $(KNOWN), two processes"
-	$(BIN)/torchrun --standalone --nproc_per_node 2 -m pelagos.pretrain quickstart $(RUNS)/pretrain --processes 2 --resume auto
+	$(TWO) pelagos.pretrain quickstart $(RUNS)/pretrain --processes 2 --resume auto
 
 $(RUNS)/finetuned/checkpoint: | $(RUNS)/pretrain/checkpoint $(DATA)/$(NEW)/stats.yaml
 	@echo "── 3/5 fine-tune on $(NEW), which pretraining never saw"
-	$(PELAGOS) finetune quickstart $(RUNS)/finetuned --init_from $(RUNS)/pretrain --resume auto
+	$(TWO) pelagos.finetune quickstart $(RUNS)/finetuned --init_from $(RUNS)/pretrain --resume auto
 
 $(RUNS)/scratch/checkpoint: | $(RUNS)/pretrain/checkpoint $(DATA)/$(NEW)/stats.yaml
 	@echo "── 3/5 the same operator on $(NEW) from scratch, same budget"
-	$(PELAGOS) finetune quickstart $(RUNS)/scratch --resume auto
+	$(TWO) pelagos.finetune quickstart $(RUNS)/scratch --resume auto
 
 $(RUNS)/%/prediction.nc: | $(RUNS)/%/checkpoint
 	@echo "── 4/5 predict and evaluate: $*"
-	$(PELAGOS) predict $(RUNS)/$* $(DATA)/$(NEW) --trajectories 4
+	$(PELAGOS) predict $(RUNS)/$* $(DATA)/$(NEW) --trajectories 4 --steps $(STEPS)
 
 $(RUNS)/%/evaluation.json: | $(RUNS)/%/checkpoint
-	$(PELAGOS) evaluate $(RUNS)/$* $(DATA)/$(NEW)
+	$(PELAGOS) evaluate $(RUNS)/$* $(DATA)/$(NEW) --steps $(STEPS)
 
 $(RUNS)/report.html: | $(foreach run,finetuned scratch,$(RUNS)/$(run)/prediction.nc $(RUNS)/$(run)/evaluation.json)
 	@echo "── 5/5 report"
