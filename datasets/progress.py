@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-_LINES = 10  # written where there is no terminal
+_LINES = 10  # written where there is no terminal,
+_PAUSE = 2.0  # with at least so many seconds between them
 
 
 class Bar:
@@ -42,6 +44,7 @@ class Bar:
         self.lock = threading.Lock()
         self.task = self.progress.add_task(title, total=total, completed=completed, count="")
         self.lines = self._fraction()
+        self.printed = time.monotonic()
 
     def __enter__(self) -> Bar:
         self.progress.start()
@@ -56,6 +59,8 @@ class Bar:
         if error is None:  # fractions may not have summed exactly
             total = round(self.progress.tasks[0].completed)
             self.progress.update(self.task, completed=total, count=self._count())
+            if self.sparse and self._fraction() > self.lines:
+                self._print_line()
         self.progress.stop()
 
     def advance(self, amount: float) -> None:
@@ -63,11 +68,12 @@ class Bar:
         with self.lock:
             self.progress.advance(self.task, amount)
             self.progress.update(self.task, count=self._count())
-            if self.sparse and self._fraction() > self.lines:
+            quiet = time.monotonic() - self.printed < _PAUSE
+            if self.sparse and self._fraction() > self.lines and not quiet:
                 self._print_line()
 
     def _print_line(self) -> None:
-        self.lines = self._fraction()
+        self.lines, self.printed = self._fraction(), time.monotonic()
         task = self.progress.tasks[0]
         left = "" if task.time_remaining is None else f", {task.time_remaining:.0f} s left"
         line = f"{task.description}: {self._count()}{left}"

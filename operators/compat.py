@@ -115,7 +115,7 @@ def _dymixop_names(config: DyMixOpConfig) -> dict[str, str]:
         "unreduce": "inverse_reduction",
         "unlift": "inverse_lifting",
     }
-    names = {"gate": "dyia.lambda_"}
+    names = {}
     for i in range(config.layers):
         ours, theirs = f"mixing.{i}", f"dyia.layers.{i}"
         convolutions |= {
@@ -163,7 +163,9 @@ def _dymixop_from_published(state: dict[str, Tensor], operator: DyMixOp) -> dict
     evolution = rest.pop("dyia.evo_weights.weight", None)
     bias = rest.pop("dyia.evo_weights.bias", None)
     if evolution is not None and bias is not None:
-        own |= {"evolution": evolution.flatten(), "evolution_bias": bias.reshape(())}
+        own |= {"evolution": evolution.flatten(), "evolution_bias": bias}
+    if "dyia.lambda_" in rest:
+        own["gate"] = rest.pop("dyia.lambda_").reshape(1)
     expected = operator.state_dict()
     for ours, prefix in _spectral_names(config):
         weight = torch.zeros_like(expected[ours])
@@ -192,7 +194,8 @@ def _dymixop_to_published(operator: DyMixOp) -> Iterator[tuple[str, Tensor]]:
             yield theirs.replace("diff.weight", "diff.conv.weight"), state[ours].clone()
     ones = (1,) * config.ndim
     yield "dyia.evo_weights.weight", state["evolution"].reshape(1, -1, *ones).contiguous()
-    yield "dyia.evo_weights.bias", state["evolution_bias"].reshape(1)
+    yield "dyia.evo_weights.bias", state["evolution_bias"]
+    yield "dyia.lambda_", state["gate"].reshape(())
     for ours, prefix in _spectral_names(config):
         for suffix, place in _blocks(config.ndim, config.modes).items():
             block = state[ours][place].movedim((-3, -2), (0, 1))

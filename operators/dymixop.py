@@ -102,10 +102,11 @@ class DyMixOp(Operator):
         self.lift = Convolution(n, config.history * channels + n, 2 * h, k)
         self.reduce = Convolution(n, 2 * h, h, k)
         self.mixing = nn.ModuleList(MixingLayer(config) for _ in range(config.layers))
-        # A single layer has no update to gate: a parameter without gradient would stop DDP.
-        self.gate = nn.Parameter(torch.tensor(float(h)), requires_grad=config.layers > 1)
+        # Shape (1,), as FSDP2 shards no scalars. A single layer has no update to gate, and a
+        # parameter that never gets a gradient would stop DDP.
+        self.gate = nn.Parameter(torch.empty(1), requires_grad=config.layers > 1)
         self.evolution = nn.Parameter(torch.empty(config.layers))
-        self.evolution_bias = nn.Parameter(torch.empty(()))
+        self.evolution_bias = nn.Parameter(torch.empty(1))
         self.unreduce = Convolution(n, h, 2 * h, k)
         self.unlift = Convolution(n, 2 * h, channels, k)
 

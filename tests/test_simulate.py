@@ -328,7 +328,7 @@ def test_progress_is_shown_on_stderr_only_when_asked(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     lines = err.splitlines()
-    assert 2 <= len(lines) <= 10
+    assert 1 <= len(lines) <= 10  # a quick task says only how it ended
     assert lines[-1].startswith("burgers_1d: 7/7 trajectories")
 
 
