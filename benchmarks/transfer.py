@@ -2,7 +2,8 @@
 
 Run `make quickstart` first; it leaves the data and the pretrained checkpoint. Then, from the root:
 
-    .venv/bin/python benchmarks/transfer.py --seeds 0 1 2
+    . .venv/bin/activate
+    OMP_NUM_THREADS=1 python benchmarks/transfer.py --seeds 0 1 2
 
 Each seed draws other initial weights (from scratch) and another order of the same 16 training
 trajectories; data, budget and pretrained weights are the quickstart's. Prints a table of the mean
@@ -41,9 +42,9 @@ def score(start: str, seed: int, out: Path) -> dict:
     run = out / f"{start}-{seed}"
     training = ["quickstart", str(run), "--resume", "auto", "--seed", str(seed), *STARTS[start]]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    call(*launcher, "-m", "pelagos.finetune", *training)
+    call(sys.executable, *launcher, "-m", "pelagos.finetune", *training)
     if not (run / "evaluation.json").exists():
-        call("-m", "pelagos.finetune.console", "evaluate", str(run), str(DATA), "--steps", "25")
+        call("pelagos", "evaluate", str(run), str(DATA), "--steps", "25")
     return json.loads((run / "evaluation.json").read_text())["summary"]
 
 
@@ -58,7 +59,7 @@ def spread(values: list[float]) -> str:
 
 
 def call(*arguments: str) -> None:
-    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

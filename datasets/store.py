@@ -241,12 +241,13 @@ class Store:
 
         Lead times are physical and count from the last history frame. The window's `dt` is the
         time between its history frames; None for a single one, or where times are irregular.
+        With `horizon` 0 it holds a history to forecast from, and no target.
 
         Raises:
             ValueError: the trajectory is too short, or as in `read`.
         """
         stop = start + stride * (history + horizon - 1) + 1
-        if min(history, horizon, stride) < 1 or start < 0 or stop > self.n_frames(i):
+        if min(history, horizon + 1, stride) < 1 or start < 0 or stop > self.n_frames(i):
             raise ValueError(
                 f"no window of {history} history and {horizon} target frames at stride {stride} "
                 f"from frame {start}: trajectory {i} has {self.n_frames(i)} frames"

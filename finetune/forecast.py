@@ -197,24 +197,12 @@ def _timed_step(frames: Iterator[Tensor]) -> tuple[Tensor, float]:
 
 def _initial(store: Store, plan: Plan, trajectories: Sequence[int]) -> Window:
     """The given frames of some trajectories as a batch with no target frames."""
-    windows = []
-    for i in trajectories:
-        history = store.read(i, plan.start, plan.last_given + 1, plan.stride)
-        window = Window(
-            history=history,
-            target=history[:0],
-            lead_times=torch.zeros(0),
-            fields=store.fields,
-            grid=store.grid,
-            dt=plan.dt if plan.history > 1 else None,
-            dataset=store.name,
-            constants=store.constants(i),
-            constant_fields=store.constant_fields,
-            parameters=store.parameters(i),
-            parameter_names=store.parameter_names,
-        )
-        windows.append(window.select(plan.fields))
-    return collate(windows)
+    return collate(
+        [
+            store.window(i, plan.start, plan.history, 0, plan.stride).select(plan.fields)
+            for i in trajectories
+        ]
+    )
 
 
 def _choose(store: Store, trajectories: int | Sequence[int] | None) -> tuple[int, ...]:
