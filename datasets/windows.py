@@ -71,10 +71,12 @@ class Windows(Dataset[Window]):
             raise IndexError(f"{self.store.name!r} has {len(self)} windows; got index {index}")
         position = int(np.searchsorted(self._ends, index, side="right"))
         before = int(self._ends[position - 1]) if position else 0
-        start = (index - before) * self.every
-        trajectory = self.trajectories[position]
-        window = self.store.window(trajectory, start, self.history, self.horizon, self.stride)
-        return window.select(self.fields)
+        return self._window(self.trajectories[position], index - before).select(self.fields)
+
+    def _window(self, trajectory: int, number: int) -> Window:
+        """Window `number` of a trajectory."""
+        start = number * self.every
+        return self.store.window(trajectory, start, self.history, self.horizon, self.stride)
 
     def _count(self, trajectory: int) -> int:
         frames = self.store.n_frames(trajectory)
