@@ -1,7 +1,8 @@
 """Normalisation that travels with an operator: physical units in, physical units out.
 
 A normaliser turns a history into a `Scaling`; the operator encodes with it, predicts in scaled
-units, and decodes. All three are reversible and carry everything they need by name.
+units, and decodes. All three are reversible and carry everything they need by name. Along a
+forecast, `first` is the scaling of the history that it started from.
 """
 
 from __future__ import annotations
@@ -52,7 +53,11 @@ class Identity:
     name: ClassVar[str] = "identity"
 
     def scaling(
-        self, history: Float[Tensor, "B T C *S"], fields: tuple[str, ...], dataset: str
+        self,
+        history: Float[Tensor, "B T C *S"],
+        fields: tuple[str, ...],
+        dataset: str,
+        first: Scaling | None = None,
     ) -> Scaling:
         """Shift 0, scale 1."""
         one = history.new_ones(1).expand(_per_channel(history))
@@ -74,7 +79,11 @@ class Statistics:
     name: ClassVar[str] = "statistics"
 
     def scaling(
-        self, history: Float[Tensor, "B T C *S"], fields: tuple[str, ...], dataset: str
+        self,
+        history: Float[Tensor, "B T C *S"],
+        fields: tuple[str, ...],
+        dataset: str,
+        first: Scaling | None = None,
     ) -> Scaling:
         """Shift by the mean, scale by the standard deviation.
 
@@ -103,16 +112,31 @@ class WindowScaling:
     Per window and channel, over time and space. Works on any dataset without statistics, at any
     amplitude, and makes persistence the zero output. Needs at least two history frames.
 
+    Predictions that are fed back scale the next increment, so an overestimate compounds. `growth`
+    bounds this: increments, relative to the RMS, may grow to so many times those of the history
+    that the forecast started from. Leave it out where a small disturbance of a large field grows
+    into the solution (instabilities of a mean flow).
+
     Attributes:
+        growth: largest growth of the relative increment along a forecast; null: no bound.
         floor: smallest scale, as a fraction of the channel's RMS for increments and absolute for
             the RMS itself; keeps constant channels finite.
     """
 
+    growth: float | None = None
     floor: float = 1e-6
     name: ClassVar[str] = "window"
 
+    def __post_init__(self) -> None:
+        if self.growth is not None and not self.growth >= 1:
+            raise ValueError(f"normalizer.growth must be at least 1 or null; got {self.growth}")
+
     def scaling(
-        self, history: Float[Tensor, "B T C *S"], fields: tuple[str, ...], dataset: str
+        self,
+        history: Float[Tensor, "B T C *S"],
+        fields: tuple[str, ...],
+        dataset: str,
+        first: Scaling | None = None,
     ) -> Scaling:
         """Scale RMS(history), increment RMS(differences of consecutive frames).
 
@@ -129,11 +153,12 @@ class WindowScaling:
         increment = history.diff(dim=1).square().mean(over).sqrt()
         increment = torch.maximum(increment, self.floor * scale)
         shape = _per_channel(history)
-        return Scaling(
-            torch.zeros_like(scale).reshape(shape),
-            scale.reshape(shape),
-            increment.reshape(shape),
-        )
+        scale, increment = scale.reshape(shape), increment.reshape(shape)
+        if self.growth is not None and first is not None:
+            assert first.increment is not None
+            bound = self.growth * first.increment / first.scale * scale
+            increment = torch.minimum(increment, bound)
+        return Scaling(torch.zeros_like(scale), scale, increment)
 
 
 Normalizer = Identity | Statistics | WindowScaling

@@ -149,9 +149,7 @@ class DyMixOp(Operator):
         """
         self._refuse_observation(observation)
         self._check_step(state, dt)
-        scaling = self.description.normalizer.scaling(
-            state.history, state.context.fields, state.context.dataset
-        )
+        scaling = self._scaling(state)
         frames = scaling.encode(state.history).flatten(1, 2)
         output = self.network(frames, coordinates(state.history, state.context))
         fields = scaling.decode(output, state.history[:, -1])

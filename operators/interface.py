@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..datasets.fields import Context, Grid, Window
+from ..datasets.normalization import Scaling
 from . import checkpoint
 from .description import Description
 from .rollout import rollout
@@ -37,11 +38,13 @@ class State:
         history: (B, T, C, *S) latest frames in physical units, oldest first.
         context: what stays the same along the trajectory.
         time: (B,) physical time since the last frame that `init` was given.
+        first: scaling of the history that `init` was given.
     """
 
     history: Tensor
     context: Context
     time: Tensor
+    first: Scaling
 
     def advance(self, fields: Float[Tensor, "B C *S"], dt: Float[Tensor, " B"]) -> State:
         """The state after a step: drop the oldest frame, append `fields`."""
@@ -146,7 +149,8 @@ class Operator(nn.Module, ABC):
         if context is None:
             context = Context(self.description.fields, Grid.unit(tuple(history.shape[3:])))
         self._check_history(history, context)
-        return State(history, context, torch.zeros(history.shape[0]))
+        first = self.description.normalizer.scaling(history, context.fields, context.dataset)
+        return State(history, context, torch.zeros(history.shape[0]), first)
 
     def forward(self, window: Window) -> Float[Tensor, "B T C *S"]:
         """Prediction at the window's lead times, in physical units."""
@@ -180,6 +184,13 @@ class Operator(nn.Module, ABC):
     def push_to_hub(self, repository: str, **options: Any) -> str:
         """Upload a checkpoint to the Hugging Face hub; returns its address."""
         return checkpoint.push_to_hub(self, repository, **options)
+
+    def _scaling(self, state: State) -> Scaling:
+        """The normaliser's scaling of a state."""
+        context = state.context
+        return self.description.normalizer.scaling(
+            state.history, context.fields, context.dataset, state.first
+        )
 
     def _check_history(self, history: Tensor, context: Context) -> None:
         expected = (self.history, len(self.description.fields), *context.grid.shape)

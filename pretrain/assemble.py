@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from typing import Any
 
 from ..datasets import codec
 from ..datasets.fields import Window
 from ..datasets.mixture import Mixture
-from ..datasets.normalization import NORMALIZERS, Normalizer, Statistics
+from ..datasets.normalization import Normalizer, Statistics, normalizer_from_dict
 from ..datasets.statistics import pooled_statistics
 from ..datasets.store import Store, open_store
 from ..datasets.windows import Windows
@@ -122,6 +123,7 @@ def build_validation(recipe: TrainRecipe, operator: Operator) -> dict[str, list[
     return windows
 
 
-def _normalizer(name: str, stores: Sequence[Store]) -> Normalizer:
-    kind = NORMALIZERS[name]
-    return pooled_statistics(stores) if kind is Statistics else codec.build(kind, {})
+def _normalizer(config: Mapping[str, Any], stores: Sequence[Store]) -> Normalizer:
+    if config["name"] == Statistics.name:
+        return pooled_statistics(stores)
+    return normalizer_from_dict(config)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..datasets import codec
-from ..datasets.normalization import NORMALIZERS
+from ..datasets.normalization import Statistics, normalizer_from_dict
 from .objective import LOSSES
 
 
@@ -111,7 +111,8 @@ class TrainRecipe:
         data: the mixture.
         operator: `name` and the operator's own config; `ndim` follows from the data.
         fields: fields to learn, by name; empty: those of the first dataset.
-        normalizer: "window", "statistics" or "identity"; see `datasets.normalization`.
+        normalizer: `name` ("window", "statistics" or "identity") and its settings; see
+            `datasets.normalization`. Statistics are computed from the data.
         objective, optimizer, validation: as above.
         steps: optimizer steps.
         batch: windows per optimizer step, over all processes.
@@ -127,7 +128,7 @@ class TrainRecipe:
     data: tuple[DataConfig, ...]
     operator: dict[str, Any]
     fields: tuple[str, ...] = ()
-    normalizer: str = "window"
+    normalizer: dict[str, Any] = field(default_factory=lambda: {"name": "window"})
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
@@ -144,9 +145,8 @@ class TrainRecipe:
     def __post_init__(self) -> None:
         if not self.data:
             raise ValueError("recipe.data must name at least one dataset")
-        if self.normalizer not in NORMALIZERS:
-            near = codec.nearest(self.normalizer, [*NORMALIZERS])
-            raise ValueError(f"unknown normalizer {self.normalizer!r}{near}")
+        if self.normalizer.get("name") != Statistics.name:
+            normalizer_from_dict(self.normalizer)
         _at_least_one(self, "recipe", "steps", "batch", "micro_batch", "log_every", "save_every")
         if self.batch % self.micro_batch:
             raise ValueError(

@@ -125,3 +125,24 @@ def test_wrong_dictionaries_are_explained() -> None:
         normalizer_from_dict({"name": "window", "floor": "low"})
     with pytest.raises(ValueError, match="flor"):
         normalizer_from_dict({"name": "window", "flor": 1e-3})
+
+
+def test_growth_bounds_the_relative_increment_along_a_forecast():
+    """Increments twice as fast, relative to the field: bounded at 1.5 times those at first."""
+    normalizer = WindowScaling(growth=1.5)
+    x = torch.linspace(0, 6, 32).sin()
+    start = torch.stack([x, 1.1 * x])[None, :, None]
+    first = normalizer.scaling(start, ("u",), "")
+    faster = torch.stack([x, 1.2 * x])[None, :, None]
+    bounded = normalizer.scaling(faster, ("u",), "", first)
+    free = normalizer.scaling(faster, ("u",), "")
+    assert free.increment is not None
+    assert bounded.increment is not None
+    expected = 1.5 * first.increment / first.scale * free.scale
+    torch.testing.assert_close(bounded.increment, expected)
+    assert (bounded.increment < free.increment).all()
+    # A larger field with the same relative increments is not touched.
+    scaled = normalizer.scaling(10 * start, ("u",), "", first)
+    torch.testing.assert_close(scaled.increment, 10 * first.increment)
+    with pytest.raises(ValueError, match=r"growth must be at least 1"):
+        WindowScaling(growth=0.5)

@@ -214,7 +214,7 @@ class TestRefusals:
             ({"batch": 5}, r"batch \(5\) must be a multiple of micro_batch \(2\)"),
             ({"save_every": 3}, r"save_every \(3\) must be a multiple of log_every"),
             ({"objective": {"loss": "vmse"}}, "did you mean 'vrmse'"),
-            ({"normalizer": "windows"}, "did you mean 'window'"),
+            ({"normalizer": {"name": "windows"}}, "did you mean 'window'"),
             ({"objective": {"horizon": 50}}, "has 9; shorten the window"),
             ({"operator": {**RECIPE["operator"], "history": 1}}, "needs at least 2 history frames"),
             ({"fields": ["v"]}, "has no field v; it has u"),
@@ -278,7 +278,7 @@ def test_bf16_trains(recipe, tmp_path):
 
 
 def test_statistics_travel_in_the_checkpoint(recipe, tmp_path):
-    main([recipe(steps=2, normalizer="statistics"), str(tmp_path / "run")])
+    main([recipe(steps=2, normalizer={"name": "statistics"}), str(tmp_path / "run")])
     normalizer = from_pretrained(tmp_path / "run/checkpoint").description.normalizer
     assert set(normalizer.mean) == {*FAMILIES, "*"}
 

@@ -1,0 +1,123 @@
+"""DyMixOp against the published code: same weights, equal outputs, interleaved timings.
+
+    git clone https://github.com/Lain-PY/DyMixOp ~/DyMixOp
+    python benchmarks/dymixop_speed.py ~/DyMixOp/DyMixOp/Models --threads 2
+
+Prints, per configuration, the median ratio (published / ours) of interleaved pairs for inference
+(10 steps) and for a training step (10 steps unrolled, forward and backward), and the largest
+difference of the outputs.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from safetensors.torch import save_file
+
+from pelagos.datasets.fields import Context, Grid
+from pelagos.operators.compat import load_dymixop
+
+CASES = {
+    "1D KS": {"grid": (256,), "batch": 32, "hidden_dim": 48, "num_layers": 8},
+    "2D NS": {"grid": (64, 64), "batch": 4, "hidden_dim": 96, "num_layers": 4},
+}
+STEPS, HISTORY, MODES = 10, 10, 12
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", type=Path, help="the folder Models of a clone")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=7)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    sys.path.insert(0, str(arguments.models))
+    print(f"torch {torch.__version__}, {arguments.threads} threads, {arguments.pairs} pairs")
+    print("| case | inference | training step | largest difference |\n|---|---|---|---|")
+    for name, case in CASES.items():
+        theirs, ours, difference = build(case)
+        infer = ratio(theirs, ours, train=False, pairs=arguments.pairs)
+        train = ratio(theirs, ours, train=True, pairs=arguments.pairs)
+        print(f"| {name} | {infer} | {train} | {difference:.1e} |")
+
+
+def build(case):
+    """Two callables, published and ours, that unroll the same weights from the same input."""
+    from DyMixOp import DyMixOp as Published
+
+    grid, ndim = case["grid"], len(case["grid"])
+    config = {
+        "input_dim": 1,
+        "output_dim": 1,
+        "inp_involve_history_step": HISTORY - 1,
+        "ar_nseq_train": STEPS,
+        "ar_nseq_test": 0,
+        "coor_input_dim": ndim,
+        "hidden_dim": case["hidden_dim"],
+        "num_layers": case["num_layers"],
+        "global_modes": MODES,
+    }
+    torch.manual_seed(0)
+    published = Published(SimpleNamespace(**config), torch.device("cpu"))
+    with tempfile.TemporaryDirectory() as folder:
+        operator = load_dymixop(export(published, config, Path(folder)))
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(case["batch"], HISTORY, *grid, generator=generator)
+    axes = [torch.arange(n) / n for n in grid]
+    coordinates = torch.stack(torch.meshgrid(*axes, indexing="ij")).expand(len(x), ndim, *grid)
+    context = Context(("u",), Grid.unit(grid))
+
+    def ours():
+        frames = operator.rollout(x.unsqueeze(2), context, dt=1.0, steps=STEPS)
+        return torch.stack(list(frames), 1)
+
+    def theirs():
+        return published(x, [coordinates])
+
+    with torch.no_grad():
+        a, b = theirs(), ours()
+    return theirs, ours, ((a - b).abs().max() / a.abs().max()).item()
+
+
+def export(published, config, folder):
+    """The published weights in the layout that `load_dymixop` reads."""
+    state = {}
+    for name, value in published.state_dict().items():
+        if value.is_complex():
+            state[f"{name}_real"] = value.real.contiguous()
+            state[f"{name}_imag"] = value.imag.contiguous()
+        else:
+            state[name] = value.clone()
+    save_file(state, folder / "state_dict.safetensors")
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def ratio(theirs, ours, train, pairs):
+    """Median and range of (published time / our time) over interleaved pairs."""
+    found = []
+    for i in range(pairs + 1):
+        seconds = [timed(function, train) for function in (theirs, ours)]
+        if i:  # the first pair warms up
+            found.append(seconds[0] / seconds[1])
+    return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
+
+
+def timed(function, train):
+    began = time.perf_counter()
+    if train:
+        function().square().mean().backward()
+    else:
+        with torch.no_grad():
+            function()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
