@@ -4,12 +4,14 @@ from .checkpoint import from_pretrained
 from .description import Description
 from .dymixop import DyMixOp
 from .interface import Observation, Operator, State
+from .multiscale import MultiscaleTransformer
 from .registry import create, names
 from .rollout import rollout
 
 __all__ = [
     "Description",
     "DyMixOp",
+    "MultiscaleTransformer",
     "Observation",
     "Operator",
     "State",

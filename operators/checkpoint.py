@@ -72,7 +72,7 @@ def from_pretrained(path: str | Path) -> Operator:
     Raises:
         ValueError: no checkpoint there, another schema, or tensors that do not fit.
     """
-    directory = _directory(path)
+    directory = directory_of(path)
     config = read_config(directory)
     operator = build(config)
     load_state(operator, read_state(directory), str(directory))
@@ -164,8 +164,16 @@ def push_to_hub(operator: Operator, repository: str, *, private: bool = False) -
         return str(api.upload_folder(repo_id=repository, folder_path=path))
 
 
-def _directory(path: str | Path) -> Path:
-    """A local checkpoint directory; a name like `owner/model` that is none is downloaded."""
+def directory_of(path: str | Path, files: tuple[str, ...] = (CONFIG, WEIGHTS)) -> Path:
+    """A local checkpoint directory; a name like `owner/model` that is none is downloaded.
+
+    Args:
+        path: directory or repository id.
+        files: what to download from a repository.
+
+    Raises:
+        ValueError: neither a directory nor a repository that can be reached.
+    """
     local = Path(path)
     if local.is_dir():
         return local
@@ -175,7 +183,7 @@ def _directory(path: str | Path) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(str(path), allow_patterns=[CONFIG, WEIGHTS]))
+        return Path(snapshot_download(str(path), allow_patterns=list(files)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"no checkpoint directory {path}, and no such model: {reason}") from None

@@ -8,7 +8,7 @@ prediction = operator(window)                      # (B, T_out, C, *S), what DDP
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
@@ -96,11 +96,15 @@ class Operator(nn.Module, ABC):
         name: name in the registry and in checkpoints.
         Config: dataclass of the architecture.
         assimilates: whether `step` can take an observation.
+        direct: whether it is continuous in time: `step` takes any dt > 0 (and warns outside the
+            trained range), and `forward` predicts every lead time directly from the history.
+            Otherwise it steps by a dt that it was trained at, and `forward` is the rollout.
     """
 
     name: ClassVar[str]
     Config: ClassVar[type]
     assimilates: ClassVar[bool] = False
+    direct: ClassVar[bool] = False
 
     def __init__(self, config: Any, description: Description) -> None:
         super().__init__()
@@ -131,8 +135,8 @@ class Operator(nn.Module, ABC):
             ValueError: the operator cannot take this time step or this observation.
         """
 
-    def field_axes(self) -> dict[str, FieldAxis]:
-        """Parameters that have an axis over fields, by parameter name."""
+    def field_axes(self) -> Mapping[str, FieldAxis | tuple[FieldAxis, ...]]:
+        """Parameters that have an axis (or several) over fields, by parameter name."""
         return {}
 
     def init(self, history: Float[Tensor, "B T C *S"], context: Context | None = None) -> State:
@@ -204,7 +208,7 @@ class Operator(nn.Module, ABC):
                 f"history must have shape (B, {', '.join(map(str, expected))}): "
                 f"{self.history} frame(s), {expected[1]} field(s); got {tuple(history.shape)}"
             )
-        if context.dt is not None:
+        if context.dt is not None and not self.direct:
             self._check_trained_step(context.dt)
 
     def _check_step(self, state: State, dt: Tensor) -> None:

@@ -1,0 +1,61 @@
+"""Reading foreign checkpoint files, with errors that name what is wrong."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The contents of a JSON file.
+
+    Raises:
+        ValueError: missing, or not a JSON object.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path.parent} is no published checkpoint: it has no {path.name}")
+    try:
+        values = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold a JSON object; got {type(values).__name__}")
+    return values
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, or of a torch file without running code from it.
+
+    Raises:
+        ValueError: missing or damaged, or something other than tensors by name.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path.parent} is no published checkpoint: it has no {path.name}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} is damaged, or holds more than tensors: {reason}") from None
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError(f"{path} must hold tensors by name and nothing else")
+    return state
+
+
+def required(config: dict[str, Any], key: str, directory: Path) -> Any:
+    """A key of the published config.
+
+    Raises:
+        ValueError: it is missing.
+    """
+    if key not in config:
+        raise ValueError(f"{directory / 'config.json'} lacks the key {key!r}")
+    return config[key]

@@ -1,0 +1,74 @@
+"""Layer norms whose gain and shift are affine in the lead time, all computed in one go.
+
+    norm(x, t) = (a + b t) · (x − μ) / √(σ² + ε) + (c + d t),
+
+μ and σ² over the channels. The a, b, c, d of every norm of a network lie in four vectors.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Affine(NamedTuple):
+    """Gain and shift of one norm: (B, D), or (1, D) for all of a batch."""
+
+    gain: Tensor
+    shift: Tensor
+
+
+class Conditioning(nn.Module):
+    """Gains and shifts of all norms of a network.
+
+    Args:
+        norms: channels of every norm, by name, in the order in which they lie in the vectors.
+        conditional: whether they depend on the lead time; without, these are plain layer norms.
+    """
+
+    def __init__(self, norms: dict[str, int], conditional: bool) -> None:
+        super().__init__()
+        self.norms = dict(norms)
+        self.conditional = conditional
+        total = sum(norms.values())
+        for name in ("gain", "shift"):
+            setattr(self, f"{name}_offset", nn.Parameter(torch.empty(total)))
+            slope = nn.Parameter(torch.empty(total)) if conditional else None
+            setattr(self, f"{name}_slope", slope)
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Published initialisation: slopes N(0, 0.02²) and offsets 0; plain norms the identity."""
+        nn.init.constant_(self.gain_offset, 0.0 if self.conditional else 1.0)
+        nn.init.zeros_(self.shift_offset)
+        if self.conditional:
+            nn.init.normal_(self.gain_slope, 0, 0.02, generator=generator)
+            nn.init.normal_(self.shift_slope, 0, 0.02, generator=generator)
+
+    def forward(self, time: Float[Tensor, " B"]) -> dict[str, Affine]:
+        """Gain and shift of every norm at the lead times."""
+        gain, shift = self._at(time, "gain"), self._at(time, "shift")
+        sizes = list(self.norms.values())
+        pairs = zip(gain.split(sizes, -1), shift.split(sizes, -1), strict=True)
+        return {name: Affine(*pair) for name, pair in zip(self.norms, pairs, strict=True)}
+
+    def _at(self, time: Tensor, name: str) -> Float[Tensor, "B total"]:
+        offset: Tensor = getattr(self, f"{name}_offset")
+        if not self.conditional:
+            return offset[None]
+        slope: Tensor = getattr(self, f"{name}_slope")
+        return torch.addcmul(offset, time.to(offset.dtype)[:, None], slope)
+
+
+def affine_norm(x: Float[Tensor, "B N D"], affine: Affine, eps: float) -> Float[Tensor, "B N D"]:
+    """Layer norm over the channels with one gain and shift per batch entry; never an alias of x."""
+    gain, shift = affine
+    x = x.to(gain.dtype)  # autocast gives half precision; statistics and residuals stay full
+    size = gain.shape[-1:]
+    if gain.shape[0] == 1:
+        return F.layer_norm(x, size, gain[0], shift[0], eps)
+    normal = F.layer_norm(x, size, None, None, eps)
+    return torch.addcmul(shift[:, None], normal, gain[:, None])
