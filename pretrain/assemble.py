@@ -10,6 +10,7 @@ from ..datasets import codec
 from ..datasets.fields import Window
 from ..datasets.mixture import Mixture
 from ..datasets.normalization import Normalizer, Statistics, normalizer_from_dict
+from ..datasets.pairs import Pairs
 from ..datasets.statistics import pooled_statistics
 from ..datasets.store import Store, open_store
 from ..datasets.windows import Windows
@@ -48,9 +49,8 @@ def describe(recipe: TrainRecipe, stores: Sequence[Store]) -> Description:
         fields=fields,
         units={name: stores[0].units[name] for name in fields if name in stores[0].units},
         normalizer=_normalizer(recipe.normalizer, stores),
-        time_steps=tuple(
-            sorted({time_step(s, d) for s, d in zip(stores, recipe.data, strict=True)})
-        ),
+        time_scale=recipe.time_scale,
+        time_steps=_lead_times(recipe, stores),
         grid=grids.pop() if len(grids) == 1 else None,
         provenance={
             "pelagos": version("pelagos"),
@@ -58,6 +58,13 @@ def describe(recipe: TrainRecipe, stores: Sequence[Store]) -> Description:
             "recipe": codec.plain(recipe),
         },
     )
+
+
+def _lead_times(recipe: TrainRecipe, stores: Sequence[Store]) -> tuple[float, ...]:
+    """The physical times between two frames of which the operator learns one from the other."""
+    steps = {time_step(store, data) for store, data in zip(stores, recipe.data, strict=True)}
+    reach = recipe.objective.horizon if recipe.objective.kind == "all2all" else 1
+    return tuple(sorted({k * step for step in steps for k in range(1, reach + 1)}))
 
 
 def time_step(store: Store, data: DataConfig) -> float:
@@ -84,21 +91,37 @@ def create_operator(recipe: TrainRecipe, stores: Sequence[Store]) -> Operator:
 def build_mixture(recipe: TrainRecipe, stores: Sequence[Store], operator: Operator) -> Mixture:
     """The training windows of all datasets, with their weights and order."""
     parts = [
-        (
-            Windows(
-                store,
-                history=operator.history,
-                horizon=recipe.objective.horizon,
-                stride=data.stride,
-                every=data.every,
-                trajectories=data.trajectories,
-                fields=operator.description.fields,
-            ),
-            data.weight,
-        )
+        (_windows(recipe, store, data, operator), data.weight)
         for store, data in zip(stores, recipe.data, strict=True)
     ]
     return Mixture(parts, batch=recipe.micro_batch, seed=recipe.seed)
+
+
+def _windows(recipe: TrainRecipe, store: Store, data: DataConfig, operator: Operator) -> Windows:
+    objective, fields = recipe.objective, operator.description.fields
+    if objective.kind == "rollout":
+        return Windows(
+            store,
+            history=operator.history,
+            horizon=objective.horizon,
+            stride=data.stride,
+            every=data.every,
+            trajectories=data.trajectories,
+            fields=fields,
+        )
+    if not operator.direct:
+        raise ValueError(
+            f"all2all needs an operator that predicts any lead time from one frame; "
+            f"{operator.name} does not. Use objective.kind: rollout"
+        )
+    return Pairs(
+        store,
+        steps=objective.horizon,
+        stride=data.stride,
+        identity=objective.identity,
+        trajectories=data.trajectories,
+        fields=fields,
+    )
 
 
 def build_validation(recipe: TrainRecipe, operator: Operator) -> dict[str, list[Window]]:

@@ -37,14 +37,21 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """What is minimised: a loss of the unrolled prediction, in physical units.
+    """What is minimised: a loss of the prediction of windows or of all2all pairs.
 
     Attributes:
-        horizon: frames that the operator is unrolled for, each fed back.
-        loss: "vrmse", "relative_l1", "relative_l2" or "relative_mse"; see `objective`.
+        kind: "rollout": from every window's history, `horizon` frames; "all2all": every ordered
+            pair of the first `horizon` + 1 frames, one direct prediction each, for operators that
+            are continuous in time and see one frame.
+        horizon: frames to predict, or the longest lead time of a pair, in strides.
+        identity: whether pairs of a frame with itself (lead time 0) belong to all2all.
+        loss: "vrmse", "relative_l1", "relative_l2", "relative_mse" or "grouped_relative_l1"; see
+            `objective`.
     """
 
+    kind: Literal["rollout", "all2all"] = "rollout"
     horizon: int = 1
+    identity: bool = True
     loss: str = "vrmse"
 
     def __post_init__(self) -> None:
@@ -111,6 +118,7 @@ class TrainRecipe:
         data: the mixture.
         operator: `name` and the operator's own config; `ndim` follows from the data.
         fields: fields to learn, by name; empty: those of the first dataset.
+        time_scale: physical time that the operator's network sees as 1.
         normalizer: `name` ("window", "statistics" or "identity") and its settings; see
             `datasets.normalization`. Statistics are computed from the data.
         objective, optimizer, validation: as above.
@@ -128,6 +136,7 @@ class TrainRecipe:
     data: tuple[DataConfig, ...]
     operator: dict[str, Any]
     fields: tuple[str, ...] = ()
+    time_scale: float = 1.0
     normalizer: dict[str, Any] = field(default_factory=lambda: {"name": "window"})
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -152,6 +161,8 @@ class TrainRecipe:
             raise ValueError(
                 f"batch ({self.batch}) must be a multiple of micro_batch ({self.micro_batch})"
             )
+        if self.objective.kind == "all2all" and any(data.every != 1 for data in self.data):
+            raise ValueError("data.every has no meaning for all2all pairs; leave it out")
         for name, every in (
             ("save_every", self.save_every),
             ("validation.every", self.validation.every),

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..datasets.fields import Window
 from ..datasets.mixture import Mixture
+from ..datasets.normalization import Normalizer
 from ..operators import Operator
 from . import resume
 from .config import TrainRecipe
@@ -64,6 +65,7 @@ def train(
     """
     share = micro_batches_per_process(recipe, accelerator.num_processes)
     optimizer = build_optimizer(operator, recipe.optimizer, rates)
+    normalizer = operator.description.normalizer
     model, stepper = accelerator.prepare(operator, optimizer)
     model.train()
     state = resume.latest(run)
@@ -83,7 +85,9 @@ def train(
         for step in range(progress.step + 1, recipe.steps + 1):
             factor = schedule(step - 1, recipe.steps, recipe.optimizer)
             rate = set_learning_rate(optimizer, factor)
-            loss, norm = _train_step(model, stepper, batches, share, recipe, accelerator)
+            loss, norm = _train_step(
+                model, stepper, batches, share, recipe, normalizer, accelerator
+            )
             running += loss
             tracker.advance(step)
             last = step == recipe.steps
@@ -131,6 +135,7 @@ def _train_step(
     batches: Iterator[tuple[int, Window]],
     share: int,
     recipe: TrainRecipe,
+    normalizer: Normalizer,
     accelerator: Accelerator,
 ) -> tuple[Tensor, Tensor]:
     """One optimizer step; returns this process's mean loss and the gradient norm."""
@@ -142,7 +147,7 @@ def _train_step(
         window = window.to(accelerator.device, non_blocking=True)
         waiting = i + 1 < share
         with accelerator.no_sync(model) if waiting else nullcontext():
-            loss = loss_of(recipe.objective.loss, model(window), window) / share
+            loss = loss_of(recipe.objective.loss, model(window), window, normalizer) / share
             accelerator.backward(loss)
         total += loss.detach()
     clip = math.inf if recipe.optimizer.clip is None else recipe.optimizer.clip
