@@ -1,5 +1,7 @@
 # The whole path on two CPU cores. Each line can be typed by hand; what exists is not made again.
 PELAGOS := $(BIN)/pelagos
+# Two processes on the CPU, whatever else this machine has.
+export ACCELERATE_USE_CPU := 1
 DATA := data/quickstart
 RUNS := runs/quickstart
 KNOWN := advection_1d heat_1d burgers_1d kuramoto_sivashinsky_1d

@@ -21,7 +21,9 @@ def run_command(
 ) -> None:
     """Run a command; exits with 2 and one line on a user's mistake, with 130 on Ctrl-C.
 
-    A user's mistake is a `ValueError` or an `OSError`; other exceptions keep their traceback.
+    A user's mistake is a `ValueError` or an `OSError`; other exceptions keep their traceback. Of
+    several processes, all of which make the same mistake, only the first (RANK 0) tells it. With
+    PELAGOS_TRACEBACK=1 in the environment, mistakes keep their traceback too, in every process.
     """
     try:
         command(sys.argv[1:] if argv is None else argv)
@@ -34,6 +36,8 @@ def run_command(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except (ValueError, OSError) as error:
+        if os.environ.get("PELAGOS_TRACEBACK") == "1":
+            raise
         _stop(f"pelagos: error: {_one_line(error)}", 2)
 
 
@@ -166,5 +170,6 @@ def _one_line(error: Exception) -> str:
 
 
 def _stop(message: str, code: int) -> NoReturn:
-    print(message, file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":
+        print(message, file=sys.stderr)
     sys.exit(code)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 
 from .store import Store
 
 MEBI = 2**20
+# What the provenance of simulated data says that people ask for first.
+ORIGIN = ("equation", "formula", "seed", "solver", "step", "version")
 
 
 def summary(store: Store) -> str:
@@ -21,22 +24,29 @@ def summary(store: Store) -> str:
         *_parameter_rows(store),
         ("splits", ", ".join(f"{name} {len(part)}" for name, part in store.splits.items())),
         ("size", _size(store)),
-        ("provenance", json.dumps(store.provenance, sort_keys=True) if store.provenance else ""),
+        *_provenance_rows(store),
     ]
     lines = [f"{name:<16}{text}" for name, text in rows if text]
     return "\n".join([store.name, *lines])
 
 
+def _unit(store: Store, name: str) -> str:
+    """The unit with a space before it; nothing if it is unknown or 1."""
+    unit = store.units.get(name, "1")
+    return "" if unit == "1" else f" {unit}"
+
+
 def _with_unit(store: Store, name: str) -> str:
-    return f"{name} [{store.units[name]}]" if name in store.units else name
+    unit = _unit(store, name)
+    return f"{name} [{unit[1:]}]" if unit else name
 
 
 def _grid_rows(store: Store) -> list[tuple[str, str]]:
-    grid, unit = store.grid, store.units.get("length", "")
+    grid, unit = store.grid, _unit(store, "length")
     rows = [("grid", " × ".join(map(str, grid.shape)))]
     axes = zip(store.axes, grid.origin, grid.lengths, grid.spacing, grid.boundary, strict=True)
     for axis, start, length, spacing, boundary in axes:
-        extent = f"[{start:.6g}, {start + length:.6g}) {unit}".rstrip()
+        extent = f"[{start:.6g}, {start + length:.6g}){unit}"
         rows.append((f"axis {axis}", f"{extent}, spacing {spacing:.6g}, {boundary}"))
     return rows
 
@@ -44,7 +54,7 @@ def _grid_rows(store: Store) -> list[tuple[str, str]]:
 def _time_rows(store: Store) -> list[tuple[str, str]]:
     frames = {source.times.shape[-1] for source in store.sources}
     count = str(min(frames)) if len(frames) == 1 else f"{min(frames)} to {max(frames)}"
-    unit = f" {store.units['time']}" if "time" in store.units else ""
+    unit = _unit(store, "time")
     step = "not the same everywhere" if store.dt is None else f"{store.dt:.6g}{unit}"
     span = f"{store.times[0]:.6g} to {store.times[-1]:.6g}{unit}"
     return [("frames", f"{count} per trajectory, {span}"), ("time step", step)]
@@ -55,8 +65,23 @@ def _parameter_rows(store: Store) -> list[tuple[str, str]]:
     for name, column in zip(store.parameter_names, store.parameter_table().T, strict=True):
         low, high = f"{column.min():.6g}", f"{column.max():.6g}"
         text = low if low == high else f"{low} to {high}"
-        rows.append((name, f"{text} {store.units.get(name, '')}".rstrip()))
+        rows.append((name, f"{text}{_unit(store, name)}"))
     return rows
+
+
+def _provenance_rows(store: Store) -> list[tuple[str, str]]:
+    """What is known of `ORIGIN`, a line each; else the names of all that is known."""
+    known = [(key, store.provenance[key]) for key in ORIGIN if key in store.provenance]
+    lines = [f"{key}: {_plain(value)}" for key, value in known]
+    if not lines and store.provenance:
+        lines = [f"keys: {', '.join(sorted(store.provenance))}"]
+    return [("" if k else "provenance", line) for k, line in enumerate(lines)]
+
+
+def _plain(value: Any) -> str:
+    """A value on one line, text without quotes."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return " ".join(text.split())
 
 
 def _size(store: Store) -> str:

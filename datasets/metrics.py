@@ -17,7 +17,7 @@ EPSILON = 1e-12  # smallest divisor: zero error over zero truth is 0, not NaN
 
 def rmse(prediction: Field, truth: Field, ndim: int) -> Float[Tensor, "..."]:
     """Root mean square error over space, √⟨(p − y)²⟩."""
-    return _mean_square(_error(prediction, truth, ndim), ndim).sqrt()
+    return root(_mean_square(_error(prediction, truth, ndim), ndim))
 
 
 def nrmse(prediction: Field, truth: Field, ndim: int) -> Float[Tensor, "..."]:
@@ -25,7 +25,7 @@ def nrmse(prediction: Field, truth: Field, ndim: int) -> Float[Tensor, "..."]:
 
     The same number as `relative_l2`; ε = 1e-12.
     """
-    return _ratio(rmse(prediction, truth, ndim), _mean_square(truth, ndim).sqrt())
+    return _ratio(rmse(prediction, truth, ndim), root(_mean_square(truth, ndim)))
 
 
 def vrmse(
@@ -37,7 +37,7 @@ def vrmse(
     is absolute, in squared units of the field: it hides errors in fields of tiny amplitude.
     """
     error = _mean_square(_error(prediction, truth, ndim), ndim)
-    return (error / (_mean_square(_centred(truth, ndim), ndim) + epsilon)).sqrt()
+    return root(error / (_mean_square(_centred(truth, ndim), ndim) + epsilon))
 
 
 def relative_l1(prediction: Field, truth: Field, ndim: int) -> Float[Tensor, "..."]:
@@ -57,8 +57,8 @@ def correlation(prediction: Field, truth: Field, ndim: int) -> Float[Tensor, "..
     _error(prediction, truth, ndim)
     one, two = _centred(prediction, ndim), _centred(truth, ndim)
     covariance = (one * two).mean(_space(truth, ndim))
-    scaled = _ratio(covariance, _mean_square(one, ndim).sqrt())
-    return _ratio(scaled, _mean_square(two, ndim).sqrt())
+    scaled = _ratio(covariance, root(_mean_square(one, ndim)))
+    return _ratio(scaled, root(_mean_square(two, ndim)))
 
 
 def energy_spectrum(field: Field, ndim: int) -> Float[Tensor, "..."]:
@@ -108,6 +108,12 @@ def valid_time(
     failed = ~passed.movedim(-2, -1)
     first = failed.int().argmax(-1)
     return torch.where(failed.any(-1), lead_times[first], lead_times[-1])
+
+
+def root(square: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """√x with the gradient 0 at x = 0, a minimum of errors; its own, ∞, would turn to NaN."""
+    zero = square == 0
+    return square.masked_fill(zero, 1).sqrt().masked_fill(zero, 0)
 
 
 def _error(prediction: Field, truth: Field, ndim: int) -> Tensor:

@@ -82,23 +82,6 @@ class Mixture:
         return int(order[place])
 
 
-def weights(rule: str | Sequence[float], parts: Sequence[Windows]) -> list[float]:
-    """One weight per part: given, or "uniform", or "size" (its number of windows).
-
-    Raises:
-        ValueError: unknown rule, or not one weight per part.
-    """
-    if rule == "uniform":
-        return [1.0] * len(parts)
-    if rule == "size":
-        return [float(len(windows)) for windows in parts]
-    if isinstance(rule, str):
-        raise ValueError(f"weights are 'uniform', 'size' or one number per dataset; got {rule!r}")
-    if len(rule) != len(parts):
-        raise ValueError(f"{len(parts)} datasets need as many weights; got {len(rule)}")
-    return [float(weight) for weight in rule]
-
-
 def _check_part(windows: Windows, weight: float) -> None:
     name = windows.store.name
     if not 0 < weight < float("inf"):

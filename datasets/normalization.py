@@ -2,7 +2,8 @@
 
 A normaliser turns a history into a `Scaling`; the operator encodes with it, predicts in scaled
 units, and decodes. All three are reversible and carry everything they need by name. Along a
-forecast, `first` is the scaling of the history that it started from.
+forecast, `first` is the scaling of the history that it started from; a normaliser that does not
+look at the history gives it back, so that a step copies nothing to the device.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from . import codec
+from .metrics import root
 
 # The name under which statistics pooled over all training datasets are kept.
 POOLED = "*"
@@ -60,6 +62,8 @@ class Identity:
         first: Scaling | None = None,
     ) -> Scaling:
         """Shift 0, scale 1."""
+        if first is not None:
+            return first
         one = history.new_ones(1).expand(_per_channel(history))
         return Scaling(torch.zeros_like(one), one)
 
@@ -90,6 +94,8 @@ class Statistics:
         Raises:
             ValueError: no statistics are known for a field.
         """
+        if first is not None:
+            return first
         entry = dataset if dataset in self.mean else POOLED
         mean, std = self.mean.get(entry, {}), self.std.get(entry, {})
         missing = [field for field in fields if field not in mean or field not in std]
@@ -119,8 +125,9 @@ class WindowScaling:
 
     Attributes:
         growth: largest growth of the relative increment along a forecast; null: no bound.
-        floor: smallest scale, as a fraction of the channel's RMS for increments and absolute for
-            the RMS itself; keeps constant channels finite.
+        floor: smallest scale of increments, as a fraction of the channel's RMS, positive; keeps
+            constant channels finite. The RMS has no floor but that of the number format, the
+            smallest whose square is a normal number (1e-19 in float32): for channels that are zero.
     """
 
     growth: float | None = None
@@ -130,6 +137,8 @@ class WindowScaling:
     def __post_init__(self) -> None:
         if self.growth is not None and not self.growth >= 1:
             raise ValueError(f"normalizer.growth must be at least 1 or null; got {self.growth}")
+        if not self.floor > 0:
+            raise ValueError(f"normalizer.floor must be positive; got {self.floor}")
 
     def scaling(
         self,
@@ -149,8 +158,9 @@ class WindowScaling:
                 "got 1. Use a longer history, or the 'statistics' normaliser"
             )
         over = (1, *range(3, history.ndim))
-        scale = history.square().mean(over).sqrt().clamp_min(self.floor)
-        increment = history.diff(dim=1).square().mean(over).sqrt()
+        smallest = torch.finfo(history.dtype).tiny ** 0.5
+        scale = root(history.square().mean(over)).clamp_min(smallest)
+        increment = root(history.diff(dim=1).square().mean(over))
         increment = torch.maximum(increment, self.floor * scale)
         shape = _per_channel(history)
         scale, increment = scale.reshape(shape), increment.reshape(shape)

@@ -36,6 +36,7 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32}
 _GROWTH = 1e4
 # Real numbers per state that are stepped at once on a CPU: what stays in its cache.
 _CHUNK = 2**15
+_REMEDY = "choose another name, or replace it (--overwrite, in Python overwrite=True)"
 
 
 @dataclass(frozen=True)
@@ -238,12 +239,11 @@ def _check_same(path: Path, recipe: Recipe) -> None:
     except (yaml.YAMLError, UnicodeDecodeError):
         found = None
     if not isinstance(found, dict):
-        raise ValueError(f"{path} is damaged; choose another name, or pass overwrite=True")
+        raise ValueError(f"{path} is damaged; {_REMEDY}")
     for key, value in codec.plain(recipe).items():
         if found.get(key) != value:
             raise ValueError(
-                f"{path.parent} was simulated with {key} {found.get(key)}, not {value}; "
-                "choose another name, or pass overwrite=True"
+                f"{path.parent} was simulated with {key} {found.get(key)}, not {value}; {_REMEDY}"
             )
 
 

@@ -27,7 +27,6 @@ class Windows(Dataset[Window]):
             contains a smaller one. None for all.
         seed: of that choice.
         fields: keep only these fields, in this order. None for all.
-        fields: only these, in this order; None for all.
 
     Raises:
         ValueError: a trajectory is too short for one window, a number is impossible, or a field is
@@ -56,7 +55,6 @@ class Windows(Dataset[Window]):
                 f"dataset {store.name!r} has no field {', '.join(missing)}; "
                 f"it has {', '.join(store.fields)}"
             )
-        self.fields = store.fields if fields is None else tuple(fields)
         self.store, self.history, self.horizon = store, history, horizon
         self.stride, self.every = stride, every
         self.fields = store.fields if fields is None else tuple(fields)

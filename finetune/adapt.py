@@ -6,14 +6,16 @@ the entries of a field are matched by the field's name, so a new field does not 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.table import Table
 
 from ..operators import Description, Operator, checkpoint, create
+from ..pretrain.optimizer import freeze as freeze_parameters
 
 # A start from fewer loaded scalars than this share of the operator is refused as a mistake.
 LEAST_LOADED = 0.5
@@ -25,6 +27,7 @@ class LoadReport:
 
     Attributes:
         source: the checkpoint.
+        normalizers: names of the donor's normaliser and of the operator's own.
         loaded: names copied whole.
         partly: names copied for the fields that both sides know.
         reinitialized: names that start afresh (absent there, or of another shape).
@@ -34,6 +37,7 @@ class LoadReport:
     """
 
     source: str
+    normalizers: tuple[str, str]
     loaded: tuple[str, ...]
     partly: tuple[str, ...]
     reinitialized: tuple[str, ...]
@@ -52,6 +56,9 @@ class LoadReport:
             if tensors:
                 shown = ", ".join(tensors[:4]) + (", …" if len(tensors) > 4 else "")
                 table.add_row(name, str(len(tensors)), shown)
+        before, after = self.normalizers
+        if before != after:
+            table.add_row("normaliser", "", f"{before} → {after}: its outputs mean something else")
         return table
 
 
@@ -70,38 +77,43 @@ def checkpoint_of(path: str | Path) -> Path:
 
 
 def adapt(
-    source: str | Path,
+    donor: Operator,
     description: Description,
     *,
-    overrides: dict | None = None,
+    source: str = "the donor",
+    overrides: Mapping[str, Any] | None = None,
     freeze: Sequence[str] = (),
     seed: int = 0,
 ) -> tuple[Operator, LoadReport]:
-    """An operator for `description`, started from a checkpoint's weights.
+    """An operator for `description`, started from another operator's weights.
 
     Args:
-        source: a checkpoint directory or repository id.
+        donor: whose weights.
         description: fields, normaliser, time steps and provenance of the new operator.
-        overrides: config keys that differ from the checkpoint's.
+        source: where the donor comes from, for the report.
+        overrides: config keys that differ from the donor's.
         freeze: parameter-name prefixes that will not be trained.
         seed: of what starts afresh.
 
     Raises:
-        ValueError: no such checkpoint, a prefix that matches nothing, or so little in common
-            that starting from it must be a mistake.
+        ValueError: a prefix matches nothing or takes in fresh weights, or so little is in common
+            that starting from the donor must be a mistake.
     """
-    donor = checkpoint.from_pretrained(source)
     config = {**checkpoint.config_of(donor)["config"], **(overrides or {})}
     provenance = {**description.provenance, "init_from": donor.description.provenance}
     description = replace(description, provenance=provenance, license=donor.description.license)
     operator = create(donor.name, description=description, seed=seed, **config)
-    report = _copy(donor, operator, str(source))
+    report = _copy(donor, operator, source)
     if report.share < LEAST_LOADED:
         raise ValueError(
             f"only {report.share:.0%} of the operator's weights are in {source}; "
             "start from another checkpoint, or from scratch (init_from: null)"
         )
-    return operator, replace(report, frozen=_freeze(operator, freeze))
+    frozen = freeze_parameters(operator, freeze)
+    fresh = set(frozen) & {*report.reinitialized, *report.partly}
+    if fresh:
+        raise ValueError(f"freeze: {', '.join(sorted(fresh))} start(s) afresh and must be trained")
+    return operator, replace(report, frozen=frozen)
 
 
 @torch.no_grad()
@@ -124,6 +136,7 @@ def _copy(donor: Operator, operator: Operator, source: str) -> LoadReport:
         copied += count
     return LoadReport(
         source=source,
+        normalizers=(donor.description.normalizer.name, operator.description.normalizer.name),
         loaded=tuple(loaded),
         partly=tuple(partly),
         reinitialized=tuple(fresh),
@@ -158,16 +171,3 @@ def _entries(name: str, operator: Operator) -> dict[tuple[str, int], int]:
     }
     rest = {("", i): axis.repeats * count + i for i in range(size - axis.repeats * count)}
     return positions | rest
-
-
-def _freeze(operator: Operator, prefixes: Sequence[str]) -> tuple[str, ...]:
-    names = [name for name, _ in operator.named_parameters()]
-    for prefix in prefixes:
-        if not any(name.startswith(prefix) for name in names):
-            raise ValueError(f"freeze: no parameter name starts with {prefix!r}")
-    frozen = []
-    for name, parameter in operator.named_parameters():
-        if name.startswith(tuple(prefixes)) and prefixes:
-            parameter.requires_grad_(False)
-            frozen.append(name)
-    return tuple(frozen)

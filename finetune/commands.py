@@ -6,6 +6,7 @@ Everything slow to import is imported after the arguments have been understood.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,12 +37,21 @@ def predict(argv: Sequence[str]) -> None:
         ),
     )
     given, out = _parse(parser, argv, "prediction.nc")
+    from .comparison import number
+    from .predict import nonfinite, write_prediction
     from .predict import predict as run
-    from .predict import write_prediction
 
     operator, store = _open(given)
     data = run(operator, store, progress=True, **_options(given))
     write_prediction(data, out, overwrite=given.overwrite)
+    count, lead = nonfinite(data, operator.description.fields)
+    if count:
+        since = number(lead, data["lead_time"].attrs.get("units", ""))
+        print(
+            f"pelagos: warning: {count} of {data.sizes['trajectory']} trajectories are not finite "
+            f"from lead time {since} on (the earliest)",
+            file=sys.stderr,
+        )
     print(f"prediction: {out} (open it with: xarray.open_dataset)")
 
 

@@ -40,16 +40,17 @@ COMMANDS = {
     "report": Command("write one HTML page about runs", ".commands", "report"),
 }
 
-EXAMPLES = """\
-examples:
-  pelagos data simulate burgers_1d --out data
-  pelagos data inspect data/burgers_1d
-  pelagos pretrain quickstart runs/pretrain
-  pelagos finetune quickstart runs/finetuned --init_from runs/pretrain
-  pelagos evaluate runs/finetuned data/burgers_1d
-  pelagos report runs/finetuned --out report.html
+EXAMPLES = (
+    "pelagos data simulate burgers_1d --out data",
+    "pelagos data inspect data/burgers_1d",
+    "pelagos pretrain quickstart runs/pretrain",
+    "pelagos finetune quickstart runs/finetuned --init_from runs/pretrain",
+    "pelagos evaluate runs/finetuned data/burgers_1d",
+    "pelagos report runs/finetuned --out report.html",
+)
 
-`pelagos COMMAND --help` explains a command and its options."""
+EPILOG = """\
+A mistake is told in one line; PELAGOS_TRACEBACK=1 in the environment shows where it came from."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -81,4 +82,7 @@ def _overview(group: str) -> str:
     lines = [f"  {key:{width}}  {command.summary}" for key, command in known.items()]
     head = f"usage: pelagos {group}COMMAND … | --help" + ("" if group else " | --version")
     about = "" if group else "\nNeural operators: simulate, pretrain, fine-tune, predict, report.\n"
-    return "\n".join([head, about, "commands:", *lines, "", EXAMPLES])
+    examples = [f"  {line}" for line in EXAMPLES if line.startswith(f"pelagos {group}")]
+    more = f"`pelagos {group}COMMAND --help` explains a command and its options."
+    end = [more] if group else [more, EPILOG]
+    return "\n".join([head, about, "commands:", *lines, "", "examples:", *examples, "", *end])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,15 +11,25 @@ from pathlib import Path
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raise before any work is done if `path` is taken.
+    """Raise before any work is done if `path` is taken, or cannot be written.
 
     Raises:
-        ValueError: it exists and `overwrite` is not set, or it is a directory.
+        ValueError: it exists and `overwrite` is not set, it is a directory, or the folder to write
+            (or to create) it in is a file or not writable.
     """
     if path.is_dir():
         raise ValueError(f"{path} is a directory; name a file")
     if path.exists() and not overwrite:
-        raise ValueError(f"{path} exists already; choose another path, or pass --overwrite")
+        raise ValueError(
+            f"{path} exists already; choose another path, or replace it "
+            "(--overwrite, in Python overwrite=True)"
+        )
+    # The folder itself may be missing: then it is created in the nearest one that is there.
+    folder = next(parent for parent in path.parents if parent.exists())
+    if not folder.is_dir():
+        raise ValueError(f"cannot write {path}: {folder} is a file, not a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"cannot write {path}: no permission to write into {folder.absolute()}")
 
 
 @contextmanager

@@ -107,6 +107,18 @@ def write_prediction(dataset: xarray.Dataset, path: Path, *, overwrite: bool = F
     return path
 
 
+def nonfinite(dataset: xarray.Dataset, fields: Sequence[str]) -> tuple[int, float | None]:
+    """How many predicted trajectories become infinite or NaN, and the earliest lead time of it."""
+    broken = np.zeros((dataset.sizes["trajectory"], dataset.sizes["time"]), bool)
+    for name in fields:
+        values = dataset[name].to_numpy()
+        broken |= ~np.isfinite(values).all(axis=tuple(range(2, values.ndim)))
+    if not broken.any():
+        return 0, None
+    first = broken.any(axis=0).argmax()
+    return int(broken.any(axis=1).sum()), float(dataset["lead_time"][first])
+
+
 def _coordinates(store: Store, plan: Plan) -> dict[str, Any]:
     """Space, time, lead time, trajectory and its parameters, with units."""
     lead = plan.dt * np.arange(1, plan.steps + 1)

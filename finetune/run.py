@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from accelerate import PartialState
 from rich.console import Console
 
 from ..datasets import codec
 from ..datasets.store import Store
-from ..operators import Operator
+from ..operators import Operator, checkpoint
 from ..pretrain.assemble import create_operator, describe
 from ..pretrain.command import run_training, start_accelerator, training_arguments
 from ..pretrain.config import find_recipe
@@ -43,6 +43,7 @@ def main(argv: Sequence[str]) -> None:
         accelerator,
         title=arguments.run.name,
         rates=recipe.learning_rates,
+        frozen=recipe.freeze,
     )
 
 
@@ -56,20 +57,22 @@ def start_operator(recipe: FinetuneRecipe, stores: list[Store]) -> Operator:
         if recipe.freeze:
             raise ValueError("freeze needs init_from: fresh weights must be trained")
         return create_operator(recipe, stores)
-    overrides = {key: value for key, value in recipe.operator.items() if key != "name"}
+    source = checkpoint_of(recipe.init_from)
+    donor = checkpoint.from_pretrained(source)
+    overrides = dict(recipe.operator)
+    named = overrides.pop("name", donor.name)
+    if named != donor.name:
+        raise ValueError(
+            f"the recipe names the operator {named!r}, but {source} holds {donor.name!r}"
+        )
     operator, report = adapt(
-        checkpoint_of(recipe.init_from),
-        describe(recipe, stores),
+        donor,
+        describe(recipe, stores, donor.description),
+        source=str(source),
         overrides=overrides,
         freeze=recipe.freeze,
         seed=recipe.seed,
     )
-    named = recipe.operator.get("name", operator.name)
-    if named != operator.name:
-        raise ValueError(
-            f"the recipe names the operator {named!r}, but {recipe.init_from} holds "
-            f"{operator.name!r}"
-        )
-    if os.environ.get("RANK", "0") == "0":
+    if PartialState().is_main_process:
         Console(stderr=True).print(report.table())
     return operator

@@ -8,8 +8,10 @@ runs no code from the checkpoint and needs no network.
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+HUB = "hf:"
 
 
 def save(operator: Operator, path: Path, *, overwrite: bool = False) -> Path:
@@ -52,37 +55,54 @@ def config_of(operator: Operator) -> dict[str, Any]:
 
 
 def write(path: Path, config: dict[str, Any], state: dict[str, Tensor]) -> Path:
-    """Write both files into a temporary directory and swap it in."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    """Write both files into a temporary directory and swap it in; replaces what `path` holds.
+
+    Raises:
+        OSError: it cannot be written (a full disk, say); nothing is left behind.
+    """
+    text = json.dumps(config, indent=2, allow_nan=False) + "\n"
+    contiguous = {name: tensor.contiguous() for name, tensor in state.items()}
+    temporary = _beside(path)
     try:
-        (temporary / CONFIG).write_text(json.dumps(config, indent=2, allow_nan=False) + "\n")
-        contiguous = {name: tensor.contiguous() for name, tensor in state.items()}
+        temporary.mkdir(parents=True)
+        (temporary / CONFIG).write_text(text)
         save_file(contiguous, temporary / WEIGHTS, metadata={"format": "pt"})
-        temporary.chmod(0o755)
         _swap(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise OSError(f"cannot write {path}: {' '.join(str(error).split())}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return path
 
 
 def from_pretrained(path: str | Path) -> Operator:
-    """The operator of a checkpoint directory, or of a Hugging Face repository id.
+    """The operator of a checkpoint directory, or of a Hugging Face repository.
+
+    Args:
+        path: a directory, or `hf:owner/model` to download a repository.
 
     Raises:
-        ValueError: no checkpoint there, another schema, or tensors that do not fit.
+        ValueError: no checkpoint there, another schema, a config that describes no operator, or
+            tensors that are missing, unexpected, misshaped or not finite.
     """
     directory = directory_of(path)
     config = read_config(directory)
+    state = read_state(directory)
+    require_fit(state, _expected(config, str(directory)), str(directory))
     operator = build(config)
-    load_state(operator, read_state(directory), str(directory))
+    load_state(operator, state, str(directory))
     return operator.eval()
 
 
 def build(config: dict[str, Any]) -> Operator:
-    """A freshly initialised operator as `config.json` describes it."""
-    description = describe(config)
-    return registry.create(config["operator"], description=description, **config["config"])
+    """A freshly initialised operator as `config.json` describes it.
+
+    Raises:
+        ValueError: a key of the description or of the operator's config is unknown or wrong.
+    """
+    operator = _construct(config)
+    operator.reset(torch.Generator().manual_seed(0))
+    return operator
 
 
 def describe(config: dict[str, Any]) -> Description:
@@ -95,14 +115,14 @@ def read_config(directory: Path) -> dict[str, Any]:
     """The checked contents of `config.json`.
 
     Raises:
-        ValueError: missing, not JSON, or written under another schema.
+        ValueError: missing, not JSON, written under another schema, or a key is unknown or wrong.
     """
     path = directory / CONFIG
     if not path.is_file():
         raise ValueError(f"{directory} is no checkpoint: it has no {CONFIG}")
     try:
-        config = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from None
     schema = config.get("schema") if isinstance(config, dict) else None
     if schema != SCHEMA:
@@ -113,6 +133,11 @@ def read_config(directory: Path) -> dict[str, Any]:
     missing = {"operator", "config", "fields"} - set(config)
     if missing:
         raise ValueError(f"{path} lacks the key(s) {', '.join(sorted(missing))}")
+    try:
+        describe(config)
+        _architecture(config)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     return config
 
 
@@ -125,32 +150,65 @@ def read_state(directory: Path) -> dict[str, Tensor]:
     path = directory / WEIGHTS
     if not path.is_file():
         raise ValueError(f"{directory} is no complete checkpoint: it has no {WEIGHTS}")
+    return read_tensors(path)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, by name.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is damaged or truncated: {error}") from None
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is damaged or truncated: {reason}") from None
 
 
 def load_state(operator: Operator, state: dict[str, Tensor], source: str) -> None:
-    """Copy `state` into the operator; every tensor must fit.
+    """Copy `state` into the operator; every tensor must fit and be finite.
 
     Raises:
-        ValueError: a tensor is missing, unexpected or of another shape (named).
+        ValueError: a tensor is missing, unexpected, of another shape or not finite (named).
     """
     own = operator.state_dict()
-    problems = [f"missing {name}" for name in own if name not in state]
-    problems += [f"unexpected {name}" for name in state if name not in own]
-    problems += [
-        f"{name} is {tuple(state[name].shape)}, expected {tuple(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise ValueError(f"{source} does not fit its config: {'; '.join(problems[:5])}{more}")
+    require_fit(state, own, source)
+    state = {name: state[name].to(value.dtype) for name, value in own.items()}
+    broken = [name for name, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise ValueError(f"{source} holds numbers that are not finite: {_first(broken, ', ')}")
     with torch.no_grad():
         for name, value in own.items():
             value.copy_(state[name])
+
+
+def require_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
+    """Refuse a state unless its names and shapes are the expected ones.
+
+    Args:
+        state: tensors by name.
+        expected: tensors by name, of which only shape and kind (real or complex) matter.
+        source: where the state comes from, for the error message.
+
+    Raises:
+        ValueError: tensors are missing, unexpected, of another shape or complex instead of real.
+    """
+    problems = [f"missing {name}" for name in expected if name not in state]
+    problems += [f"unexpected {name}" for name in state if name not in expected]
+    shared = [name for name in expected if name in state]
+    problems += [
+        f"{name} is {tuple(state[name].shape)}, expected {tuple(expected[name].shape)}"
+        for name in shared
+        if state[name].shape != expected[name].shape
+    ]
+    problems += [
+        f"{name} is {_kind(state[name])}, expected {_kind(expected[name])}"
+        for name in shared
+        if state[name].is_complex() != expected[name].is_complex()
+    ]
+    if problems:
+        raise ValueError(f"{source} does not fit its config: {_first(problems, '; ')}")
 
 
 def push_to_hub(operator: Operator, repository: str, *, private: bool = False) -> str:
@@ -165,36 +223,83 @@ def push_to_hub(operator: Operator, repository: str, *, private: bool = False) -
 
 
 def directory_of(path: str | Path, files: tuple[str, ...] = (CONFIG, WEIGHTS)) -> Path:
-    """A local checkpoint directory; a name like `owner/model` that is none is downloaded.
+    """A local checkpoint directory; `hf:owner/model` is downloaded, and nothing else.
 
     Args:
-        path: directory or repository id.
+        path: directory, or repository with the prefix `hf:`.
         files: what to download from a repository.
 
     Raises:
         ValueError: neither a directory nor a repository that can be reached.
     """
-    local = Path(path)
-    if local.is_dir():
-        return local
-    if local.exists() or local.is_absolute() or str(path).count("/") != 1 or local.parent.exists():
+    if Path(path).is_dir():
+        return Path(path)
+    remote, repository = str(path).startswith(HUB), str(path).removeprefix(HUB)
+    if not remote:
         raise ValueError(f"no checkpoint directory at {path}")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(str(path), allow_patterns=list(files)))
+        return Path(snapshot_download(repository, allow_patterns=list(files)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"no checkpoint directory {path}, and no such model: {reason}") from None
+        raise ValueError(f"no model {repository} on the Hugging Face hub: {reason}") from None
+
+
+def _construct(config: dict[str, Any]) -> Operator:
+    """The operator of `config.json`, before its weights are drawn."""
+    return registry.get(config["operator"])(_architecture(config), describe(config))
+
+
+def _architecture(config: dict[str, Any]) -> Any:
+    """The operator's own config dataclass."""
+    cls = registry.get(config["operator"])
+    return codec.build(cls.Config, config["config"], prefix="config")
+
+
+def _expected(config: dict[str, Any], source: str) -> dict[str, Tensor]:
+    """The operator's tensors without memory: a config may ask for more than there is."""
+    try:
+        with torch.device("meta"):
+            return _construct(config).state_dict()
+    except RuntimeError as error:  # more elements than can be counted
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{source} does not fit its config: {reason}") from None
+
+
+def _kind(tensor: Tensor) -> str:
+    return "complex" if tensor.is_complex() else "real"
+
+
+def _first(items: Sequence[str], separator: str, count: int = 5) -> str:
+    more = f" and {len(items) - count} more" if len(items) > count else ""
+    return separator.join(items[:count]) + more
+
+
+def _beside(path: Path, label: str = "") -> Path:
+    """A new hidden name in the directory of `path`."""
+    return path.parent / f".{path.name}-{label}{secrets.token_hex(4)}"
 
 
 def _swap(temporary: Path, path: Path) -> None:
-    """Rename `temporary` to `path`, keeping an old directory until the new one is in place."""
+    """Rename `temporary` to `path`; what was there is put back if that fails.
+
+    A process that is killed between the two renames leaves nothing at `path`, and the old contents
+    beside it in `.NAME-old-…/NAME`.
+    """
     if not path.exists():
         temporary.rename(path)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
-    path.rename(old / path.name)
-    temporary.rename(path)
-    shutil.rmtree(old)
+    holder = _beside(path, "old-")
+    holder.mkdir()
+    old = holder / path.name
+    try:
+        path.rename(old)
+        temporary.rename(path)
+    except BaseException:
+        if old.exists():
+            old.rename(path)
+        holder.rmdir()
+        raise
+    shutil.rmtree(holder)

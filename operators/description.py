@@ -60,15 +60,12 @@ def description_from_dict(values: Mapping[str, Any]) -> Description:
     Raises:
         ValueError: a key is unknown, missing or of the wrong type.
     """
-    known = dict(values)
-    grid, normalizer = known.pop("grid", None), known.pop("normalizer", {"name": "identity"})
-    known |= {
-        "fields": tuple(known.get("fields", ())),
-        "time_steps": tuple(known.get("time_steps", ())),
-        "normalizer": normalizer_from_dict(normalizer),
-        "grid": None if grid is None else codec.build(Grid, grid),
-    }
-    try:
-        return Description(**known)
-    except TypeError as error:
-        raise ValueError(f"wrong description of an operator: {error}") from None
+    rest = {key: value for key, value in values.items() if key not in ("grid", "normalizer")}
+    grid, normalizer = values.get("grid"), values.get("normalizer", {"name": Identity.name})
+    if not isinstance(normalizer, Mapping) or not isinstance(normalizer.get("name"), str):
+        raise ValueError(f"normalizer must be a mapping with a name; got {normalizer!r}")
+    return Description(
+        **codec.arguments(Description, rest),
+        normalizer=normalizer_from_dict(normalizer),
+        grid=None if grid is None else codec.build(Grid, grid, prefix="grid"),
+    )

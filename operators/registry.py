@@ -31,8 +31,10 @@ def get(name: str) -> type[Operator]:
     """The operator class of this name.
 
     Raises:
-        ValueError: no such operator.
+        ValueError: no such operator, or no name.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"the operator's name must be text; got {name!r}")
     if name not in _OPERATORS:
         raise ValueError(f"unknown operator {name!r}{codec.nearest(name, names())}")
     return _OPERATORS[name]
@@ -61,6 +63,6 @@ def create(
         fields = config.pop("fields")
         description = Description(fields=(fields,) if isinstance(fields, str) else tuple(fields))
     generator = torch.Generator().manual_seed(seed)
-    operator = cls(codec.build(cls.Config, config), description)
+    operator = cls(codec.build(cls.Config, config, prefix=name), description)
     operator.reset(generator)
     return operator

@@ -9,7 +9,13 @@ from typing import Any
 from ..datasets import codec
 from ..datasets.fields import Window
 from ..datasets.mixture import Mixture
-from ..datasets.normalization import Normalizer, Statistics, normalizer_from_dict
+from ..datasets.normalization import (
+    Normalizer,
+    Statistics,
+    WindowScaling,
+    normalizer_from_dict,
+    normalizer_to_dict,
+)
 from ..datasets.pairs import Pairs
 from ..datasets.statistics import pooled_statistics
 from ..datasets.store import Store, open_store
@@ -34,8 +40,19 @@ def open_stores(recipe: TrainRecipe) -> list[Store]:
     return stores
 
 
-def describe(recipe: TrainRecipe, stores: Sequence[Store]) -> Description:
-    """What an operator trained by this recipe is about."""
+def describe(
+    recipe: TrainRecipe, stores: Sequence[Store], donor: Description | None = None
+) -> Description:
+    """What an operator trained by this recipe is about.
+
+    Normaliser and time scale are the recipe's; where it has none, those of `donor`, from whose
+    weights training starts. Statistics are always those of the data.
+
+    Raises:
+        ValueError: a dataset lacks a field.
+    """
+    known = donor or Description(fields=("u",), normalizer=WindowScaling())
+    normalizer = recipe.normalizer or normalizer_to_dict(known.normalizer)
     fields = recipe.fields or stores[0].fields
     for store in stores:
         missing = [name for name in fields if name not in store.fields]
@@ -48,8 +65,8 @@ def describe(recipe: TrainRecipe, stores: Sequence[Store]) -> Description:
     return Description(
         fields=fields,
         units={name: stores[0].units[name] for name in fields if name in stores[0].units},
-        normalizer=_normalizer(recipe.normalizer, stores),
-        time_scale=recipe.time_scale,
+        normalizer=_normalizer(normalizer, stores),
+        time_scale=known.time_scale if recipe.time_scale is None else recipe.time_scale,
         time_steps=_lead_times(recipe, stores),
         grid=grids.pop() if len(grids) == 1 else None,
         provenance={
@@ -130,7 +147,7 @@ def build_validation(recipe: TrainRecipe, operator: Operator) -> dict[str, list[
     for data in recipe.data:
         store = open_store(data.path, "valid")
         count = min(recipe.validation.trajectories, len(store))
-        stored = (store.n_frames(0) - 1) // data.stride + 1
+        stored = (min(store.n_frames(i) for i in range(count)) - 1) // data.stride + 1
         horizon = min(recipe.validation.horizon, stored - operator.history)
         if horizon < 1:
             raise ValueError(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,11 +16,14 @@ from ..datasets import codec
 from ..datasets.arguments import Parser
 from ..datasets.fields import collate
 from ..datasets.mixture import Mixture
-from ..operators import Operator
+from ..datasets.store import Store
+from ..operators import Operator, checkpoint
 from .assemble import build_mixture, build_validation, create_operator, open_stores
 from .config import TrainRecipe, find_recipe
 from .loop import micro_batches_per_process, train
-from .run import Status, create_run, inspect_run
+from .optimizer import build_optimizer, freeze
+from .resume import latest
+from .run import Status, create_run, inspect_run, locked
 
 R = TypeVar("R", bound=TrainRecipe)
 RECIPES = Path(__file__).parent / "recipes"
@@ -73,21 +78,27 @@ def training_arguments(
 
 
 def start_accelerator(recipe: TrainRecipe, processes: int | None) -> Accelerator:
-    """The Accelerate context of this process.
+    """The Accelerate context of this process: CUDA where there is some, else the CPU.
 
     Raises:
-        ValueError: the number of processes is not the one asked for, or does not fit the batch.
+        ValueError: the number of processes is not the one asked for, or does not fit the batch or
+            the GPUs.
     """
     accelerator = Accelerator(
         # Without this, Accelerate ignores torchrun's processes where there is no accelerator.
-        cpu=not torch.accelerator.is_available(),
+        cpu=not torch.cuda.is_available(),
         mixed_precision="bf16" if recipe.precision == "bf16" else "no",
     )
-    found = accelerator.num_processes
+    found, local = accelerator.num_processes, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if processes is not None and processes != found:
         raise ValueError(
             f"{found} process(es) take part, not {processes}; launch with "
             f"`torchrun --nproc_per_node {processes} -m pelagos.pretrain …`"
+        )
+    if accelerator.device.type == "cuda" and local > torch.cuda.device_count():
+        raise ValueError(
+            f"{local} processes on this machine share {torch.cuda.device_count()} GPU(s); start "
+            "one per GPU, or set ACCELERATE_USE_CPU=1"
         )
     micro_batches_per_process(recipe, found)
     return accelerator
@@ -97,19 +108,33 @@ def start_accelerator(recipe: TrainRecipe, processes: int | None) -> Accelerator
 def _try_out(operator: Operator, mixture: Mixture) -> None:
     """Predict one window of every dataset, so that what cannot work fails before any work."""
     for windows in mixture.parts:
-        operator(collate([windows[0]]))
+        if not operator(collate([windows[0]])).isfinite().all():
+            raise ValueError(
+                f"the first prediction on {windows.store.name} is not finite; normalise its fields"
+            )
 
 
 def run_training(
     recipe: R,
-    make_operator: Callable[[R, list], Operator],
+    make_operator: Callable[[R, list[Store]], Operator],
     arguments: argparse.Namespace,
     accelerator: Accelerator,
     *,
     title: str,
-    rates: dict[str, float] | None = None,
+    rates: Mapping[str, float] | None = None,
+    frozen: Sequence[str] = (),
 ) -> None:
-    """Check everything, then train: shared by pretraining and fine-tuning."""
+    """Check everything, then train: shared by pretraining and fine-tuning.
+
+    Args:
+        recipe: what to train.
+        make_operator: the operator that a new run starts from; a resumed run needs it no more.
+        arguments: of the command line, from `training_arguments`.
+        accelerator: from `start_accelerator`.
+        title: shown beside the progress bar.
+        rates: peak learning rates by parameter-name prefix, where they differ.
+        frozen: parameter-name prefixes that are not trained.
+    """
     run: Path = arguments.run
     status = inspect_run(run, recipe, arguments.resume == "auto")
     accelerator.wait_for_everyone()  # nobody may find what another process is about to create
@@ -118,7 +143,13 @@ def run_training(
         say(f"{title}: {run} is finished already; its checkpoint is {run / 'checkpoint'}")
         return
     stores = open_stores(recipe)
-    operator = make_operator(recipe, stores)
+    saved = latest(run)
+    if saved is None:
+        operator = make_operator(recipe, stores)
+    else:
+        operator = checkpoint.build(checkpoint.read_config(saved / "operator"))
+    freeze(operator, frozen)
+    optimizer = build_optimizer(operator, recipe.optimizer, rates)
     mixture = build_mixture(recipe, stores, operator)
     validation = build_validation(recipe, operator)
     count = sum(p.numel() for p in operator.parameters() if p.requires_grad)
@@ -130,8 +161,10 @@ def run_training(
     _try_out(operator, mixture)
     if arguments.dry_run:
         return
-    if accelerator.is_main_process:
+    main_process = accelerator.is_main_process
+    if main_process and status is Status.NEW:
         create_run(run, recipe)
     accelerator.wait_for_everyone()
-    train(operator, mixture, validation, recipe, run, accelerator, title=title, rates=rates)
+    with locked(run) if main_process else nullcontext():
+        train(operator, optimizer, mixture, validation, recipe, run, accelerator, title=title)
     say(f"{title}: done; the checkpoint is {run / 'checkpoint'}")

@@ -88,6 +88,12 @@ class OptimizerConfig:
         for name in ("final", "warmup"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"optimizer.{name} is a fraction; got {getattr(self, name)}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"optimizer.betas must lie in [0, 1); got {self.betas}")
+        if not self.weight_decay >= 0:
+            raise ValueError(
+                f"optimizer.weight_decay must not be negative; got {self.weight_decay}"
+            )
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"optimizer.clip must be positive or null; got {self.clip}")
 
@@ -118,9 +124,11 @@ class TrainRecipe:
         data: the mixture.
         operator: `name` and the operator's own config; `ndim` follows from the data.
         fields: fields to learn, by name; empty: those of the first dataset.
-        time_scale: physical time that the operator's network sees as 1.
+        time_scale: physical time that the operator's network sees as 1; null: the checkpoint's
+            where training starts from one, else 1.
         normalizer: `name` ("window", "statistics" or "identity") and its settings; see
-            `datasets.normalization`. Statistics are computed from the data.
+            `datasets.normalization`. Statistics are computed from the data. Null: the kind and
+            settings of the checkpoint where training starts from one, else "window".
         objective, optimizer, validation: as above.
         steps: optimizer steps.
         batch: windows per optimizer step, over all processes.
@@ -136,8 +144,8 @@ class TrainRecipe:
     data: tuple[DataConfig, ...]
     operator: dict[str, Any]
     fields: tuple[str, ...] = ()
-    time_scale: float = 1.0
-    normalizer: dict[str, Any] = field(default_factory=lambda: {"name": "window"})
+    time_scale: float | None = None
+    normalizer: dict[str, Any] | None = None
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
@@ -154,8 +162,12 @@ class TrainRecipe:
     def __post_init__(self) -> None:
         if not self.data:
             raise ValueError("recipe.data must name at least one dataset")
-        if self.normalizer.get("name") != Statistics.name:
+        if self.normalizer is not None and self.normalizer != {"name": Statistics.name}:
             normalizer_from_dict(self.normalizer)
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be in [0, 2⁶³); got {self.seed}")
+        if self.workers < 0:
+            raise ValueError(f"workers must not be negative; got {self.workers}")
         _at_least_one(self, "recipe", "steps", "batch", "micro_batch", "log_every", "save_every")
         if self.batch % self.micro_batch:
             raise ValueError(

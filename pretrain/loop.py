@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
+from math import inf, isfinite
 from pathlib import Path
 from types import FrameType
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
@@ -24,7 +26,7 @@ from ..operators import Operator
 from . import resume
 from .config import TrainRecipe
 from .objective import loss_of
-from .optimizer import build_optimizer, schedule, set_learning_rate
+from .optimizer import schedule, set_learning_rate
 from .tracking import Tracker, rewind
 from .validation import validate
 
@@ -35,6 +37,7 @@ class Stopped(SystemExit):
 
 def train(
     operator: Operator,
+    optimizer: Optimizer,
     mixture: Mixture,
     validation: Mapping[str, Sequence[Window]],
     recipe: TrainRecipe,
@@ -42,7 +45,6 @@ def train(
     accelerator: Accelerator,
     *,
     title: str = "training",
-    rates: Mapping[str, float] | None = None,
 ) -> Operator:
     """Train `operator` by `recipe`, from the run's latest state if it has one.
 
@@ -50,21 +52,20 @@ def train(
 
     Args:
         operator: initialised weights; replaced by the saved ones when the run is resumed.
+        optimizer: over its parameters, from `build_optimizer`.
         mixture: micro-batches in their global order.
         validation: per dataset, the windows to validate on.
         recipe: steps, batch, objective, optimizer, ….
         run: the run directory, made by `run.create_run`.
         accelerator: the only distribution layer.
         title: shown beside the progress bar.
-        rates: learning rates by parameter-name prefix, where they differ.
 
     Raises:
-        ValueError: the number of processes does not divide the micro-batches of a step, or the
-            loss is no longer finite.
+        ValueError: the number of processes does not divide the micro-batches of a step, a saved
+            state is damaged, or the loss or its gradient is no longer finite.
         Stopped: on SIGTERM, after saving.
     """
     share = micro_batches_per_process(recipe, accelerator.num_processes)
-    optimizer = build_optimizer(operator, recipe.optimizer, rates)
     normalizer = operator.description.normalizer
     model, stepper = accelerator.prepare(operator, optimizer)
     model.train()
@@ -80,7 +81,9 @@ def train(
     began = time.perf_counter() - progress.seconds
 
     with tracker, _stop_signal() as stop:
-        if state is None:
+        if state is not None:
+            tracker.say(f"going on from step {progress.step}")
+        else:
             _validate(0, model, validation, recipe, accelerator, tracker)
         for step in range(progress.step + 1, recipe.steps + 1):
             factor = schedule(step - 1, recipe.steps, recipe.optimizer)
@@ -99,13 +102,14 @@ def train(
             interval = (step - 1) % recipe.log_every + 1
             mean, stopping = _agree(running / interval, stop.is_set, accelerator)
             running.zero_()
-            _require_finite(mean, step, run)
-            tracker.record("train", **asdict(done), loss=mean, lr=rate, grad_norm=float(norm))
+            _require_finite({"loss": mean, "gradient norm": norm.item()}, step, run)
+            tracker.record("train", **asdict(done), loss=mean, lr=rate, grad_norm=norm.item())
             if step % recipe.validation.every == 0 or last:
                 _validate(step, model, validation, recipe, accelerator, tracker)
             if step % recipe.save_every == 0 or last or stopping:
                 resume.save_state(run, operator, model, optimizer, done, accelerator)
             if stopping and not last:
+                tracker.say(f"stopped at step {step}; go on with --resume auto")
                 raise Stopped(128 + signal.SIGTERM)
 
     if accelerator.is_main_process:
@@ -143,16 +147,17 @@ def _train_step(
     for i in range(share):
         number, window = next(batches)
         # Whatever draws random numbers (dropout) depends on the micro-batch alone.
-        torch.manual_seed((recipe.seed << 40) + number)
+        torch.manual_seed(_seed(recipe.seed, number))
         window = window.to(accelerator.device, non_blocking=True)
         waiting = i + 1 < share
         with accelerator.no_sync(model) if waiting else nullcontext():
             loss = loss_of(recipe.objective.loss, model(window), window, normalizer) / share
             accelerator.backward(loss)
         total += loss.detach()
-    clip = math.inf if recipe.optimizer.clip is None else recipe.optimizer.clip
+    clip = inf if recipe.optimizer.clip is None else recipe.optimizer.clip
     norm = accelerator.clip_grad_norm_(model.parameters(), clip)
     assert norm is not None
+    norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
     optimizer.step()
     optimizer.zero_grad()
     return total, norm
@@ -222,13 +227,19 @@ def _agree(loss: Tensor, stop: bool, accelerator: Accelerator) -> tuple[float, b
     return mean, stopping > 0
 
 
-def _require_finite(loss: float, step: int, run: Path) -> None:
-    if math.isfinite(loss):
+def _seed(seed: int, number: int) -> int:
+    """A seed for micro-batch `number`, unrelated to its neighbours'."""
+    return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0])
+
+
+def _require_finite(values: Mapping[str, float], step: int, run: Path) -> None:
+    wrong = [f"the {name} is {value}" for name, value in values.items() if not isfinite(value)]
+    if not wrong:
         return
     saved = resume.latest(run)
     kept = f"the last good state is {saved}" if saved else "nothing was saved yet"
     raise ValueError(
-        f"the loss is {loss} at step {step}; {kept}. "
+        f"{' and '.join(wrong)} at step {step}; {kept}. "
         "Lower optimizer.learning_rate, or clip gradients"
     )
 

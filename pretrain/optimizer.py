@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
 from .config import OptimizerConfig
+
+
+def freeze(operator: nn.Module, prefixes: Sequence[str]) -> tuple[str, ...]:
+    """Stop training the parameters whose names start with a prefix; returns their names.
+
+    Raises:
+        ValueError: a prefix matches no parameter.
+    """
+    named = dict(operator.named_parameters())
+    for prefix in prefixes:
+        if not any(name.startswith(prefix) for name in named):
+            raise ValueError(f"freeze: no parameter name starts with {prefix!r}")
+    frozen = tuple(name for name in named if any(name.startswith(p) for p in prefixes))
+    for name in frozen:
+        named[name].requires_grad_(False)
+    return frozen
 
 
 def build_optimizer(
@@ -37,7 +53,10 @@ def build_optimizer(
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     if unmatched:
-        raise ValueError(f"no parameter name starts with {', '.join(sorted(unmatched))}")
+        raise ValueError(
+            f"learning_rates: no parameter name starts with {', '.join(sorted(unmatched))}, or "
+            "longer prefixes cover all that do"
+        )
     if not groups:
         raise ValueError("nothing to train: every parameter is frozen")
     return AdamW(

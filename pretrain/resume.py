@@ -9,15 +9,19 @@ no random state is kept. States are full tensors: any number of processes can go
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -27,10 +31,13 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.optim import Optimizer
 
+from ..datasets import codec
 from ..operators import Operator, checkpoint
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
-_SEPARATOR = "/"
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+_STATE = re.compile(r"step-\d{8}")
+_REMEDY = "remove {} to start over"
 
 
 @dataclass(frozen=True)
@@ -50,13 +57,21 @@ class Progress:
 
 def latest(run: Path) -> Path | None:
     """The newest complete training state of a run, if there is one."""
-    states = sorted((run / "state").glob("step-*"))
-    return states[-1] if states else None
+    states = [path for path in (run / "state").glob("step-*") if _STATE.fullmatch(path.name)]
+    return max(states, default=None)
 
 
 def read_progress(state: Path) -> Progress:
-    """How far the run was when `state` was saved."""
-    return Progress(**json.loads((state / "progress.json").read_text()))
+    """How far the run was when `state` was saved.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
+    path = state / "progress.json"
+    try:
+        return codec.build(Progress, json.loads(path.read_text()))
+    except (ValueError, TypeError, OSError) as error:
+        raise ValueError(f"{path} is damaged ({error}); {_REMEDY.format(state)}") from None
 
 
 def save_state(
@@ -73,20 +88,12 @@ def save_state(
     if accelerator.is_main_process:
         folder = run / "state"
         folder.mkdir(exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
-        checkpoint.write(temporary / "operator", checkpoint.config_of(operator), weights)
-        tensors = {
-            f"{name}{_SEPARATOR}{key}": value.clone().contiguous()
-            for name, entries in state.items()
-            for key, value in entries.items()
-        }
-        save_file(tensors, temporary / "optimizer.safetensors")
-        (temporary / "progress.json").write_text(json.dumps(asdict(progress)) + "\n")
         final = folder / f"step-{progress.step:08d}"
-        temporary.rename(final)
-        for old in folder.iterdir():
-            if old != final:
-                shutil.rmtree(old)
+        with _appearing(final) as temporary:
+            checkpoint.write(temporary / "operator", checkpoint.config_of(operator), weights)
+            _write_tensors(temporary / "optimizer.safetensors", _flatten(state))
+            (temporary / "progress.json").write_text(json.dumps(asdict(progress)) + "\n")
+        _remove_others(folder, final)
     accelerator.wait_for_everyone()
 
 
@@ -94,28 +101,84 @@ def load_state(state: Path, operator: Operator, model: nn.Module, optimizer: Opt
     """Put a saved training state back into a prepared model and optimizer.
 
     Settings of the optimizer are the recipe's; its moments are the saved ones.
+
+    Raises:
+        ValueError: a file is damaged, or a tensor is missing or does not fit (named).
     """
+    progress = read_progress(state)
     weights: Any = checkpoint.read_state(state / "operator")
-    set_model_state_dict(model, weights, options=_FULL)
-    entries: dict[str, Any] = {}
-    for key, value in load_file(state / "optimizer.safetensors").items():
-        name, entry = key.rsplit(_SEPARATOR, 1)
-        entries.setdefault(name, {})[entry] = value
+    checkpoint.require_fit(weights, operator.state_dict(), str(state))
+    tensors = checkpoint.read_tensors(state / "optimizer.safetensors")
     names = {parameter: name for name, parameter in operator.named_parameters()}
     groups = [
         {**group, "params": [names[parameter] for parameter in group["params"]]}
         for group in optimizer.param_groups
     ]
+    trained = [name for group in groups for name in group["params"]]
+    expected = {f"{name}/{moment}" for name in trained for moment in _MOMENTS}
+    wrong = sorted(expected ^ set(tensors))
+    if wrong:
+        raise ValueError(
+            f"{state / 'optimizer.safetensors'} lacks or should not hold {', '.join(wrong[:5])}; "
+            f"{_REMEDY.format(state)}"
+        )
+    entries: Any = {
+        name: {moment: tensors[f"{name}/{moment}"] for moment in _MOMENTS} for name in trained
+    }
+    set_model_state_dict(model, weights, options=_FULL)
     loaded: Any = {"state": entries, "param_groups": groups}
     set_optimizer_state_dict(model, optimizer, loaded, options=_FULL)
-    return read_progress(state)
+    return progress
 
 
 def publish(run: Path) -> None:
     """Copy the operator of the latest state to `RUN/checkpoint`, complete or not at all."""
     state = latest(run)
     assert state is not None, "a run is published after its last save"
-    temporary = Path(tempfile.mkdtemp(prefix=".checkpoint-", dir=run))
-    shutil.copytree(state / "operator", temporary, dirs_exist_ok=True)
-    temporary.chmod(0o755)
-    temporary.rename(run / "checkpoint")
+    with _appearing(run / "checkpoint") as temporary:
+        shutil.copytree(state / "operator", temporary, dirs_exist_ok=True)
+
+
+@contextmanager
+def _appearing(final: Path) -> Iterator[Path]:
+    """A directory that is filled under a hidden name and appears under its own when complete."""
+    temporary = final.with_name(f".{final.name}.{os.getpid()}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for path in temporary.rglob("*"):
+            if path.is_file():
+                _flush(path)
+        temporary.rename(final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    """Bring a file to the disk before the state that it replaces is removed."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _remove_others(folder: Path, final: Path) -> None:
+    """Remove older states, and what killed processes left; nothing else."""
+    for path in folder.iterdir():
+        ours = _STATE.fullmatch(path.name.lstrip(".").split(".")[0])
+        if path != final and path.is_dir() and ours:
+            shutil.rmtree(path)
+
+
+def _flatten(state: dict[str, Any]) -> dict[str, Tensor]:
+    """`{"name/moment": tensor}` from an optimizer's state by parameter name."""
+    return {
+        f"{name}/{moment}": value.clone().contiguous()
+        for name, entries in state.items()
+        for moment, value in entries.items()
+    }
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        raise OSError(f"{path}: {error}") from None

@@ -8,6 +8,9 @@ RUN/checkpoint/     the trained operator; its presence marks a finished run
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,12 @@ from typing import Any
 import yaml
 
 from ..datasets import codec
+from .config import TrainRecipe
+
+_DRAFT = ".recipe.yaml"
 
 # What may change between the attempts of one run: it does not change what is learned.
-_MAY_CHANGE = ("workers", "wandb")
+_MAY_CHANGE = ("workers", "wandb", "log_every", "save_every", "validation")
 
 
 class Status(Enum):
@@ -28,13 +34,15 @@ class Status(Enum):
     FINISHED = "finished"
 
 
-def inspect_run(run: Path, recipe: Any, resume: bool) -> Status:
+def inspect_run(run: Path, recipe: TrainRecipe, resume: bool) -> Status:
     """What there is at `run`, for a start with this recipe. Writes nothing.
 
     Raises:
         ValueError: the directory is in use by something else, or may not be resumed.
     """
-    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+    if run.exists() and not run.is_dir():
+        raise ValueError(f"{run} is a file; choose another directory")
+    if not run.exists() or all(path.name == _DRAFT for path in run.iterdir()):
         return Status.NEW
     if not (run / "recipe.yaml").is_file():
         raise ValueError(f"{run} exists and is no run directory; choose another directory")
@@ -42,8 +50,8 @@ def inspect_run(run: Path, recipe: Any, resume: bool) -> Status:
         raise ValueError(
             f"run {run} exists; choose another directory, or continue it with --resume auto"
         )
-    stored = yaml.safe_load((run / "recipe.yaml").read_text())
-    differing = _differences(stored, codec.plain(recipe))
+    stored = codec.read(type(recipe), run / "recipe.yaml")  # fills in what newer versions added
+    differing = _differences(codec.plain(stored), codec.plain(recipe))
     if differing:
         raise ValueError(
             f"run {run} was made by another recipe: {'; '.join(differing)}. "
@@ -52,12 +60,32 @@ def inspect_run(run: Path, recipe: Any, resume: bool) -> Status:
     return Status.FINISHED if (run / "checkpoint").is_dir() else Status.STARTED
 
 
-def create_run(run: Path, recipe: Any) -> None:
-    """Make the directory and write the resolved recipe into it."""
+def create_run(run: Path, recipe: TrainRecipe) -> None:
+    """Make the directory and write the resolved recipe into it, whole or not at all."""
     run.mkdir(parents=True, exist_ok=True)
-    temporary = run / ".recipe.yaml"
-    temporary.write_text(yaml.safe_dump(codec.plain(recipe), sort_keys=False, allow_unicode=True))
-    temporary.rename(run / "recipe.yaml")
+    draft = run / _DRAFT
+    try:
+        draft.write_text(yaml.safe_dump(codec.plain(recipe), sort_keys=False, allow_unicode=True))
+        draft.rename(run / "recipe.yaml")
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Keep other jobs out of a run while this process trains in it.
+
+    Raises:
+        ValueError: another process is training there.
+    """
+    with (run / "recipe.yaml").open() as recipe:
+        try:
+            fcntl.flock(recipe, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"another process is training in {run}; wait for it, or stop it"
+            ) from None
+        yield
 
 
 def _differences(stored: Any, wanted: Any, prefix: str = "") -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -77,7 +78,7 @@ class Tracker:
         self.progress.stop()
         self.file.close()
         if self.wandb is not None:
-            self.wandb.finish(exit_code=0 if error is None else 1)
+            self._try(lambda: self.wandb.finish(exit_code=0 if error is None else 1))
 
     def advance(self, step: int) -> None:
         """Move the bar to `step`."""
@@ -95,28 +96,37 @@ class Tracker:
         if self.wandb is not None:
             self._send(kind, values)
 
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        if self.active:
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     def _show(self, kind: str, values: dict[str, Any]) -> None:
         if kind == "train":
-            self.progress.update(self.task, note=f"loss {values['loss']:.4f}")
+            self.progress.update(self.task, note=f"loss {_shown(values['loss'])}")
         if kind == "valid":
-            score = values["vrmse"]
-            self.console.print(
+            self.say(
                 f"{self.title} {values['step']}/{self.steps}: {values['dataset']} VRMSE "
-                f"{'not finite' if score is None else format(score, '.4f')} "
-                f"(persistence {values['persistence']:.4f})",
-                highlight=False,
+                f"{_shown(values['vrmse'])} (persistence {_shown(values['persistence'])})"
             )
 
     def _send(self, kind: str, values: dict[str, Any]) -> None:
-        assert self.wandb is not None
         step, name = values["step"], values.get("dataset")
         prefix = f"{kind}/{name}/" if name else f"{kind}/"
         numbers = {prefix + k: v for k, v in values.items() if isinstance(v, (int, float))}
+        self._try(lambda: self.wandb.log(numbers, step=step))
+
+    def _try(self, call: Callable[[], Any]) -> None:
+        """Whatever wandb does, training goes on."""
         try:
-            self.wandb.log(numbers, step=step)
-        except Exception as error:  # whatever wandb does, training goes on
-            logger.warning("wandb stopped (%s); training goes on with log.jsonl", error)
+            call()
+        except Exception as error:
+            logger.warning("wandb stopped (%s); log.jsonl has everything", error)
             self.wandb = None
+
+
+def _shown(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4f}"
 
 
 def _finite(value: Any) -> Any:
@@ -142,9 +152,9 @@ def _step_of(line: str) -> int | float:
 
 
 def _start_wandb(run: Path, mode: str) -> Any:
-    import wandb  # slow to import, and optional in use
-
     try:
+        import wandb  # slow to import, and optional in use
+
         return wandb.init(project="pelagos", name=run.name, dir=run, mode=mode)  # type: ignore[arg-type]
     except Exception as error:
         logger.warning("wandb did not start (%s); log.jsonl has everything", error)

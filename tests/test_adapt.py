@@ -10,15 +10,14 @@ SMALL = {"ndim": 1, "hidden": 6, "layers": 2, "modes": 3, "history": 2}
 
 
 @pytest.fixture
-def donor(tmp_path):
+def donor():
     operator = create("dymixop", fields=("u", "v"), seed=5, **SMALL)
-    operator.save_pretrained(tmp_path / "donor")
-    return operator, tmp_path / "donor"
+    return operator
 
 
 def test_same_fields_load_everything(donor):
-    operator, path = donor
-    adapted, report = adapt(path, Description(fields=("u", "v"), time_steps=(0.3,)))
+    operator = donor
+    adapted, report = adapt(donor, Description(fields=("u", "v"), time_steps=(0.3,)))
     assert report.share == 1
     assert set(report.loaded) == set(operator.state_dict())
     assert not report.partly
@@ -31,8 +30,8 @@ def test_same_fields_load_everything(donor):
 
 def test_fields_keep_their_weights_by_name(donor):
     """(u, v) → (v, w): v moves to the front, w is fresh, the coordinates' weights stay."""
-    operator, path = donor
-    adapted, report = adapt(path, Description(fields=("v", "w")))
+    operator = donor
+    adapted, report = adapt(donor, Description(fields=("v", "w")))
     old, new = operator.lift.weight, adapted.lift.weight
     for frame in range(2):
         assert torch.equal(new[:, 2 * frame], old[:, 2 * frame + 1])
@@ -46,8 +45,8 @@ def test_fields_keep_their_weights_by_name(donor):
 
 def test_an_added_field_does_not_disturb_the_old_ones(donor):
     """With the new field's inputs at zero, the old fields are predicted as before."""
-    operator, path = donor
-    adapted, _ = adapt(path, Description(fields=("u", "v", "w")))
+    operator = donor
+    adapted, _ = adapt(donor, Description(fields=("u", "v", "w")))
     history = torch.randn(1, 2, 2, 16, generator=torch.Generator().manual_seed(0))
     wider = torch.cat((history, torch.zeros(1, 2, 1, 16)), 2)
     before = next(operator.rollout(history, dt=1.0, steps=1))
@@ -55,26 +54,29 @@ def test_an_added_field_does_not_disturb_the_old_ones(donor):
 
 
 def test_longer_history_keeps_the_latest_frames(donor):
-    operator, path = donor
-    adapted, _ = adapt(path, Description(fields=("u", "v")), overrides={"history": 3})
+    operator = donor
+    adapted, _ = adapt(donor, Description(fields=("u", "v")), overrides={"history": 3})
     # Same fields, another shape: matched like fields, counted from the last frame.
     torch.testing.assert_close(adapted.lift.weight[:, 2:6], operator.lift.weight[:, :4])
 
 
 def test_freeze_prints_and_stops_gradients(donor):
-    _, path = donor
-    adapted, report = adapt(path, Description(fields=("u", "v")), freeze=("mixing.0.", "lift"))
+    adapted, report = adapt(donor, Description(fields=("u", "v")), freeze=("mixing.0.", "lift"))
     assert all(name.startswith(("mixing.0.", "lift")) for name in report.frozen)
     for name, parameter in adapted.named_parameters():
         assert parameter.requires_grad == (name not in report.frozen)
     with pytest.raises(ValueError, match="freeze: no parameter name starts with 'encoder'"):
-        adapt(path, Description(fields=("u", "v")), freeze=("encoder",))
+        adapt(donor, Description(fields=("u", "v")), freeze=("encoder",))
+
+
+def test_fresh_weights_cannot_be_frozen(donor):
+    with pytest.raises(ValueError, match=r"lift\.weight start\(s\) afresh and must be trained"):
+        adapt(donor, Description(fields=("u", "w")), freeze=("lift.weight",))
 
 
 def test_too_little_in_common_is_refused(donor):
-    _, path = donor
     with pytest.raises(ValueError, match=r"only \d+% of the operator's weights are in"):
-        adapt(path, Description(fields=("u", "v")), overrides={"hidden": 8})
+        adapt(donor, Description(fields=("u", "v")), overrides={"hidden": 8})
 
 
 def test_a_run_without_checkpoint_is_named(tmp_path):

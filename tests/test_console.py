@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -60,7 +61,14 @@ def test_group_overview_names_its_commands_only(capsys) -> None:
     main(["data"])
     text = capsys.readouterr().out
     assert "data simulate" in text
-    assert "evaluate  " not in text
+    assert "pretrain" not in text
+    assert "evaluate" not in text
+    assert text.count("  pelagos data ") == 2
+
+
+def test_the_way_to_a_traceback_is_told(capsys) -> None:
+    main(["--help"])
+    assert "PELAGOS_TRACEBACK=1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -177,6 +185,26 @@ def test_interrupt_exits_with_130(monkeypatch, capsys) -> None:
     assert capsys.readouterr().err == "pelagos: interrupted\n"
 
 
+@pytest.mark.parametrize(("rank", "told"), [("0", True), ("1", False), ("12", False)])
+def test_one_process_of_many_tells_a_mistake(monkeypatch, capsys, rank, told) -> None:
+    monkeypatch.setenv("RANK", rank)
+    for error, code in ((ValueError("no"), 2), (KeyboardInterrupt(), 130)):
+        monkeypatch.setattr(commands, "report", _raise(error))
+        with pytest.raises(SystemExit) as caught:
+            main(["report"])
+        assert caught.value.code == code
+        assert bool(capsys.readouterr().err) == told
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_mistakes_keep_their_traceback_when_asked(monkeypatch, rank) -> None:
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("PELAGOS_TRACEBACK", "1")
+    monkeypatch.setattr(commands, "report", _raise(ValueError("a mistake")))
+    with pytest.raises(ValueError, match="a mistake"):
+        main(["report"])
+
+
 def test_unexpected_errors_keep_their_traceback(monkeypatch) -> None:
     monkeypatch.setattr(commands, "report", _raise(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
@@ -227,6 +255,19 @@ def test_predict_writes_into_the_run(capsys, run, wave) -> None:
     }
 
 
+def test_predict_tells_of_rollouts_that_blow_up(capsys, shift, registered, wave, tmp_path) -> None:
+    """Amplitudes 1, 2 and 5 times 1e9 per step pass 3.4e38 at step 5."""
+    shift(gain=1e9).save_pretrained(tmp_path / "wild")
+    out = tmp_path / "p.nc"
+    main(["predict", str(tmp_path / "wild"), str(wave), "--out", str(out), "--steps", "6"])
+    (line,) = [li for li in capsys.readouterr().err.splitlines() if "not finite" in li]
+    assert line == (
+        "pelagos: warning: 3 of 3 trajectories are not finite from lead time 1.25 s on "
+        "(the earliest)"
+    )
+    assert xarray.load_dataset(out).sizes["time"] == 6
+
+
 def test_predict_from_a_checkpoint_writes_here(capsys, run, wave, monkeypatch) -> None:
     monkeypatch.chdir(run.parent)
     main(["predict", str(run / "checkpoint"), str(wave), "--steps", "30"])
@@ -271,8 +312,25 @@ def test_nothing_is_overwritten(fails, run, wave, tmp_path) -> None:
     (run / "prediction.nc").unlink()
     (run / "prediction.nc").mkdir()
     assert "is a directory" in fails("predict", run, wave, "--overwrite")
+    assert "--overwrite, in Python" in fails("evaluate", run, wave)
     main(["evaluate", str(run), str(wave), "--overwrite"])
     assert json.loads((run / "evaluation.json").read_text())["schema"] == 1
+
+
+def test_places_that_cannot_be_written_are_told_before_work(
+    fails, run, wave, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(commands, "_open", _raise(AssertionError("work began")))
+    (tmp_path / "file").write_text("keep")
+    for command in ("predict", "evaluate"):
+        line = fails(command, run, wave, "--out", tmp_path / "file" / "new" / "p")
+        assert f"{tmp_path}/file is a file, not a folder" in line
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    for out in (tmp_path / "p.nc", tmp_path / "new" / "deep" / "p.nc"):
+        line = fails("predict", run, wave, "--out", out)
+        assert f"cannot write {out}: no permission to write into {tmp_path}" in line
+    assert "no permission" in fails("report", run, "--out", tmp_path / "r.html")
+    assert not (tmp_path / "new").exists()
 
 
 def test_console_script_is_installed() -> None:

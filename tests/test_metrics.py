@@ -74,6 +74,32 @@ def test_no_error_is_zero_also_of_nothing(metric) -> None:
         assert metric(truth, truth.clone(), 1).tolist() == [0.0]
 
 
+def gradient(metric, prediction: Tensor, truth: Tensor) -> Tensor:
+    leaf = prediction.clone().requires_grad_()
+    return torch.autograd.grad(metric(leaf, truth, 1).sum(), leaf)[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("metric", ALL)
+def test_a_perfect_constant_channel_leaves_the_gradient_of_the_others(metric, dtype) -> None:
+    """Where √ has the argument 0, the gradient is 0; elsewhere it is as without that channel."""
+    constant = torch.tensor([[0.0] * 4, [3.0] * 4], dtype=dtype)
+    together = gradient(metric, *(torch.cat([x.to(dtype), constant]) for x in (PREDICTION, TRUTH)))
+    alone = gradient(metric, PREDICTION.to(dtype), TRUTH.to(dtype))
+    assert together[1:].tolist() == [[0.0] * 4] * 2
+    torch.testing.assert_close(together[:1], alone)
+    assert alone.abs().max() > 0
+
+
+def test_gradients_are_those_of_the_closed_form() -> None:
+    """∂√⟨e²⟩/∂p = e / (n √⟨e²⟩), also for errors whose squares are nearly nothing."""
+    for size in (1.0, 1e-18):
+        error = (size * (PREDICTION - TRUTH)).float()
+        found = gradient(metrics.rmse, error, torch.zeros(1, 4))
+        expected = (PREDICTION - TRUTH) / (4 * math.sqrt(5 / 4))
+        torch.testing.assert_close(found, expected.float(), rtol=1e-5, atol=0)
+
+
 @pytest.mark.parametrize("metric", ALL)
 def test_nan_is_not_hidden(metric) -> None:
     broken = PREDICTION.clone()

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pelagos.datasets.fields import Grid
-from pelagos.datasets.mixture import Mixture, weights
+from pelagos.datasets.mixture import Mixture
 from pelagos.datasets.store import open_store
 from pelagos.datasets.well import WellData, write_file
 from pelagos.datasets.windows import Windows
@@ -119,16 +119,6 @@ def test_a_batch_has_the_drawn_windows_of_one_dataset(parts: list[Windows]) -> N
         assert batch.history[:, 0, 0, 0].tolist() == indices
         assert torch.equal(batch.target, batch.history + 1)
     assert {mixture.draw(k)[0] for k in range(12)} == {0, 1, 2}
-
-
-def test_weights_are_resolved(parts: list[Windows]) -> None:
-    assert weights("uniform", parts) == [1, 1, 1]
-    assert weights("size", parts) == [5, 12, 7]
-    assert weights([3.0, 1.0, 2.5], parts) == [3, 1, 2.5]
-    with pytest.raises(ValueError, match="'uniform', 'size' or"):
-        weights("sise", parts)
-    with pytest.raises(ValueError, match="3 datasets need as many weights; got 2"):
-        weights([1.0, 2.0], parts)
 
 
 def test_impossible_mixtures_are_refused(parts: list[Windows], tmp_path: Path) -> None:

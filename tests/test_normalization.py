@@ -89,7 +89,7 @@ def test_unknown_fields_are_named() -> None:
 
 def test_window_scaling_gives_unit_histories_at_any_amplitude() -> None:
     history = make_history(16, 16)
-    for amplitude in (1e-4, 1.0, 1e6):
+    for amplitude in (1e-15, 1e-9, 1e-4, 1.0, 1e6, 1e15):
         scaling = WindowScaling().scaling(amplitude * history, FIELDS, "")
         encoded = scaling.encode(amplitude * history)
         rms = encoded.square().mean((1, 3, 4)).sqrt()
@@ -111,6 +111,32 @@ def test_window_scaling_of_a_constant_is_finite(value: float) -> None:
     scaling = WindowScaling().scaling(history, FIELDS, "")
     assert torch.isfinite(scaling.encode(history)).all()
     assert (scaling.increment > 0).all()
+
+
+def test_window_scaling_of_a_zero_channel_has_finite_gradients() -> None:
+    """Along an unrolled forecast, the scales are functions of predictions."""
+    history = make_history(8)
+    history[:, :, 1] = 0
+    history.requires_grad_()
+    scaling = WindowScaling().scaling(history, FIELDS, "")
+    target = torch.ones_like(history)
+    assert torch.isfinite(scaling.encode(target)).all()  # also of what the channel may become
+    frame = scaling.decode(scaling.encode(history)[:, -1], history[:, -1])
+    frame.sum().backward()
+    assert torch.isfinite(history.grad).all()
+    assert history.grad[:, :, 0].abs().max() > 0
+
+
+@pytest.mark.parametrize("floor", [0.0, -1e-6, float("nan")])
+def test_window_scaling_needs_a_positive_floor(floor: float) -> None:
+    with pytest.raises(ValueError, match="floor must be positive"):
+        WindowScaling(floor=floor)
+
+
+@pytest.mark.parametrize("normalizer", [Identity(), STATISTICS], ids=lambda kind: kind.name)
+def test_what_does_not_depend_on_the_history_is_made_once(normalizer: Normalizer) -> None:
+    first = normalizer.scaling(make_history(8), FIELDS, "a")
+    assert normalizer.scaling(2 * make_history(8), FIELDS, "a", first) is first
 
 
 def test_window_scaling_needs_two_frames() -> None:

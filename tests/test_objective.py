@@ -38,9 +38,8 @@ def test_grouped_relative_l1_by_hand():
 def test_grouped_relative_l1_is_in_normalised_units():
     truth = torch.rand(2, 1, 4, 2) + 1
     guess = truth + 0.1
-    statistics = Statistics(
-        {"*": dict.fromkeys(FIELDS, 1.0)}, {"*": dict(zip(FIELDS, (1.0, 2.0, 3.0, 4.0), strict=True))}
-    )
+    spread = dict(zip(FIELDS, (1.0, 2.0, 3.0, 4.0), strict=True))
+    statistics = Statistics({"*": dict.fromkeys(FIELDS, 1.0)}, {"*": spread})
     shift, scale = torch.ones(4)[:, None], torch.tensor([1.0, 2, 3, 4])[:, None]
     plain = loss_of(
         "grouped_relative_l1",

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import signal
 import subprocess
@@ -13,6 +14,8 @@ import pytest
 import torch
 import yaml
 from accelerate.state import AcceleratorState
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from pelagos.datasets import codec
 from pelagos.datasets.simulate import simulate
@@ -20,6 +23,8 @@ from pelagos.operators import create, from_pretrained
 from pelagos.pretrain.command import main
 from pelagos.pretrain.config import OptimizerConfig, TrainRecipe
 from pelagos.pretrain.optimizer import build_optimizer, schedule
+from pelagos.pretrain.resume import latest
+from pelagos.pretrain.run import locked
 from pelagos.pretrain.tracking import rewind
 
 RECIPE = {
@@ -206,7 +211,7 @@ class TestRefusals:
         ("changes", "match"),
         [
             ({"stesp": 3}, "unknown key 'stesp'; did you mean 'steps'"),
-            ({"optimizer": {"learning_rte": 1}}, "did you mean 'learning_rate'"),
+            ({"optimizer": {"learning_rte": 1}}, "did you mean 'optimizer.learning_rate'"),
             ({"optimizer": {"learning_rate": "fast"}}, "optimizer.learning_rate"),
             ({"operator": {"name": "dymixop", "hiden": 3}}, "did you mean 'hidden'"),
             ({"operator": {"name": "dymixup"}}, "did you mean 'dymixop'"),
@@ -219,6 +224,10 @@ class TestRefusals:
             ({"operator": {**RECIPE["operator"], "history": 1}}, "needs at least 2 history frames"),
             ({"fields": ["v"]}, "has no field v; it has u"),
             ({"data": []}, "at least one dataset"),
+            ({"optimizer": {"betas": [1.5, 2.0]}}, r"betas must lie in \[0, 1\)"),
+            ({"optimizer": {"weight_decay": -1.0}}, "weight_decay must not be negative"),
+            ({"workers": -1}, "workers must not be negative"),
+            ({"seed": -1}, r"seed must be in \[0, 2⁶³\)"),
             ({"data": [{"path": "nowhere"}]}, "nowhere"),
         ],
     )
@@ -240,6 +249,115 @@ class TestRefusals:
         paths = [{"path": str(flat)}, {"path": str(data / "advection_1d")}]
         arguments = [recipe(data=paths), tmp_path / "run"]
         self.refuse("must share their dimension", arguments, tmp_path / "run")
+
+
+def test_a_date_is_a_seed(recipe, tmp_path):
+    main([recipe(steps=2, seed=20261124), str(tmp_path / "run")])
+    assert records(tmp_path / "run")[-1]["step"] == 2
+
+
+@pytest.fixture
+def stopped(recipe, tmp_path):
+    """A run that was killed after its first save: its last state and how to go on."""
+    run = tmp_path / "run"
+    main([recipe(), str(run)])
+    AcceleratorState._reset_state(reset_partial_state=True)
+    for path in (run / "checkpoint").iterdir():
+        path.unlink()
+    (run / "checkpoint").rmdir()
+    return latest(run), [recipe(), str(run), "--resume", "auto"]
+
+
+class TestDamagedStates:
+    def test_a_missing_weight_is_named(self, stopped):
+        state, arguments = stopped
+        path = state / "operator" / "model.safetensors"
+        tensors = load_file(path)
+        del tensors["gate"]
+        save_file(tensors, path)
+        with pytest.raises(ValueError, match="missing gate"):
+            main(arguments)
+
+    def test_a_missing_moment_is_named(self, stopped):
+        state, arguments = stopped
+        tensors = load_file(state / "optimizer.safetensors")
+        del tensors["lift.weight/exp_avg"]
+        save_file(tensors, state / "optimizer.safetensors")
+        with pytest.raises(ValueError, match=r"lift\.weight/exp_avg; remove .* to start over"):
+            main(arguments)
+
+    def test_truncated_moments(self, stopped):
+        state, arguments = stopped
+        path = state / "optimizer.safetensors"
+        path.write_bytes(path.read_bytes()[:100])
+        with pytest.raises(ValueError, match=r"optimizer\.safetensors is damaged"):
+            main(arguments)
+
+    @pytest.mark.parametrize("text", ["{", '{"step": 1, "other": 2}', '{"step": "x"}'])
+    def test_damaged_progress(self, stopped, text):
+        state, arguments = stopped
+        (state / "progress.json").write_text(text)
+        with pytest.raises(ValueError, match=r"progress\.json is damaged .* to start over"):
+            main(arguments)
+
+    def test_strangers_in_the_state_folder_are_left_alone(self, stopped):
+        state, arguments = stopped
+        (state.parent / ".DS_Store").write_text("")
+        (state.parent / "step-old").mkdir()
+        (state.parent / ".step-00000004.99").mkdir()
+        assert latest(state.parent.parent) == state
+        main(arguments)
+        assert (state.parent / "step-old").is_dir()
+
+
+def test_two_jobs_cannot_train_in_one_run(stopped):
+    state, arguments = stopped
+    with (
+        locked(state.parent.parent),
+        pytest.raises(ValueError, match="another process is training"),
+    ):
+        main(arguments)
+    main(arguments)
+
+
+def test_a_draft_of_a_failed_start_is_no_run(recipe, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".recipe.yaml").write_text("data: [")
+    main([recipe(steps=2), str(tmp_path / "run")])
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
+        "checkpoint",
+        "log.jsonl",
+        "recipe.yaml",
+        "state",
+    ]
+
+
+def test_a_gradient_that_is_not_finite_does_not_replace_the_last_state(
+    recipe, tmp_path, monkeypatch
+):
+    run, steps = tmp_path / "run", []
+
+    def poisoned(self, parameters, limit):
+        steps.append(0)
+        return torch.tensor(math.nan if len(steps) == 8 else 1.0)
+
+    monkeypatch.setattr("accelerate.Accelerator.clip_grad_norm_", poisoned)
+    with pytest.raises(ValueError, match=r"gradient norm is nan at step 8; .*step-00000004"):
+        main([recipe(), str(run)])
+    assert latest(run).name == "step-00000004"
+
+
+def test_a_full_disk_leaves_no_debris(recipe, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+
+    def full(tensors, path):
+        path.write_bytes(b"half")
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr("pelagos.pretrain.resume.save_file", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        main([recipe(), str(run)])
+    assert not list((run / "state").iterdir())
 
 
 def test_dry_run_writes_nothing(recipe, tmp_path, capsys):
@@ -265,7 +383,9 @@ def test_nan_in_data_is_named(data, recipe, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_with_the_remedy(recipe, tmp_path):
     arguments = ["--optimizer.learning_rate", "1e18", "--optimizer.warmup", "0"]
-    with pytest.raises(ValueError, match=r"the loss is (nan|inf) at step \d+; .*learning_rate"):
+    with pytest.raises(
+        ValueError, match=r"the (loss|gradient norm) is (nan|inf).* at step \d+; .*learning_rate"
+    ):
         main([recipe(), str(tmp_path / "run"), *arguments])
 
 

@@ -8,6 +8,7 @@ import pytest
 from accelerate.state import AcceleratorState
 
 from pelagos.datasets import open_store
+from pelagos.datasets.inspect import summary
 from pelagos.finetune.console import main
 
 ROOT = Path(__file__).parent.parent
@@ -66,6 +67,12 @@ def test_own_data_opens(tour):
     store = open_store(tour[0] / "data" / "mine", "train")
     assert (len(store), store.fields, store.grid.shape) == (8, ("u",), (64,))
     assert store.dt == pytest.approx(0.1)
+
+
+def test_the_tour_prints_what_it_says(tour):
+    (shown,) = [block for kind, block in BLOCKS if block.startswith("burgers_1d\nfields")]
+    printed = summary(open_store(tour[0] / "data" / "burgers_1d"))
+    assert printed.startswith(shown)
 
 
 def test_every_file_is_on_the_map():

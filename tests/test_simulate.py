@@ -215,7 +215,7 @@ def test_a_missing_shard_is_made_again(tmp_path):
 )
 def test_another_recipe_is_refused_unless_overwritten(tmp_path, key, changes):
     before = digests(run(tmp_path))
-    with pytest.raises(ValueError, match=rf"simulated with {key} .*overwrite=True"):
+    with pytest.raises(ValueError, match=rf"simulated with {key} .*--overwrite.*overwrite=True"):
         run(tmp_path, **changes)
     assert digests(tmp_path / MODES) == before
     root = run(tmp_path, overwrite=True, **changes)

@@ -141,6 +141,46 @@ def test_summaries_name_fields_parameters_and_splits(sample: Store) -> None:
         assert word in text
 
 
+@pytest.mark.parametrize(
+    ("provenance", "lines"),
+    [
+        (
+            {"step": 0.1, "formula": "u_t = ν u_xx", "author": "me", "equation": "heat"},
+            ["provenance      equation: heat"]
+            + [" " * 16 + text for text in ("formula: u_t = ν u_xx", "step: 0.1")],
+        ),
+        ({"by": "me", "about": {"a": 1}}, ["provenance      keys: about, by"]),
+        ({}, []),
+    ],
+)
+def test_summaries_are_for_people(tmp_path: Path, provenance: dict, lines: list[str]) -> None:
+    """Units of 1 are left out, other units kept; provenance is short."""
+    fields = {name: np.zeros((1, 3, 4)) for name in ("u", "v")}
+    units = {"u": "1", "v": "m/s", "length": "1", "time": "s", "mach": "1", "depth": "m"}
+    data = WellData(
+        "plain",
+        Grid.unit((4,)),
+        0.5 * np.arange(3),
+        fields,
+        parameters={"mach": np.array([0.5]), "depth": np.array([2.0])},
+        units=units,
+        provenance=provenance,
+    )
+    write_file(tmp_path / "plain.hdf5", data)
+    text = summary(open_store(tmp_path / "plain.hdf5")).splitlines()
+    assert text[1 : -1 - len(lines)] == [
+        "fields          u, v [m/s]",
+        "grid            4",
+        "axis x          [0, 1), spacing 0.25, periodic",
+        "frames          3 per trajectory, 0 to 1 s",
+        "time step       0.5 s",
+        "mach            0.5",
+        "depth           2 m",
+        "splits          all 1",
+    ]
+    assert text[len(text) - len(lines) :] == lines
+
+
 # ------------------------------------------------------------------ splits and files
 
 
