@@ -22,6 +22,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .biased_attention import attend
+
 # Added to the score of a pair that must not see each other (the published −100, applied twice).
 MASKED = -200.0
 # Upper bound of the temperature τ, ceiling of the bias, width of the bias network, log base.
@@ -198,24 +200,6 @@ class WindowAttention(nn.Module):
         length = torch.linalg.vector_norm(pair, dim=-1, keepdim=True).clamp_min(1e-12)
         query, key = (pair * (scale / length)).to(value.dtype).transpose(1, 2).chunk(2, 1)
         return query, key, value.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Float[Tensor, "BW H N D"]:
-    """`softmax(q kᵀ + bias) v`, bias (H, N, N) or, one per window, (W, H, N, N)."""
-    bias = bias.to(query.dtype)
-    if bias.requires_grad and query.device.type == "cpu":
-        # The CPU's fused attention has no gradient for the bias; added in place, no copy is kept.
-        scores = query @ key.transpose(-1, -2)
-        scores.unflatten(0, (-1, *bias.shape[:-3])).add_(bias)
-        return scores.softmax(-1) @ value
-    batch = query.shape[0]
-    if bias.ndim == 3 or batch == bias.shape[0]:
-        bias = bias if bias.ndim == 4 else bias[None]
-        return F.scaled_dot_product_attention(query, key, value, bias, scale=1.0)
-    # Windows with a bias of their own become heads: one bias then serves the whole batch.
-    as_heads = [x.unflatten(0, (-1, bias.shape[0])).flatten(1, 2) for x in (query, key, value)]
-    mixed = F.scaled_dot_product_attention(*as_heads, bias.flatten(0, 1)[None], scale=1.0)
-    return mixed.unflatten(1, bias.shape[:2]).flatten(0, 1)
 
 
 def _expand(table: Float[Tensor, "H offsets"], window: tuple[int, ...]) -> Float[Tensor, "H N N"]:

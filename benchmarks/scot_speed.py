@@ -1,0 +1,173 @@
+"""The multiscale transformer against the published scOT code, with equal weights.
+
+    python benchmarks/scot_speed.py PATH_OF_A_POSEIDON_CLONE [--threads 2] [--rounds 15]
+
+Needs the published code's requirements (transformers 4.45) in the environment. T preset, 128².
+Outputs must agree to 1e-5 and gradients to 1e-4 before anything is timed. The two codes run
+alternately and the medians are reported, with the median of the ratios of neighbouring runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pelagos.operators.compat import load_scot
+
+CONFIG = {
+    "image_size": 128,
+    "patch_size": 4,
+    "num_channels": 4,
+    "num_out_channels": 4,
+    "embed_dim": 48,
+    "depths": [4, 4, 4, 4],
+    "num_heads": [3, 6, 12, 24],
+    "skip_connections": [2, 2, 2, 0],
+    "window_size": 16,
+    "mlp_ratio": 4.0,
+    "drop_path_rate": 0.0,
+    "use_conditioning": True,
+    "residual_model": "convnext",
+    "channel_slice_list_normalized_loss": [0, 1, 3, 4],
+}
+FORWARD_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("clone", type=Path, help="a clone of the published code")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--compile", action="store_true", help="compile ours")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    theirs, ours = models(options.clone)
+    if options.compile:
+        ours.compile()
+    print(f"{platform.processor() or platform.machine()}, {options.threads} threads")
+    print(f"torch {torch.__version__}, python {platform.python_version()}, fp32")
+    print("| what | published, ms | ours, ms | ratio |\n|---|---|---|---|")
+    for batch in (1, 4):
+        report(f"inference, batch {batch}", *inference(theirs, ours, batch), options.rounds)
+    for batch in (1, 4):
+        report(f"training step, batch {batch}", *training(theirs, ours, batch), options.rounds)
+
+
+class Ours(nn.Module):
+    """The network with the published call."""
+
+    def __init__(self, operator: nn.Module) -> None:
+        super().__init__()
+        self.operator = operator
+
+    def forward(self, pixel_values: Tensor, time: Tensor) -> Tensor:
+        return self.operator.network(pixel_values, time)
+
+
+def models(clone: Path) -> tuple[nn.Module, Ours]:
+    """The published model with lively random weights, and ours with the same."""
+    sys.path.insert(0, str(clone))
+    from scOT.model import ScOT, ScOTConfig
+
+    torch.manual_seed(0)
+    theirs = ScOT(ScOTConfig(**CONFIG)).eval()
+    with torch.no_grad():
+        for name, parameter in theirs.named_parameters():
+            if "norm" in name and name.endswith("weight.bias"):
+                parameter.add_(1)
+            elif "norm" in name:
+                parameter.normal_(0, 0.1)
+            elif parameter.ndim > 1 and "logit_scale" not in name:
+                parameter.normal_(0, parameter[0].numel() ** -0.5)
+            elif name.startswith("residual_blocks") and name.endswith(".weight"):
+                parameter.fill_(0.5)
+    with tempfile.TemporaryDirectory() as folder:
+        theirs.save_pretrained(folder)
+        return theirs, Ours(load_scot(folder))
+
+
+def sample(batch: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(batch)
+    shape = (batch, 4, 128, 128)
+    x, y = (torch.randn(shape, generator=generator) for _ in range(2))
+    return x, torch.rand(batch, generator=generator), y
+
+
+def inference(theirs: nn.Module, ours: nn.Module, batch: int) -> tuple[Callable, Callable]:
+    x, t, _ = sample(batch)
+    for model in (theirs, ours):
+        model.eval()
+    with torch.no_grad():
+        expected, found = theirs(pixel_values=x, time=t).output, ours(x, t)
+    check("outputs", found, expected, FORWARD_TOLERANCE)
+
+    @torch.no_grad()
+    def published() -> None:
+        theirs(pixel_values=x, time=t)
+
+    @torch.no_grad()
+    def own() -> None:
+        ours(x, t)
+
+    return published, own
+
+
+def training(theirs: nn.Module, ours: nn.Module, batch: int) -> tuple[Callable, Callable]:
+    """Forward, loss, backward and AdamW step; the learning rate is 0 so that both stay equal."""
+    x, t, y = sample(batch)
+    for model in (theirs, ours):
+        model.train()
+    predict = {theirs: lambda: theirs(pixel_values=x, time=t).output, ours: lambda: ours(x, t)}
+    optimizers = {model: torch.optim.AdamW(model.parameters(), lr=0.0) for model in predict}
+
+    def step(model: nn.Module) -> None:
+        optimizers[model].zero_grad()
+        (predict[model]() - y).square().mean().backward()
+        optimizers[model].step()
+
+    for model in predict:
+        step(model)
+    name = "embeddings.patch_embeddings.projection.weight"
+    expected = theirs.get_parameter(name).grad
+    found = ours.get_parameter("operator.embedding.projection.weight").grad
+    assert expected is not None
+    assert found is not None
+    check("gradients of the embedding", found, expected, GRADIENT_TOLERANCE)
+    return lambda: step(theirs), lambda: step(ours)
+
+
+def check(what: str, found: Tensor, expected: Tensor, tolerance: float) -> None:
+    error = ((found - expected).abs().max() / expected.abs().max()).item()
+    print(f"<!-- {what} agree to {error:.1e} -->")
+    if not error < tolerance:
+        raise SystemExit(f"{what} differ by {error:.1e}; nothing was timed")
+
+
+def report(what: str, published: Callable, own: Callable, rounds: int) -> None:
+    rows = []
+    for _ in range(2):
+        published(), own()
+    for _ in range(rounds):
+        rows.append((seconds(published), seconds(own)))
+    a, b = (1e3 * statistics.median(column) for column in zip(*rows, strict=True))
+    ratio = statistics.median(x / y for x, y in rows)
+    print(f"| {what} | {a:.0f} | {b:.0f} | {ratio:.2f} |", flush=True)
+
+
+def seconds(function: Callable) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
