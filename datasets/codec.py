@@ -26,12 +26,12 @@ _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or 
 _ACCEPTED = {int: (int,), float: (int, float), str: (str,), bool: (bool,), Path: (str, Path)}
 
 
-def build(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
+def build(cls: type[T], values: Any, prefix: str = "") -> T:
     """An instance of the dataclass `cls` from plain data.
 
     Args:
         cls: the dataclass.
-        values: its fields; nested dataclasses are mappings.
+        values: a mapping of its fields; nested dataclasses are mappings as well.
         prefix: dotted key under which the values stand, for error messages.
 
     Raises:
@@ -58,7 +58,7 @@ def read(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
     values = _read_mapping(path)
     try:
         for key, text in _split(overrides):
-            _override(values, cls, key, text)
+            values = _override(values, cls, key.split("."), 0, text)
         return build(cls, values)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -107,7 +107,7 @@ def _read_mapping(path: Path) -> dict[str, Any]:
         values = _load(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         raise ValueError(f"{path} is no text file; a recipe is a YAML mapping of keys") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # the latter for a date such as 2026-99-99
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if values is None:
         raise ValueError(f"{path} is empty; a recipe is a YAML mapping of keys")
@@ -133,20 +133,16 @@ def _split(overrides: Sequence[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def _override(values: dict[str, Any], cls: type, key: str, text: str) -> None:
-    """Set the dotted `key` in `values`, copying the defaults of what it stands in."""
-    hint: Any = cls
-    parts = key.split(".")
-    for index, part in enumerate(parts):
-        default, inner = _descend(hint, parts, index)
-        if index == len(parts) - 1:
-            values[part] = _parse(text, inner, key)
-            return
-        below = values.get(part, default)
-        if below is not None and not isinstance(below, Mapping):
-            raise _list_error(".".join(parts[: index + 1]), below, key)
-        values[part] = dict(below or {})
-        values, hint = values[part], inner
+def _override(values: Any, hint: Any, parts: Sequence[str], index: int, text: str) -> dict:
+    """`values` of type `hint` with the dotted key `parts[index:]` set from `text`."""
+    default, inner = _descend(hint, parts, index)
+    if not isinstance(values, Mapping):
+        raise _no_mapping(".".join(parts[:index]), values, ".".join(parts))
+    part = parts[index]
+    if index == len(parts) - 1:
+        return {**values, part: _parse(text, inner)}
+    below = default if values.get(part) is None else values[part]
+    return {**values, part: _override(below, inner, parts, index + 1, text)}
 
 
 def _descend(hint: Any, parts: Sequence[str], index: int) -> tuple[Any, Any]:
@@ -158,24 +154,25 @@ def _descend(hint: Any, parts: Sequence[str], index: int) -> tuple[Any, Any]:
         if part not in hints:
             raise _unknown(part, hint, where, "")
         return _default(hint, part), hints[part]
-    origin, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
+    origin = typing.get_origin(hint) or hint
     if origin in (tuple, list):
-        raise _list_error(where, [], ".".join(parts))
+        raise _no_mapping(where, [], ".".join(parts))
     if origin is dict:
-        return None, arguments[1] if arguments else Any
+        return {}, (*typing.get_args(hint), Any, Any)[1]
     if origin is not Any:
         raise ValueError(f"unknown key {'.'.join(parts)!r}: {where} is {_describe(hint)}")
-    return None, Any
+    return {}, Any
 
 
 def _default(cls: Any, name: str) -> Any:
+    """The default of a field as plain data; an empty mapping where there is none."""
     field = next(f for f in dataclasses.fields(cls) if f.name == name)
     if field.default_factory is not dataclasses.MISSING:
         return plain(field.default_factory())
-    return None if field.default is dataclasses.MISSING else plain(field.default)
+    return {} if field.default in (None, dataclasses.MISSING) else plain(field.default)
 
 
-def _list_error(where: str, value: Any, key: str) -> ValueError:
+def _no_mapping(where: str, value: Any, key: str) -> ValueError:
     if isinstance(value, (list, tuple)):
         example = "{path: …}" if where == "data" else "…"
         return ValueError(
@@ -184,10 +181,10 @@ def _list_error(where: str, value: Any, key: str) -> ValueError:
     return ValueError(f"{where} must be a mapping of keys to set {key}; got {_short(value)}")
 
 
-def _parse(text: str, hint: Any, key: str) -> Any:
+def _parse(text: str, hint: Any) -> Any:
     try:
         value = _load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         value = text
     scalar = value is not None and not isinstance(value, (list, dict, str))
     takes_text = all(kind in (str, Path) for kind in _alternatives(hint))
@@ -211,7 +208,7 @@ def _convert(value: Any, hint: Any, key: str, prefix: str) -> Any:
     _check_finite(value, key)
     if len(kinds) > 1:
         return _convert_union(value, kinds, key, prefix)
-    (kind,) = kinds
+    kind = next(iter(kinds))
     origin = typing.get_origin(kind) or kind
     if dataclasses.is_dataclass(kind):
         made = isinstance(value, typing.cast(type, kind))
@@ -253,10 +250,13 @@ def _arguments(value: Any, cls: Any, key: str, prefix: str) -> dict[str, Any]:
     for name in value:
         if name not in fields:
             raise _unknown(str(name), cls, key, prefix)
-    for name, field in fields.items():
-        required = field.default is field.default_factory is dataclasses.MISSING
-        if required and name not in value:
-            raise ValueError(f"the required key {_join(key, name)!r} is missing")
+    missing = [
+        _join(_relative(key, prefix), name)
+        for name, field in fields.items()
+        if field.default is field.default_factory is dataclasses.MISSING and name not in value
+    ]
+    if missing:
+        raise ValueError(_join(prefix, f"missing but required: {', '.join(missing)}", ": "))
     return {
         name: _convert(item, hints[name], _join(key, name), prefix) for name, item in value.items()
     }
@@ -287,6 +287,8 @@ def _convert_mapping(value: Any, kind: Any, key: str, prefix: str) -> dict[str, 
 
 
 def _check_finite(value: Any, key: str) -> None:
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{key} must fit 64 bits")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{key} must be finite; got {value}")
     if isinstance(value, Mapping):
@@ -299,7 +301,7 @@ def _check_finite(value: Any, key: str) -> None:
 
 def _unknown(name: str, cls: Any, where: str, prefix: str) -> ValueError:
     """An unknown key, with the nearest key beside it, or else of that name elsewhere."""
-    where = where[len(prefix) :].lstrip(".") if prefix else where
+    where = _relative(where, prefix)
     beside = [f.name for f in dataclasses.fields(cls)]
     close = difflib.get_close_matches(name, beside, n=1)
     below = [
@@ -314,6 +316,10 @@ def _unknown(name: str, cls: Any, where: str, prefix: str) -> ValueError:
     else:
         hint = f"; valid names: {', '.join(sorted(_join(where, key) for key in beside))}"
     return ValueError(_join(prefix, f"unknown key {_join(where, name)!r}{hint}", ": "))
+
+
+def _relative(key: str, prefix: str) -> str:
+    return key.removeprefix(prefix).lstrip(".")
 
 
 def _describe(kind: Any) -> str:

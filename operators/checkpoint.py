@@ -133,6 +133,8 @@ def read_config(directory: Path) -> dict[str, Any]:
     missing = {"operator", "config", "fields"} - set(config)
     if missing:
         raise ValueError(f"{path} lacks the key(s) {', '.join(sorted(missing))}")
+    if not isinstance(config["operator"], str):
+        raise ValueError(f"{path}: operator must be a name; got {config['operator']!r}")
     try:
         describe(config)
         _architecture(config)

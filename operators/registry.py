@@ -31,10 +31,8 @@ def get(name: str) -> type[Operator]:
     """The operator class of this name.
 
     Raises:
-        ValueError: no such operator, or no name.
+        ValueError: no such operator.
     """
-    if not isinstance(name, str):
-        raise ValueError(f"the operator's name must be text; got {name!r}")
     if name not in _OPERATORS:
         raise ValueError(f"unknown operator {name!r}{codec.nearest(name, names())}")
     return _OPERATORS[name]

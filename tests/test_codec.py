@@ -130,7 +130,7 @@ def test_wrong_overrides(read, overrides, expected):
             "data[0] must be a mapping of keys such as path; got 'd/heat_1d'",
         ),
         ({"data": "d"}, "data must be a list; got 'd'"),
-        ({"data": [{"weight": 2}]}, "the required key 'data[0].path' is missing"),
+        ({"data": [{"weight": 2}]}, "missing but required: data[0].path"),
         ({"data": [{"path": "a", "wieght": 2}]}, "did you mean 'data[0].weight'?"),
         ({"steps": 1.5}, "steps must be a whole number; got 1.5"),
         ({"steps": True}, "steps must be a whole number; got True"),
@@ -160,7 +160,8 @@ def test_wrong_values(read, changes, expected):
         (b"", "is empty"),
         (b"- a\n", "must hold a YAML mapping of keys; got a list"),
         (b"a: [", "is not valid YAML"),
-        (b"data: [{path: a}]", "the required key 'operator' is missing"),
+        (b"a: 2026-99-99", "is not valid YAML"),
+        (b"data: [{path: a}]", "missing but required: operator"),
     ],
 )
 def test_files_that_are_no_recipe(tmp_path, contents, expected):
