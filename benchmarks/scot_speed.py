@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -59,7 +60,9 @@ def main() -> None:
     for batch in (1, 4):
         report(f"inference, batch {batch}", *inference(theirs, ours, batch), options.rounds)
     for batch in (1, 4):
-        report(f"training step, batch {batch}", *training(theirs, ours, batch), options.rounds)
+        steps = training(theirs, ours, batch)
+        report(f"forward and backward, batch {batch}", *steps[:2], options.rounds)
+        report(f"training step with fused AdamW, batch {batch}", *steps[2:], options.rounds)
 
 
 class Ours(nn.Module):
@@ -121,17 +124,23 @@ def inference(theirs: nn.Module, ours: nn.Module, batch: int) -> tuple[Callable,
     return published, own
 
 
-def training(theirs: nn.Module, ours: nn.Module, batch: int) -> tuple[Callable, Callable]:
-    """Forward, loss, backward and AdamW step; the learning rate is 0 so that both stay equal."""
+def training(theirs: nn.Module, ours: nn.Module, batch: int) -> tuple[Callable, ...]:
+    """Forward, loss and backward, without and with an AdamW step (of rate 0: both stay equal)."""
     x, t, y = sample(batch)
     for model in (theirs, ours):
         model.train()
     predict = {theirs: lambda: theirs(pixel_values=x, time=t).output, ours: lambda: ours(x, t)}
-    optimizers = {model: torch.optim.AdamW(model.parameters(), lr=0.0) for model in predict}
+    optimizers = {
+        model: torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.0, fused=True)
+        for model in predict
+    }
 
-    def step(model: nn.Module) -> None:
+    def gradients(model: nn.Module) -> None:
         optimizers[model].zero_grad()
         (predict[model]() - y).square().mean().backward()
+
+    def step(model: nn.Module) -> None:
+        gradients(model)
         optimizers[model].step()
 
     for model in predict:
@@ -142,7 +151,7 @@ def training(theirs: nn.Module, ours: nn.Module, batch: int) -> tuple[Callable, 
     assert expected is not None
     assert found is not None
     check("gradients of the embedding", found, expected, GRADIENT_TOLERANCE)
-    return lambda: step(theirs), lambda: step(ours)
+    return tuple(partial(f, model) for f in (gradients, step) for model in (theirs, ours))
 
 
 def check(what: str, found: Tensor, expected: Tensor, tolerance: float) -> None:

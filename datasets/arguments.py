@@ -22,8 +22,8 @@ def run_command(
     """Run a command; exits with 2 and one line on a user's mistake, with 130 on Ctrl-C.
 
     A user's mistake is a `ValueError` or an `OSError`; other exceptions keep their traceback. Of
-    several processes, all of which make the same mistake, only the first (RANK 0) tells it. With
-    PELAGOS_TRACEBACK=1 in the environment, mistakes keep their traceback too, in every process.
+    several processes, those above RANK 0 name themselves: one may miss a file that others have.
+    With PELAGOS_TRACEBACK=1 in the environment, mistakes keep their traceback too.
     """
     try:
         command(sys.argv[1:] if argv is None else argv)
@@ -170,6 +170,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _stop(message: str, code: int) -> NoReturn:
-    if os.environ.get("RANK", "0") == "0":
-        print(message, file=sys.stderr)
+    rank = os.environ.get("RANK", "0")
+    where = "" if rank == "0" else f" (process {rank})"
+    print(f"{message}{where}", file=sys.stderr)
     sys.exit(code)

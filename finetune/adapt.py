@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from ..operators import Description, Operator, checkpoint, create
+from ..operators import Description, FieldAxis, Operator, checkpoint, create
 from ..pretrain.optimizer import freeze as freeze_parameters
 
 # A start from fewer loaded scalars than this share of the operator is refused as a mistake.
@@ -149,20 +149,29 @@ def _copy(donor: Operator, operator: Operator, source: str) -> LoadReport:
 def _copy_fields(name: str, donor: Operator, operator: Operator) -> int:
     """Copy the entries of shared fields, and of what follows the fields; returns how many."""
     source, target = donor.state_dict()[name], operator.state_dict()[name]
-    theirs, ours = _entries(name, donor), _entries(name, operator)
-    axis = operator.field_axes()[name].axis
-    shared = [key for key in ours if key in theirs]
-    others = [d for d in range(source.ndim) if d != axis]
-    if not shared or any(source.shape[d] != target.shape[d] for d in others):
+    pairs = list(zip(_axes(name, donor), _axes(name, operator), strict=True))
+    others = set(range(source.ndim)) - {axis.axis for axis, _ in pairs}
+    if any(source.shape[d] != target.shape[d] for d in others):
         return 0
-    values = source.index_select(axis, torch.tensor([theirs[key] for key in shared]))
-    target.index_copy_(axis, torch.tensor([ours[key] for key in shared]), values)
+    values, places = source, [torch.arange(size) for size in target.shape]
+    for from_axis, to_axis in pairs:
+        theirs, ours = _entries(name, from_axis, donor), _entries(name, to_axis, operator)
+        shared = [key for key in ours if key in theirs]
+        index = torch.tensor([theirs[key] for key in shared], dtype=torch.long)
+        values = values.index_select(from_axis.axis, index)
+        places[to_axis.axis] = torch.tensor([ours[key] for key in shared], dtype=torch.long)
+    target[torch.meshgrid(*places, indexing="ij")] = values
     return values.numel()
 
 
-def _entries(name: str, operator: Operator) -> dict[tuple[str, int], int]:
+def _axes(name: str, operator: Operator) -> tuple[FieldAxis, ...]:
+    axes = operator.field_axes()[name]
+    return (axes,) if isinstance(axes, FieldAxis) else axes
+
+
+def _entries(name: str, axis: FieldAxis, operator: Operator) -> dict[tuple[str, int], int]:
     """Position along the axis of (field, frame counted from the last), and of what follows."""
-    fields, axis = operator.description.fields, operator.field_axes()[name]
+    fields = operator.description.fields
     count, size = len(fields), operator.state_dict()[name].shape[axis.axis]
     positions = {
         (field, axis.repeats - t): t * count + c

@@ -3,7 +3,7 @@
 from .checkpoint import from_pretrained
 from .description import Description
 from .dymixop import DyMixOp
-from .interface import Observation, Operator, State
+from .interface import FieldAxis, Observation, Operator, State
 from .multiscale import MultiscaleTransformer
 from .registry import create, names
 from .rollout import rollout
@@ -11,6 +11,7 @@ from .rollout import rollout
 __all__ = [
     "Description",
     "DyMixOp",
+    "FieldAxis",
     "MultiscaleTransformer",
     "Observation",
     "Operator",

@@ -1,6 +1,6 @@
 """Cosine attention inside (shifted) windows of an n-dimensional grid of tokens.
 
-    Attention(q, k, v) = softmax( τ q̂·k̂ᵀ + β + mask ) v,    q̂ = q/‖q‖,  τ = min(exp s, 100) per head,
+    attention(q, k, v) = softmax( τ q̂·k̂ᵀ + β + mask ) v,    q̂ = q/‖q‖,  τ = min(eˢ, 100) per head,
 
 with the position bias β = 16·sigmoid(MLP(log-spaced relative coordinates)), which is the same in
 every window. Every other block shifts the windows by half their width; tokens that meet in a
@@ -232,9 +232,7 @@ def _relative_coordinates(
 
 
 @_constant
-def _mask(
-    grid: WindowGrid, dtype: torch.dtype, device: torch.device
-) -> Float[Tensor, "W N N"]:
+def _mask(grid: WindowGrid, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "W N N"]:
     """`MASKED` between tokens of a window that the shift brought across an edge, 0 elsewhere."""
     regions = torch.zeros(grid.padded, dtype=torch.float64)
     rows = zip(grid.padded, grid.window, grid.shift, grid.edges, strict=True)

@@ -46,8 +46,11 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         bias = bias if bias.ndim == 4 else bias[None]
         return F.scaled_dot_product_attention(query, key, value, bias, scale=1.0)
     # Windows with a bias of their own become heads: one bias then serves the whole batch.
-    as_heads = [x.unflatten(0, (-1, bias.shape[0])).flatten(1, 2) for x in (query, key, value)]
-    mixed = F.scaled_dot_product_attention(*as_heads, bias.flatten(0, 1)[None], scale=1.0)
+    query, key, value = (
+        x.unflatten(0, (-1, bias.shape[0])).flatten(1, 2) for x in (query, key, value)
+    )
+    heads = bias.flatten(0, 1)[None]
+    mixed = F.scaled_dot_product_attention(query, key, value, heads, scale=1.0)
     return mixed.unflatten(1, bias.shape[:2]).flatten(0, 1)
 
 
@@ -62,21 +65,23 @@ class _LearnedBias(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         query, key, value, bias = ctx.saved_tensors
         biases = bias if bias.ndim == 4 else bias[None]
-        tensors = (query, key, value, gradients[0])
+        tensors = (query, key, value, gradient)
         results = [torch.empty_like(x) for x in (query, key, value)]
         bias_gradient = torch.zeros_like(biases)
         for window, rows in _pieces(query, len(biases)):
-            piece = [_of(x, window, rows, len(biases)).flatten(0, 1) for x in tensors]
-            *parts, scores = _backward(*piece, biases[window])
+            q, k, v, g = (_of(x, window, rows, len(biases)).flatten(0, 1) for x in tensors)
+            *parts, scores = _backward(q, k, v, g, biases[window])
             for result, part in zip(results, parts, strict=True):
                 target = _of(result, window, rows, len(biases))
                 target.copy_(part.view(target.shape))
             for row in scores.view(-1, *biases.shape[1:]):
                 bias_gradient[window].add_(row)
-        return *results, bias_gradient.view(bias.shape)  # pyright: ignore[reportReturnType]
+        return results[0], results[1], results[2], bias_gradient.view(bias.shape)
 
 
 def _pieces(query: Tensor, windows: int) -> Iterator[tuple[int, slice]]:
@@ -101,7 +106,8 @@ def _backward(
     weights.view(-1, *bias.shape).add_(bias)
     torch.softmax(weights, -1, out=weights)
     scores = torch.bmm(gradient, value.transpose(1, 2))
-    scores = torch._softmax_backward_data(scores, weights, -1, scores.dtype)
+    scores.mul_(weights)
+    scores.addcmul_(weights, scores.sum(-1, keepdim=True), value=-1)
     return (
         torch.bmm(scores, key),
         torch.bmm(scores.transpose(1, 2), query),

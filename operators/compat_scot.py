@@ -21,6 +21,7 @@ from torch import Tensor
 from ..datasets.normalization import Identity, Statistics
 from .checkpoint import directory_of
 from .compat_files import read_json, read_tensors, required
+from .conditioning import Conditioning
 from .description import Description
 from .multiscale import MultiscaleConfig, MultiscaleTransformer
 from .registry import create
@@ -324,8 +325,7 @@ def _renamed(config: MultiscaleConfig) -> Iterator[tuple[str, str]]:
 
 def _residual_modules(ours: str, theirs: str) -> dict[str, str]:
     names = {"depthwise": "dwconv", "expand": "pwconv1", "contract": "pwconv2"}
-    names |= {"convolutions.0": "conv1", "convolutions.1": "conv2"}
-    names |= {"norms.0": "bn1", "norms.1": "bn2"}
+    names |= {"first": "conv1", "second": "conv2", "first_norm": "bn1", "second_norm": "bn2"}
     return {f"{ours}.{a}": f"{theirs}.{b}" for a, b in names.items()}
 
 
@@ -351,10 +351,11 @@ def _attention_pieces(ours: str, theirs: str, config: MultiscaleConfig, level: i
 def _norm_pieces(operator: MultiscaleTransformer) -> Pieces:
     """Gains and shifts of all norms lie in four vectors here, and norm by norm there."""
     config: MultiscaleConfig = operator.config
-    names = _norm_names(config)
+    names, conditioning = _norm_names(config), operator.conditioning
+    assert isinstance(conditioning, Conditioning)
     pieces: Pieces = {}
     for ours, theirs in (("gain", "weight"), ("shift", "bias")):
-        rows = [(names[norm], size) for norm, size in operator.conditioning.norms.items()]
+        rows = [(names[norm], size) for norm, size in conditioning.norms.items()]
         if config.conditional:
             slope = [(f"{name}.{theirs}.weight", (size, 1)) for name, size in rows]
             pieces[f"conditioning.{ours}_slope"] = slope

@@ -35,32 +35,35 @@ class Conditioning(nn.Module):
         self.norms = dict(norms)
         self.conditional = conditional
         total = sum(norms.values())
-        for name in ("gain", "shift"):
-            setattr(self, f"{name}_offset", nn.Parameter(torch.empty(total)))
-            slope = nn.Parameter(torch.empty(total)) if conditional else None
-            setattr(self, f"{name}_slope", slope)
+        self.gain_offset = nn.Parameter(torch.empty(total))
+        self.shift_offset = nn.Parameter(torch.empty(total))
+        self.gain_slope = nn.Parameter(torch.empty(total)) if conditional else None
+        self.shift_slope = nn.Parameter(torch.empty(total)) if conditional else None
 
     def reset(self, generator: torch.Generator) -> None:
         """Published initialisation: slopes N(0, 0.02²) and offsets 0; plain norms the identity."""
         nn.init.constant_(self.gain_offset, 0.0 if self.conditional else 1.0)
         nn.init.zeros_(self.shift_offset)
-        if self.conditional:
-            nn.init.normal_(self.gain_slope, 0, 0.02, generator=generator)
-            nn.init.normal_(self.shift_slope, 0, 0.02, generator=generator)
+        for slope in (self.gain_slope, self.shift_slope):
+            if slope is not None:
+                nn.init.normal_(slope, 0, 0.02, generator=generator)
 
     def forward(self, time: Float[Tensor, " B"]) -> dict[str, Affine]:
         """Gain and shift of every norm at the lead times."""
-        gain, shift = self._at(time, "gain"), self._at(time, "shift")
+        gain = _affine_in(time, self.gain_offset, self.gain_slope)
+        shift = _affine_in(time, self.shift_offset, self.shift_slope)
         sizes = list(self.norms.values())
         pairs = zip(gain.split(sizes, -1), shift.split(sizes, -1), strict=True)
         return {name: Affine(*pair) for name, pair in zip(self.norms, pairs, strict=True)}
 
-    def _at(self, time: Tensor, name: str) -> Float[Tensor, "B total"]:
-        offset: Tensor = getattr(self, f"{name}_offset")
-        if not self.conditional:
-            return offset[None]
-        slope: Tensor = getattr(self, f"{name}_slope")
-        return torch.addcmul(offset, time.to(offset.dtype)[:, None], slope)
+
+def _affine_in(
+    time: Float[Tensor, " B"], offset: Float[Tensor, " total"], slope: Tensor | None
+) -> Float[Tensor, "_ total"]:
+    """`offset + slope · t`, one row per lead time; a single row without a slope."""
+    if slope is None:
+        return offset[None]
+    return torch.addcmul(offset, time.to(offset.dtype)[:, None], slope)
 
 
 def affine_norm(x: Float[Tensor, "B N D"], affine: Affine, eps: float) -> Float[Tensor, "B N D"]:

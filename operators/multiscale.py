@@ -207,8 +207,8 @@ class MultiscaleTransformer(Operator):
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.reset_parameters()
-            elif module is not self and hasattr(module, "reset"):
-                module.reset(generator)
+            elif module is not self and callable(draw := getattr(module, "reset", None)):
+                draw(generator)
 
     def forward(self, window: Window) -> Float[Tensor, "B T C *S"]:
         """Direct prediction at every lead time (≥ 0), each from the last history frame.
@@ -217,7 +217,7 @@ class MultiscaleTransformer(Operator):
             ValueError: a lead time is negative or not finite, or the window does not fit.
         """
         state = self.init(window.history, window.context)
-        self._check_lead(window.lead_times, training=self.training)
+        self._check_lead(window.lead_times)
         return self._predict(state, window.lead_times)
 
     def step(
@@ -261,10 +261,10 @@ class MultiscaleTransformer(Operator):
         self, x: Float[Tensor, "B C *S"], grids: list[list[WindowGrid]], affines: dict[str, Affine]
     ) -> Float[Tensor, "B D *S"]:
         """Encoder down, decoder up; `grids` has the plain and the shifted windows per level."""
-        points, states = tuple(x.shape[2:]), []
+        points, depths, states = tuple(x.shape[2:]), self.config.depths, []
         tokens = self.embedding(x, affines)
         for i, stage in enumerate(self.encoder):
-            state = self._run(stage, tokens, _alternate(grids[i], len(stage)), affines)
+            state = self._run(stage, tokens, _alternate(grids[i], depths[i]), affines)
             if i + 1 < len(grids):
                 tokens = self.merging[i](state + tokens, grids[i][0].shape, affines)
             states.append(self._run(self.skips[i], state, repeat(grids[i][0]), affines))
@@ -272,7 +272,7 @@ class MultiscaleTransformer(Operator):
         for i in reversed(range(len(grids))):
             stage = self.decoder[i]
             # The last block of a decoder stage has plain windows, counting back from there.
-            tokens = self._run(stage, tokens, _alternate(grids[i], len(stage))[::-1], affines)
+            tokens = self._run(stage, tokens, _alternate(grids[i], depths[i])[::-1], affines)
             if i > 0:
                 shape, finer = grids[i][0].shape, grids[i - 1][0].shape
                 tokens = self.unmerging[i - 1](tokens, shape, finer, affines) + states[i - 1]
@@ -280,12 +280,13 @@ class MultiscaleTransformer(Operator):
 
     def _run(
         self,
-        blocks: Iterable[nn.Module],
+        blocks: nn.Module,
         x: Float[Tensor, "B T D"],
         grids: Iterable[WindowGrid],
         affines: dict[str, Affine],
     ) -> Float[Tensor, "B T D"]:
         """Blocks in sequence, recomputed in the backward pass if so configured."""
+        assert isinstance(blocks, nn.ModuleList)
         keep = not (self.config.checkpoint_activations and torch.is_grad_enabled())
         for block, grid in zip(blocks, grids, strict=False):
             if keep:
@@ -296,9 +297,7 @@ class MultiscaleTransformer(Operator):
                 )
         return x
 
-    def _grids(
-        self, points: tuple[int, ...], periodic: tuple[bool, ...]
-    ) -> list[list[WindowGrid]]:
+    def _grids(self, points: tuple[int, ...], periodic: tuple[bool, ...]) -> list[list[WindowGrid]]:
         """Plain and shifted windows of every level.
 
         A level smaller than the window shrinks it to its own size (rounded down) and does not
@@ -346,7 +345,7 @@ class MultiscaleTransformer(Operator):
         index = [context.constant_fields.index(name) for name in self.config.constants]
         return context.constants[:, index]
 
-    def _check_lead(self, leads: Tensor, training: bool = False) -> None:
+    def _check_lead(self, leads: Tensor) -> None:
         """Refuse impossible lead times; warn once about those outside the trained range."""
         values = set(leads.flatten().tolist()) if leads.device.type == "cpu" else set()
         for value in values:
@@ -354,7 +353,7 @@ class MultiscaleTransformer(Operator):
                 raise ValueError(f"dt must be positive and finite; got {value}")
         known = self.description.time_steps
         outside = [v for v in values if known and v and not _within(v, min(known), max(known))]
-        if outside and not training:
+        if outside:
             warnings.warn(
                 f"lead time {outside[0]:g} is outside the trained range "
                 f"{min(known):g} … {max(known):g}; the prediction is an extrapolation",

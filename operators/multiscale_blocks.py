@@ -126,17 +126,17 @@ class ResNetBlock(nn.Module):
         self, name: str, ndim: int, channels: int, eps: float, norms: dict[str, int]
     ) -> None:
         super().__init__()
-        self.convolutions = nn.ModuleList(
-            Kernel(ndim, channels, channels, RESIDUAL_SIZE) for _ in range(2)
-        )
-        self.norms = nn.ModuleList(_BATCH_NORM[ndim](channels) for _ in range(2))
+        self.first = Kernel(ndim, channels, channels, RESIDUAL_SIZE)
+        self.second = Kernel(ndim, channels, channels, RESIDUAL_SIZE)
+        self.first_norm = _BATCH_NORM[ndim](channels)
+        self.second_norm = _BATCH_NORM[ndim](channels)
 
     def forward(self, x: Tokens, grid: WindowGrid, affines: dict[str, Affine]) -> Tokens:
         """The block on tokens of `grid`."""
         image = to_image(x, grid.shape)
-        image = self.norms[0](convolve(image, self.convolutions[0], grid.periodic))
-        image = convolve(F.leaky_relu(image), self.convolutions[1], grid.periodic)
-        return to_tokens(self.norms[1](image)) + x
+        image = self.first_norm(convolve(image, self.first, grid.periodic))
+        image = convolve(F.leaky_relu(image), self.second, grid.periodic)
+        return to_tokens(self.second_norm(image)) + x
 
 
 class Merging(nn.Module):
@@ -148,7 +148,9 @@ class Merging(nn.Module):
         self.reduction = Linear(2**ndim * channels, 2 * channels, bias=False)
         norms[name] = 2 * channels
 
-    def forward(self, x: Tokens, shape: tuple[int, ...], affines: dict[str, Affine]) -> Tokens:
+    def forward(
+        self, x: Tokens, shape: tuple[int, ...], affines: dict[str, Affine]
+    ) -> Float[Tensor, "B U E"]:
         """Tokens of the next coarser grid; odd sizes are zero-padded."""
         grid = pad_to_multiple(x.unflatten(1, shape), 2)
         n = len(shape)
@@ -176,7 +178,7 @@ class Unmerging(nn.Module):
         shape: tuple[int, ...],
         finer: tuple[int, ...],
         affines: dict[str, Affine],
-    ) -> Tokens:
+    ) -> Float[Tensor, "B U E"]:
         """Tokens of the grid `finer`, from those of the grid `shape`."""
         n = len(shape)
         grid = self.expansion(x).reshape(x.shape[0], *shape, *(2,) * n, x.shape[-1] // 2)
@@ -265,7 +267,7 @@ def reset_normal(module: Linear | Kernel, generator: torch.Generator) -> None:
 def convolve(
     x: Float[Tensor, "B C *S"], kernel: Kernel, periodic: tuple[bool, ...], groups: int = 1
 ) -> Float[Tensor, "B D *S"]:
-    """"Same" convolution: periodic axes wrap around, the others see zeros outside."""
+    """ "Same" convolution: periodic axes wrap around, the others see zeros outside."""
     reach = kernel.weight.shape[-1] // 2
     for axis, wraps in enumerate(periodic, start=2):
         if wraps:
@@ -298,9 +300,7 @@ def pad_to_multiple(grid: Float[Tensor, "B *S D"], factor: int) -> Float[Tensor,
     return F.pad(grid, [0, 0, *itertools.chain(*((0, m) for m in reversed(missing)))])
 
 
-def spread(
-    grid: Tensor, shape: tuple[int, ...], finer: tuple[int, ...]
-) -> Float[Tensor, "B *N D"]:
+def spread(grid: Tensor, shape: tuple[int, ...], finer: tuple[int, ...]) -> Float[Tensor, "B *N D"]:
     """(B, *shape, k, …, k, D) → (B, *finer, D): every token becomes kⁿ neighbours; cropped."""
     n = len(shape)
     order = [a for i in range(n) for a in (1 + i, 1 + n + i)]
