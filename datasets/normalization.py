@@ -192,7 +192,7 @@ def normalizer_from_dict(values: Mapping[str, Any]) -> Normalizer:
     name = values.pop("name", None)
     if name not in NORMALIZERS:
         raise ValueError(f"unknown normaliser {name!r}{codec.nearest(str(name), [*NORMALIZERS])}")
-    return codec.build(NORMALIZERS[name], values)
+    return codec.build(NORMALIZERS[name], values, prefix="normalizer")
 
 
 def _per_channel(history: Tensor) -> tuple[int, ...]:

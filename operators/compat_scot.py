@@ -84,7 +84,7 @@ def load_scot(
     published config is kept in the description's provenance and written back by `save_scot`.
 
     Args:
-        path: directory, or a repository id of the Hugging Face hub.
+        path: directory, or a `hf:owner/model` of the Hugging Face hub.
         fields: names of the channels; the fluid fields for 4 output channels, otherwise u0, u1, ….
         normalization: "identity" or "fluids".
         constants: names of input channels beyond the output channels.

@@ -168,3 +168,4 @@ def run_training(
     with locked(run) if main_process else nullcontext():
         train(operator, optimizer, mixture, validation, recipe, run, accelerator, title=title)
     say(f"{title}: done; the checkpoint is {run / 'checkpoint'}")
+    accelerator.end_training()  # leaves the process group, so that no process aborts another

@@ -60,7 +60,7 @@ class Tracker:
         )
         self.task = self.progress.add_task(title, total=recipe.steps, completed=step, note="")
         self.title, self.steps = title, recipe.steps
-        self.wandb = None if recipe.wandb == "disabled" else _start_wandb(run, recipe.wandb)
+        self.wandb: Any = None if recipe.wandb == "disabled" else _start_wandb(run, recipe.wandb)
 
     def __enter__(self) -> Tracker:
         if self.active:

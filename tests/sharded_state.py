@@ -13,18 +13,21 @@ from pelagos.datasets.fields import Grid, Window
 from pelagos.operators import create, from_pretrained, names
 from pelagos.pretrain import resume
 
-SMALL = {"dymixop": {"hidden": 6, "layers": 2, "modes": 3, "history": 2}}
+SMALL = {
+    "dymixop": {"hidden": 6, "layers": 2, "modes": 3, "history": 2},
+    "multiscale": {"width": 8, "depths": (1, 1), "heads": (2, 2), "skips": (1, 0), "window": 2},
+}
 
 
-def window(seed):
+def window(frames, seed):
     generator = torch.Generator().manual_seed(seed)
-    shapes = ((2, 2, 1, 16), (2, 1, 1, 16))
+    shapes = ((2, frames, 1, 16), (2, 1, 1, 16))
     history, target = (torch.randn(shape, generator=generator) for shape in shapes)
-    return Window(history, target, torch.full((2, 1), 0.5), ("u",), Grid.unit((16,)), dt=0.5)
+    return Window(history, target, torch.full((2, 1), 0.5), ("u",), Grid.unit((16,)))
 
 
 def step(model, optimizer, seed):
-    model(window(seed)).square().mean().backward()
+    model(window(model.history, seed)).square().mean().backward()
     optimizer.step()
     optimizer.zero_grad()
 
@@ -62,3 +65,5 @@ def main(name, folder):
 if __name__ == "__main__":
     for operator in names():
         main(operator, Path(sys.argv[1]) / operator)
+    torch.distributed.barrier()  # a process that leaves early aborts the other
+    torch.distributed.destroy_process_group()
