@@ -34,6 +34,7 @@ class Bar:
             BarColumn(),
             TaskProgressColumn(),
             TextColumn("{task.fields[count]}"),
+            TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(),
             TextColumn("left"),
             console=self.console,
@@ -42,7 +43,9 @@ class Bar:
         )
         self.unit, self.sparse = unit, active and not self.live
         self.lock = threading.Lock()
-        self.task = self.progress.add_task(title, total=total, completed=completed, count="")
+        self.task = self.progress.add_task(
+            title, total=total, completed=completed, count="", note=""
+        )
         self.lines = self._fraction()
         self.printed = time.monotonic()
 
@@ -63,6 +66,14 @@ class Bar:
                 self._print_line()
         self.progress.stop()
 
+    def note(self, text: str) -> None:
+        """Show `text` beside the bar, from now on."""
+        self.progress.update(self.task, note=text)
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     def advance(self, amount: float) -> None:
         """Add `amount` of finished work; fractions count. Safe to call from several threads."""
         with self.lock:
@@ -76,8 +87,8 @@ class Bar:
         self.lines, self.printed = self._fraction(), time.monotonic()
         task = self.progress.tasks[0]
         left = "" if task.time_remaining is None else f", {task.time_remaining:.0f} s left"
-        line = f"{task.description}: {self._count()}{left}"
-        self.console.print(line, highlight=False, markup=False)
+        note = f", {task.fields['note']}" if task.fields["note"] else ""
+        self.say(f"{task.description}: {self._count()}{note}{left}")
 
     def _count(self) -> str:
         task = self.progress.tasks[0]

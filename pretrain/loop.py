@@ -92,7 +92,7 @@ def train(
                 model, stepper, batches, share, recipe, normalizer, accelerator
             )
             running += loss
-            tracker.advance(step)
+            tracker.advance()
             last = step == recipe.steps
             if step % recipe.log_every and not last:
                 continue

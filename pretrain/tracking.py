@@ -13,17 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
+from ..datasets.progress import Bar
 from .config import TrainRecipe
 
 logger = logging.getLogger(__name__)
@@ -45,26 +35,13 @@ class Tracker:
         if not active:
             return
         self.file = (run / "log.jsonl").open("a")
-        self.console = Console(stderr=True)
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
-        self.task = self.progress.add_task(title, total=recipe.steps, completed=step, note="")
+        self.bar = Bar(title, recipe.steps, step, "steps")
         self.title, self.steps = title, recipe.steps
         self.wandb: Any = None if recipe.wandb == "disabled" else _start_wandb(run, recipe.wandb)
 
     def __enter__(self) -> Tracker:
         if self.active:
-            self.progress.start()
+            self.bar.__enter__()
         return self
 
     def __exit__(
@@ -75,15 +52,15 @@ class Tracker:
     ) -> None:
         if not self.active:
             return
-        self.progress.stop()
+        self.bar.__exit__(kind, error, trace)
         self.file.close()
         if self.wandb is not None:
             self._try(lambda: self.wandb.finish(exit_code=0 if error is None else 1))
 
-    def advance(self, step: int) -> None:
-        """Move the bar to `step`."""
+    def advance(self) -> None:
+        """One more step is done."""
         if self.active:
-            self.progress.update(self.task, completed=step)
+            self.bar.advance(1.0)
 
     def record(self, kind: str, **values: Any) -> None:
         """Append one record and show it; numbers that are not finite become null."""
@@ -99,11 +76,11 @@ class Tracker:
     def say(self, line: str) -> None:
         """Print a line above the bar."""
         if self.active:
-            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self.bar.say(line)
 
     def _show(self, kind: str, values: dict[str, Any]) -> None:
         if kind == "train":
-            self.progress.update(self.task, note=f"loss {_shown(values['loss'])}")
+            self.bar.note(f"loss {_shown(values['loss'])}")
         if kind == "valid":
             self.say(
                 f"{self.title} {values['step']}/{self.steps}: {values['dataset']} VRMSE "
