@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import argparse
 import platform
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -40,6 +43,7 @@ CONFIG = {
     "residual_model": "convnext",
     "channel_slice_list_normalized_loss": [0, 1, 3, 4],
 }
+MEMORY = ("published", "ours", "checkpointed")
 FORWARD_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4
 
 
@@ -49,8 +53,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--compile", action="store_true", help="compile ours")
+    parser.add_argument("--memory", choices=MEMORY, help="only print the peak of one code, in MiB")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.memory:
+        print(f"{peak_memory(options.memory, *models(options.clone)):.0f}")
+        return
+    # First: a child's peak is never below what its parent occupies.
+    report_memory(options.clone)
     theirs, ours = models(options.clone)
     if options.compile:
         ours.compile()
@@ -152,6 +162,28 @@ def training(theirs: nn.Module, ours: nn.Module, batch: int) -> tuple[Callable, 
     assert found is not None
     check("gradients of the embedding", found, expected, GRADIENT_TOLERANCE)
     return tuple(partial(f, model) for f in (gradients, step) for model in (theirs, ours))
+
+
+def peak_memory(kind: str, theirs: nn.Module, ours: Ours) -> float:
+    """Growth of the process's peak over one forward and backward pass, in MiB."""
+    x, t, y = sample(4)
+    if kind == "checkpointed":
+        config = replace(ours.operator.config, checkpoint_activations=True)
+        ours.operator.config = config
+    model = theirs if kind == "published" else ours
+    model.train()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    output = theirs(pixel_values=x, time=t).output if kind == "published" else ours(x, t)
+    (output - y).square().mean().backward()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def report_memory(clone: Path) -> None:
+    print("Extra peak memory of forward and backward, batch 4:")
+    for kind in MEMORY:
+        command = [sys.executable, __file__, str(clone), "--memory", kind]
+        found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        print(f"{kind}: {found.strip()} MiB")
 
 
 def check(what: str, found: Tensor, expected: Tensor, tolerance: float) -> None:

@@ -148,7 +148,7 @@ class PositionBias(nn.Module):
         weight = self.weight
         with torch.autocast(weight.device.type, enabled=False):  # a bias of 16 has no spare digits
             coordinates = _relative_coordinates(grid.window, weight.dtype, weight.device)
-            hidden = F.relu(F.linear(coordinates, self.hidden_weight, self.hidden_bias))
+            hidden = F.linear(coordinates, self.hidden_weight, self.hidden_bias).relu_()
             table = BIAS_RANGE * torch.sigmoid(weight @ hidden.T)
         bias = _expand(table, grid.window)
         if any(grid.edges):
