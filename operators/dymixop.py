@@ -88,7 +88,8 @@ class DyMixOpConfig:
 class DyMixOp(Operator):
     """The dynamics-mixing operator; see the module's docstring for the equations.
 
-    Trained at one time step (or a few): it refuses others. Constant fields named `coordinate_x`,
+    All convolutions are circular, as published: a boundary that is not periodic is treated as if
+    it were. Trained at one time step (or a few): it refuses others. Constant fields named `coordinate_x`,
     `coordinate_y`, `coordinate_z` replace the default coordinates j/n in [0, 1).
     """
 
