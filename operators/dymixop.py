@@ -89,8 +89,8 @@ class DyMixOp(Operator):
     """The dynamics-mixing operator; see the module's docstring for the equations.
 
     All convolutions are circular, as published: a boundary that is not periodic is treated as if
-    it were. Trained at one time step (or a few): it refuses others. Constant fields named `coordinate_x`,
-    `coordinate_y`, `coordinate_z` replace the default coordinates j/n in [0, 1).
+    it were. Trained at one time step (or a few), it refuses others. Constant fields named
+    `coordinate_x`, `coordinate_y`, `coordinate_z` replace the default coordinates j/n in [0, 1).
     """
 
     name = "dymixop"
