@@ -22,13 +22,6 @@ RECIPE = {
 }
 
 
-@pytest.fixture(autouse=True)
-def fresh_accelerate():
-    """Accelerate keeps one state per process; every test starts without."""
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
 @pytest.fixture
 def recipe(tmp_path):
     data = simulate(
