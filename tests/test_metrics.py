@@ -215,3 +215,167 @@ def test_unknown_measures_of_validity() -> None:
     prediction, truth, times = drifting()
     with pytest.raises(ValueError, match="'correlation' or 'nrmse'"):
         metrics.valid_time(prediction, truth, times, 1, metric="rmse")
+
+
+# ------------------------------------------------------------------ sets of samples, PDEBench
+
+
+def samples() -> tuple[Tensor, Tensor]:
+    """Two samples of one channel whose errors are 1, 0, -2, 0 and 3, 3, 3, 3."""
+    truth = TRUTH.expand(2, 1, 4)
+    return torch.stack([PREDICTION, TRUTH + 3]), truth
+
+
+def test_pdebench_by_hand() -> None:
+    prediction, truth = samples()
+    # means of the errors: -1/4 and 3
+    conserved = math.sqrt((1 / 16 + 9) / 2)
+    assert metrics.crmse(prediction, truth, 1).tolist() == pytest.approx([conserved])
+    assert metrics.max_error(prediction, truth, 1).tolist() == [3.0]
+    # end points: errors 1, 0 and 3, 3
+    boundary = metrics.brmse(prediction, truth, 1)
+    assert boundary.flatten().tolist() == pytest.approx([math.sqrt(1 / 2), 3])
+
+
+def test_boundary_error_is_that_of_the_faces() -> None:
+    truth = torch.zeros(1, 4, 3)
+    inside = truth.clone()
+    inside[0, 1:3, 1] = 5
+    assert metrics.brmse(inside, truth, 2).tolist() == [0.0]
+    corner = truth.clone()
+    corner[0, 0, 0] = 2  # on two faces; the faces have 2 · 3 + 2 · 4 points
+    assert metrics.brmse(corner, truth, 2).tolist() == pytest.approx([math.sqrt(2 * 4 / 14)])
+    ones = torch.ones(2, 4, 3, 5)
+    assert metrics.brmse(ones, 0 * ones, 3).tolist() == pytest.approx([1, 1])  # per channel
+
+
+@pytest.mark.parametrize(("wave", "band"), [(2, 0), (5, 1), (12, 2)])
+def test_fourier_error_by_bands(wave: int, band: int) -> None:
+    """A sine of amplitude a has |ê| = a / 2 at its wave number and at the opposite one."""
+    x = waves(32)
+    error = torch.stack([3 * torch.sin(wave * x), torch.sin(wave * x)])[:, None]
+    shells = (4, 8, 5)[band]  # 12 … 16, the Nyquist mode included
+    single = math.sqrt((9 / 4 + 1 / 4) / 2) / shells
+    expected = [0.0, 0.0, 0.0]
+    expected[band] = single
+    found = metrics.frmse(error, 0 * error, 1)
+    assert found.shape == (1, 3)
+    assert found.flatten().tolist() == pytest.approx(expected, abs=1e-12)
+    scaled = metrics.frmse(error, 0 * error, 1, lengths=[2.0])
+    torch.testing.assert_close(scaled, 2 * found)
+    filtered = metrics.spectral_rmse(error, 0 * error, 1)
+    assert filtered[0, 0, band].item() == pytest.approx(3 / math.sqrt(2))
+    assert filtered[1, 0].sum().item() == pytest.approx(1 / math.sqrt(2))
+
+
+def test_fourier_error_of_the_published_quadrant() -> None:
+    """In 2D only modes with both wave numbers ≥ 0 count, as in the published code."""
+    x, y = torch.meshgrid(waves(32), waves(26), indexing="ij")
+    along, against = torch.cos(3 * x + 4 * y)[None, None], torch.cos(3 * x - 4 * y)[None, None]
+    found = metrics.frmse(along, 0 * along, 2)
+    assert found.flatten().tolist() == pytest.approx([0, 0.5 / 8, 0], abs=1e-12)
+    assert metrics.frmse(against, 0 * against, 2).flatten().tolist() == pytest.approx([0, 0, 0])
+    for field in (along, against):
+        whole = metrics.spectral_rmse(field, 0 * field, 2).flatten().tolist()
+        assert whole == pytest.approx([0, math.sqrt(0.5), 0], abs=1e-12)
+
+
+def test_a_band_that_the_grid_lacks_is_zero() -> None:
+    """The published code gives NaN on fewer than 25 points."""
+    error = torch.randn(3, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = metrics.frmse(error, 0 * error, 2)
+    assert found[:, 2].tolist() == [0, 0]
+    assert (found[:, :2] > 0).all()
+
+
+@pytest.mark.parametrize("space", [(31,), (16, 12), (6, 8, 10)])
+def test_bands_add_up_to_the_mean_square(space: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    one, two = torch.randn((2, 4, 3, *space), generator=generator, dtype=torch.float64)
+    parts = metrics.spectral_rmse(one, two, len(space), bands=(0, 1, 3, 5))
+    assert parts.shape == (4, 3, 4)
+    torch.testing.assert_close(parts.square().sum(-1), metrics.rmse(one, two, len(space)).square())
+
+
+def test_impossible_bands() -> None:
+    with pytest.raises(ValueError, match=r"rising first wave numbers ≥ 0; got \(4, 2\)"):
+        metrics.spectral_rmse(TRUTH, TRUTH, 1, bands=(4, 2))
+
+
+@pytest.mark.parametrize("metric", [metrics.crmse, metrics.frmse, metrics.max_error])
+def test_sets_need_an_axis_of_samples(metric) -> None:
+    with pytest.raises(ValueError, match=r"samples must be \(B, ..., C, \*S\)"):
+        metric(TRUTH, TRUTH, 1)
+
+
+def test_groups_of_channels_share_one_norm() -> None:
+    truth = torch.tensor([[1.0, 1.0], [3.0, 3.0], [2.0, 2.0]])
+    prediction = truth + torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    found = metrics.grouped_relative_l1(prediction, truth, 1, [[0, 1], [2]])
+    assert found.tolist() == pytest.approx([2 / 8, 2 / 4])
+
+
+# ------------------------------------------------------------------ conserved quantities
+
+
+def test_drift_of_mean_and_energy() -> None:
+    initial = torch.tensor([[1.0, -1.0, 3.0, 1.0]])  # ⟨u⟩ = 1, ⟨|u|⟩ = 1.5, ⟨u²⟩ = 3
+    later = torch.stack([initial, initial + 0.5, -initial])
+    assert metrics.drift(later, initial, 1).flatten().tolist() == pytest.approx([0, 1 / 3, -4 / 3])
+    energy = metrics.drift(later, initial, 1, power=2).flatten().tolist()
+    assert energy == pytest.approx([0, (0.25 + 1) / 3, 0])  # ⟨(u + ½)²⟩ = ⟨u²⟩ + ⟨u⟩ + ¼
+    batch = metrics.drift(later.expand(5, 3, 1, 4), initial.expand(5, 1, 4), 1)
+    assert batch.shape == (5, 3, 1)
+
+
+# ------------------------------------------------------------------ ensembles
+
+
+def test_crps_of_two_members() -> None:
+    """E|X − y| − ½ E|X − X′| for members 0 and 2 and truth 3: 2 − ½ · 1; fair: 2 − ½ · 2."""
+    ensemble = torch.tensor([2.0, 0.0]).reshape(2, 1, 1).expand(2, 1, 5)
+    truth = torch.full((1, 5), 3.0)
+    assert metrics.crps(ensemble, truth, 1).tolist() == pytest.approx([1.5])
+    assert metrics.crps(ensemble, truth, 1, fair=True).tolist() == pytest.approx([1.0])
+    assert metrics.crps(ensemble[:1], truth, 1).tolist() == pytest.approx([1.0])
+    with pytest.raises(ValueError, match="at least 2 members"):
+        metrics.crps(ensemble[:1], truth, 1, fair=True)
+
+
+def test_crps_is_the_sum_over_pairs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    ensemble = torch.randn(7, 2, 3, 6, 5, generator=generator, dtype=torch.float64)
+    truth = torch.randn(2, 3, 6, 5, generator=generator, dtype=torch.float64)
+    error = (ensemble - truth).abs().mean(0)
+    pairs = (ensemble[:, None] - ensemble[None]).abs().mean((0, 1))
+    torch.testing.assert_close(metrics.crps(ensemble, truth, 2), (error - pairs / 2).mean((-2, -1)))
+
+
+def test_crps_of_a_normal_distribution() -> None:
+    """N(0, 1) against y: y (2 Φ(y) − 1) + 2 φ(y) − 1 / √π (Gneiting and Raftery 2007)."""
+    ensemble = torch.randn(400_000, 1, 1, generator=torch.Generator().manual_seed(1))
+    y = 0.7
+    phi, density = (
+        0.5 * (1 + math.erf(y / math.sqrt(2))),
+        math.exp(-y * y / 2) / math.sqrt(2 * math.pi),
+    )
+    expected = y * (2 * phi - 1) + 2 * density - 1 / math.sqrt(math.pi)
+    found = metrics.crps(ensemble.double(), torch.full((1, 1), y, dtype=torch.float64), 1)
+    assert found.item() == pytest.approx(expected, abs=4e-3)
+
+
+def test_a_consistent_ensemble_has_ratio_one() -> None:
+    """Truth and members are drawn from the same distribution."""
+    generator = torch.Generator().manual_seed(0)
+    ensemble = torch.randn(5, 1, 200_000, generator=generator, dtype=torch.float64)
+    truth = torch.randn(1, 200_000, generator=generator, dtype=torch.float64)
+    assert metrics.spread(ensemble, 1).item() == pytest.approx(1, abs=0.01)
+    assert metrics.spread_error_ratio(ensemble, truth, 1).item() == pytest.approx(1, abs=0.01)
+    assert metrics.spread_error_ratio(0.5 * ensemble, truth, 1).item() < 0.6
+
+
+def test_ensembles_of_other_shapes() -> None:
+    with pytest.raises(ValueError, match=r"\(members, \*truth.shape\); got \(3, 2, 4\)"):
+        metrics.crps(torch.zeros(3, 2, 4), torch.zeros(1, 4), 1)
+    with pytest.raises(ValueError, match="at least 2 members"):
+        metrics.spread(torch.zeros(1, 1, 4), 1)
