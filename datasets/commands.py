@@ -38,6 +38,8 @@ def simulate(argv: Sequence[str]) -> None:
         lengths=_common(given.length),
         parameters=dict(given.parameter),
         solver_step=given.solver_step,
+        subsample=given.subsample,
+        on_blowup=given.on_blowup,
         seed=given.seed,
         shard=given.shard,
         dtype=given.dtype,
@@ -105,7 +107,7 @@ def _simulate_parser() -> Parser:
         "--length",
         type=arguments.lengths,
         metavar="L[,L…]",
-        help="length of the periodic box per axis",
+        help="length of the domain per axis",
     )
     add("--frames", type=arguments.count, metavar="T", help="saved frames per trajectory")
     add("--dt", type=arguments.positive, help="time between saved frames")
@@ -118,6 +120,19 @@ def _simulate_parser() -> Parser:
         help="fix a parameter, or draw it from a range with NAME=LOW:HIGH; repeatable",
     )
     add("--solver-step", type=arguments.positive, metavar="STEP", help="largest internal time step")
+    add(
+        "--subsample",
+        type=arguments.count,
+        metavar="N",
+        help="solve on a grid finer by this factor per axis, store every N-th point",
+    )
+    add(
+        "--on-blowup",
+        choices=("refuse", "redraw"),
+        default="refuse",
+        help="what becomes of a trajectory that blows up: stop there, or draw it again "
+        "(default: refuse)",
+    )
     add("--seed", type=arguments.index, default=0, help="of all random numbers (default: 0)")
     add(
         "--shard",

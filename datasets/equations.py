@@ -1,28 +1,63 @@
 """Equations as small declarative objects, and the registry that finds them by name.
 
-An equation states u_t = L u + N(u) on a periodic box: L by its symbol, N by a term in spectral
-space, with the random parameters and initial states from which datasets are made. To add one, write
-an `Equation` in its family's file and list it there.
+An equation states what is solved, where, from which random parameters, constant fields and initial
+states, and how (`solve`). To add one, write an instance of its family's class (`SemilinearEquation`
+for u_t = L u + N(u) on a periodic box; a class of your own for another solver) in a file of its
+family, and list the file in `FAMILIES`.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeVar
 
 import torch
-from jaxtyping import Float, Inexact
+from jaxtyping import Float
 from torch import Tensor
 
 from . import codec
 from .fields import Grid
 from .initial import Sampler
-from .steppers import ETDRK4, Spectral, Term, substeps
 
-# Parameters by name, each shaped (B, 1, 1, …) to broadcast over states (B, C, *K).
+# Files of this folder, each with a tuple `EQUATIONS`.
+FAMILIES = ("model_equations", "navier_stokes")
+
+# Parameters by name, each shaped (B, 1, 1, …) to broadcast over states (B, C, *S) or (B, C, *K).
 Parameters = Mapping[str, Tensor]
+
+_Equation = TypeVar("_Equation", bound="Equation")
+
+
+class BlowUp(ValueError):
+    """Some trajectories of a batch cannot be integrated further; raised by `Equation.solve`.
+
+    Args:
+        reasons: what happened, by index within the batch, as in "got a negative pressure by time
+            0.3".
+    """
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        self.reasons = dict(reasons)
+        super().__init__("; ".join(f"trajectory {i} {what}" for i, what in reasons.items()))
+
+
+class Draw(NamedTuple):
+    """What is random about one trajectory.
+
+    Attributes:
+        parameters: values by name.
+        initial: initial state (C, *S), double precision.
+        constants: constant fields (K, *S), double precision; K may be 0.
+    """
+
+    parameters: dict[str, float]
+    initial: Tensor
+    constants: Tensor
 
 
 @dataclass(frozen=True)
@@ -34,7 +69,7 @@ class Parameter:
         description: what it is, and its sign convention.
         unit: physical unit; "1" where the equation is dimensionless.
         log: draw uniformly in the logarithm.
-        minimum: smallest value for which the equation is well posed.
+        minimum, maximum: the values for which the equation is well posed.
     """
 
     low: float
@@ -43,6 +78,7 @@ class Parameter:
     unit: str = "1"
     log: bool = False
     minimum: float = -math.inf
+    maximum: float = math.inf
 
     @property
     def fixed(self) -> bool:
@@ -76,6 +112,11 @@ class Parameter:
                 f"parameter {name} ({self.description}) must be at least {self.minimum:g}; "
                 f"got {low:g}"
             )
+        if high > self.maximum:
+            raise ValueError(
+                f"parameter {name} ({self.description}) must be at most {self.maximum:g}; "
+                f"got {high:g}"
+            )
         if self.log and low <= 0 and low < high:
             raise ValueError(
                 f"parameter {name} is drawn log-uniformly and needs low > 0; got {low:g}. "
@@ -84,26 +125,38 @@ class Parameter:
         return replace(self, low=low, high=high)
 
 
-@dataclass(frozen=True)
-class Equation:
-    """u_t = L u + N(u) on a periodic box, with the defaults of the dataset made from it.
+@dataclass(frozen=True, kw_only=True)
+class Equation(ABC):
+    """A problem, its solver, and the defaults of the dataset made from it.
 
     Attributes:
         name: registry name, `<equation>_<ndim>d`.
         title: name in words.
         formula: the equation, in plain text.
         fields: names of the components C.
-        lengths: box length per axis.
-        resolution: points per axis.
+        constant_fields: names of the K fields that do not vary in time.
+        lengths: extent of the domain per axis.
+        resolution: stored points per axis.
+        boundary: kind per axis as in `Grid`; periodic by default.
+        cell_centred: whether values stand at the centres of cells (finite volumes), the first half
+            a spacing from the boundary, instead of at points from the origin on.
+        subsample: solve on a grid finer by this factor; stored is every such point of it, or the
+            mean over such blocks of cells.
+        steady: whether the solution has no time: one frame, from parameters and constant fields.
         dt: time between saved frames.
-        frames: saved frames per trajectory, the initial state included.
-        solver_step: largest internal time step.
-        initial: sampler of initial states (C, *S).
-        linear: (spectral, parameters) → symbol of L, broadcastable to (B, C, *K), real or complex.
-        nonlinear: (spectral, parameters) → N as a term of the spectral state; None if linear.
-        parameters: coefficients by name.
+        frames: saved frames per trajectory, the initial state included; 1 if steady.
         warm_up: time integrated before the first saved frame, to leave a transient behind.
+        solver_step: largest internal time step; infinite where steps of any length are exact, None
+            where the solver chooses its steps itself.
+        step_control: how it does, in words.
+        initial: sampler of initial states (C, *S); None for zeros.
+        initial_states: what it draws, in words.
+        constants: sampler of constant fields (K, *S).
+        parameters: coefficients by name.
+        solver: the numerical method, in words.
         invariants: what the exact dynamics conserve, in words.
+        validation: what the solution is tested against, with its error, in words.
+        source: where the equation and its settings come from.
         units: of each field, "time" and "length".
     """
 
@@ -113,28 +166,64 @@ class Equation:
     fields: tuple[str, ...]
     lengths: tuple[float, ...]
     resolution: tuple[int, ...]
-    dt: float
-    frames: int
-    solver_step: float
-    initial: Sampler
-    linear: Callable[[Spectral, Parameters], Tensor]
-    nonlinear: Callable[[Spectral, Parameters], Term] | None = None
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    boundary: tuple[str, ...] = ()
+    cell_centred: bool = False
+    subsample: int = 1
+    steady: bool = False
+    dt: float = 1.0
+    frames: int = 1
     warm_up: float = 0.0
+    solver_step: float | None = None
+    step_control: str = ""
+    initial: Sampler | None = None
+    initial_states: str = ""
+    constant_fields: tuple[str, ...] = ()
+    constants: Sampler | None = None
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    solver: str = ""
     invariants: tuple[str, ...] = ()
+    validation: str = ""
+    source: str = ""
     units: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert len(self.lengths) == len(self.resolution), self.name
-        dimensionless = dict.fromkeys((*self.fields, "time", "length"), "1")
-        object.__setattr__(self, "units", {**dimensionless, **self.units})
+        assert self.steady == (self.frames == 1), self.name
+        if not self.boundary:
+            object.__setattr__(self, "boundary", ("periodic",) * self.ndim)
+        names = (*self.fields, *self.constant_fields, "time", "length")
+        object.__setattr__(self, "units", {**dict.fromkeys(names, "1"), **self.units})
 
     @property
     def ndim(self) -> int:
         """Number of space axes."""
         return len(self.lengths)
 
-    def restricted(self, overrides: Mapping[str, float | Sequence[float]]) -> Equation:
+    def grid(
+        self, resolution: Sequence[int] | None = None, lengths: Sequence[float] | None = None
+    ) -> Grid:
+        """The equation's grid, of its own resolution and lengths by default."""
+        shape = tuple(self.resolution if resolution is None else resolution)
+        extent = tuple(self.lengths if lengths is None else lengths)
+        grid = Grid(shape, extent, self.boundary)
+        if not self.cell_centred:
+            return grid
+        return replace(grid, origin=tuple(step / 2 for step in grid.spacing))
+
+    def coarsened(self, values: Float[Tensor, "... C *S"], factor: int) -> Tensor:
+        """Values on a grid that is coarser by `factor` along every axis.
+
+        Every such point, or, for values at cell centres, the mean over such blocks of cells.
+        """
+        axes = range(values.ndim - self.ndim, values.ndim)
+        if not self.cell_centred:
+            every = (slice(None, None, factor),) * self.ndim
+            return values[(..., *every)]
+        for axis in axes:
+            values = values.unflatten(axis, (-1, factor)).mean(axis + 1)
+        return values
+
+    def restricted(self: _Equation, overrides: Mapping[str, float | Sequence[float]]) -> _Equation:
         """The same equation with some parameters fixed or drawn from another range.
 
         Raises:
@@ -148,21 +237,25 @@ class Equation:
             known[name] = known[name].restricted(name, value)
         return replace(self, parameters=known)
 
-    def symbol(
-        self, grid: Grid, parameters: Mapping[str, Float[Tensor, " B"]]
-    ) -> Inexact[Tensor, "#B #C *#K"]:
-        """Symbol λ(k) of L on the real-FFT modes of `grid`: L alone evolves û(k) by e^{λ(k) t}.
+    def draw(self, generator: torch.Generator, grid: Grid) -> Draw:
+        """Parameters, initial state and constant fields of one trajectory.
 
-        Args:
-            grid: a periodic grid.
-            parameters: one value per trajectory, by name.
-
-        Returns:
-            Double precision, real or complex, broadcastable to (B, C, *K).
+        Raises:
+            ValueError: the grid cannot hold them.
         """
-        symbol = self.linear(Spectral(grid.shape, grid.lengths), self._broadcast(parameters))
-        return symbol.reshape(*(1,) * (2 + self.ndim - symbol.ndim), *symbol.shape)
+        parameters = {name: p.draw(generator) for name, p in self.parameters.items()}
+        initial, constants = (
+            torch.zeros(len(names), *grid.shape, dtype=torch.float64)
+            if sampler is None
+            else sampler(generator, grid)
+            for sampler, names in (
+                (self.initial, self.fields),
+                (self.constants, self.constant_fields),
+            )
+        )
+        return Draw(parameters, initial, constants)
 
+    @abstractmethod
     def solve(
         self,
         initial: Float[Tensor, "B C *S"],
@@ -170,46 +263,31 @@ class Equation:
         grid: Grid,
         dt: float,
         *,
+        constants: Float[Tensor, "B K *S"] | None = None,
         warm_up: float = 0.0,
         solver_step: float | None = None,
     ) -> Iterator[Float[Tensor, "B C *S"]]:
         """Endless frames at times 0, dt, 2 dt, … after the warm-up, in `initial`'s dtype, device.
 
+        Each trajectory of the batch is solved as if it were alone. A steady equation gives one
+        frame, the solution; of `initial` it takes shape, dtype and device.
+
         Args:
-            initial: states at the start of the warm-up. For a nonlinear equation the modes that
-                the 2/3 rule removes are dropped from them.
+            initial: states at the start of the warm-up.
             parameters: one value per trajectory, by name.
-            grid: a periodic grid.
+            grid: a grid with the equation's boundary.
             dt: time between frames.
+            constants: constant fields; needed if the equation has any.
             warm_up: time before the first frame.
             solver_step: largest internal step; the equation's own by default.
+
+        Raises:
+            BlowUp: a trajectory cannot be integrated further.
+            ValueError: the grid or a parameter is not one that the solver can take.
         """
-        spectral = Spectral(grid.shape, grid.lengths, initial.dtype, initial.device)
-        term = None
-        v = spectral.forward(initial)
-        if self.nonlinear is not None:
-            values = {k: p.to(initial) for k, p in self._broadcast(parameters).items()}
-            term = self.nonlinear(spectral, values)
-            v = v * spectral.resolved
-        symbol = self.symbol(grid, parameters)
-        largest = self.solver_step if solver_step is None else solver_step
-        if term is None:
-            largest = math.inf
 
-        def advance(v: Tensor, interval: float) -> Iterator[Tensor]:
-            count = substeps(interval, largest)
-            stepper = ETDRK4(symbol, term, interval / count, spectral)
-            while True:
-                for _ in range(count):
-                    v = stepper.step(v)
-                yield v
-
-        if warm_up > 0:
-            v = next(advance(v, warm_up))
-        yield spectral.inverse(v)
-        yield from map(spectral.inverse, advance(v, dt))
-
-    def _broadcast(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def broadcast(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Parameters (B,) as (B, 1, *1), double precision, on the host."""
         shape = (-1, 1, *(1,) * self.ndim)
         return {name: value.double().cpu().reshape(shape) for name, value in parameters.items()}
 
@@ -217,9 +295,8 @@ class Equation:
 @functools.cache
 def _registry() -> dict[str, Equation]:
     # Imported here because the families are written in terms of `Equation`.
-    from .semilinear import EQUATIONS
-
-    return {equation.name: equation for equation in EQUATIONS}
+    modules = (importlib.import_module(f".{family}", __package__) for family in FAMILIES)
+    return {equation.name: equation for module in modules for equation in module.EQUATIONS}
 
 
 def names() -> tuple[str, ...]:
@@ -240,7 +317,7 @@ def get(name: str) -> Equation:
 
 def markdown() -> str:
     """The table of all equations for the documentation."""
-    header = ("name", "equation", "fields", "parameters (per trajectory)", "box", "points")
+    header = ("name", "equation", "fields", "parameters (per trajectory)", "domain", "points")
     header += ("frames × dt", "solver step", "warm-up", "conserved")
     rows = [header, ("---",) * len(header)]
     rows += [_row(get(name)) for name in names()]
@@ -256,7 +333,7 @@ def _row(equation: Equation) -> tuple[str, ...]:
         " × ".join(f"{length:.5g}" for length in equation.lengths),
         " × ".join(str(n) for n in equation.resolution),
         f"{equation.frames} × {equation.dt:g}",
-        "exact" if equation.nonlinear is None else f"{equation.solver_step:g}",
+        equation.step_control or f"{equation.solver_step:g}",
         f"{equation.warm_up:g}",
         ", ".join(equation.invariants),
     )

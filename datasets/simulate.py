@@ -13,7 +13,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import torch
 import yaml
 
 from . import codec, equations, well
-from .equations import Equation
+from .equations import BlowUp, Draw, Equation
 from .fields import Grid
 from .initial import trajectory_generator
 from .progress import Bar
@@ -32,8 +33,12 @@ from .steppers import substeps
 SPLITS = {"train": 128, "valid": 16, "test": 16}  # and the default numbers of trajectories
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
+BLOWUPS = ("refuse", "redraw")
+
 # A state has blown up when it exceeds this multiple of its start (or of 1, if that is larger).
 _GROWTH = 1e4
+# So often is one trajectory drawn again before the simulation is refused after all.
+_REDRAWS = 20
 # Real numbers per state that are stepped at once on a CPU: what stays in its cache.
 _CHUNK = 2**15
 _REMEDY = "choose another name, or replace it (--overwrite, in Python overwrite=True)"
@@ -41,7 +46,10 @@ _REMEDY = "choose another name, or replace it (--overwrite, in Python overwrite=
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that determines the contents of a simulated dataset, as kept in `simulation.yaml`."""
+    """All that determines the contents of a simulated dataset, as kept in `simulation.yaml`.
+
+    Keys with a default are written where they differ from it.
+    """
 
     name: str
     equation: str
@@ -57,6 +65,8 @@ class Recipe:
     seed: int
     shard: int
     dtype: str
+    subsample: int = 1
+    on_blowup: str = "refuse"
 
     def __post_init__(self) -> None:
         if Path(self.name).name != self.name or self.name.startswith("."):
@@ -69,20 +79,27 @@ class Recipe:
                 "trajectories needs counts of at least 0, and at least 1 for train (statistics "
                 f"come from it); got {self.trajectories}"
             )
-        if self.frames < 2 or self.shard < 1:
+        if min(self.frames, self.shard, self.subsample) < 1:
             raise ValueError(
-                f"frames must be at least 2 and shard at least 1; got {self.frames}, {self.shard}"
+                "frames, shard and subsample must be at least 1; "
+                f"got {self.frames}, {self.shard}, {self.subsample}"
             )
         for key, value in (("dt", self.dt), ("solver_step", self.solver_step)):
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{key} must be positive and finite; got {value}")
         if self.dtype not in DTYPES:
             raise ValueError(f"unknown dtype {self.dtype!r}{codec.nearest(self.dtype, [*DTYPES])}")
+        if self.on_blowup not in BLOWUPS:
+            raise ValueError(
+                f"unknown on_blowup {self.on_blowup!r}{codec.nearest(self.on_blowup, BLOWUPS)}"
+            )
 
     @property
-    def grid(self) -> Grid:
-        """The periodic grid."""
-        return Grid(self.resolution, self.lengths, ("periodic",) * len(self.resolution))
+    def record(self) -> dict[str, Any]:
+        """What is written of it."""
+        optional = {f.name: f.default for f in fields(self) if f.default is not MISSING}
+        plain = codec.plain(self).items()
+        return {k: v for k, v in plain if k not in optional or v != optional[k]}
 
     @property
     def step(self) -> float:
@@ -108,6 +125,54 @@ class _Run:
     equation: Equation
     device: torch.device
 
+    @cached_property
+    def grid(self) -> Grid:
+        """The grid that is stored."""
+        return self.equation.grid(self.recipe.resolution, self.recipe.lengths)
+
+    @cached_property
+    def solver_grid(self) -> Grid:
+        """The grid on which the equation is solved."""
+        shape = [self.recipe.subsample * n for n in self.recipe.resolution]
+        return self.equation.grid(shape, self.recipe.lengths)
+
+    def coarsened(self, values: torch.Tensor) -> torch.Tensor:
+        """Values on the solver's grid, on the stored one."""
+        factor = self.recipe.subsample
+        return values if factor == 1 else self.equation.coarsened(values, factor)
+
+
+class _Trajectory:
+    """One trajectory of a dataset: its latest draw, and how often it was drawn before."""
+
+    def __init__(self, run: _Run, split: str, index: int) -> None:
+        self.index, self.redraws = index, -1
+        # Later draws go on where the earlier ones ended in the trajectory's own random numbers.
+        seed = run.recipe.seed
+        self._generator = trajectory_generator(seed, run.equation.name, split, index)
+        self._run = run
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Draw again."""
+        self.redraws += 1
+        self.draw: Draw = self._run.equation.draw(self._generator, self._run.solver_grid)
+
+    def describe(self) -> str:
+        """Its parameters in words."""
+        values = ", ".join(f"{name} {value:g}" for name, value in self.draw.parameters.items())
+        return f" ({values})" if values else ""
+
+
+@dataclass(frozen=True)
+class _Solved:
+    """What is kept of a trajectory beside its frames."""
+
+    index: int
+    parameters: dict[str, float]
+    constants: np.ndarray  # (K, *S)
+    redraws: int
+
 
 def simulate(
     equation: str | Equation,
@@ -120,6 +185,8 @@ def simulate(
     lengths: float | Sequence[float] | None = None,
     parameters: Mapping[str, float | Sequence[float]] | None = None,
     solver_step: float | None = None,
+    subsample: int | None = None,
+    on_blowup: str = "refuse",
     seed: int = 0,
     shard: int = 64,
     dtype: str = "float64",
@@ -137,11 +204,15 @@ def simulate(
         equation: registry name, or an equation of your own.
         trajectories: number per split, of "train", "valid" and "test".
         resolution: points per axis; one number for all axes.
-        frames: saved frames per trajectory, the first one included.
-        dt: time between frames.
+        frames: saved frames per trajectory, the first one included; not for a steady equation,
+            which has one.
+        dt: time between frames; not for a steady equation.
         lengths: box length per axis; one number for all axes.
         parameters: a value for all trajectories, or a range (low, high) to draw from, by name.
-        solver_step: largest internal time step.
+        solver_step: largest internal time step, of equations that have one.
+        subsample: solve on a grid finer by this factor per axis than what is stored.
+        on_blowup: what becomes of a trajectory that cannot be integrated: "refuse" stops there,
+            "redraw" draws its parameters and initial state again and records that.
         seed: of all random numbers.
         shard: trajectories per file; memory grows with it.
         dtype: precision of the computation; files are in single precision.
@@ -157,6 +228,7 @@ def simulate(
     if isinstance(equation, str):
         equation = equations.get(equation)
     equation = equation.restricted(parameters or {})
+    _check_steps(equation, frames, dt, solver_step)
     recipe = Recipe(
         name=equation.name if name is None else name,
         equation=equation.name,
@@ -167,25 +239,42 @@ def simulate(
         frames=equation.frames if frames is None else frames,
         dt=float(equation.dt if dt is None else dt),
         warm_up=equation.warm_up,
-        solver_step=_solver_step(equation, solver_step),
+        solver_step=_finite(equation.solver_step if solver_step is None else solver_step),
         parameters={key: (p.low, p.high) for key, p in equation.parameters.items()},
         seed=seed,
         shard=shard,
         dtype=dtype,
+        subsample=equation.subsample if subsample is None else subsample,
+        on_blowup=on_blowup,
     )
     run = _Run(recipe, equation, _device(device, DTYPES[dtype]))
-    _draw(run, "train", 0)  # refuses a grid that is too coarse before anything is written
+    _Trajectory(run, "train", 0)  # refuses a grid that is too coarse before anything is written
     root = out / recipe.name
     if _prepare(root, recipe, overwrite):
         _complete(root, run, progress)
     return root
 
 
-def _solver_step(equation: Equation, chosen: float | None) -> float | None:
-    """The largest internal step; None where steps of any length are exact."""
-    if equation.nonlinear is None:
-        return None
-    return float(equation.solver_step if chosen is None else chosen)
+def _check_steps(
+    equation: Equation, frames: int | None, dt: float | None, solver_step: float | None
+) -> None:
+    """Refuse settings of time that the equation does not have."""
+    if equation.steady:
+        for key, value in (("frames", frames), ("dt", dt), ("solver_step", solver_step)):
+            if value is not None:
+                raise ValueError(f"{equation.name} is steady and has no {key}; leave it out")
+    elif frames == 1:
+        raise ValueError("frames must be at least 2; got 1")
+    if solver_step is not None and _finite(equation.solver_step) is None:
+        raise ValueError(
+            f"{equation.name} has no solver_step to set (its steps: {equation.step_control}); "
+            "leave it out"
+        )
+
+
+def _finite(step: float | None) -> float | None:
+    """The largest internal step, if there is one."""
+    return None if step is None or step == math.inf else float(step)
 
 
 def _per_axis(key: str, value: Any, default: tuple, kind: type) -> tuple:
@@ -227,7 +316,7 @@ def _prepare(root: Path, recipe: Recipe, overwrite: bool) -> bool:
     if (root / "data").exists():
         shutil.rmtree(root / "data")
     root.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(codec.plain(recipe), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(recipe.record, sort_keys=False, allow_unicode=True)
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
     return True
@@ -240,10 +329,12 @@ def _check_same(path: Path, recipe: Recipe) -> None:
         found = None
     if not isinstance(found, dict):
         raise ValueError(f"{path} is damaged; {_REMEDY}")
+    optional = {f.name: f.default for f in fields(recipe) if f.default is not MISSING}
     for key, value in codec.plain(recipe).items():
-        if found.get(key) != value:
+        known = found.get(key, optional.get(key))
+        if known != value:
             raise ValueError(
-                f"{path.parent} was simulated with {key} {found.get(key)}, not {value}; {_REMEDY}"
+                f"{path.parent} was simulated with {key} {known}, not {value}; {_REMEDY}"
             )
 
 
@@ -293,7 +384,7 @@ def _compute(
     values = np.empty(shape, dtype=np.float32)
     stop = threading.Event()
 
-    def solve(part: _Shard) -> list[dict[str, float]]:
+    def solve(part: _Shard) -> list[_Solved]:
         first = part.start - shard.start
         return _solve(run, part, values[first : first + part.count], proceed)
 
@@ -304,29 +395,43 @@ def _compute(
 
     with ThreadPoolExecutor(workers) as pool:
         try:
-            chosen = [drawn for part in pool.map(solve, _parts(run, shard)) for drawn in part]
+            solved = [one for part in pool.map(solve, _parts(run, shard)) for one in part]
         except BaseException:
             stop.set()
             raise
+    return _contents(run, shard, values, solved)
+
+
+def _contents(
+    run: _Run, shard: _Shard, values: np.ndarray, solved: Sequence[_Solved]
+) -> well.WellData:
+    """Frames (n, T, C, *S) and what was drawn for them, as a file holds them."""
+    recipe, equation = run.recipe, run.equation
     parameters = equation.parameters.items()
+    redrawn = {str(one.index): one.redraws for one in solved if one.redraws}
     return well.WellData(
         dataset=recipe.name,
-        grid=recipe.grid,
+        grid=run.grid,
         times=recipe.dt * np.arange(recipe.frames),
         fields={name: values[:, :, c] for c, name in enumerate(equation.fields)},
+        constant_fields={
+            name: np.stack([one.constants[k] for one in solved])
+            for k, name in enumerate(equation.constant_fields)
+        },
         parameters={
-            name: np.array(p.low if p.fixed else [drawn[name] for drawn in chosen])
+            name: np.array(p.low if p.fixed else [one.parameters[name] for one in solved])
             for name, p in parameters
         },
         units={**equation.units, **{name: p.unit for name, p in parameters}},
         provenance={
-            **codec.plain(recipe),
+            **recipe.record,
             "title": equation.title,
             "split": shard.split,
             "first_trajectory": shard.start,
-            "solver": "ETDRK4, Fourier pseudo-spectral, 2/3 dealiasing",
-            "step": recipe.step,
+            "solver": equation.solver,
+            "step": equation.step_control if equation.solver_step is None else recipe.step,
             "version": version("pelagos"),
+            **({"redrawn": redrawn} if redrawn else {}),
         },
     )
 
@@ -335,53 +440,92 @@ def _parts(run: _Run, shard: _Shard) -> Iterator[_Shard]:
     """The trajectories of a shard in pieces that are stepped at once."""
     size = shard.count
     if run.device.type == "cpu":
-        values = len(run.equation.fields) * math.prod(run.recipe.resolution)
+        values = len(run.equation.fields) * math.prod(run.solver_grid.shape)
         size = max(1, _CHUNK // values)
     for first in range(0, shard.count, size):
         count = min(size, shard.count - first)
         yield replace(shard, start=shard.start + first, count=count)
 
 
-def _draw(run: _Run, split: str, index: int) -> tuple[dict[str, float], torch.Tensor]:
-    """Parameters and initial state of one trajectory."""
-    generator = trajectory_generator(run.recipe.seed, run.equation.name, split, index)
-    chosen = {name: p.draw(generator) for name, p in run.equation.parameters.items()}
-    return chosen, run.equation.initial(generator, run.recipe.grid)
-
-
 def _solve(
     run: _Run, part: _Shard, out: np.ndarray, advance: Callable[[float], None]
-) -> list[dict[str, float]]:
-    """Solve some trajectories into `out` (n, T, C, *S); returns their parameters.
+) -> list[_Solved]:
+    """Solve some trajectories into `out` (n, T, C, *S).
 
     Raises:
-        ValueError: one of them blew up; names it.
+        ValueError: one of them blew up and the recipe refuses that; names it.
     """
-    recipe = run.recipe
-    drawn = [_draw(run, part.split, part.start + i) for i in range(part.count)]
-    chosen = [values for values, _ in drawn]
-    initial = torch.stack([state for _, state in drawn])
+    trajectories = [_Trajectory(run, part.split, part.start + i) for i in range(part.count)]
+    while True:
+        frames = _integrate(run, [one.draw for one in trajectories])
+        done = 0.0
+        try:
+            for t, frame in zip(range(run.recipe.frames), frames, strict=False):
+                out[:, t] = frame
+                done += part.count / run.recipe.frames
+                advance(part.count / run.recipe.frames)
+        except BlowUp as error:
+            advance(-done)
+            _refuse_or_redraw(run, part, trajectories, error)
+        else:
+            break
+    return [
+        _Solved(
+            one.index,
+            one.draw.parameters,
+            run.coarsened(one.draw.constants).float().numpy(),
+            one.redraws,
+        )
+        for one in trajectories
+    ]
+
+
+def _integrate(run: _Run, draws: Sequence[Draw]) -> Iterator[np.ndarray]:
+    """Frames (n, C, *S) of some trajectories, stepped at once.
+
+    Raises:
+        BlowUp: a value is not finite or has grown beyond all measure, or the solver says so.
+    """
+    recipe, equation = run.recipe, run.equation
+    initial = torch.stack([draw.initial for draw in draws])
     limits = _GROWTH * initial.abs().flatten(1).amax(1).clamp_min(1.0).numpy()
-    frames = run.equation.solve(
-        initial.to(run.device, DTYPES[recipe.dtype]),
+    to = {"device": run.device, "dtype": DTYPES[recipe.dtype]}
+    frames = equation.solve(
+        initial.to(**to),
         {
-            name: torch.tensor([values[name] for values in chosen], dtype=torch.float64)
-            for name in run.equation.parameters
+            name: torch.tensor([draw.parameters[name] for draw in draws], dtype=torch.float64)
+            for name in equation.parameters
         },
-        recipe.grid,
+        run.solver_grid,
         recipe.dt,
+        constants=torch.stack([draw.constants for draw in draws]).to(**to),
         warm_up=recipe.warm_up,
         solver_step=recipe.solver_step,
     )
-    for t, frame in zip(range(recipe.frames), frames, strict=False):
-        out[:, t] = frame.to("cpu", torch.float32).numpy()
-        peaks = np.abs(out[:, t]).reshape(part.count, -1).max(1)
-        for i in map(int, np.flatnonzero(~(peaks <= limits))):
-            values = "".join(f", {name} {value:g}" for name, value in chosen[i].items())
-            raise ValueError(
-                f"{recipe.name}: trajectory {part.start + i} of {part.split} blew up by time "
-                f"{t * recipe.dt:g} (largest value {peaks[i]:g}{values}). Use a solver_step below "
-                f"{recipe.step:g}, a finer resolution, or milder parameters"
-            )
-        advance(part.count / recipe.frames)
-    return chosen
+    for t, frame in enumerate(frames):
+        values = run.coarsened(frame).to("cpu", torch.float32).numpy()
+        peaks = np.abs(values).reshape(len(draws), -1).max(1)
+        bad = np.flatnonzero(~(peaks <= limits)).tolist()
+        if bad:
+            when = "" if equation.steady else f" by time {t * recipe.dt:g}"
+            raise BlowUp({i: f"blew up{when}, reaching {peaks[i]:g}" for i in bad})
+        yield values
+
+
+def _refuse_or_redraw(
+    run: _Run, part: _Shard, trajectories: Sequence[_Trajectory], error: BlowUp
+) -> None:
+    """Draw the trajectories that blew up again; or say, by name, why not."""
+    for i, reason in error.reasons.items():
+        one = trajectories[i]
+        if run.recipe.on_blowup == "redraw" and one.redraws < _REDRAWS:
+            one.redraw()
+            continue
+        again = f" (also after {one.redraws} redraws)" if one.redraws else ""
+        step = run.recipe.solver_step
+        smaller = "" if step is None else f"a solver_step below {run.recipe.step:g}, "
+        other = "" if one.redraws else ", or draw such trajectories again (--on-blowup redraw)"
+        raise ValueError(
+            f"{run.recipe.name}: trajectory {one.index} of {part.split} {reason}{one.describe()}"
+            f"{again}. Use {smaller}a finer resolution, or milder parameters{other}"
+        )

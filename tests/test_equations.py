@@ -9,9 +9,13 @@ import torch
 from pelagos.datasets import equations
 from pelagos.datasets.fields import VOCABULARY, Grid
 from pelagos.datasets.initial import FourierSeries, trajectory_generator
+from pelagos.datasets.semilinear import SemilinearEquation
 from pelagos.datasets.steppers import Spectral
 
-NONLINEAR = [name for name in equations.names() if equations.get(name).nonlinear is not None]
+SEMILINEAR = [
+    name for name in equations.names() if isinstance(equations.get(name), SemilinearEquation)
+]
+NONLINEAR = [name for name in SEMILINEAR if equations.get(name).nonlinear is not None]
 
 
 def box(shape, *lengths):

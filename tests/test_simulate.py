@@ -1,12 +1,13 @@
 """Simulated datasets: contents, seeds, interruption, refusals."""
 
 import hashlib
+import itertools
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import CancelledError
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -274,7 +275,10 @@ def test_a_damaged_recipe_is_refused(tmp_path):
         ({"resolution": 8}, "resolution must exceed"),
         ({"lengths": -1.0}, "lengths must be positive"),
         ({"frames": 1}, "frames must be at least 2"),
-        ({"shard": 0}, "shard at least 1"),
+        ({"shard": 0}, "shard and subsample must be at least 1"),
+        ({"subsample": 0}, "shard and subsample must be at least 1"),
+        ({"on_blowup": "redrawn"}, "did you mean 'redraw'"),
+        ({"equation": "heat_1d", "solver_step": 0.1}, r"no solver_step to set \(its steps: exact"),
         ({"dt": 0.0}, "dt must be positive"),
         ({"dt": float("nan")}, "dt must be positive"),
         ({"solver_step": -1e-3}, "solver_step must be positive"),
@@ -298,6 +302,120 @@ def test_a_blow_up_is_named_and_not_written(tmp_path):
         run(tmp_path, solver_step=0.5, **changes)
     assert list(tmp_path.rglob("*.hdf5")) == []
     assert (run(tmp_path, solver_step=0.01, **changes) / "stats.yaml").exists()  # the remedy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth(equations.Equation):
+    """u_t = rate · u + c(x), exactly; what grows past 1 breaks this solver down."""
+
+    def solve(
+        self, initial, parameters, grid, dt, *, constants=None, warm_up=0.0, solver_step=None
+    ):
+        rate = self.broadcast(parameters)["rate"]
+        for t in itertools.count():
+            state = initial * torch.exp(rate * t * dt) + constants * t * dt
+            peaks = state.abs().flatten(1).amax(1)
+            bad = {i: f"passed 1 at frame {t}" for i, peak in enumerate(peaks) if peak > 1}
+            if bad:
+                raise equations.BlowUp(bad)
+            yield state
+
+
+GROWTH = Growth(
+    name="growth_1d",
+    title="Growth",
+    formula="u_t = a u + c(x)",
+    fields=("u",),
+    constant_fields=("source",),
+    lengths=(2.0,),
+    resolution=(8,),
+    boundary=("wall",),
+    cell_centred=True,
+    dt=0.1,
+    frames=4,
+    initial=lambda generator, grid: grid.coordinates()[0][None] / 20,
+    constants=lambda generator, grid: torch.rand(1, *grid.shape, generator=generator).double(),
+    parameters={"rate": equations.Parameter(0.0, 18.0, "growth rate a", maximum=20.0)},
+    solver="closed form",
+    step_control="one step per frame",
+    units={"source": "1/s", "time": "s"},
+)
+
+
+def grow(out, **changes):
+    return run(out, GROWTH, **{"resolution": 8, **changes})
+
+
+def test_constant_fields_walls_and_cell_centres_are_stored(tmp_path):
+    store = open_store(grow(tmp_path, parameters={"rate": (0.0, 1.0)}))
+    assert (store.constant_fields, store.grid.boundary) == (("source",), ("wall",))
+    assert store.grid.origin == (0.125,)
+    assert store.units["source"] == "1/s"
+    frames, source = store.trajectory(3), store.constants(3)
+    rate = store.parameters(3)
+    x = store.grid.coordinates()[0].float()
+    torch.testing.assert_close(frames[2, 0], x / 20 * torch.exp(0.2 * rate) + 0.2 * source[0])
+    assert not torch.equal(store.constants(2), source)
+    assert store.provenance["solver"] == "closed form"
+    assert store.provenance["step"] == "one step per frame"
+
+
+def test_a_solver_says_which_trajectory_it_could_not_solve(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"growth_1d: trajectory \d of train passed 1 at frame \d "
+    ):
+        grow(tmp_path)
+    assert list(tmp_path.rglob("*.hdf5")) == []
+
+
+def test_trajectories_that_blow_up_are_drawn_again_and_recorded(tmp_path):
+    counts = {"train": 12, "valid": 3}
+    root = grow(tmp_path / "a", on_blowup="redraw", trajectories=counts)
+    assert digests(grow(tmp_path / "b", on_blowup="redraw", trajectories=counts)) == digests(root)
+    made = [well.WellFile(file) for file in sorted(root.rglob("*.hdf5"))]
+    redrawn = {}
+    for file in made:
+        if file.path.parent.name == "train":
+            redrawn.update(file.provenance.get("redrawn", {}))
+    assert 1 <= len(redrawn) < 12
+    frames, rates, _ = read(root)
+    assert np.abs(frames).max() <= 1
+    for i in range(12):  # the first of its draws that can be solved, from its own random numbers
+        generator = trajectory_generator(0, "growth_1d", "train", i)
+        draws = [GROWTH.draw(generator, GROWTH.grid()) for _ in range(redrawn.get(str(i), 0) + 1)]
+        assert rates[i, 0] == pytest.approx(draws[-1].parameters["rate"], rel=1e-6)
+        for earlier in draws[:-1]:
+            assert earlier.parameters["rate"] > 5
+    assert yaml.safe_load((root / "simulation.yaml").read_text())["on_blowup"] == "redraw"
+
+
+def test_redrawing_ends(tmp_path):
+    with pytest.raises(ValueError, match=r"passed 1 at frame 2 .*also after 20 redraws"):
+        grow(tmp_path, on_blowup="redraw", parameters={"rate": 20.0})
+
+
+def test_fields_are_stored_on_a_coarser_grid_than_they_are_solved_on(tmp_path):
+    coarse, _, file = read(run(tmp_path / "a", subsample=3))
+    fine, _, _ = read(run(tmp_path / "b", resolution=96))
+    assert file.grid.shape == (32,)
+    np.testing.assert_array_equal(coarse, fine[..., ::3])
+    with pytest.raises(ValueError, match="simulated with subsample 3, not 1"):
+        run(tmp_path / "a")
+    cells, _, file = read(grow(tmp_path / "c", parameters={"rate": 1.0}, subsample=2))
+    parts, _, _ = read(grow(tmp_path / "d", parameters={"rate": 1.0}, resolution=16))
+    assert file.grid.origin == (0.125,)
+    np.testing.assert_allclose(cells, parts.reshape(*parts.shape[:-1], 8, 2).mean(-1), rtol=1e-6)
+
+
+def test_a_steady_equation_gives_one_frame_and_has_no_time_to_set(tmp_path):
+    steady = replace(GROWTH, name="steady_1d", steady=True, frames=1)
+    changes = {"parameters": {"rate": 1.0}, "frames": None, "resolution": 8}
+    store = open_store(run(tmp_path, steady, **changes))
+    assert store.trajectory(0).shape == (1, 1, 8)
+    assert store.constants(0).shape == (1, 8)
+    for key, value in (("frames", 2), ("dt", 0.1), ("solver_step", 0.1)):
+        with pytest.raises(ValueError, match=f"steady_1d is steady and has no {key}"):
+            run(tmp_path / "no", steady, **{**changes, key: value})
 
 
 def test_a_trajectory_that_grows_without_overflow_has_blown_up_too(tmp_path):

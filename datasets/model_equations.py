@@ -1,0 +1,163 @@
+"""One-field model equations and 2D Burgers: heat, advection, Burgers, Kuramoto–Sivashinsky, KdV.
+
+Conventions: k = 2π j / length; symbols act on û(k); quadratic terms are in flux form, −(u²)_x / 2,
+except in 2D Burgers, which has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from .equations import Parameter, Parameters
+from .initial import FourierSeries
+from .semilinear import SemilinearEquation, diffusion
+from .steppers import Spectral, Term
+
+
+def _flux(factor: float) -> Callable[[Spectral, Parameters], Term]:
+    """N(u) = −factor · (u²)_x in one dimension."""
+
+    def bind(s: Spectral, p: Parameters) -> Term:
+        derivative = -factor * s.ik[0]
+        return lambda v: s.forward(s.inverse(v).square_()).mul_(derivative)
+
+    return bind
+
+
+def _advection_by_itself(s: Spectral, p: Parameters) -> Term:
+    """N(u) = −(u · ∇) u for a velocity with one component per axis."""
+
+    def term(v: Tensor) -> Tensor:
+        velocity = s.inverse(v)
+        total = velocity[:, :1] * s.inverse(s.ik[0] * v)
+        for axis in range(1, len(s.ik)):
+            total.addcmul_(velocity[:, axis : axis + 1], s.inverse(s.ik[axis] * v))
+        return s.forward(total.neg_())
+
+    return term
+
+
+_DIFFUSIVITY = Parameter(2e-3, 2e-2, "diffusivity", log=True, minimum=0.0)
+
+HEAT_1D = SemilinearEquation(
+    name="heat_1d",
+    title="Heat equation",
+    formula="u_t = ν u_xx",
+    fields=("u",),
+    lengths=(1.0,),
+    resolution=(128,),
+    dt=0.01,
+    frames=101,
+    initial=FourierSeries(modes=8, rms=(0.5, 1.0), mean=0.5),
+    linear=diffusion("diffusivity"),
+    parameters={"diffusivity": _DIFFUSIVITY},
+    invariants=("mean of u",),
+)
+
+HEAT_2D = SemilinearEquation(
+    name="heat_2d",
+    title="Heat equation",
+    formula="u_t = ν (u_xx + u_yy)",
+    fields=("u",),
+    lengths=(1.0, 1.0),
+    resolution=(64, 64),
+    dt=0.02,
+    frames=51,
+    initial=FourierSeries(modes=8, rms=(0.5, 1.0), mean=0.5),
+    linear=diffusion("diffusivity"),
+    parameters={"diffusivity": _DIFFUSIVITY},
+    invariants=("mean of u",),
+)
+
+ADVECTION_1D = SemilinearEquation(
+    name="advection_1d",
+    title="Linear advection",
+    formula="u_t + c u_x = 0",
+    fields=("u",),
+    lengths=(1.0,),
+    resolution=(128,),
+    dt=0.01,
+    frames=101,
+    initial=FourierSeries(modes=12, rms=(0.5, 1.0), decay=1.0, corner=3.0, mean=0.5),
+    linear=lambda s, p: -p["speed"] * s.ik[0],
+    parameters={"speed": Parameter(-1.0, 1.0, "speed c, positive towards larger x")},
+    invariants=("mean of u", "mean of u²"),
+)
+
+BURGERS_1D = SemilinearEquation(
+    name="burgers_1d",
+    title="Viscous Burgers equation",
+    formula="u_t + u u_x = ν u_xx",
+    fields=("u",),
+    lengths=(1.0,),
+    resolution=(256,),
+    dt=0.01,
+    frames=101,
+    solver_step=2e-3,
+    initial=FourierSeries(modes=4, rms=(0.4, 0.8), decay=1.0, corner=2.0, mean=0.5),
+    linear=diffusion("viscosity"),
+    nonlinear=_flux(0.5),
+    parameters={"viscosity": Parameter(4e-3, 2e-2, "viscosity", log=True, minimum=0.0)},
+    invariants=("mean of u",),
+)
+
+BURGERS_2D = SemilinearEquation(
+    name="burgers_2d",
+    title="Viscous Burgers equation in two dimensions",
+    formula="u_t + (u · ∇) u = ν Δu",
+    fields=("velocity_x", "velocity_y"),
+    lengths=(1.0, 1.0),
+    resolution=(64, 64),
+    dt=0.02,
+    frames=51,
+    solver_step=5e-3,
+    initial=FourierSeries(modes=4, rms=(0.2, 0.4), decay=1.0, corner=2.0, mean=0.25, components=2),
+    linear=diffusion("viscosity"),
+    nonlinear=_advection_by_itself,
+    parameters={"viscosity": Parameter(8e-3, 4e-2, "viscosity", log=True, minimum=0.0)},
+)
+
+KURAMOTO_SIVASHINSKY_1D = SemilinearEquation(
+    name="kuramoto_sivashinsky_1d",
+    title="Kuramoto–Sivashinsky equation",
+    formula="u_t + u u_x + u_xx + u_xxxx = 0",
+    fields=("u",),
+    lengths=(64.0,),
+    resolution=(128,),
+    dt=0.5,
+    frames=101,
+    solver_step=0.1,
+    warm_up=100.0,
+    initial=FourierSeries(modes=8, rms=(0.5, 1.0)),
+    linear=lambda s, p: s.k2 - s.k2**2,
+    nonlinear=_flux(0.5),
+    invariants=("mean of u",),
+)
+
+KORTEWEG_DE_VRIES_1D = SemilinearEquation(
+    name="korteweg_de_vries_1d",
+    title="Korteweg–de Vries equation",
+    formula="u_t + 6 u u_x + u_xxx = 0",
+    fields=("u",),
+    lengths=(64.0,),
+    resolution=(256,),
+    dt=0.1,
+    frames=101,
+    solver_step=5e-3,
+    initial=FourierSeries(modes=6, rms=(0.2, 0.4)),
+    linear=lambda s, p: 1j * s.k[0] ** 3,
+    nonlinear=_flux(3.0),
+    invariants=("mean of u", "mean of u²", "mean of u³ − u_x² / 2"),
+)
+
+EQUATIONS = (
+    HEAT_1D,
+    HEAT_2D,
+    ADVECTION_1D,
+    BURGERS_1D,
+    BURGERS_2D,
+    KURAMOTO_SIVASHINSKY_1D,
+    KORTEWEG_DE_VRIES_1D,
+)
