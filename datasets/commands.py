@@ -1,7 +1,8 @@
-"""`pelagos data …`: simulate a dataset, and look into one."""
+"""`pelagos data …`: make a dataset, look into it, check it, rewrite it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,13 +63,54 @@ def inspect(argv: Sequence[str]) -> None:
         "Say what a dataset holds: fields, units, grid, times, parameters, splits, provenance.",
         ("pelagos data inspect data/burgers_1d", "pelagos data inspect data/mine --split test"),
     )
-    parser.add_argument("path", help="a dataset's folder, or one of its files")
-    parser.add_argument("--split", help="only this split: train, valid or test")
+    _add_store(parser)
     given = parser.parse(argv)
     from .inspect import summary  # imported here, so that `--help` needs no torch
     from .store import open_store
 
     print(summary(open_store(given.path, given.split)))
+
+
+def check(argv: Sequence[str]) -> None:
+    """Run `pelagos data check`; exits with 1 where it finds an error or a warning.
+
+    Raises:
+        ValueError: an argument is wrong, or the dataset cannot be read.
+    """
+    parser = Parser(
+        "data check",
+        "Read everything once and say what is wrong: NaN, constant fields, irregular times, "
+        "duplicates within and across splits, drift between splits, costly chunks. Exits with 0 "
+        "if all is fine, with 1 where there are errors or warnings, with 2 on a wrong command.",
+        ("pelagos data check data/burgers_1d", "pelagos data check data/mine --json > report.json"),
+    )
+    _add_store(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--history", type=arguments.count, default=1, metavar="T", help="frames given (default: 1)"
+    )
+    parser.add_argument(
+        "--horizon",
+        type=arguments.count,
+        default=1,
+        metavar="T",
+        help="frames to predict; what a window of both costs to read is measured (default: 1)",
+    )
+    given = parser.parse(argv)
+    from .check import check as run
+    from .check import describe
+    from .store import open_store
+
+    report = run(open_store(given.path, given.split), given.history, given.horizon, progress=True)
+    print(json.dumps(report.as_dict(), indent=2) if given.json else describe(report))
+    if not report.fine:
+        raise SystemExit(1)
+
+
+def _add_store(parser: Parser) -> None:
+    """What to read: a path, and a split of it."""
+    parser.add_argument("path", help="a dataset's folder, or one of its files")
+    parser.add_argument("--split", help="only this split: train, valid or test")
 
 
 def _simulate_parser() -> Parser:

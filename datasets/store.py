@@ -278,6 +278,11 @@ class Store:
 
         return to_xarray(self)
 
+    def origin(self, i: int) -> tuple[Path, int]:
+        """The file of trajectory i, and its number in that file."""
+        file, local = self._locate(i)
+        return self.sources[file].path, local
+
     def _locate(self, i: int) -> tuple[int, int]:
         """File and index in it of trajectory i."""
         if not 0 <= i < len(self):

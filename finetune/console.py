@@ -31,6 +31,9 @@ COMMANDS = {
         "simulate a PDE into an HDF5 dataset", "..datasets.commands", "simulate"
     ),
     "data inspect": Command("say what a dataset holds", "..datasets.commands", "inspect"),
+    "data check": Command(
+        "say what is wrong with a dataset, and what to do", "..datasets.commands", "check"
+    ),
     "pretrain": Command("train an operator on a mixture of datasets", "..pretrain.command", "main"),
     "finetune": Command("train on one dataset, from a checkpoint or from scratch", ".run", "main"),
     "predict": Command("roll a checkpoint out from stored initial frames", ".commands", "predict"),

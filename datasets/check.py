@@ -1,0 +1,141 @@
+"""A dataset read once from end to end, and what is wrong with it before training does."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .access import Access, StoredArray, measure, stored_arrays
+from .findings import Finding, split_findings, time_findings, value_findings
+from .inspect import MEBI, summary
+from .leakage import duplicate_findings, near_findings
+from .store import Store
+from .survey import Survey, survey
+
+RANKS = ("error", "warning", "note")
+COSTLY = 4.0  # bytes read over bytes used that are worth another layout
+SLOW = 4.0  # time of a random window over that of the same frames read in a row
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` found.
+
+    Attributes:
+        store: what was read.
+        survey: the pass over its values.
+        access: the cost of random windows.
+        arrays: how the large arrays of the first file are stored.
+        findings: errors first, then warnings, then notes.
+    """
+
+    store: Store
+    survey: Survey
+    access: Access
+    arrays: list[StoredArray]
+    findings: list[Finding]
+
+    @property
+    def fine(self) -> bool:
+        """Whether there is neither an error nor a warning."""
+        return all(finding.rank == "note" for finding in self.findings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything that JSON can hold."""
+        store = self.store
+        return {
+            "dataset": store.name,
+            "fine": self.fine,
+            "trajectories": len(store),
+            "splits": {name: len(part) for name, part in store.splits.items()},
+            "frames": sorted({source.times.shape[-1] for source in store.sources}),
+            "fields": list(store.fields),
+            "constant_fields": list(store.constant_fields),
+            "parameters": list(store.parameter_names),
+            "axes": list(store.axes),
+            "grid": asdict(store.grid),
+            "dt": store.dt,
+            "files": len(store.sources),
+            "bytes": sum(source.path.stat().st_size for source in store.sources),
+            "arrays": [asdict(item) for item in self.arrays],
+            "access": asdict(self.access),
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+def check(store: Store, history: int = 1, horizon: int = 1, progress: bool = False) -> Report:
+    """Read every value of a store once, and a few windows.
+
+    Args:
+        store: what to check.
+        history, horizon: frames of the windows whose cost is measured.
+        progress: show a progress bar on stderr.
+
+    Raises:
+        ValueError: a file is damaged.
+    """
+    found = survey(store, progress)
+    access = measure(store, history, horizon)
+    arrays = stored_arrays(store.sources[0].path)
+    findings = [
+        *value_findings(store, found),
+        *time_findings(store),
+        *duplicate_findings(store, found),
+        *near_findings(store, found),
+        *split_findings(store, found),
+        *_access_findings(access, arrays),
+    ]
+    findings.sort(key=lambda finding: RANKS.index(finding.rank))
+    return Report(store, found, access, arrays, findings)
+
+
+def _access_findings(access: Access, arrays: list[StoredArray]) -> list[Finding]:
+    chunked = [item for item in arrays if item.chunks is not None]
+    ratio = access.amplification
+    costly = ratio is not None and ratio > COSTLY and bool(chunked)
+    if not costly and not (chunked and access.seconds > SLOW * access.sequential):
+        return []
+    read = "" if ratio is None else f" reads {ratio:.3g} times the bytes it uses and"
+    return [
+        Finding(
+            "warning",
+            "access",
+            f"a random window of {access.frames} frames{read} takes "
+            f"{access.seconds / max(access.sequential, 1e-9):.3g} times as long as the same frames "
+            f"read in a row ({1e3 * access.seconds:.3g} ms): {chunked[0].name} has chunks "
+            f"{chunked[0].chunks} {chunked[0].filters}",
+            "rewrite it for training: pelagos data rechunk",
+        )
+    ]
+
+
+def describe(report: Report) -> str:
+    """The report as text: the summary, the cost of windows, then every finding and its remedy."""
+    lines = [summary(report.store), *_access_rows(report), ""]
+    for finding in report.findings:
+        lines += [f"{finding.rank}: {finding.text}", f"    {finding.remedy}"]
+    counts = [sum(finding.rank == rank for finding in report.findings) for rank in RANKS]
+    parts = [f"{n} {rank}{'s' * (n != 1)}" for n, rank in zip(counts, RANKS, strict=True) if n]
+    return "\n".join([*lines, ", ".join(parts) if parts else "nothing to complain about"])
+
+
+def _access_rows(report: Report) -> list[str]:
+    rows = []
+    for item in report.arrays[:4]:
+        lies = "contiguous" if item.chunks is None else f"chunks {_times(item.chunks)}"
+        text = f"{item.name} {_times(item.shape)} {item.dtype}, {lies} {item.filters}"
+        rows.append(("" if rows else "stored as", text))
+    access = report.access
+    read = f", reads {access.amplification:.3g} × its bytes" if access.amplification else ""
+    rows.append(
+        (
+            "random window",
+            f"{access.frames} frames, {access.window_bytes / MEBI:.3g} MiB in "
+            f"{1e3 * access.seconds:.3g} ms{read}; in a row {1e3 * access.sequential:.3g} ms",
+        )
+    )
+    return [f"{name:<16}{text.rstrip()}" for name, text in rows]
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))
