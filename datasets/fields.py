@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 BOUNDARIES = ("periodic", "wall", "open")
@@ -104,8 +104,10 @@ class Grid:
 class Context:
     """What stays the same along a trajectory; `Operator.init` takes it beside the history.
 
+    Tensors carry a leading B where the window does.
+
     Attributes:
-        fields: names of the channels C, in order.
+        fields: names of the C channels of a frame, in order.
         grid: the spatial grid.
         dt: physical time between consecutive history frames; None for a single frame.
         dataset: name of the dataset, by which its statistics are found.
@@ -113,6 +115,11 @@ class Context:
         constant_fields: their K names.
         parameters: parameters (B, P) such as a viscosity, or None.
         parameter_names: their P names.
+        mask: bool (B, C, *S), True where the fields are predicted; None: everywhere. Elsewhere
+            they keep the values of the last given frame along a rollout, and neither losses nor
+            metrics look at them.
+        inputs: of a steady problem, the names of the history's channels, which are not those of
+            the solution; () where a frame follows from frames of the same fields.
     """
 
     fields: tuple[str, ...]
@@ -123,6 +130,23 @@ class Context:
     constant_fields: tuple[str, ...] = ()
     parameters: Tensor | None = None
     parameter_names: tuple[str, ...] = ()
+    mask: Bool[Tensor, "..."] | None = None
+    inputs: tuple[str, ...] = ()
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the history's channels."""
+        return self.inputs or self.fields
+
+    @property
+    def steady(self) -> bool:
+        """Whether the problem is steady: one evaluation from inputs to fields, no time."""
+        return bool(self.inputs)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Context:
+        """The same context with `function` of its tensors."""
+        values = {name: getattr(self, name) for name in ("constants", "parameters", "mask")}
+        return replace(self, **{k: function(v) for k, v in values.items() if v is not None})
 
 
 @dataclass(frozen=True)
@@ -133,50 +157,42 @@ class Window:
     which every tensor gains a leading B. All values are in physical units.
 
     Attributes:
-        history: (T_in, C, *S), oldest first.
+        history: (T_in, C, *S), oldest first; of a steady problem, the input fields (1, C_in, *S).
         target: (T_out, C, *S).
         lead_times: (T_out,) physical time of each target frame after the last history frame.
-        fields: the C field names.
-        grid: the spatial grid.
-        dt: physical time between consecutive history frames; None for a single frame.
-        dataset: name of the dataset.
-        constants, constant_fields, parameters, parameter_names: as in `Context`.
+        context: fields, grid and all else that stays the same along the trajectory.
     """
 
     history: Tensor
     target: Tensor
     lead_times: Tensor
-    fields: tuple[str, ...]
-    grid: Grid
-    dt: float | None = None
-    dataset: str = ""
-    constants: Tensor | None = None
-    constant_fields: tuple[str, ...] = ()
-    parameters: Tensor | None = None
-    parameter_names: tuple[str, ...] = ()
+    context: Context
 
     def __post_init__(self) -> None:
-        batch = self.history.ndim - 2 - self.grid.ndim
+        context, points = self.context, self.context.grid.shape
+        batch = self.history.ndim - 2 - len(points)
         if batch not in (0, 1):
             raise ValueError(
-                f"history must be (T, C, *S) or (B, T, C, *S) with {self.grid.ndim} space axes; "
+                f"history must be (T, C, *S) or (B, T, C, *S) with {len(points)} space axes; "
                 f"got {tuple(self.history.shape)}"
             )
-        lead = tuple(self.history.shape[:batch])
-        inner = (len(self.fields), *self.grid.shape)
-        expected: dict[str, tuple[int, ...]] = {
-            "history": (*lead, self.history.shape[batch], *inner),
-            "target": (*lead, self.lead_times.shape[-1] if self.lead_times.ndim else 0, *inner),
-            "lead_times": (*lead, self.target.shape[batch] if self.target.ndim > batch else 0),
+        lead, channels = tuple(self.history.shape[:batch]), len(context.fields)
+        frames = self.lead_times.shape[-1] if self.lead_times.ndim else 0
+        targets = self.target.shape[batch] if self.target.ndim > batch else 0
+        history = self.history.shape[batch]
+        expected = {
+            "history": (self.history, (*lead, history, len(context.channels), *points)),
+            "target": (self.target, (*lead, frames, channels, *points)),
+            "lead_times": (self.lead_times, (*lead, targets)),
+            "constants": (context.constants, (*lead, len(context.constant_fields), *points)),
+            "parameters": (context.parameters, (*lead, len(context.parameter_names))),
+            "mask": (context.mask, (*lead, channels, *points)),
         }
-        if self.constants is not None:
-            expected["constants"] = (*lead, len(self.constant_fields), *self.grid.shape)
-        if self.parameters is not None:
-            expected["parameters"] = (*lead, len(self.parameter_names))
-        for name, shape in expected.items():
-            got = tuple(getattr(self, name).shape)
-            if got != shape:
-                raise ValueError(f"window.{name} must have shape {shape}; got {got}")
+        for name, (value, shape) in expected.items():
+            if value is not None and tuple(value.shape) != shape:
+                raise ValueError(f"window.{name} must have shape {shape}; got {tuple(value.shape)}")
+        if context.mask is not None and context.mask.dtype != torch.bool:
+            raise ValueError(f"window.mask must be bool; got {context.mask.dtype}")
 
     @property
     def batched(self) -> bool:
@@ -184,40 +200,65 @@ class Window:
         return self.history.ndim == 3 + self.grid.ndim
 
     @property
-    def context(self) -> Context:
-        """The part that `Operator.init` takes beside the history."""
-        return Context(
-            fields=self.fields,
-            grid=self.grid,
-            dt=self.dt,
-            dataset=self.dataset,
-            constants=self.constants,
-            constant_fields=self.constant_fields,
-            parameters=self.parameters,
-            parameter_names=self.parameter_names,
-        )
+    def fields(self) -> tuple[str, ...]:
+        """Names of the target's channels."""
+        return self.context.fields
 
-    def select(self, fields: Sequence[str]) -> Window:
-        """The same window with only these fields, in this order.
+    @property
+    def grid(self) -> Grid:
+        """The spatial grid."""
+        return self.context.grid
+
+    @property
+    def dt(self) -> float | None:
+        """Physical time between consecutive history frames; None for a single frame."""
+        return self.context.dt
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset."""
+        return self.context.dataset
+
+    @property
+    def constants(self) -> Tensor | None:
+        """Constant fields (K, *S), or None."""
+        return self.context.constants
+
+    @property
+    def constant_fields(self) -> tuple[str, ...]:
+        """Names of the constant fields."""
+        return self.context.constant_fields
+
+    @property
+    def parameters(self) -> Tensor | None:
+        """Parameters (P,), or None."""
+        return self.context.parameters
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Names of the parameters."""
+        return self.context.parameter_names
+
+    def select(self, fields: Sequence[str], inputs: Sequence[str] = ()) -> Window:
+        """The same window with only these fields (and inputs of a steady problem), in this order.
 
         Raises:
             ValueError: a field is not in the window.
         """
-        if tuple(fields) == self.fields:
+        context = self.context
+        chosen = tuple(fields)
+        channels = (tuple(inputs) or context.inputs) if context.steady else chosen
+        if (chosen, channels) == (context.fields, context.channels):
             return self
-        missing = [name for name in fields if name not in self.fields]
-        if missing:
-            raise ValueError(
-                f"dataset {self.dataset!r} has no field {', '.join(missing)}; "
-                f"it has {', '.join(self.fields)}"
-            )
-        index = torch.tensor([self.fields.index(name) for name in fields])
-        axis = self.history.ndim - 1 - self.grid.ndim
-        return replace(
-            self,
-            history=self.history.index_select(axis, index.to(self.history.device)),
-            target=self.target.index_select(axis, index.to(self.target.device)),
-            fields=tuple(fields),
+        axis = self.history.ndim - 1 - context.grid.ndim
+        mask = context.mask
+        if mask is not None:
+            mask = _take(mask, axis - 1, chosen, context.fields, context.dataset)
+        return Window(
+            _take(self.history, axis, channels, context.channels, context.dataset),
+            _take(self.target, axis, chosen, context.fields, context.dataset),
+            self.lead_times,
+            replace(context, fields=chosen, mask=mask, inputs=channels if context.steady else ()),
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Window:
@@ -232,9 +273,12 @@ class Window:
         return self._map(lambda tensor: tensor.pin_memory())
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Window:
-        names = ("history", "target", "constants", "parameters")
-        values = {name: getattr(self, name) for name in names}
-        return replace(self, **{k: function(v) for k, v in values.items() if v is not None})
+        return Window(
+            function(self.history),
+            function(self.target),
+            self.lead_times,
+            self.context.map(function),
+        )
 
 
 def collate(windows: Sequence[Window]) -> Window:
@@ -244,18 +288,48 @@ def collate(windows: Sequence[Window]) -> Window:
         ValueError: the windows differ in anything but their values.
     """
     first = windows[0]
-    same = ("fields", "grid", "dt", "dataset", "constant_fields", "parameter_names")
+    same = ("fields", "grid", "dt", "dataset", "constant_fields", "parameter_names", "inputs")
     for window in windows[1:]:
         for name in same:
-            if getattr(window, name) != getattr(first, name):
-                raise ValueError(
-                    f"windows of one batch must share {name}; "
-                    f"got {getattr(first, name)} and {getattr(window, name)}"
-                )
+            one, two = getattr(first.context, name), getattr(window.context, name)
+            if one != two:
+                raise ValueError(f"windows of one batch must share {name}; got {one} and {two}")
 
     def stack(name: str) -> Tensor | None:
-        values = [getattr(window, name) for window in windows]
+        values = [getattr(window.context, name) for window in windows]
         return None if values[0] is None else torch.stack(values)
 
-    tensors = ("history", "target", "lead_times", "constants", "parameters")
-    return replace(first, **{name: stack(name) for name in tensors})
+    return Window(
+        torch.stack([window.history for window in windows]),
+        torch.stack([window.target for window in windows]),
+        torch.stack([window.lead_times for window in windows]),
+        replace(
+            first.context,
+            constants=stack("constants"),
+            parameters=stack("parameters"),
+            mask=_stack_masks(windows),
+        ),
+    )
+
+
+def _stack_masks(windows: Sequence[Window]) -> Bool[Tensor, "B C *S"] | None:
+    """The masks of a batch; a window without one is predicted everywhere."""
+    masks = [window.context.mask for window in windows]
+    if all(mask is None for mask in masks):
+        return None
+    shape = (len(windows[0].fields), *windows[0].grid.shape)
+    everywhere = torch.ones(shape, dtype=torch.bool, device=windows[0].history.device)
+    return torch.stack([everywhere if mask is None else mask for mask in masks])
+
+
+def _take(
+    values: Tensor, axis: int, names: Sequence[str], known: Sequence[str], dataset: str
+) -> Tensor:
+    """The channels `names` of `known` along an axis."""
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise ValueError(
+            f"dataset {dataset!r} has no field {', '.join(missing)}; it has {', '.join(known)}"
+        )
+    index = torch.tensor([known.index(name) for name in names])
+    return values.index_select(axis, index.to(values.device))

@@ -3,13 +3,14 @@
 A normaliser turns a history into a `Scaling`; the operator encodes with it, predicts in scaled
 units, and decodes. All three are reversible and carry everything they need by name. Along a
 forecast, `first` is the scaling of the history that it started from; a normaliser that does not
-look at the history gives it back, so that a step copies nothing to the device.
+look at the history gives it back, so that a step copies nothing to the device. `inputs` are the
+names of the history's channels where they are not those of the prediction (steady problems).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -28,24 +29,31 @@ class Scaling:
     """An affine map per window and channel, shaped (B, C, 1, …) to broadcast over space.
 
     Encoding is `(x − shift) / scale`. Decoding is `y · scale + shift`, or, where `increment` is
-    given, `last frame + y · increment`: the operator then predicts the scaled change.
+    given, `last frame + y · increment`: the operator then predicts the scaled change. Where
+    `output` is given, predictions are other fields than the history's, and it decodes them.
     """
 
     shift: Tensor
     scale: Tensor
     increment: Tensor | None = None
+    output: Scaling | None = None
+
+    @property
+    def target(self) -> Scaling:
+        """The scaling of the predicted fields: of a steady problem, not that of its inputs."""
+        return self.output or self
 
     def encode(self, history: Float[Tensor, "B T C *S"]) -> Float[Tensor, "B T C *S"]:
-        """Scaled history."""
+        """Scaled history (or, of `target`, scaled predictions)."""
         return (history - self.shift.unsqueeze(1)) / self.scale.unsqueeze(1)
 
     def decode(
-        self, output: Float[Tensor, "B C *S"], last: Float[Tensor, "B C *S"]
+        self, output: Float[Tensor, "B C *S"], last: Float[Tensor, "B D *S"]
     ) -> Float[Tensor, "B C *S"]:
         """Physical frame from the operator's scaled output and the last physical frame."""
         if self.increment is not None:
             return last + output * self.increment
-        return output * self.scale + self.shift
+        return output * self.target.scale + self.target.shift
 
 
 @dataclass(frozen=True)
@@ -60,12 +68,17 @@ class Identity:
         fields: tuple[str, ...],
         dataset: str,
         first: Scaling | None = None,
+        inputs: tuple[str, ...] = (),
     ) -> Scaling:
         """Shift 0, scale 1."""
         if first is not None:
             return first
         one = history.new_ones(1).expand(_per_channel(history))
-        return Scaling(torch.zeros_like(one), one)
+        if not inputs:
+            return Scaling(torch.zeros_like(one), one)
+        wide = history.new_ones(1).expand(len(history), len(fields), *one.shape[2:])
+        output = Scaling(torch.zeros_like(wide), wide)
+        return Scaling(torch.zeros_like(one), one, output=output)
 
 
 @dataclass(frozen=True)
@@ -88,6 +101,7 @@ class Statistics:
         fields: tuple[str, ...],
         dataset: str,
         first: Scaling | None = None,
+        inputs: tuple[str, ...] = (),
     ) -> Scaling:
         """Shift by the mean, scale by the standard deviation.
 
@@ -96,6 +110,14 @@ class Statistics:
         """
         if first is not None:
             return first
+        if not inputs:
+            return self._of(fields, dataset, history)
+        output = self._of(fields, dataset, history)
+        return replace(self._of(inputs, dataset, history), output=output)
+
+    def _of(
+        self, fields: tuple[str, ...], dataset: str, like: Float[Tensor, "B T C *S"]
+    ) -> Scaling:
         entry = dataset if dataset in self.mean else POOLED
         mean, std = self.mean.get(entry, {}), self.std.get(entry, {})
         missing = [field for field in fields if field not in mean or field not in std]
@@ -104,10 +126,10 @@ class Statistics:
                 f"no statistics for field(s) {', '.join(missing)} of dataset {dataset!r}; "
                 f"known: {sorted(mean)}. Fine-tune on it, or use the 'window' normaliser"
             )
-        shape = _per_channel(history)[1:]
+        shape = (1, len(fields), *(1,) * (like.ndim - 3))
         return Scaling(
-            history.new_tensor([mean[field] for field in fields]).reshape(shape)[None],
-            history.new_tensor([std[field] for field in fields]).reshape(shape)[None],
+            like.new_tensor([mean[field] for field in fields]).reshape(shape),
+            like.new_tensor([std[field] for field in fields]).reshape(shape),
         )
 
 
@@ -146,12 +168,19 @@ class WindowScaling:
         fields: tuple[str, ...],
         dataset: str,
         first: Scaling | None = None,
+        inputs: tuple[str, ...] = (),
     ) -> Scaling:
         """Scale RMS(history), increment RMS(differences of consecutive frames).
 
         Raises:
-            ValueError: the history has a single frame.
+            ValueError: the history has a single frame, or the problem is steady.
         """
+        if inputs:
+            raise ValueError(
+                "the 'window' normaliser scales a prediction by the increments of its history, "
+                f"which a steady problem ({', '.join(inputs)} → {', '.join(fields)}) has not; use "
+                "the 'statistics' normaliser"
+            )
         if history.shape[1] < 2:
             raise ValueError(
                 "the 'window' normaliser needs at least 2 history frames to see an increment; "
@@ -169,6 +198,33 @@ class WindowScaling:
             bound = self.growth * first.increment / first.scale * scale
             increment = torch.minimum(increment, bound)
         return Scaling(torch.zeros_like(scale), scale, increment)
+
+
+@dataclass(frozen=True)
+class Standard:
+    """`(x − mean) / std` of a constant field or parameter, or of its natural logarithm.
+
+    Whatever the normaliser of the fields is, such a condition is scaled by one mean and deviation
+    for all datasets: what it tells apart is its absolute value.
+
+    Attributes:
+        mean, std: of the training data, in physical units (of the logarithm, where `log`).
+        log: whether the logarithm is what is scaled; for values that are positive.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.std > 0:
+            raise ValueError(f"the std of a condition must be positive; got {self.std}")
+
+    def encode(self, values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Scaled values."""
+        if self.log:
+            values = values.clamp_min(torch.finfo(values.dtype).tiny).log()
+        return (values - self.mean) / self.std
 
 
 Normalizer = Identity | Statistics | WindowScaling

@@ -40,6 +40,11 @@ class Pairs(Windows):
         seed: int = 0,
         fields: Sequence[str] | None = None,
     ) -> None:
+        if store.steady:
+            raise ValueError(
+                f"{store.name!r} is a steady problem and has no pairs of frames; "
+                "use objective.kind: rollout"
+            )
         first = 0 if identity else 1
         self.pairs = [(i, j) for i in range(steps + 1) for j in range(i + first, steps + 1)]
         super().__init__(

@@ -10,19 +10,19 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import h5py
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
 from . import well
 from .axes import spacing
-from .fields import Grid, Window
+from .fields import Context, Grid, Window
 from .hdf5 import data_files, open_readonly
 
 if TYPE_CHECKING:
@@ -35,7 +35,11 @@ MAX_OPEN = 128  # files held open at once
 
 @runtime_checkable
 class Source(Protocol):
-    """Trajectories of one file; see `Store` for what the attributes mean."""
+    """Trajectories of one file; see `Store` for what the attributes mean.
+
+    Where fields are not predicted everywhere, it is a `MaskedSource`. Steady problems are
+    trajectories of one frame, the solution, with the inputs as constant fields.
+    """
 
     path: Path
     name: str
@@ -66,6 +70,15 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Give the file back; the next access opens it again."""
+        ...
+
+
+@runtime_checkable
+class MaskedSource(Source, Protocol):
+    """A source whose fields are not predicted everywhere."""
+
+    def mask(self, trajectory: int) -> Bool[np.ndarray, "C *S"] | None:
+        """True where the fields are predicted; None: everywhere."""
         ...
 
 
@@ -116,6 +129,9 @@ class Store:
     holds at most `MAX_OPEN` files open, opens them on first use in each process, and can be
     pickled, so that it serves data-loader workers.
 
+    Where every trajectory is a single frame and there are constant fields, the dataset is a steady
+    problem: its windows go from the constant fields to the fields.
+
     Attributes:
         name: the dataset's name.
         fields: names of the C channels.
@@ -128,6 +144,8 @@ class Store:
             part in 10⁵, and within a trajectory as in `axes.spacing`), else None.
         splits: split -> the range of its trajectories, in the order train, valid, test.
         provenance: how the data were made, as the first file says.
+        inputs: of a steady problem, the names of the input fields: its constant fields without
+            coordinates (`coordinate_x`, …); else ().
         sources: the files, in order of their trajectories.
     """
 
@@ -145,6 +163,14 @@ class Store:
         self.splits = _ranges([(split, len(source)) for split, source in ordered])
         self.times = self.trajectory_times(0)
         self.dt = _common_spacing(self.sources)
+        single = all(source.times.shape[-1] == 1 for source in self.sources)
+        inputs = tuple(k for k in self.constant_fields if not k.startswith("coordinate_"))
+        self.inputs = inputs if single else ()
+
+    @property
+    def steady(self) -> bool:
+        """Whether the problem is steady: input fields → fields, no time."""
+        return bool(self.inputs)
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -215,6 +241,17 @@ class Store:
         with _naming(self.sources[file].path):
             return self._source(file).constants(local)
 
+    def mask(self, i: int) -> Bool[Tensor, "C *S"] | None:
+        """Where the fields of trajectory i are predicted; None: everywhere."""
+        file, local = self._locate(i)
+        source = self.sources[file]
+        if not isinstance(source, MaskedSource):
+            return None
+        with _naming(source.path):
+            self._source(file)
+            values = source.mask(local)
+        return None if values is None else torch.from_numpy(values)
+
     def parameters(self, i: int) -> Float[Tensor, " P"] | None:
         """Parameters of trajectory i, or None if there are none.
 
@@ -241,11 +278,14 @@ class Store:
 
         Lead times are physical and count from the last history frame. The window's `dt` is the
         time between its history frames; None for a single one, or where times are irregular.
-        With `horizon` 0 it holds a history to forecast from, and no target.
+        With `horizon` 0 it holds a history to forecast from, and no target. The window of a steady
+        problem has the input fields as its history, and the fields at the lead time 1.
 
         Raises:
             ValueError: the trajectory is too short, or as in `read`.
         """
+        if self.steady:
+            return self._steady_window(i, start, history, horizon, stride)
         stop = start + stride * (history + horizon - 1) + 1
         if min(history, horizon + 1, stride) < 1 or start < 0 or stop > self.n_frames(i):
             raise ValueError(
@@ -259,17 +299,42 @@ class Store:
         if step is not None:
             lead = stride * step * np.arange(1, horizon + 1)
         return Window(
-            history=frames[:history],
-            target=frames[history:],
-            lead_times=torch.from_numpy(lead.astype(np.float32)),
+            frames[:history],
+            frames[history:],
+            torch.from_numpy(lead.astype(np.float32)),
+            self._context(i, None if step is None or history == 1 else stride * step),
+        )
+
+    def _steady_window(self, i: int, start: int, history: int, horizon: int, stride: int) -> Window:
+        """The input fields as one history frame → the fields, at the lead time 1."""
+        if (start, history, stride) != (0, 1, 1) or horizon not in (0, 1):
+            raise ValueError(
+                f"{self.name!r} is a steady problem ({', '.join(self.inputs)} → "
+                f"{', '.join(self.fields)}): its windows have 1 history and 1 target frame at "
+                f"stride 1; got {history} and {horizon} at stride {stride} from frame {start}"
+            )
+        context = self._context(i, None)
+        assert context.constants is not None
+        index = [self.constant_fields.index(name) for name in self.inputs]
+        return Window(
+            context.constants[index].unsqueeze(0),
+            self.read(i, 0, horizon),
+            torch.ones(horizon),
+            replace(context, inputs=self.inputs),
+        )
+
+    def _context(self, i: int, dt: float | None) -> Context:
+        """What stays the same along trajectory i, whose history frames are `dt` apart."""
+        return Context(
             fields=self.fields,
             grid=self.grid,
-            dt=None if step is None or history == 1 else stride * step,
+            dt=dt,
             dataset=self.name,
             constants=self.constants(i),
             constant_fields=self.constant_fields,
             parameters=self.parameters(i),
             parameter_names=self.parameter_names,
+            mask=self.mask(i),
         )
 
     def to_xarray(self) -> xarray.Dataset:

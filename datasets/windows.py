@@ -27,6 +27,7 @@ class Windows(Dataset[Window]):
             contains a smaller one. None for all.
         seed: of that choice.
         fields: keep only these fields, in this order. None for all.
+        inputs: likewise for the input fields of a steady problem.
 
     Raises:
         ValueError: a trajectory is too short for one window, a number is impossible, or a field is
@@ -43,21 +44,18 @@ class Windows(Dataset[Window]):
         trajectories: int | None = None,
         seed: int = 0,
         fields: Sequence[str] | None = None,
+        inputs: Sequence[str] | None = None,
     ) -> None:
         for name, value in (("history", history), ("horizon", horizon)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1 frame; got {value}")
         if stride < 1 or every < 1:
             raise ValueError(f"stride and every must be at least 1; got {stride} and {every}")
-        missing = [name for name in fields or () if name not in store.fields]
-        if missing:
-            raise ValueError(
-                f"dataset {store.name!r} has no field {', '.join(missing)}; "
-                f"it has {', '.join(store.fields)}"
-            )
+        require_channels(store, fields or (), inputs or ())
         self.store, self.history, self.horizon = store, history, horizon
         self.stride, self.every = stride, every
         self.fields = store.fields if fields is None else tuple(fields)
+        self.inputs = store.inputs if inputs is None else tuple(inputs)
         self.trajectories = _choose(store, trajectories, seed)
         self._ends = np.cumsum([self._count(i) for i in self.trajectories])
 
@@ -69,14 +67,26 @@ class Windows(Dataset[Window]):
             raise IndexError(f"{self.store.name!r} has {len(self)} windows; got index {index}")
         position = int(np.searchsorted(self._ends, index, side="right"))
         before = int(self._ends[position - 1]) if position else 0
-        return self._window(self.trajectories[position], index - before).select(self.fields)
+        window = self._window(self.trajectories[position], index - before)
+        return window.select(self.fields, self.inputs)
 
     def _window(self, trajectory: int, number: int) -> Window:
         """Window `number` of a trajectory."""
         start = number * self.every
         return self.store.window(trajectory, start, self.history, self.horizon, self.stride)
 
+    def _require_steady(self) -> None:
+        got = (self.history, self.horizon, self.stride, self.every)
+        if got != (1, 1, 1, 1):
+            raise ValueError(
+                f"{self.store.name!r} is a steady problem, with one history and one target frame, "
+                f"stride and every 1; got {', '.join(map(str, got))}"
+            )
+
     def _count(self, trajectory: int) -> int:
+        if self.store.steady:
+            self._require_steady()
+            return 1
         frames = self.store.n_frames(trajectory)
         starts = frames - self.stride * (self.history + self.horizon - 1)
         if starts < 1:
@@ -86,6 +96,26 @@ class Windows(Dataset[Window]):
                 f"{self.store.name!r} has {frames}; shorten the window"
             )
         return -(-starts // self.every)
+
+
+def require_channels(store: Store, fields: Sequence[str], inputs: Sequence[str] = ()) -> None:
+    """Refuse fields, or input fields of a steady problem, that a store has not.
+
+    Raises:
+        ValueError: one is missing, or the problem is steady and should not be, or the reverse.
+    """
+    missing = [name for name in fields if name not in store.fields]
+    if missing:
+        raise ValueError(
+            f"dataset {store.name!r} has no field {', '.join(missing)}; "
+            f"it has {', '.join(store.fields)}"
+        )
+    absent = [name for name in inputs if name not in store.inputs]
+    if absent:
+        known = ", ".join(store.inputs) if store.steady else "none, as it is no steady problem"
+        raise ValueError(
+            f"dataset {store.name!r} has no input field {', '.join(absent)}; it has {known}"
+        )
 
 
 def _choose(store: Store, count: int | None, seed: int) -> list[int]:

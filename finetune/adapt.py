@@ -1,7 +1,8 @@
 """Start from another operator's weights, and say exactly what came over.
 
 Parameters are matched by name. Where a parameter has an axis over fields (`Operator.field_axes`),
-the entries of a field are matched by the field's name, so a new field does not disturb old ones.
+the entries of a field (or of an input or a constant field) are matched by its name, so that a new
+one does not disturb old ones.
 """
 
 from __future__ import annotations
@@ -121,10 +122,10 @@ def _copy(donor: Operator, operator: Operator, source: str) -> LoadReport:
     theirs, ours = donor.state_dict(), operator.state_dict()
     axes = operator.field_axes()
     loaded, partly, fresh, copied = [], [], [], 0
-    same_fields = donor.description.fields == operator.description.fields
+    changed = [name for name, axis in axes.items() if axis != donor.field_axes().get(name)]
     for name, value in ours.items():
         other = theirs.get(name)
-        if other is not None and other.shape == value.shape and (same_fields or name not in axes):
+        if other is not None and other.shape == value.shape and name not in changed:
             value.copy_(other)
             loaded.append(name)
             copied += value.numel()
@@ -170,13 +171,14 @@ def _axes(name: str, operator: Operator) -> tuple[FieldAxis, ...]:
 
 
 def _entries(name: str, axis: FieldAxis, operator: Operator) -> dict[tuple[str, int], int]:
-    """Position along the axis of (field, frame counted from the last), and of what follows."""
-    fields = operator.description.fields
-    count, size = len(fields), operator.state_dict()[name].shape[axis.axis]
+    """Position along the axis of (channel, frame counted from the last), and of what follows."""
+    count, size = len(axis.names), operator.state_dict()[name].shape[axis.axis]
     positions = {
-        (field, axis.repeats - t): t * count + c
+        (channel, axis.repeats - t): t * count + c
         for t in range(axis.repeats)
-        for c, field in enumerate(fields)
+        for c, channel in enumerate(axis.names)
     }
-    rest = {("", i): axis.repeats * count + i for i in range(size - axis.repeats * count)}
-    return positions | rest
+    after = axis.repeats * count
+    positions |= {(extra, 0): after + i for i, extra in enumerate(axis.extra)}
+    after += len(axis.extra)
+    return positions | {("", i): after + i for i in range(size - after)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from ..datasets import metrics
 from ..datasets.codec import plain
+from ..datasets.masking import masked_metric, scored
 from ..datasets.store import Store
 from ..operators import Operator
 from .forecast import Plan, Step, forecast, make_plan, truth
@@ -40,7 +42,9 @@ CONVENTIONS = {
     "fields and lead times; valid_time is the mean over trajectories, then over fields.",
     "null": "A number is null where a prediction that enters it is not finite. In medians and "
     "percentiles such a prediction ranks as the worst. nonfinite_trajectories counts them.",
-    "persistence": "The last history frame, repeated.",
+    "masked": "What is masked is not scored, and neither is a field that is masked entirely in any "
+    "trajectory; spectra are of whole fields.",
+    "persistence": "The last history frame, repeated; for a steady problem, zero.",
     "vrmse": "Root mean square error over the standard deviation of the truth, "
     "√(⟨(p − y)²⟩ / (⟨(y − ⟨y⟩)²⟩ + 1e-7)); predicting the mean scores 1.",
     "nrmse": "Root mean square error over the root mean square of the truth, "
@@ -86,21 +90,24 @@ def evaluate(
         ValueError: more steps than are stored, or as in `predict`.
     """
     plan = make_plan(operator, store, trajectories=trajectories, start=start, steps=steps)
-    shape = (len(plan.trajectories), plan.steps, len(plan.fields))
+    channels = _scored_channels(store, plan)
+    judged = replace(plan, fields=tuple(plan.fields[c] for c in channels))
+    shape = (len(plan.trajectories), plan.steps, len(channels))
     ours = {name: np.empty(shape) for name in METRICS}
     baseline = {name: np.empty(shape) for name in METRICS}
-    spectra = _Spectra(plan)
+    spectra = _Spectra(judged)
     seconds = []
     for step in forecast(
         operator, store, plan, batch=batch, device=device, title="evaluate", progress=progress
     ):
-        target = truth(store, plan, step.trajectories, step.index).to(device)
+        target = truth(store, judged, step.trajectories, step.index).to(device)
+        step = _only(step, channels)
         for name in METRICS:
-            ours[name][step.rows, step.index] = _score(name, step.fields, target)
-            baseline[name][step.rows, step.index] = _score(name, step.last_given, target)
+            ours[name][step.rows, step.index] = _score(name, step.fields, target, step.mask)
+            baseline[name][step.rows, step.index] = _score(name, step.last_given, target, step.mask)
         spectra.add(step, target)
         seconds.append(step.seconds)
-    return _result(operator, store, plan, ours, baseline) | {
+    return _result(operator, store, judged, ours, baseline) | {
         "batch": min(batch, len(plan.trajectories)),
         "seconds_per_step": float(np.median(seconds)),
         "spectra": spectra.result(),
@@ -152,10 +159,32 @@ class _Spectra:
         }
 
 
-def _score(name: str, prediction: Tensor, target: Tensor) -> Float[np.ndarray, "B C"]:
+def _scored_channels(store: Store, plan: Plan) -> list[int]:
+    """The fields that are predicted somewhere in every trajectory."""
+    chosen = torch.tensor([store.fields.index(name) for name in plan.fields])
+    masks = [store.mask(i) for i in plan.trajectories]
+    anywhere = [scored(mask[chosen], store.grid.ndim) for mask in masks if mask is not None]
+    channels = [c for c in range(len(plan.fields)) if all(found[c] for found in anywhere)]
+    if not channels:
+        raise ValueError(f"{store.name!r} masks every field entirely; there is nothing to score")
+    return channels
+
+
+def _only(step: Step, channels: Sequence[int]) -> Step:
+    """A step of these fields alone."""
+    if len(channels) == step.fields.shape[1]:
+        return step
+    mask = None if step.mask is None else step.mask[:, channels]
+    given, fields = step.last_given[:, channels], step.fields[:, channels]
+    return replace(step, last_given=given, fields=fields, mask=mask)
+
+
+def _score(
+    name: str, prediction: Tensor, target: Tensor, mask: Tensor | None
+) -> Float[np.ndarray, "B C"]:
     """One metric per trajectory and field, in double precision."""
-    function = getattr(metrics, name)
-    return function(prediction.double(), target.double(), target.ndim - 2).cpu().numpy()
+    values = masked_metric(name, prediction.double(), target.double(), target.ndim - 2, mask)
+    return values.cpu().numpy()
 
 
 def _result(

@@ -1,7 +1,8 @@
 """Forecasts from stored initial frames: which frames are given, which are predicted, one at a time.
 
 With history h, stride s and first frame `start`, the frames start, start + s, …,
-start + (h − 1) s are given, and step k = 0, 1, … predicts frame start + (h + k) s.
+start + (h − 1) s are given, and step k = 0, 1, … predicts frame start + (h + k) s. Of a steady
+problem the input fields are given, and the only step predicts its only frame, at the lead time 1.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 from ..datasets.fields import Window, collate
 from ..datasets.progress import Bar
 from ..datasets.store import Store
+from ..datasets.windows import require_channels
 from ..operators import Operator, rollout
 from ..operators.interface import SAME_STEP
 
@@ -34,6 +36,7 @@ class Plan:
         steps: predicted frames.
         dt: physical time of a step.
         fields: the operator's fields.
+        inputs: its input fields, of a steady problem.
     """
 
     trajectories: tuple[int, ...]
@@ -43,6 +46,7 @@ class Plan:
     steps: int
     dt: float
     fields: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
 
     @property
     def last_given(self) -> int:
@@ -51,7 +55,7 @@ class Plan:
 
     def frame(self, step: int) -> int:
         """Stored index of the frame that `step` predicts."""
-        return self.last_given + (step + 1) * self.stride
+        return 0 if self.inputs else self.last_given + (step + 1) * self.stride
 
 
 def make_plan(
@@ -76,14 +80,12 @@ def make_plan(
             frames makes a time step of the operator.
     """
     chosen = _choose(store, trajectories)
+    description = operator.description
+    require_channels(store, description.fields, description.inputs)
+    if store.steady:
+        return _steady_plan(operator, chosen, start, steps)
     stride = time_stride(operator, store)
     assert store.dt is not None
-    missing = [name for name in operator.description.fields if name not in store.fields]
-    if missing:
-        raise ValueError(
-            f"dataset {store.name!r} has no field {', '.join(missing)}; "
-            f"it has {', '.join(store.fields)}"
-        )
     return Plan(
         trajectories=chosen,
         start=start,
@@ -93,6 +95,17 @@ def make_plan(
         dt=stride * store.dt,
         fields=operator.description.fields,
     )
+
+
+def _steady_plan(
+    operator: Operator, trajectories: tuple[int, ...], start: int, steps: int | None
+) -> Plan:
+    if start or steps not in (None, 1):
+        raise ValueError(
+            f"a steady problem has one step, from start 0; got start {start}, steps {steps}"
+        )
+    description = operator.description
+    return Plan(trajectories, 0, 1, 1, 1, 1.0, description.fields, description.inputs)
 
 
 def time_stride(operator: Operator, store: Store) -> int:
@@ -132,8 +145,9 @@ class Step:
         rows: where these trajectories are among all that are predicted.
         trajectories: their indices in the store.
         index: which step of the rollout, from 0.
-        last_given: (B, C, *S) last frame of the history.
+        last_given: (B, C, *S) last frame of the history; zero for a steady problem.
         fields: (B, C, *S) predicted frame, in physical units.
+        mask: (B, C, *S) where the fields are predicted; None: everywhere.
         seconds: time that the step took.
     """
 
@@ -142,6 +156,7 @@ class Step:
     index: int
     last_given: Tensor
     fields: Tensor
+    mask: Tensor | None
     seconds: float
 
 
@@ -173,7 +188,8 @@ def forecast(
             rows = slice(first, first + len(chosen))
             for index in range(plan.steps):
                 fields, seconds = _timed_step(frames)
-                yield Step(rows, chosen, index, window.history[:, -1], fields, seconds)
+                last = torch.zeros_like(fields) if plan.inputs else window.history[:, -1]
+                yield Step(rows, chosen, index, last, fields, window.context.mask, seconds)
                 bar.advance(float(len(chosen)))
 
 
@@ -199,7 +215,9 @@ def _initial(store: Store, plan: Plan, trajectories: Sequence[int]) -> Window:
     """The given frames of some trajectories as a batch with no target frames."""
     return collate(
         [
-            store.window(i, plan.start, plan.history, 0, plan.stride).select(plan.fields)
+            store.window(i, plan.start, plan.history, 0, plan.stride).select(
+                plan.fields, plan.inputs
+            )
             for i in trajectories
         ]
     )

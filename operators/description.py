@@ -11,6 +11,7 @@ from ..datasets.fields import Grid
 from ..datasets.normalization import (
     Identity,
     Normalizer,
+    Standard,
     normalizer_from_dict,
     normalizer_to_dict,
 )
@@ -24,7 +25,12 @@ class Description:
         fields: names of its channels, in order.
         units: unit of each field, where known.
         normalizer: physical units to the network's and back.
+        inputs: of an operator for steady problems, the names of its input channels, in order; ()
+            where it steps `fields` in time.
+        constant_fields, parameters: names that it takes as extra inputs.
+        condition_scales: how each of these is scaled; as it is, where nothing is said.
         time_scale: physical time that the network sees as 1.
+        time_scales: the same for single datasets, by name, where it differs.
         time_steps: the physical time steps it was trained at; empty if unknown.
         grid: the training grid; None if there were several or none yet.
         provenance: how it was made (recipe, datasets, seed, version, …).
@@ -34,7 +40,12 @@ class Description:
     fields: tuple[str, ...]
     units: dict[str, str] = field(default_factory=dict)
     normalizer: Normalizer = field(default_factory=Identity)
+    inputs: tuple[str, ...] = ()
+    constant_fields: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    condition_scales: dict[str, Standard] = field(default_factory=dict)
     time_scale: float = 1.0
+    time_scales: dict[str, float] = field(default_factory=dict)
     time_steps: tuple[float, ...] = ()
     grid: Grid | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -43,8 +54,29 @@ class Description:
     def __post_init__(self) -> None:
         if not self.fields or len(set(self.fields)) != len(self.fields):
             raise ValueError(f"an operator needs distinct field names; got {self.fields}")
-        if not self.time_scale > 0:
-            raise ValueError(f"time_scale must be positive; got {self.time_scale}")
+        for kind, names in (
+            ("input", self.inputs),
+            ("condition", (*self.constant_fields, *self.parameters)),
+        ):
+            if len(set(names)) != len(names):
+                raise ValueError(f"an operator needs distinct {kind} names; got {names}")
+        for key, scale in {"": self.time_scale, **self.time_scales}.items():
+            if not scale > 0:
+                of = f" of {key!r}" if key else ""
+                raise ValueError(f"time_scale{of} must be positive; got {scale}")
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the history's channels."""
+        return self.inputs or self.fields
+
+    def time_scale_of(self, dataset: str) -> float:
+        """The physical time that the network sees as 1 on a dataset."""
+        return self.time_scales.get(dataset, self.time_scale)
+
+    def scale_of(self, condition: str) -> Standard:
+        """The scale of a constant field or parameter."""
+        return self.condition_scales.get(condition, Standard())
 
 
 def description_to_dict(description: Description) -> dict[str, Any]:

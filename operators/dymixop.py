@@ -100,7 +100,8 @@ class DyMixOp(Operator):
         super().__init__(config, description)
         channels = len(description.fields)
         n, h, k = config.ndim, config.hidden, config.kernel_size
-        self.lift = Convolution(n, config.history * channels + n, 2 * h, k)
+        inputs = config.history * len(description.channels) + n
+        self.lift = Convolution(n, inputs, 2 * h, k)
         self.reduce = Convolution(n, 2 * h, h, k)
         self.mixing = nn.ModuleList(MixingLayer(config) for _ in range(config.layers))
         # Shape (1,), as FSDP2 shards no scalars. A single layer has no update to gate, and a
@@ -123,10 +124,11 @@ class DyMixOp(Operator):
 
     def field_axes(self) -> dict[str, FieldAxis]:
         """The lifting sees every field in every frame; the un-lifting gives every field."""
+        description = self.description
         return {
-            "lift.weight": FieldAxis(axis=1, repeats=self.config.history),
-            "unlift.weight": FieldAxis(axis=0),
-            "unlift.bias": FieldAxis(axis=0),
+            "lift.weight": FieldAxis(1, description.channels, repeats=self.config.history),
+            "unlift.weight": FieldAxis(0, description.fields),
+            "unlift.bias": FieldAxis(0, description.fields),
         }
 
     @torch.no_grad()

@@ -31,25 +31,51 @@ SAME_STEP = 1e-3
 
 
 @dataclass(frozen=True)
+class Conditions:
+    """The extra inputs of an operator, scaled, in the order of its description.
+
+    Attributes:
+        constants: (B, K, *S) `description.constant_fields`; None if it names none.
+        parameters: (B, P) `description.parameters`; None if it names none.
+    """
+
+    constants: Tensor | None = None
+    parameters: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class State:
     """Everything that a step needs and gives: no operator keeps anything between steps.
 
     Attributes:
-        history: (B, T, C, *S) latest frames in physical units, oldest first.
+        history: (B, T, C, *S) latest frames in physical units, oldest first; of a steady problem,
+            the input fields.
         context: what stays the same along the trajectory.
         time: (B,) physical time since the last frame that `init` was given.
         first: scaling of the history that `init` was given.
+        conditions: the operator's extra inputs, scaled.
     """
 
     history: Tensor
     context: Context
     time: Tensor
     first: Scaling
+    conditions: Conditions
 
     def advance(self, fields: Float[Tensor, "B C *S"], dt: Float[Tensor, " B"]) -> State:
-        """The state after a step: drop the oldest frame, append `fields`."""
-        history = torch.cat((self.history[:, 1:], fields.unsqueeze(1)), 1)
+        """The state after a step: drop the oldest frame, append `fields`.
+
+        The inputs of a steady problem stay.
+        """
+        history = self.history
+        if not self.context.steady:
+            history = torch.cat((history[:, 1:], fields.unsqueeze(1)), 1)
         return replace(self, history=history, time=self.time + dt)
+
+    def corrected(self, fields: Float[Tensor, "B C *S"]) -> State:
+        """The same state with another latest frame."""
+        history = torch.cat((self.history[:, :-1], fields.unsqueeze(1)), 1)
+        return replace(self, history=history)
 
 
 @dataclass(frozen=True)
@@ -79,14 +105,22 @@ class Observation:
 
 @dataclass(frozen=True)
 class FieldAxis:
-    """Where a parameter's axis runs over fields: index `t · C + c` for field c, t < repeats.
+    """Where a parameter's axis runs over named channels: index `t · len(names) + c`, t < repeats.
 
-    Fine-tuning uses it to carry the weights of a field over by name. Entries past
-    `repeats · C` (coordinates, say) belong to no field and are kept in order.
+    Fine-tuning uses it to carry the weights of a channel over by name.
+
+    Attributes:
+        axis: the parameter's axis.
+        names: the channels: fields, or the inputs of a steady problem.
+        repeats: frames of them, oldest first.
+        extra: names of what follows once, such as constant fields. What follows these (coordinates,
+            say) has no name and is kept in order.
     """
 
     axis: int
+    names: tuple[str, ...]
     repeats: int = 1
+    extra: tuple[str, ...] = ()
 
 
 class Operator(nn.Module, ABC):
@@ -99,15 +133,27 @@ class Operator(nn.Module, ABC):
         direct: whether it is continuous in time: `step` takes any dt > 0 (and warns outside the
             trained range), and `forward` predicts every lead time directly from the history.
             Otherwise it steps by a dt that it was trained at, and `forward` is the rollout.
+        conditioned: whether it takes the description's constant fields and parameters as extra
+            inputs, which `step` finds in `state.conditions`.
+
+    Raises:
+        ValueError: the description names extra inputs and the operator takes none.
     """
 
     name: ClassVar[str]
     Config: ClassVar[type]
     assimilates: ClassVar[bool] = False
     direct: ClassVar[bool] = False
+    conditioned: ClassVar[bool] = False
 
     def __init__(self, config: Any, description: Description) -> None:
         super().__init__()
+        names = (*description.constant_fields, *description.parameters)
+        if names and not self.conditioned:
+            raise ValueError(
+                f"{self.name} takes no constant fields or parameters as extra inputs; "
+                f"got {', '.join(names)}. Leave `conditions` empty"
+            )
         self.config = config
         self.description = description
 
@@ -151,10 +197,41 @@ class Operator(nn.Module, ABC):
                 f"{self.ndim} space axes; got shape {tuple(history.shape)}"
             )
         if context is None:
-            context = Context(self.description.fields, Grid.unit(tuple(history.shape[3:])))
+            grid = Grid.unit(tuple(history.shape[3:]))
+            context = Context(self.description.fields, grid, inputs=self.description.inputs)
         self._check_history(history, context)
-        first = self.description.normalizer.scaling(history, context.fields, context.dataset)
-        return State(history, context, torch.zeros(history.shape[0]), first)
+        return State(
+            history,
+            context,
+            torch.zeros(history.shape[0]),
+            self._scaling_of(history, context),
+            self.conditions(context),
+        )
+
+    def conditions(self, context: Context) -> Conditions:
+        """The constant fields and parameters that the description names, scaled.
+
+        Raises:
+            ValueError: the context lacks one, or a parameter that is scaled by its logarithm is
+                not positive.
+        """
+        description = self.description
+        return Conditions(
+            self._condition(
+                "constant field",
+                description.constant_fields,
+                context.constant_fields,
+                context.constants,
+                context.dataset,
+            ),
+            self._condition(
+                "parameter",
+                description.parameters,
+                context.parameter_names,
+                context.parameters,
+                context.dataset,
+            ),
+        )
 
     def forward(self, window: Window) -> Float[Tensor, "B T C *S"]:
         """Prediction at the window's lead times, in physical units."""
@@ -191,17 +268,51 @@ class Operator(nn.Module, ABC):
 
     def _scaling(self, state: State) -> Scaling:
         """The normaliser's scaling of a state."""
-        context = state.context
+        return self._scaling_of(state.history, state.context, state.first)
+
+    def _scaling_of(
+        self, history: Tensor, context: Context, first: Scaling | None = None
+    ) -> Scaling:
         return self.description.normalizer.scaling(
-            state.history, context.fields, context.dataset, state.first
+            history, context.fields, context.dataset, first, context.inputs
         )
 
+    def _condition(
+        self,
+        kind: str,
+        names: tuple[str, ...],
+        known: tuple[str, ...],
+        values: Tensor | None,
+        dataset: str,
+    ) -> Tensor | None:
+        """The values `names` of `known` along axis 1, scaled."""
+        missing = [name for name in names if name not in known or values is None]
+        if missing:
+            raise ValueError(
+                f"this {self.name} takes the {kind}(s) {', '.join(names)} as extra inputs, and "
+                f"dataset {dataset!r} has {', '.join(known) or 'none'}; add {', '.join(missing)} "
+                "to the data, or fine-tune with other `conditions`"
+            )
+        if not names or values is None:
+            return None
+        scaled = []
+        for name in names:
+            scale, value = self.description.scale_of(name), values[:, known.index(name)]
+            if scale.log and value.device.type == "cpu" and not (value > 0).all():
+                raise ValueError(f"the {kind} {name} of dataset {dataset!r} must be positive")
+            scaled.append(scale.encode(value))
+        return torch.stack(scaled, 1)
+
     def _check_history(self, history: Tensor, context: Context) -> None:
-        expected = (self.history, len(self.description.fields), *context.grid.shape)
+        expected = (self.history, len(self.description.channels), *context.grid.shape)
         if context.fields != self.description.fields:
             raise ValueError(
                 f"this operator maps the fields {', '.join(self.description.fields)}; "
                 f"got {', '.join(context.fields)}. Select fields by name, or fine-tune"
+            )
+        if context.inputs != self.description.inputs:
+            raise ValueError(
+                f"this operator {_task(self.description.inputs)}; the data {_data(context.inputs)}"
             )
         if tuple(history.shape[1:]) != expected:
             raise ValueError(
@@ -236,6 +347,14 @@ class Operator(nn.Module, ABC):
     def _refuse_observation(self, observation: Observation | None) -> None:
         if observation is not None:
             raise ValueError(f"{self.name} predicts but cannot assimilate: it takes no observation")
+
+
+def _task(inputs: tuple[str, ...]) -> str:
+    return f"solves steady problems from {', '.join(inputs)}" if inputs else "steps fields in time"
+
+
+def _data(inputs: tuple[str, ...]) -> str:
+    return f"is steady, with inputs {', '.join(inputs)}" if inputs else "varies in time"
 
 
 def _same(a: float, b: float) -> bool:

@@ -159,11 +159,15 @@ class MultiscaleTransformer(Operator):
     def __init__(self, config: MultiscaleConfig, description: Description) -> None:
         super().__init__(config, description)
         n, fields = config.ndim, len(description.fields)
+        if config.learn_residual and description.inputs:
+            raise ValueError(
+                "multiscale.learn_residual needs frames; a steady problem has inputs instead"
+            )
         norms: dict[str, int] = {}
         tokens = math.prod(-(-size // config.patch) for size in config.resolution)
         self.embedding = Embedding(
             n,
-            fields + len(config.constants),
+            len(description.channels) + len(config.constants),
             config.width,
             config.patch,
             tokens if config.absolute_positions else 0,
@@ -194,11 +198,12 @@ class MultiscaleTransformer(Operator):
 
     def field_axes(self) -> dict[str, tuple[FieldAxis, ...]]:
         """The embedding sees every field (then the constants); recovery and mixing give them."""
+        channels, fields = self.description.channels, self.description.fields
         return {
-            "embedding.projection.weight": (FieldAxis(axis=1),),
-            "recovery.weight": (FieldAxis(axis=1),),
-            "recovery.bias": (FieldAxis(axis=0),),
-            "recovery.mixing.weight": (FieldAxis(axis=0), FieldAxis(axis=1)),
+            "embedding.projection.weight": (FieldAxis(1, channels, extra=self.config.constants),),
+            "recovery.weight": (FieldAxis(1, fields),),
+            "recovery.bias": (FieldAxis(0, fields),),
+            "recovery.mixing.weight": (FieldAxis(0, fields), FieldAxis(1, fields)),
         }
 
     @torch.no_grad()
@@ -322,14 +327,13 @@ class MultiscaleTransformer(Operator):
     def _predict(self, state: State, leads: Float[Tensor, "B T"]) -> Float[Tensor, "B T C *S"]:
         """Direct prediction at lead times (B, T) from the state's last frame."""
         context, last = state.context, state.history[:, -1]
-        scaling = self.description.normalizer.scaling(
-            state.history, context.fields, context.dataset
-        )
+        scaling = self._scaling(state)
         inputs = scaling.encode(state.history)[:, -1]
         if self.config.constants:
             inputs = torch.cat((inputs, self._constants(context).to(inputs)), 1)
         batch, count = leads.shape
-        time = (leads / self.description.time_scale).to(inputs.device, inputs.dtype, True)
+        scale = self.description.time_scale_of(context.dataset)
+        time = (leads / scale).to(inputs.device, inputs.dtype, True)
         periodic = tuple(self.config.periodic and k == "periodic" for k in context.grid.boundary)
         inputs = inputs.repeat_interleave(count, 0) if count > 1 else inputs
         output = self.network(inputs, time.flatten(), periodic).unflatten(0, (batch, count))

@@ -28,10 +28,24 @@ def rollout(
         state: where to start, from `operator.init`.
         steps: physical time of each step, one number or one per trajectory (B,).
         observations: what was measured at the end of each step, None where nothing was.
+
+    Where the context masks fields, these keep the values of the last given frame.
+
+    Raises:
+        ValueError: more than one step of a steady problem.
     """
+    context, given = state.context, state.history[:, -1]
     measured = None if observations is None else iter(observations)
-    for dt in steps:
+    for number, dt in enumerate(steps):
+        if context.steady and number:
+            raise ValueError(
+                f"{operator.name} solves a steady problem ({', '.join(context.inputs)} → "
+                f"{', '.join(context.fields)}) in one step; it cannot go on from the solution"
+            )
         dt_B = torch.as_tensor(dt).expand(state.history.shape[0])
         observation = None if measured is None else next(measured, None)
         state, fields = operator.step(state, dt_B, observation)
+        if context.mask is not None and not context.steady:
+            fields = torch.where(context.mask, fields, given)
+            state = state.corrected(fields)
         yield fields

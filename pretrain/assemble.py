@@ -10,6 +10,7 @@ from ..datasets import codec
 from ..datasets.fields import Window
 from ..datasets.mixture import Mixture
 from ..datasets.normalization import (
+    Identity,
     Normalizer,
     Statistics,
     WindowScaling,
@@ -17,9 +18,9 @@ from ..datasets.normalization import (
     normalizer_to_dict,
 )
 from ..datasets.pairs import Pairs
-from ..datasets.statistics import pooled_statistics
+from ..datasets.statistics import condition_scales, pooled_statistics
 from ..datasets.store import Store, open_store
-from ..datasets.windows import Windows
+from ..datasets.windows import Windows, require_channels
 from ..operators import Description, Operator, create
 from .config import DataConfig, TrainRecipe
 
@@ -28,7 +29,8 @@ def open_stores(recipe: TrainRecipe) -> list[Store]:
     """The train split of every dataset of the mixture.
 
     Raises:
-        ValueError: a dataset cannot be read, or datasets share a name or differ in rank.
+        ValueError: a dataset cannot be read, or datasets share a name, differ in rank, or only some
+            are steady problems.
     """
     stores = [open_store(data.path, "train") for data in recipe.data]
     names = [store.name for store in stores]
@@ -37,6 +39,12 @@ def open_stores(recipe: TrainRecipe) -> list[Store]:
     ranks = {store.grid.ndim for store in stores}
     if len(ranks) > 1:
         raise ValueError(f"datasets of a mixture must share their dimension; got {sorted(ranks)}")
+    steady = {store.steady: store.name for store in stores}
+    if len(steady) > 1:
+        raise ValueError(
+            f"{steady[True]} is a steady problem and {steady[False]} varies in time; one operator "
+            "learns one or the other"
+        )
     return stores
 
 
@@ -45,28 +53,29 @@ def describe(
 ) -> Description:
     """What an operator trained by this recipe is about.
 
-    Normaliser and time scale are the recipe's; where it has none, those of `donor`, from whose
-    weights training starts. Statistics are always those of the data.
+    Normaliser, conditions and time scales are the recipe's; where it has none, those of `donor`,
+    from whose weights training starts. Statistics of fields are always those of the data;
+    conditions that the donor knows keep its scales, in which its weights see them.
 
     Raises:
-        ValueError: a dataset lacks a field.
+        ValueError: a dataset lacks a field or a condition.
     """
-    known = donor or Description(fields=("u",), normalizer=WindowScaling())
+    first = stores[0]
+    usual = Statistics({}, {}) if first.steady else WindowScaling()
+    known = donor or Description(fields=("u",), normalizer=usual)
     normalizer = recipe.normalizer or normalizer_to_dict(known.normalizer)
-    fields = recipe.fields or stores[0].fields
+    fields, inputs = recipe.fields or first.fields, recipe.inputs or first.inputs
     for store in stores:
-        missing = [name for name in fields if name not in store.fields]
-        if missing:
-            raise ValueError(
-                f"dataset {store.name} has no field {', '.join(missing)}; it has "
-                f"{', '.join(store.fields)}. Name the shared ones in the recipe's `fields`"
-            )
+        _require_channels(store, fields, inputs)
+    conditions = _conditions(recipe, stores, known, inputs, raw=normalizer["name"] == Identity.name)
     grids = {store.grid for store in stores}
     return Description(
         fields=fields,
-        units={name: stores[0].units[name] for name in fields if name in stores[0].units},
+        units={name: first.units[name] for name in fields if name in first.units},
         normalizer=_normalizer(normalizer, stores),
-        time_scale=known.time_scale if recipe.time_scale is None else recipe.time_scale,
+        inputs=inputs,
+        **conditions,
+        **_time_scales(recipe, stores, known),
         time_steps=_lead_times(recipe, stores),
         grid=grids.pop() if len(grids) == 1 else None,
         provenance={
@@ -77,6 +86,61 @@ def describe(
     )
 
 
+def _require_channels(store: Store, fields: Sequence[str], inputs: Sequence[str]) -> None:
+    try:
+        require_channels(store, fields, inputs)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}. Name the shared ones in the recipe's `fields` and `inputs`"
+        ) from None
+
+
+def _conditions(
+    recipe: TrainRecipe,
+    stores: Sequence[Store],
+    known: Description,
+    inputs: Sequence[str],
+    raw: bool,
+) -> dict[str, Any]:
+    """Names and scales of the conditions, as `Description` takes them; `raw`: not scaled."""
+    names, first, before = recipe.conditions, stores[0], known.constant_fields + known.parameters
+    if names is None:
+        names = before
+    candidates = [k for k in first.constant_fields if k not in inputs]
+    available = (*candidates, *(p for p in first.parameter_names if p not in candidates))
+    if names == "all":
+        names = tuple(name for name in available if not name.startswith("coordinate_"))
+    missing = [name for name in names if name not in available]
+    if missing:
+        raise ValueError(
+            f"dataset {first.name} has no constant field or parameter {', '.join(missing)}; it has "
+            f"{', '.join(available) or 'none'}. Name in `conditions` what all datasets have"
+        )
+    constants = tuple(name for name in names if name in candidates)
+    parameters = tuple(name for name in names if name not in candidates)
+    scales = {} if raw else condition_scales(stores, constants, parameters)
+    kept = {name: known.scale_of(name) for name in names if name in before}
+    return {
+        "constant_fields": constants,
+        "parameters": parameters,
+        "condition_scales": scales | kept,
+    }
+
+
+def _time_scales(
+    recipe: TrainRecipe, stores: Sequence[Store], known: Description
+) -> dict[str, Any]:
+    """The time scale and those of single datasets; a recipe's scale replaces all of the donor's."""
+    given = {
+        store.name: data.time_scale
+        for store, data in zip(stores, recipe.data, strict=True)
+        if data.time_scale is not None
+    }
+    if recipe.time_scale is not None:
+        return {"time_scale": recipe.time_scale, "time_scales": given}
+    return {"time_scale": known.time_scale, "time_scales": {**known.time_scales, **given}}
+
+
 def _lead_times(recipe: TrainRecipe, stores: Sequence[Store]) -> tuple[float, ...]:
     """The physical times between two frames of which the operator learns one from the other."""
     steps = {time_step(store, data) for store, data in zip(stores, recipe.data, strict=True)}
@@ -85,11 +149,13 @@ def _lead_times(recipe: TrainRecipe, stores: Sequence[Store]) -> tuple[float, ..
 
 
 def time_step(store: Store, data: DataConfig) -> float:
-    """Physical time between the frames that the operator sees.
+    """Physical time between the frames that the operator sees; 1 for a steady problem.
 
     Raises:
         ValueError: the frames of the store are not uniform in time.
     """
+    if store.steady:
+        return 1.0
     if store.dt is None:
         raise ValueError(f"the frames of dataset {store.name} are not uniformly spaced in time")
     return store.dt * data.stride
@@ -125,6 +191,7 @@ def _windows(recipe: TrainRecipe, store: Store, data: DataConfig, operator: Oper
             every=data.every,
             trajectories=data.trajectories,
             fields=fields,
+            inputs=operator.description.inputs,
         )
     if not operator.direct:
         raise ValueError(
@@ -147,20 +214,30 @@ def build_validation(recipe: TrainRecipe, operator: Operator) -> dict[str, list[
     for data in recipe.data:
         store = open_store(data.path, "valid")
         count = min(recipe.validation.trajectories, len(store))
-        stored = (min(store.n_frames(i) for i in range(count)) - 1) // data.stride + 1
-        horizon = min(recipe.validation.horizon, stored - operator.history)
-        if horizon < 1:
-            raise ValueError(
-                f"the validation trajectories of {store.name} have {stored} frames at stride "
-                f"{data.stride}; needed are {operator.history} + 1"
-            )
+        horizon = _validation_horizon(recipe, store, data, operator, count)
         windows[store.name] = [
             store.window(i, 0, operator.history, horizon, data.stride).select(
-                operator.description.fields
+                operator.description.fields, operator.description.inputs
             )
             for i in range(count)
         ]
     return windows
+
+
+def _validation_horizon(
+    recipe: TrainRecipe, store: Store, data: DataConfig, operator: Operator, count: int
+) -> int:
+    """Frames to roll out: as many as are wanted and stored."""
+    if store.steady:
+        return 1
+    stored = (min(store.n_frames(i) for i in range(count)) - 1) // data.stride + 1
+    horizon = min(recipe.validation.horizon, stored - operator.history)
+    if horizon < 1:
+        raise ValueError(
+            f"the validation trajectories of {store.name} have {stored} frames at stride "
+            f"{data.stride}; needed are {operator.history} + 1"
+        )
+    return horizon
 
 
 def _normalizer(config: Mapping[str, Any], stores: Sequence[Store]) -> Normalizer:

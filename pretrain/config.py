@@ -21,6 +21,8 @@ class DataConfig:
         stride: stored frames per time step of the operator.
         every: distance between the first frames of neighbouring windows.
         trajectories: use only so many training trajectories (nested, seeded); null: all.
+        time_scale: physical time that the operator's network sees as 1 on this dataset; null: the
+            recipe's.
     """
 
     path: str
@@ -28,10 +30,13 @@ class DataConfig:
     stride: int = 1
     every: int = 1
     trajectories: int | None = None
+    time_scale: float | None = None
 
     def __post_init__(self) -> None:
         if not self.weight > 0:
             raise ValueError(f"data.weight must be positive; got {self.weight}")
+        if self.time_scale is not None and not self.time_scale > 0:
+            raise ValueError(f"data.time_scale must be positive; got {self.time_scale}")
         _at_least_one(self, "data", "stride", "every")
 
 
@@ -124,11 +129,16 @@ class TrainRecipe:
         data: the mixture.
         operator: `name` and the operator's own config; `ndim` follows from the data.
         fields: fields to learn, by name; empty: those of the first dataset.
+        inputs: input fields of a steady problem, by name; empty: those of the first dataset.
+        conditions: constant fields and parameters that the operator takes as extra inputs, by
+            name, or "all" that the first dataset has (without coordinates). Every dataset must
+            have them. Empty: none; null: those of the checkpoint where training starts from one.
         time_scale: physical time that the operator's network sees as 1; null: the checkpoint's
             where training starts from one, else 1.
         normalizer: `name` ("window", "statistics" or "identity") and its settings; see
             `datasets.normalization`. Statistics are computed from the data. Null: the kind and
-            settings of the checkpoint where training starts from one, else "window".
+            settings of the checkpoint where training starts from one, else "window" ("statistics"
+            for steady problems).
         objective, optimizer, validation: as above.
         steps: optimizer steps.
         batch: windows per optimizer step, over all processes.
@@ -144,6 +154,8 @@ class TrainRecipe:
     data: tuple[DataConfig, ...]
     operator: dict[str, Any]
     fields: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    conditions: Literal["all"] | tuple[str, ...] | None = None
     time_scale: float | None = None
     normalizer: dict[str, Any] | None = None
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from ..datasets.fields import Window, collate
-from ..datasets.metrics import vrmse
+from .objective import mean_metric
 
 
 def validate(
@@ -21,6 +22,7 @@ def validate(
 ) -> dict[str, tuple[float, float]]:
     """Mean VRMSE of model and persistence per dataset, over windows, frames and fields.
 
+    What is masked does not count. A steady problem has no frame to persist: zero takes its place.
     Every process must call it. Values are infinite where a rollout is not finite.
     """
     model.eval()
@@ -43,14 +45,18 @@ def _score(
         window = collate(chosen or windows[:1]).to(accelerator.device)
         prediction = model(window)
         if chosen:
-            persistence = window.history[:, -1:].expand_as(window.target)
-            for j, guess in enumerate((prediction, persistence)):
-                total[j] += vrmse(guess, window.target, window.grid.ndim).double().mean() * len(
-                    chosen
-                )
+            for j, guess in enumerate((prediction, _persistence(window))):
+                total[j] += mean_metric("vrmse", guess, window).double() * len(chosen)
             total[2] += len(chosen)
     summed = accelerator.reduce(total, "sum")
     assert isinstance(summed, torch.Tensor)
     model_sum, persistence_sum, count = summed.tolist()
     score = model_sum / count
     return score if math.isfinite(score) else math.inf, persistence_sum / count
+
+
+def _persistence(window: Window) -> Float[Tensor, "B T C *S"]:
+    """The last history frame at every lead time; zero for a steady problem."""
+    if window.context.steady:
+        return torch.zeros_like(window.target)
+    return window.history[:, -1:].expand_as(window.target)

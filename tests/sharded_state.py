@@ -9,7 +9,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.optim import AdamW
 
-from pelagos.datasets.fields import Grid, Window
+from pelagos.datasets.fields import Context, Grid, Window
 from pelagos.operators import create, from_pretrained, names
 from pelagos.pretrain import resume
 
@@ -23,7 +23,7 @@ def window(frames, seed):
     generator = torch.Generator().manual_seed(seed)
     shapes = ((2, frames, 1, 16), (2, 1, 1, 16))
     history, target = (torch.randn(shape, generator=generator) for shape in shapes)
-    return Window(history, target, torch.full((2, 1), 0.5), ("u",), Grid.unit((16,)))
+    return Window(history, target, torch.full((2, 1), 0.5), Context(("u",), Grid.unit((16,))))
 
 
 def step(model, optimizer, seed):

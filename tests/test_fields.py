@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pelagos.datasets.fields import Grid, Window, collate
+from pelagos.datasets.fields import Context, Grid, Window, collate
 
 SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
 
@@ -28,10 +28,7 @@ def make_window(
     def values(*size: int) -> torch.Tensor:
         return torch.randn(size, generator=generator)
 
-    window = Window(
-        history=values(history, 2, *shape),
-        target=values(horizon, 2, *shape),
-        lead_times=0.5 * torch.arange(1.0, horizon + 1),
+    context = Context(
         fields=("u", "pressure"),
         grid=Grid.unit(shape),
         dt=0.5,
@@ -40,8 +37,21 @@ def make_window(
         constant_fields=("depth",),
         parameters=values(3),
         parameter_names=("nu", "rho", "g"),
+        mask=values(2, *shape) > 0,
     )
-    return replace(window, **changes)
+    window = Window(
+        history=values(history, 2, *shape),
+        target=values(horizon, 2, *shape),
+        lead_times=0.5 * torch.arange(1.0, horizon + 1),
+        context=context,
+    )
+    return change(window, **changes)
+
+
+def change(window: Window, **changes: Any) -> Window:
+    """The window with other parts, which may be those of its context."""
+    own = {name: changes.pop(name) for name in [*changes] if name in vars(window)}
+    return replace(window, **own, context=replace(window.context, **changes))
 
 
 # ------------------------------------------------------------------ grids
@@ -106,6 +116,8 @@ def test_collating_stacks_every_tensor(
     for name in ("history", "target", "lead_times", "constants", "parameters"):
         for i, window in enumerate(windows):
             assert torch.equal(getattr(batch, name)[i], getattr(window, name))
+    for i, window in enumerate(windows):
+        assert torch.equal(batch.context.mask[i], window.context.mask)
     for name in ("fields", "grid", "dt", "dataset", "constant_fields", "parameter_names"):
         assert getattr(batch, name) == getattr(windows[0], name)
 
@@ -125,6 +137,7 @@ def test_collating_without_constants_and_parameters() -> None:
         ({"dataset": "other"}, "share dataset"),
         ({"constant_fields": ("mask",)}, "share constant_fields"),
         ({"parameter_names": ("nu", "rho", "c")}, "share parameter_names"),
+        ({"inputs": ("a", "b")}, "share inputs"),
     ],
 )
 def test_windows_of_different_kinds_do_not_mix(changes: dict[str, Any], message: str) -> None:
@@ -146,18 +159,23 @@ def test_windows_of_different_kinds_do_not_mix(changes: dict[str, Any], message:
         ({"constants": torch.zeros(2, 4, 3)}, r"window.constants must have shape \(1, 4, 3\)"),
         ({"parameters": torch.zeros(2)}, r"window.parameters must have shape \(3,\)"),
         ({"parameters": torch.zeros(1, 3)}, "window.parameters must have shape"),
+        ({"mask": torch.ones(1, 4, 3) > 0}, r"window.mask must have shape \(2, 4, 3\)"),
+        ({"inputs": ("depth",)}, r"window.history must have shape \(2, 1, 4, 3\)"),
     ],
 )
 def test_shapes_that_do_not_fit(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        replace(make_window(), **changes)
+        change(make_window(), **changes)
 
 
 def test_a_batch_needs_the_batch_axis_everywhere() -> None:
     batch = collate([make_window(), make_window()])
-    for name in ("target", "lead_times", "constants", "parameters"):
+    for name in ("target", "lead_times"):
         with pytest.raises(ValueError, match="must have shape"):
             replace(batch, **{name: getattr(batch, name)[0]})
+    for name in ("constants", "parameters", "mask"):
+        with pytest.raises(ValueError, match="must have shape"):
+            change(batch, **{name: getattr(batch.context, name)[0]})
 
 
 @pytest.mark.parametrize("batched", [False, True])
@@ -167,22 +185,35 @@ def test_fields_are_selected_by_name_and_order(batched: bool) -> None:
     assert chosen.fields == ("pressure", "u")
     assert torch.equal(chosen.history, window.history.flip(-3))
     assert torch.equal(chosen.target, window.target.flip(-3))
+    assert torch.equal(chosen.context.mask, window.context.mask.flip(-3))
     assert window.select(window.fields) is window
     with pytest.raises(ValueError, match="'example' has no field w; it has u, pressure"):
         window.select(("u", "w"))
 
 
-def test_the_context_is_what_stays_the_same() -> None:
-    window = make_window()
-    context = window.context
-    for name in ("fields", "grid", "dt", "dataset", "constant_fields", "parameter_names"):
-        assert getattr(context, name) == getattr(window, name)
-    assert context.constants is window.constants
-    assert context.parameters is window.parameters
+def test_inputs_of_a_steady_window_are_selected_apart_from_its_fields() -> None:
+    window = make_window(history=1, horizon=1, inputs=("source", "coefficient"))
+    assert window.context.steady
+    chosen = window.select(("pressure",), ("coefficient",))
+    assert (chosen.context.inputs, chosen.fields) == (("coefficient",), ("pressure",))
+    assert torch.equal(chosen.history, window.history[:, 1:])
+    assert torch.equal(chosen.target, window.target[:, 1:])
+    assert window.select(("pressure",)).context.inputs == window.context.inputs
+    with pytest.raises(ValueError, match="no field w; it has source, coefficient"):
+        window.select(("u",), ("w",))
+
+
+def test_windows_without_a_mask_are_predicted_everywhere() -> None:
+    assert collate([make_window(mask=None)] * 2).context.mask is None
+    masked = make_window()
+    batch = collate([make_window(mask=None), masked])
+    assert batch.context.mask[0].all()
+    assert torch.equal(batch.context.mask[1], masked.context.mask)
 
 
 def test_moving_keeps_lead_times_on_the_host() -> None:
     moved = collate([make_window()]).to("meta")
     assert moved.history.is_meta
     assert moved.parameters.is_meta
+    assert moved.context.mask.is_meta
     assert not moved.lead_times.is_meta

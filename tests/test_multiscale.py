@@ -221,7 +221,7 @@ class TestTime:
         enliven(operator)
         frames, grid = random(2, 4, 1, 8, 8), Grid.unit((8, 8))
         lead = torch.tensor([[0.0, 1.5, 4.0], [2.0, 0.3, 7.0]])
-        prediction = operator(Window(frames[:, :1], frames[:, 1:], lead, ("u",), grid))
+        prediction = operator(Window(frames[:, :1], frames[:, 1:], lead, Context(("u",), grid)))
         for t in range(3):
             alone = operator.network(frames[:, 0], lead[:, t] / 5)
             torch.testing.assert_close(prediction[:, t], alone)

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
-from pelagos.datasets.fields import Grid, Window
+from pelagos.datasets.fields import Context, Grid, Window
 from pelagos.operators import create
 
 dist.init_process_group("gloo")
@@ -31,7 +31,7 @@ def operator():
 def window(rows):
     frames = torch.randn(4, 3, 1, 16, 16, generator=torch.Generator().manual_seed(0))[rows]
     lead = torch.tensor([0.5, 1.0]).expand(len(frames), 2)
-    return Window(frames[:, :1], frames[:, 1:], lead, ("u",), Grid.unit((16, 16)))
+    return Window(frames[:, :1], frames[:, 1:], lead, Context(("u",), Grid.unit((16, 16))))
 
 
 def trained(model, rows):

@@ -4,7 +4,7 @@ import pytest
 import torch
 import yaml
 
-from pelagos.datasets.fields import Grid, Window
+from pelagos.datasets.fields import Context, Grid, Window
 from pelagos.datasets.normalization import Identity, Statistics
 from pelagos.datasets.simulate import simulate
 from pelagos.operators import from_pretrained
@@ -16,7 +16,7 @@ FIELDS = ("density", "velocity_x", "velocity_y", "pressure")
 
 def window(target):
     history = torch.zeros(len(target), 1, len(FIELDS), 2)
-    return Window(history, target, torch.ones(len(target), 1), FIELDS, Grid.unit((2,)))
+    return Window(history, target, torch.ones(len(target), 1), Context(FIELDS, Grid.unit((2,))))
 
 
 def test_vector_components_are_one_group():

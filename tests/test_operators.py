@@ -45,7 +45,9 @@ def window_for(operator, horizon=3, batch=2, dt=0.5, seed=0):
 
     lead = dt * torch.arange(1, horizon + 1).expand(batch, horizon)
     spacing = dt if operator.history > 1 else None
-    return Window(random(operator.history), random(horizon), lead, fields, grid, dt=spacing)
+    return Window(
+        random(operator.history), random(horizon), lead, Context(fields, grid, dt=spacing)
+    )
 
 
 def relative(operator):

@@ -1,0 +1,74 @@
+"""Metrics that leave out where fields are not predicted (obstacles, unused fields).
+
+A mask is True where a field is predicted. The values elsewhere are replaced by ones that change
+neither the numerator nor the denominator of a metric, so that it is the metric over the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from . import metrics
+
+Field = Float[Tensor, "..."]  # (..., C, *S)
+Mask = Bool[Tensor, "..."]  # the same shape, or one that broadcasts to it
+
+
+def masked_metric(
+    name: str, prediction: Field, truth: Field, ndim: int, mask: Mask | None
+) -> Float[Tensor, "..."]:
+    """The relative metric `name` over the predicted points, (..., C).
+
+    Without a mask, the metric itself. A field that is masked entirely gives 0, which the caller
+    leaves out by `scored`. The absolute ε of `metrics.vrmse` counts by the share of all points
+    that is predicted.
+    """
+    metric = getattr(metrics, name)
+    if mask is None:
+        return metric(prediction, truth, ndim)
+    fill = _FILLS.get(name, _zeros)
+    instead = fill(prediction, truth, mask, tuple(range(truth.ndim - ndim, truth.ndim)))
+    return metric(
+        torch.where(mask, prediction, instead[0]), torch.where(mask, truth, instead[1]), ndim
+    )
+
+
+def scored(mask: Mask, ndim: int) -> Bool[Tensor, "..."]:
+    """Whether a field is predicted anywhere, (..., C)."""
+    return mask.flatten(-ndim).any(-1)
+
+
+def _zeros(
+    prediction: Tensor, truth: Tensor, mask: Tensor, space: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    zero = truth.new_zeros(())
+    return zero, zero
+
+
+def _truth_mean(
+    prediction: Tensor, truth: Tensor, mask: Tensor, space: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    mean = _mean(truth, mask, space)
+    return mean, mean
+
+
+def _own_means(
+    prediction: Tensor, truth: Tensor, mask: Tensor, space: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    return _mean(prediction, mask, space), _mean(truth, mask, space)
+
+
+def _mean(values: Tensor, mask: Tensor, space: tuple[int, ...]) -> Tensor:
+    """The mean over the predicted points, 0 where there are none."""
+    count = mask.sum(space, keepdim=True).clamp_min(1)
+    return torch.where(mask, values, 0).sum(space, keepdim=True) / count
+
+
+_FILLS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
+    "vrmse": _truth_mean,
+    "correlation": _own_means,
+}
