@@ -27,6 +27,8 @@ from .output import replacing
 
 SCHEMA = 1
 METRICS = ("vrmse", "nrmse", "relative_l1", "correlation")
+# In the field's unit: where in space and at which wave numbers the error is.
+ABSOLUTE = ("rmse", "brmse", "mean_error", "rmse_low", "rmse_middle", "rmse_high")
 # A forecast is valid until its correlation with the truth falls below this.
 VALID = 0.8
 # One value per trajectory (N,), step (T,) and field (C,).
@@ -43,7 +45,8 @@ CONVENTIONS = {
     "null": "A number is null where a prediction that enters it is not finite. In medians and "
     "percentiles such a prediction ranks as the worst. nonfinite_trajectories counts them.",
     "masked": "What is masked is not scored, and neither is a field that is masked entirely in any "
-    "trajectory; spectra are of whole fields.",
+    "trajectory; measures in the field's unit count masked points as right; spectra are of whole "
+    "fields.",
     "persistence": "The last history frame, repeated; for a steady problem, zero.",
     "vrmse": "Root mean square error over the standard deviation of the truth, "
     "√(⟨(p − y)²⟩ / (⟨(y − ⟨y⟩)²⟩ + 1e-7)); predicting the mean scores 1.",
@@ -52,6 +55,16 @@ CONVENTIONS = {
     "relative_l1": "Mean absolute error over the mean absolute value of the truth, "
     "⟨|p − y|⟩ / ⟨|y|⟩.",
     "correlation": "Pearson correlation over space; 0 where a field is constant.",
+    "rmse": "Root mean square error, √⟨(p − y)²⟩, in the field's unit.",
+    "brmse": "Root mean square error over the faces of the grid (first and last points of each "
+    "axis), in the field's unit.",
+    "mean_error": "|⟨p⟩ − ⟨y⟩|, the error of the mean over the domain, in the field's unit. "
+    "PDEBench's cRMSE is its root mean square over trajectories: crmse in the summary, then the "
+    "mean over fields and lead times.",
+    "rmse_low": "Root mean square of the error's part at 0–3 periods per domain, in the field's "
+    "unit; the squares of low, middle and high add up to that of rmse.",
+    "rmse_middle": "The same at 4–11 periods per domain.",
+    "rmse_high": "The same at 12 and more periods per domain.",
     "valid_time": f"First lead time at which the correlation is below {VALID}. Where it never is, "
     "the last lead time, a lower bound; reached_end counts these trajectories.",
     "spectra": "Energy per shell of wave numbers (periods per domain), the sum of squared Fourier "
@@ -93,8 +106,8 @@ def evaluate(
     channels = _scored_channels(store, plan)
     judged = replace(plan, fields=tuple(plan.fields[c] for c in channels))
     shape = (len(plan.trajectories), plan.steps, len(channels))
-    ours = {name: np.empty(shape) for name in METRICS}
-    baseline = {name: np.empty(shape) for name in METRICS}
+    ours = {name: np.empty(shape) for name in (*METRICS, *ABSOLUTE)}
+    baseline = {name: np.empty(shape) for name in (*METRICS, *ABSOLUTE)}
     spectra = _Spectra(judged)
     seconds = []
     for step in forecast(
@@ -102,9 +115,9 @@ def evaluate(
     ):
         target = truth(store, judged, step.trajectories, step.index).to(device)
         step = _only(step, channels)
-        for name in METRICS:
-            ours[name][step.rows, step.index] = _score(name, step.fields, target, step.mask)
-            baseline[name][step.rows, step.index] = _score(name, step.last_given, target, step.mask)
+        for values, fields in ((ours, step.fields), (baseline, step.last_given)):
+            for name, value in _score(fields, target, step.mask).items():
+                values[name][step.rows, step.index] = value
         spectra.add(step, target)
         seconds.append(step.seconds)
     return _result(operator, store, judged, ours, baseline) | {
@@ -180,11 +193,24 @@ def _only(step: Step, channels: Sequence[int]) -> Step:
 
 
 def _score(
-    name: str, prediction: Tensor, target: Tensor, mask: Tensor | None
-) -> Float[np.ndarray, "B C"]:
-    """One metric per trajectory and field, in double precision."""
-    values = masked_metric(name, prediction.double(), target.double(), target.ndim - 2, mask)
-    return values.cpu().numpy()
+    prediction: Tensor, target: Tensor, mask: Tensor | None
+) -> dict[str, Float[np.ndarray, "B C"]]:
+    """Every measure, one value per trajectory and field, in double precision."""
+    ndim = target.ndim - 2
+    prediction, target = prediction.double(), target.double()
+    values = {name: masked_metric(name, prediction, target, ndim, mask) for name in METRICS}
+    if mask is not None:
+        prediction = torch.where(mask, prediction, target)
+    space = tuple(range(2, target.ndim))
+    bands = metrics.spectral_rmse(prediction, target, ndim).unbind(-1)
+    measures = (
+        metrics.rmse(prediction, target, ndim),
+        metrics.brmse(prediction, target, ndim),
+        (prediction.mean(space) - target.mean(space)).abs(),
+        *bands,
+    )
+    values |= dict(zip(ABSOLUTE, measures, strict=True))
+    return {name: value.cpu().numpy() for name, value in values.items()}
 
 
 def _result(
@@ -231,7 +257,7 @@ def _scores(values: Mapping[str, Values], plan: Plan) -> dict[str, Any]:
             name: _statistics(values[metric][:, :, c], worst=-1 if metric == "correlation" else 1)
             for c, name in enumerate(plan.fields)
         }
-        for metric in METRICS
+        for metric in (*METRICS, *ABSOLUTE)
     }
 
 
@@ -255,6 +281,7 @@ def _summary(values: Mapping[str, Values], plan: Plan, lead: np.ndarray) -> dict
         "vrmse_one_step": _numbers(first),
         "vrmse_median": _statistics(each, worst=1)["median"],
         "valid_time": _numbers(valid.mean(axis=0).mean()),
+        "crmse": _numbers(np.sqrt(np.square(values["mean_error"]).mean(axis=0)).mean()),
     }
 
 

@@ -59,6 +59,20 @@ def test_scores_agree_with_the_metrics_of_a_prediction(wave, shift) -> None:
     assert result["valid_time"]["u"]["reached_end"] == 0
 
 
+def test_errors_in_the_unit_of_the_field(wave, shift) -> None:
+    operator, store = shift(speed=0.5, gain=0.9), open_store(wave)
+    result, data = evaluate(operator, store), predict(operator, store)
+    pair = [torch.from_numpy(data[n].values[:, :, None]).double() for n in ("u", "u_truth")]
+    expected = {"rmse": metrics.rmse(*pair, 1), "brmse": metrics.brmse(*pair, 1)}
+    bands = metrics.spectral_rmse(*pair, 1).unbind(-1)
+    expected |= dict(zip(("rmse_low", "rmse_middle", "rmse_high"), bands, strict=True))
+    for name, value in expected.items():
+        found = result["scores"][name]["u"]["mean"]
+        np.testing.assert_allclose(found, value.mean(0)[:, 0], rtol=1e-9, atol=1e-12)
+    conserved = metrics.crmse(*pair, 1).mean().item()
+    assert result["summary"]["crmse"] == pytest.approx(conserved, abs=1e-9)
+
+
 def test_spectra_are_those_of_the_modes(wave, shift) -> None:
     spectra = evaluate(shift(gain=0.5), open_store(wave), trajectories=[2])["spectra"]
     np.testing.assert_allclose(spectra["lead_times"], [0.25, 1.5, 2.75])
