@@ -25,7 +25,7 @@ from .fields import Grid
 from .initial import Sampler
 
 # Files of this folder, each with a tuple `EQUATIONS`.
-FAMILIES = ("model_equations", "navier_stokes")
+FAMILIES = ("model_equations", "navier_stokes", "compressible", "shallow_water")
 
 # Parameters by name, each shaped (B, 1, 1, …) to broadcast over states (B, C, *S) or (B, C, *K).
 Parameters = Mapping[str, Tensor]

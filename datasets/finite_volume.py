@@ -280,6 +280,9 @@ def _column(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape(-1, *(1,) * (like.ndim - 1))
 
 
-def with_ghosts(values: Sequence[Float[Tensor, " n"]]) -> tuple[Float[Tensor, " m"], ...]:
-    """Coordinates of cell centres with one more cell at either end, for `potential`."""
-    return tuple(torch.cat((2 * x[:1] - x[1:2], x, 2 * x[-1:] - x[-2:-1])) for x in values)
+def with_ghosts(values: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *P"]:
+    """Values with one more cell at either end of every axis, extrapolated linearly."""
+    for axis in range(values.ndim - 2):
+        first, second, last, before = (_edge(values, axis, i) for i in (0, 1, -1, -2))
+        values = torch.cat((2 * first - second, values, 2 * last - before), 2 + axis)
+    return values

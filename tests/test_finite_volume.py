@@ -287,8 +287,7 @@ def test_impossible_states_fail_alone():
 def atmosphere(n, boundary="wall"):
     """Isothermal gas at rest above a floor, in discrete balance, and its potential."""
     x = centres(n)
-    (padded,) = with_ghosts((x,))
-    potential = padded[None, None, :, None].expand(1, 1, n + 2, 6).contiguous()
+    potential = with_ghosts(x[None, None, :, None].expand(1, 1, n, 4))
     density = torch.exp(-x) * (1 + 0.5 * (x > 0.4))  # with a jump: any stratification balances
     weight = 0.5 * (density[1:] + density[:-1]) / n
     pressure = 2 - torch.cat((torch.zeros(1, dtype=torch.float64), weight.cumsum(0)))
