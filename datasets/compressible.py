@@ -79,7 +79,7 @@ def _uniform(generator: torch.Generator, low: float, high: float, *shape: int) -
 
 def _random_states(generator: torch.Generator, ndim: int, count: int) -> Tensor:
     """(ρ, v, p) of `count` constant states: ρ and p in [0.1, 1], velocities in [−1, 1]."""
-    draw = _uniform(generator, -1, 1, ndim + 2, count)
+    draw = _uniform(generator, -1.0, 1.0, ndim + 2, count)
     draw[[0, -1]] = 0.55 + 0.45 * draw[[0, -1]]
     return draw
 
@@ -128,7 +128,7 @@ def shear_layers(generator: torch.Generator, grid: Grid) -> Float[Tensor, "V *S"
 
 def _wavy(generator: torch.Generator, x: Tensor, modes: int) -> Tensor:
     """Σ_j a_j cos(2π j (x + b_j)) with random a_j ≥ 0 of sum 1 and b_j in [0, 1]."""
-    weight, shift = _uniform(generator, 0, 1, 2, modes, *(1,) * x.ndim)
+    weight, shift = _uniform(generator, 0.0, 1.0, 2, modes, *(1,) * x.ndim)
     j = torch.arange(1, modes + 1, dtype=torch.float64).reshape(weight.shape)
     return (weight / weight.sum() * torch.cos(2 * math.pi * j * (x + shift))).sum(0)
 
@@ -138,7 +138,7 @@ def gaussian_vortices(generator: torch.Generator, grid: Grid) -> Float[Tensor, "
 
     ω = Σ α/s exp(−r²/2s²), α in [−1, 1], s in [0.01, 0.1], on the torus; v is divergence-free.
     """
-    alpha, width, x0, y0 = _uniform(generator, 0, 1, 4, 100)
+    alpha, width, x0, y0 = _uniform(generator, 0.0, 1.0, 4, 100)
     alpha, width = 2 * alpha - 1, 0.01 + 0.09 * width
     # Each vortex is added mode by mode: exact on the torus, whatever the grid.
     kx, ky = (torch.fft.fftfreq(n, 1 / n, dtype=torch.float64) * 2 * math.pi for n in grid.shape)
@@ -324,7 +324,9 @@ _STAR = Star()
 RAYLEIGH_TAYLOR_2D = GasEquation(
     name="rayleigh_taylor_2d",
     title="Rayleigh–Taylor instability in a star",
-    formula=_FORMULA.replace("∇p = 0", "∇p = −ρ∇φ").replace("(E + p) v) = 0", "(E + p) v) = −ρv·∇φ"),
+    formula=_FORMULA.replace("∇p = 0", "∇p = −ρ∇φ").replace(
+        "(E + p) v) = 0", "(E + p) v) = −ρv·∇φ"
+    ),
     fields=_FLOW,
     constant_fields=("potential",),
     lengths=(1.0, 1.0),

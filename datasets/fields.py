@@ -30,6 +30,8 @@ VOCABULARY = {
     "tracer": "passive scalar concentration",
     "temperature": "temperature",
     "height": "height of the free surface",
+    "potential": "gravitational potential",
+    "wave_speed": "speed of waves in a medium",
     "source": "right-hand side of a steady problem",
     "coefficient": "material coefficient of a steady problem",
 }

@@ -37,9 +37,7 @@ class HyperbolicEquation(Equation):
         """The fields of primitive states."""
         return w
 
-    def scheme(
-        self, parameters: Parameters, constants: Tensor | None, grid: Grid
-    ) -> FiniteVolume:
+    def scheme(self, parameters: Parameters, constants: Tensor | None, grid: Grid) -> FiniteVolume:
         """The solver on a grid."""
         return FiniteVolume(self.system(parameters), grid.spacing, grid.boundary)
 

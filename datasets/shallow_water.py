@@ -83,6 +83,9 @@ def dam(generator: torch.Generator, grid: Grid) -> Float[Tensor, "V *S"]:
     return torch.cat((1 + (distance < radius).double()[None], rest))
 
 
+_DISTURBANCE = FourierSeries(modes=6, rms=(0.005, 0.02))
+
+
 @dataclass(frozen=True)
 class Jets:
     """One to three zonal jets in balance with their depth, and a random disturbance of the depth.
@@ -97,7 +100,6 @@ class Jets:
     gravity: float = 1.0
     coriolis: float = 1.0
     beta: float = 0.1
-    disturbance: FourierSeries = FourierSeries(modes=6, rms=(0.005, 0.02))
 
     def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "V n m"]:
         """Initial states."""
@@ -111,7 +113,7 @@ class Jets:
         slope = -(self.coriolis + self.beta * y) * u / self.gravity
         step = grid.spacing[1]
         h = slope.cumsum(1) * step - 0.5 * step * slope  # at centres, from slopes at centres
-        h = 1 + h - h.mean() + self.disturbance(generator, grid)[0]
+        h = 1 + h - h.mean() + _DISTURBANCE(generator, grid)[0]
         return torch.stack((h, u, torch.zeros_like(u)))
 
 
