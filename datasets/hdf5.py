@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+
+CACHE = 2**24  # bytes of decoded chunks that a file keeps, or one row of chunks if that is more,
+ROW = 2**26  # up to so many, or one chunk if that is more,
+CHUNK = 2**28  # up to so many
 
 Node = Any  # a file, group or dataset of h5py, whose types do not tell which one a name holds
 
@@ -15,7 +21,9 @@ Node = Any  # a file, group or dataset of h5py, whose types do not tell which on
 class Hdf5File:
     """Read-only access that survives pickling and forks, and holds nothing until it is used.
 
-    Contiguous, uncompressed numeric datasets are memory-mapped; all others are read by h5py.
+    Contiguous, uncompressed numeric datasets are memory-mapped; all others are read by h5py, with
+    a cache of decoded chunks that fits theirs (HDF5's own does not hold a chunk larger than it).
+    Chunked datasets beyond `CACHE` are given back, the one used longest ago first.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,6 +36,8 @@ class Hdf5File:
             self._reset()
         if name not in self._arrays:
             self._arrays[name] = self._open_array(name)
+        if name in self._caches:
+            self._caches.move_to_end(name)
         return self._arrays[name]
 
     def close(self) -> None:
@@ -41,7 +51,11 @@ class Hdf5File:
         offset = dataset.id.get_offset()  # None unless contiguous and in this file
         if offset is None or dataset.dtype.kind not in "fiub" or dataset.size == 0:
             self._file = file
-            return dataset
+            if dataset.chunks is None:
+                return dataset
+            size, chunk = cache_size(dataset), _chunk_bytes(dataset)
+            del dataset  # HDF5 sizes the cache when the last handle on it is gone
+            return self._with_cache(name, size, chunk)
         if self._bytes is None:
             self._bytes = np.memmap(self.path, mode="r")
         values = self._bytes[offset : offset + dataset.nbytes]
@@ -50,17 +64,43 @@ class Hdf5File:
             file.close()
         return values
 
+    def _with_cache(self, name: str, size: int, chunk: int) -> h5py.Dataset:
+        """A chunked dataset with a cache of `size` bytes, after others have made room for it."""
+        assert self._file is not None
+        while self._caches and sum(self._caches.values()) + size > CACHE:
+            del self._arrays[self._caches.popitem(last=False)[0]]
+        self._caches[name] = size
+        access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+        access.set_chunk_cache(max(521, 10 * size // max(chunk, 1) | 1), size, 0.75)
+        return h5py.Dataset(h5py.h5d.open(self._file.id, name.encode(), access))
+
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._file: h5py.File | None = None
         self._bytes: np.memmap | None = None
         self._arrays: dict[str, np.ndarray | h5py.Dataset] = {}
+        self._caches: OrderedDict[str, int] = OrderedDict()  # chunked datasets -> bytes
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)
+
+
+def cache_size(dataset: Node) -> int:
+    """Bytes of the chunks of a dataset that share a range of the first axis, as neighbours do.
+
+    At least 1 MiB, and at most `ROW`, or one chunk of up to `CHUNK` bytes.
+    """
+    chunk = _chunk_bytes(dataset)
+    across = zip(dataset.shape[1:], dataset.chunks[1:], strict=True)
+    row = chunk * math.prod(-(-size // part) for size, part in across)
+    return max(2**20, min(row, ROW), chunk if chunk <= CHUNK else 0)
+
+
+def _chunk_bytes(dataset: Node) -> int:
+    return math.prod(dataset.chunks) * dataset.dtype.itemsize
 
 
 def open_readonly(path: Path) -> h5py.File:

@@ -11,7 +11,7 @@ from jaxtyping import Float64
 
 from .findings import Finding
 from .store import Store
-from .survey import Survey, initial_state, is_steady
+from .survey import Survey, initial_state
 
 NEAR = 1e-3  # root-mean-square distance of states, over their own spread, that counts as none
 ROWS = 256  # states that are compared with all others at once
@@ -53,7 +53,7 @@ def duplicate_findings(store: Store, survey: Survey) -> Iterator[Finding]:
 
 def near_findings(store: Store, survey: Survey) -> Iterator[Finding]:
     """Initial states of two splits that agree up to `NEAR`, in trajectories that differ."""
-    state = "input fields" if is_steady(store) else "initial state"
+    state = "input fields" if store.steady else "initial state"
     table = store.parameter_table()
     for one, two in itertools.combinations(store.splits, 2):
         pairs = _near_pairs(store, survey, store.splits[one], store.splits[two])

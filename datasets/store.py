@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -24,6 +26,7 @@ from . import well
 from .axes import spacing
 from .fields import Context, Grid, Window
 from .hdf5 import data_files, open_readonly
+from .index import SMALLEST, Index, stat
 
 if TYPE_CHECKING:
     import xarray
@@ -109,12 +112,8 @@ def open_store(path: str | Path, split: str | None = None) -> Store:
     files = _find_files(path)
     available = dict.fromkeys(name for name, _ in files)
     chosen = [(name, file) for name, file in files if split in (None, name) or name == UNSPLIT]
-    layout = _detect(chosen[0][1]) if chosen else None
     sources: list[tuple[str, Source]] = []
-    for name, file in chosen:
-        if layout is None or not layout.matches(file):
-            raise ValueError(_explain(file, "" if layout is None else layout.name))
-        found = layout.open(file, name)
+    for found in _sources_of(path, chosen):
         available.update(dict.fromkeys(found))
         sources += [item for item in found.items() if split in (None, item[0])]
     if not sources:
@@ -155,7 +154,13 @@ class Store:
         first = self.sources[0]
         for source in self.sources[1:]:
             _check_agreement(first, source)
-        self._ends = np.cumsum([len(source) for source in self.sources])
+        self._ends = np.cumsum([len(source) for source in self.sources]).tolist()
+        frames = [len(source) * source.times.shape[-1] for source in self.sources]
+        self._first_frames = np.cumsum([0, *frames]).tolist()
+        # Which frames and constant fields this process has seen to be finite: looking at values
+        # takes half as long as reading them, and windows overlap.
+        self._finite_frames = np.zeros(self._first_frames[-1], dtype=bool)
+        self._finite_constants = np.zeros(self._ends[-1], dtype=bool)
         self._open: OrderedDict[int, None] = OrderedDict()
         self.name, self.fields, self.grid = first.name, first.fields, first.grid
         self.constant_fields, self.parameter_names = first.constant_fields, first.parameter_names
@@ -173,7 +178,7 @@ class Store:
         return bool(self.inputs)
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return self._ends[-1]
 
     def n_frames(self, i: int) -> int:
         """Number of frames of trajectory i."""
@@ -201,10 +206,15 @@ class Store:
                 f"got start {start}, stop {stop}, step {step}"
             )
         frames = torch.from_numpy(self.read_raw(i, slice(start, stop, step)))
-        if not torch.isfinite(frames.sum()) and not torch.isfinite(frames).all():
-            bad = torch.argwhere(~torch.isfinite(frames))[0]
-            frame, field = start + int(bad[0]) * step, self.fields[int(bad[1])]
-            raise ValueError(self._not_finite(i, f"{field!r} at frame {frame}", frame))
+        file, local = self._locate(i)
+        first = self._first_frames[file] + local * self.sources[file].times.shape[-1]
+        seen = self._finite_frames[first + start : first + stop : step]
+        if not seen.all():
+            if not torch.isfinite(frames.sum()) and not torch.isfinite(frames).all():
+                bad = torch.argwhere(~torch.isfinite(frames))[0]
+                frame, field = start + int(bad[0]) * step, self.fields[int(bad[1])]
+                raise ValueError(self._not_finite(i, f"{field!r} at frame {frame}", frame))
+            seen[:] = True
         return frames
 
     def read_raw(
@@ -229,10 +239,12 @@ class Store:
         if not self.constant_fields:
             return None
         values = torch.from_numpy(self.constants_raw(i))
-        bad = torch.argwhere(~torch.isfinite(values))
-        if len(bad):
-            field = self.constant_fields[int(bad[0, 0])]
-            raise ValueError(self._not_finite(i, f"the constant field {field!r}"))
+        if not self._finite_constants[i]:
+            bad = torch.argwhere(~torch.isfinite(values))
+            if len(bad):
+                field = self.constant_fields[int(bad[0, 0])]
+                raise ValueError(self._not_finite(i, f"the constant field {field!r}"))
+            self._finite_constants[i] = True
         return values
 
     def constants_raw(self, i: int) -> Float32[np.ndarray, "K *S"]:
@@ -244,12 +256,12 @@ class Store:
     def mask(self, i: int) -> Bool[Tensor, "C *S"] | None:
         """Where the fields of trajectory i are predicted; None: everywhere."""
         file, local = self._locate(i)
-        source = self.sources[file]
-        if not isinstance(source, MaskedSource):
+        mask = getattr(self.sources[file], "mask", None)  # of a `MaskedSource`
+        if mask is None:
             return None
-        with _naming(source.path):
+        with _naming(self.sources[file].path):
             self._source(file)
-            values = source.mask(local)
+            values = mask(local)
         return None if values is None else torch.from_numpy(values)
 
     def parameters(self, i: int) -> Float[Tensor, " P"] | None:
@@ -352,8 +364,8 @@ class Store:
         """File and index in it of trajectory i."""
         if not 0 <= i < len(self):
             raise ValueError(f"{self.name!r} has trajectories 0 to {len(self) - 1}; got {i}")
-        file = int(np.searchsorted(self._ends, i, side="right"))
-        return file, i - int(self._ends[file]) + len(self.sources[file])
+        file = bisect_right(self._ends, i)
+        return file, i - self._ends[file] + len(self.sources[file])
 
     def _source(self, file: int) -> Source:
         """The source of a file that is about to be read; closes the one used longest ago."""
@@ -415,6 +427,40 @@ def _check_complete(path: Path) -> None:
         )
 
 
+def _sources_of(path: Path, files: Sequence[tuple[str, Path]]) -> Iterator[Mapping[str, Source]]:
+    """The sources of every file by split; those of many files come from an index of `path`.
+
+    Raises:
+        ValueError: a file cannot be read, or has another layout than the first.
+    """
+    index = Index(path) if len(files) >= SMALLEST else None
+    expected: Layout | None = None
+    for name, file in files:
+        known = index and index.get(file, partial(_open_source, file, name))
+        if known and (expected is None or known[0] == expected.name):
+            expected = expected or _layout(known[0])
+            yield known[1]
+            continue
+        before = stat(file)
+        expected = expected or _detect(file)
+        if expected is None or not expected.matches(file):
+            raise ValueError(_explain(file, "" if expected is None else expected.name))
+        found = expected.open(file, name)
+        if index:
+            index.add(file, before, expected.name, found)
+        yield found
+    if index:
+        index.save()
+
+
+def _open_source(file: Path, name: str, layout: str, split: str) -> Source:
+    return _layout(layout).open(file, name)[split]
+
+
+def _layout(name: str) -> Layout:
+    return next(layout for layout in LAYOUTS if layout.name == name)
+
+
 def _detect(path: Path) -> Layout | None:
     return next((layout for layout in LAYOUTS if layout.matches(path)), None)
 
@@ -443,8 +489,8 @@ def _check_agreement(first: Source, other: Source) -> None:
         differences.append((f"grid {name}", getattr(first.grid, name), getattr(other.grid, name)))
     for name in ("lengths", "origin"):
         one, two = getattr(first.grid, name), getattr(other.grid, name)
-        if len(one) == len(two) and np.allclose(one, two, rtol=1e-5, atol=1e-5):
-            two = one
+        close = len(one) == len(two) and (one == two or np.allclose(one, two, rtol=1e-5, atol=1e-5))
+        two = one if close else two
         differences.append((f"grid {name}", one, two))
     for name, one, two in differences:
         if one != two:

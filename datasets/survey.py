@@ -136,7 +136,7 @@ def survey(store: Store, progress: bool = False) -> Survey:
         ValueError: a file is damaged.
     """
     n = len(store)
-    channels = len(store.constant_fields if is_steady(store) else store.fields)
+    channels = len(store.constant_fields if store.steady else store.fields)
     points = np.random.default_rng(0).integers(math.prod(store.grid.shape), size=SAMPLE)
     found = Survey(
         Table.empty(n, store.fields),
@@ -155,15 +155,9 @@ def survey(store: Store, progress: bool = False) -> Survey:
     return found
 
 
-def is_steady(store: Store) -> bool:
-    """Whether the store maps constant fields to fields: trajectories of a single frame."""
-    single = all(source.times.shape[-1] == 1 for source in store.sources)
-    return bool(store.constant_fields) and single
-
-
 def initial_state(store: Store, i: int) -> Float32[np.ndarray, "C *S"]:
     """What trajectory i starts from: its first frame, or a steady problem's constant fields."""
-    if is_steady(store):
+    if store.steady:
         return store.constants_raw(i)
     return store.read_raw(i, slice(0, 1))[0]
 
