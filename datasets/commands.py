@@ -23,7 +23,9 @@ def simulate(argv: Sequence[str]) -> None:
     from .simulate import simulate as run
 
     if given.list:
-        print(_catalogue())
+        from .catalogue import listing
+
+        print(listing())
         return
     if given.equation is None:
         known = ", ".join(equations.names())
@@ -202,15 +204,3 @@ def _simulate_parser() -> Parser:
 def _common(values: tuple[Any, ...] | None) -> Any:
     """One number stands for all axes."""
     return values[0] if values is not None and len(values) == 1 else values
-
-
-def _catalogue() -> str:
-    """Every equation: name, formula, fields."""
-    from . import equations
-
-    known = [equations.get(name) for name in equations.names()]
-    width = max(len(equation.name) for equation in known)
-    return "\n".join(
-        f"{equation.name:{width}}  {equation.formula}   [{', '.join(equation.fields)}]"
-        for equation in known
-    )

@@ -25,7 +25,13 @@ from .fields import Grid
 from .initial import Sampler
 
 # Files of this folder, each with a tuple `EQUATIONS`.
-FAMILIES = ("model_equations", "navier_stokes", "compressible", "shallow_water")
+FAMILIES = (
+    "model_equations",
+    "navier_stokes",
+    "reaction_diffusion",
+    "compressible",
+    "shallow_water",
+)
 
 # Parameters by name, each shaped (B, 1, 1, …) to broadcast over states (B, C, *S) or (B, C, *K).
 Parameters = Mapping[str, Tensor]
@@ -313,33 +319,3 @@ def get(name: str) -> Equation:
     if name not in _registry():
         raise ValueError(f"unknown equation {name!r}{codec.nearest(name, names())}")
     return _registry()[name]
-
-
-def markdown() -> str:
-    """The table of all equations for the documentation."""
-    header = ("name", "equation", "fields", "parameters (per trajectory)", "domain", "points")
-    header += ("frames × dt", "solver step", "warm-up", "conserved")
-    rows = [header, ("---",) * len(header)]
-    rows += [_row(get(name)) for name in names()]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
-
-
-def _row(equation: Equation) -> tuple[str, ...]:
-    return (
-        f"`{equation.name}`",
-        equation.formula,
-        ", ".join(f"`{name}`" for name in equation.fields),
-        "; ".join(f"`{name}` {_range(p)}" for name, p in equation.parameters.items()),
-        " × ".join(f"{length:.5g}" for length in equation.lengths),
-        " × ".join(str(n) for n in equation.resolution),
-        f"{equation.frames} × {equation.dt:g}",
-        equation.step_control or f"{equation.solver_step:g}",
-        f"{equation.warm_up:g}",
-        ", ".join(equation.invariants),
-    )
-
-
-def _range(parameter: Parameter) -> str:
-    if parameter.fixed:
-        return f"{parameter.low:g}"
-    return f"{parameter.low:g} … {parameter.high:g}{' (log)' if parameter.log else ''}"

@@ -106,3 +106,79 @@ class FourierSeries:
 
 def _uniform(generator: torch.Generator, count: int) -> Float[Tensor, " count"]:
     return torch.rand(count, generator=generator, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class WhiteNoise:
+    """Independent normal values of standard deviation `deviation` at every point, per component."""
+
+    deviation: float
+    components: int = 1
+
+    def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "C *S"]:
+        """One state in double precision."""
+        shape = (self.components, *grid.shape)
+        return self.deviation * torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Around:
+    """Constant values, one per component, plus a random state."""
+
+    values: tuple[float, ...]
+    sampler: Sampler
+
+    def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "C *S"]:
+        """One state in double precision."""
+        base = torch.tensor(self.values, dtype=torch.float64)
+        return base.reshape(-1, *(1,) * grid.ndim) + self.sampler(generator, grid)
+
+
+@dataclass(frozen=True)
+class Rescaled:
+    """A random state, shifted and scaled to the range [low, high]."""
+
+    sampler: Sampler
+    low: float
+    high: float
+
+    def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "C *S"]:
+        """One state in double precision."""
+        u = self.sampler(generator, grid)
+        return self.low + (self.high - self.low) * (u - u.min()) / (u.max() - u.min())
+
+
+@dataclass(frozen=True)
+class Spots:
+    """Gaussian spots of one substance in another, for autocatalysis: u = 1 − s / 2, v = s / 2.
+
+    s is 1 at most: the largest of `count` (a range) Gaussians of standard deviation `radius` (a
+    range, as a fraction of the first axis' length) about points that are uniform over the periodic
+    box.
+    """
+
+    count: tuple[int, int]
+    radius: tuple[float, float]
+
+    def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "C *S"]:
+        """One state in double precision."""
+        low, high = self.count
+        number = int(torch.randint(low, high + 1, (), generator=generator))
+        spots = torch.zeros(grid.shape, dtype=torch.float64)
+        for _ in range(number):
+            centre = _uniform(generator, grid.ndim)
+            width = self.radius[0] + (self.radius[1] - self.radius[0]) * _uniform(generator, 1)
+            r2 = periodic_distance2(grid, centre) / (width * grid.lengths[0]) ** 2
+            spots = torch.maximum(spots, torch.exp(-r2 / 2))
+        return torch.stack((1 - spots / 2, spots / 2))
+
+
+def periodic_distance2(grid: Grid, centre: Float[Tensor, " ndim"]) -> Float[Tensor, " *S"]:
+    """Squared distance to the nearest image of a point, given as a fraction of each length."""
+    axes = []
+    for x, length, start, c in zip(
+        grid.coordinates(), grid.lengths, grid.origin, centre, strict=True
+    ):
+        offset = (x - start) / length - c
+        axes.append(((offset - offset.round()) * length) ** 2)
+    return sum(torch.meshgrid(*axes, indexing="ij"), torch.zeros((), dtype=torch.float64))

@@ -8,7 +8,7 @@ by multiplication with its symbol. Quadratic terms are dealiased by the 2/3 rule
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -34,12 +34,14 @@ class Spectral:
         lengths: box length per axis; wavenumbers are angular, 2π j / length.
         dtype: float32 or float64 of the physical state.
         device: where the wavenumbers live.
+        dealias: whether products are dealiased by the 2/3 rule.
     """
 
     shape: tuple[int, ...]
     lengths: tuple[float, ...]
     dtype: torch.dtype = torch.float64
     device: torch.device | str = "cpu"
+    dealias: bool = True
 
     @cached_property
     def k(self) -> tuple[Tensor, ...]:
@@ -74,10 +76,13 @@ class Spectral:
 
     @cached_property
     def resolved(self) -> Tensor:
-        """1 for the modes that the 2/3 rule keeps (|j| < n / 3 along every axis), else 0."""
+        """1 for the modes that the 2/3 rule keeps (|j| < n / 3 along every axis), else 0.
+
+        Without dealiasing it keeps all.
+        """
         keep = torch.ones((), dtype=torch.bool)
         for modes, n in zip(self._modes, self.shape, strict=True):
-            keep = keep & (3 * modes.abs() < n)
+            keep = keep & ((3 * modes.abs() < n) | (not self.dealias))
         return self._cast(keep)
 
     def forward(self, u: Float[Tensor, "B C *S"]) -> Complex[Tensor, "B C *K"]:
@@ -173,14 +178,32 @@ class ETDRK4:
         """The spectral state one step later."""
         if self.term is None:
             return self.whole * v
-        n_v = self.term(v)
+        return self._combine(v, self.term, self.term, self.term)
+
+    def forced_step(
+        self, v: Complex[Tensor, "B C *K"], source: Sequence[Tensor]
+    ) -> Complex[Tensor, "B C *K"]:
+        """As `step`, of u_t = L u + N(u) + f(t).
+
+        Args:
+            source: the spectrum of f at the start, in the middle and at the end of the step,
+                broadcastable to the state.
+        """
+        assert self.term is not None
+        term = self.term
+        start, middle, end = (lambda v, f=f: term(v).add_(f) for f in source)
+        return self._combine(v, start, middle, end)
+
+    def _combine(self, v: Tensor, start: Term, middle: Term, end: Term) -> Tensor:
+        """The step, from the nonlinear terms at its start, middle and end."""
+        n_v = start(v)
         decayed = self.half * v
         a = torch.addcmul(decayed, self.stage, n_v)
-        n_a = self.term(a)
+        n_a = middle(a)
         b = decayed.addcmul_(self.stage, n_a)
-        n_b = self.term(b)
+        n_b = middle(b)
         c = a.mul_(self.half).addcmul_(self.stage, (2 * n_b).sub_(n_v))
-        n_c = self.term(c)
+        n_c = end(c)
         out = (self.whole * v).addcmul_(self.first, n_v)
         return out.addcmul_(self.middle, n_a.add_(n_b)).addcmul_(self.last, n_c)
 
