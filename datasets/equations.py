@@ -31,6 +31,7 @@ FAMILIES = (
     "reaction_diffusion",
     "compressible",
     "shallow_water",
+    "waves",
 )
 
 # Parameters by name, each shaped (B, 1, 1, …) to broadcast over states (B, C, *S) or (B, C, *K).
