@@ -109,6 +109,48 @@ def check(argv: Sequence[str]) -> None:
         raise SystemExit(1)
 
 
+def convert(argv: Sequence[str]) -> None:
+    """Run `pelagos data convert`.
+
+    Raises:
+        ValueError: an argument is wrong, or as in `convert.convert`.
+    """
+    parser = Parser(
+        "data convert",
+        "Rewrite a dataset of any layout in The Well's: single precision, contiguous (mapped into "
+        "memory when read), in shards, with stats.yaml. Every file is read back and compared. An "
+        "interrupted conversion continues when the same command runs again.",
+        (
+            "pelagos data convert 1D_Burgers_Sols_Nu0.01.hdf5 data/burgers_nu0.01",
+            "pelagos data convert NS-Sines.nc data/ns_sines --shard 500",
+        ),
+    )
+    parser.add_argument("source", help="a dataset's folder, or one of its files, in any layout")
+    parser.add_argument("out", type=Path, help="folder of the new dataset")
+    parser.add_argument("--name", help="name of the new dataset (default: the source's)")
+    parser.add_argument("--split", help="only this split: train, valid or test")
+    parser.add_argument(
+        "--shard",
+        type=arguments.count,
+        metavar="N",
+        help="trajectories per file (default: as many as fit into 512 MiB)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a converted dataset")
+    given = parser.parse(argv)
+    from .convert import convert as run
+
+    path = run(
+        given.source,
+        given.out,
+        name=given.name,
+        split=given.split,
+        shard=given.shard,
+        overwrite=given.overwrite,
+        progress=True,
+    )
+    print(f"dataset: {path} (look into it with: pelagos data inspect {path})")
+
+
 def _add_store(parser: Parser) -> None:
     """What to read: a path, and a split of it."""
     parser.add_argument("path", help="a dataset's folder, or one of its files")

@@ -357,8 +357,13 @@ class Store:
 
     def origin(self, i: int) -> tuple[Path, int]:
         """The file of trajectory i, and its number in that file."""
+        source, local = self.source_of(i)
+        return source.path, local
+
+    def source_of(self, i: int) -> tuple[Source, int]:
+        """The source of trajectory i, and its number in it."""
         file, local = self._locate(i)
-        return self.sources[file].path, local
+        return self.sources[file], local
 
     def _locate(self, i: int) -> tuple[int, int]:
         """File and index in it of trajectory i."""
@@ -416,15 +421,16 @@ def _find_files(path: Path) -> list[tuple[str, Path]]:
 
 
 def _check_complete(path: Path) -> None:
-    """Refuse a simulated dataset whose simulation has not finished."""
+    """Refuse a dataset whose simulation or conversion has not finished."""
     path = path.resolve()
     root = path.parent.parent if path.name in SPLITS else path
     root = path.parent if path.name == "data" else root
-    if (root / "simulation.yaml").exists() and not (root / "stats.yaml").exists():
-        raise ValueError(
-            f"the dataset {root} is incomplete (it has no stats.yaml): its simulation was "
-            f"interrupted; run the same simulation again to finish it"
-        )
+    for made in ("simulation", "conversion"):
+        if (root / f"{made}.yaml").exists() and not (root / "stats.yaml").exists():
+            raise ValueError(
+                f"the dataset {root} is incomplete (it has no stats.yaml): its {made} was "
+                f"interrupted; run the same {made} again to finish it"
+            )
 
 
 def _sources_of(path: Path, files: Sequence[tuple[str, Path]]) -> Iterator[Mapping[str, Source]]:

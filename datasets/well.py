@@ -4,7 +4,8 @@ A dataset is a folder `NAME/data/{train,valid,test}/*.hdf5` with `NAME/stats.yam
 trajectories on one grid, as scalar (`t0_fields`), vector (`t1_fields`) and tensor fields
 (`t2_fields`), each with flags that say whether it varies between trajectories, in time, and along
 each axis. Our files add optional attributes that other readers ignore: `units` on every quantity,
-`length` on the axes, `provenance` (JSON) at the root.
+`length` on the axes, `provenance` (JSON) at the root, and the dataset `prediction_mask` where
+fields are not predicted everywhere.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any
 import h5py
 import numpy as np
 import yaml
-from jaxtyping import Float32, Float64
+from jaxtyping import Bool, Float32, Float64
 
 from .axes import spacing
 from .fields import BOUNDARIES, Grid
@@ -29,6 +30,7 @@ from .hdf5 import Hdf5File, Node, data_files, open_readonly, strings, text
 from .moments import BLOCK, Moments
 
 AXES = ("x", "y", "z")
+MASK = "prediction_mask"  # where the fields are predicted (n, C, *S); ours alone
 PAGE = 4096  # large arrays start on a page, so that they can be mapped into memory
 
 
@@ -39,22 +41,27 @@ class WellData:
     Attributes:
         dataset: name of the dataset that the file belongs to.
         grid: the spatial grid.
-        times: physical time of each frame, increasing.
-        fields: channel name -> (n, T, *S). `velocity_x`, `velocity_y`[, `velocity_z`], complete
-            for the grid's axes, are stored as one vector field; every other name as a scalar.
-            Scalars come first when the file is read.
+        times: physical time of each frame, increasing: (T,), or (n, T) where trajectories have
+            their own.
+        fields: channel name -> (n, T, *S). Components that are complete for the grid's axes
+            (`velocity_x`, `velocity_y`; `D_xx`, `D_xy`, `D_yx`, `D_yy`) are stored as one vector or
+            tensor field; every other name as a scalar. Scalars come first when the file is read.
         constant_fields: name -> (n, *S).
         parameters: name -> () where all trajectories share the value, else (n,).
+        series: scalars that vary in time, name -> (n, T).
+        mask: (n, C, *S), true where the fields are predicted; None: everywhere.
         units: name of a field or parameter, "time" or "length" -> unit.
         provenance: how the data were made; anything that JSON can hold.
     """
 
     dataset: str
     grid: Grid
-    times: Float64[np.ndarray, " T"]
+    times: Float64[np.ndarray, "*n T"]
     fields: dict[str, np.ndarray]
     constant_fields: dict[str, np.ndarray] = field(default_factory=dict)
     parameters: dict[str, np.ndarray] = field(default_factory=dict)
+    series: dict[str, np.ndarray] = field(default_factory=dict)
+    mask: np.ndarray | None = None
     units: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -66,6 +73,25 @@ def write_file(path: Path, data: WellData) -> None:
     """Write one file; equal data give equal bytes. Fields are stored in single precision.
 
     The file appears under its name only when it is complete and on disk.
+
+    Raises:
+        ValueError: the path exists, a shape is wrong, a value is NaN or infinite.
+    """
+    for name, values in {**data.fields, **data.constant_fields}.items():
+        _check_finite(name, values)
+    with create_file(path, data) as write:
+        for i in range(len(next(iter(data.fields.values())))):
+            write(i, 0, np.stack([values[i] for values in data.fields.values()], axis=1))
+
+
+@contextmanager
+def create_file(path: Path, data: WellData) -> Iterator[Callable[[int, int, np.ndarray], None]]:
+    """Write one file whose fields do not fit into memory, block by block.
+
+    Of `data.fields` the names and shapes count, not the values (`np.broadcast_to` makes an array
+    of any shape that takes no memory). Gives a function of (trajectory, first frame, values
+    (T, C, *S)), which must be called for all frames. The file appears under its name only when the
+    block has succeeded and the file is on disk.
 
     Raises:
         ValueError: the path exists, a shape is wrong, a value is NaN or infinite.
@@ -82,7 +108,19 @@ def write_file(path: Path, data: WellData) -> None:
         _write_dimensions(file.create_group("dimensions"), data)
         _write_boundary(file.create_group("boundary_conditions"), data.grid)
         _write_scalars(file.create_group("scalars"), data)
-        _write_fields(file, data)
+        stored = _create_fields(file, data)
+
+        def write(trajectory: int, first: int, values: np.ndarray) -> None:
+            with np.errstate(over="ignore"):
+                values = np.asarray(values, dtype=np.float32)
+            for dataset, channels in stored:
+                block = values[:, channels]
+                _check_finite(str(dataset.name).rsplit("/", 1)[-1], block)
+                shape = (len(block), *dataset.shape[2:])
+                last = np.moveaxis(block, 1, -1).reshape(shape)
+                dataset[trajectory, first : first + len(block)] = last
+
+        yield write
 
 
 def _check(data: WellData) -> None:
@@ -90,16 +128,20 @@ def _check(data: WellData) -> None:
     if not data.fields:
         raise ValueError("a file needs at least one field; got none")
     lead = next(iter(data.fields.values())).shape[:1]
-    frames = data.times.shape
+    frames = data.times.shape[-1:]
     for name, values in data.fields.items():
-        _check_array(name, values, (*lead, *frames, *data.grid.shape))
+        _check_shape(name, values, (*lead, *frames, *data.grid.shape))
     for name, values in data.constant_fields.items():
-        _check_array(name, values, (*lead, *data.grid.shape))
+        _check_shape(name, values, (*lead, *data.grid.shape))
     for name, values in data.parameters.items():
-        _check_array(name, values, lead if values.ndim else ())
-    if not (np.isfinite(data.times).all() and (np.diff(data.times) > 0).all()):
-        raise ValueError("times must be finite and increase from frame to frame")
-    names = [*data.fields, *data.constant_fields, *data.parameters]
+        _check_shape(name, values, lead if values.ndim else ())
+        _check_finite(name, values)
+    for name, values in data.series.items():
+        _check_shape(name, values, (*lead, *frames))
+    if data.mask is not None:
+        _check_shape("mask", data.mask, (*lead, len(data.fields), *data.grid.shape))
+    _check_times(data.times, lead)
+    names = [*data.fields, *data.constant_fields, *data.parameters, *data.series]
     for name in names:
         if names.count(name) > 1 or not name or "/" in name:
             raise ValueError(f"names must be unique, not empty and without '/'; got {name!r}")
@@ -108,9 +150,19 @@ def _check(data: WellData) -> None:
         raise ValueError(f"units are given for unknown names: {', '.join(sorted(unknown))}")
 
 
-def _check_array(name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
+def _check_times(times: np.ndarray, lead: tuple[int, ...]) -> None:
+    if times.ndim > 1:
+        _check_shape("times", times, (*lead, times.shape[-1]))
+    if not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
+        raise ValueError("times must be finite and increase from frame to frame")
+
+
+def _check_shape(name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
     if values.shape != shape:
         raise ValueError(f"{name!r} must have shape {shape}; got {values.shape}")
+
+
+def _check_finite(name: str, values: np.ndarray) -> None:
     with np.errstate(over="ignore"):
         if not np.isfinite(np.asarray(values, dtype=np.float32)).all():
             raise ValueError(f"{name!r} holds NaN, infinite or too large values")
@@ -145,7 +197,7 @@ def _write_dimensions(group: h5py.Group, data: WellData) -> None:
     axes = AXES[: data.grid.ndim]
     group.attrs["spatial_dims"] = _texts(axes)
     time = group.create_dataset("time", data=data.times)
-    _set_flags(time, False, True, data.units.get("time"))
+    _set_flags(time, data.times.ndim > 1, True, data.units.get("time"))
     coordinates = data.grid.coordinates()
     for name, values, length in zip(axes, coordinates, data.grid.lengths, strict=True):
         axis = group.create_dataset(name, data=values.numpy())
@@ -170,31 +222,67 @@ def _write_boundary(group: h5py.Group, grid: Grid) -> None:
 
 
 def _write_scalars(group: h5py.Group, data: WellData) -> None:
-    group.attrs["field_names"] = _texts(data.parameters)
+    group.attrs["field_names"] = _texts([*data.parameters, *data.series])
     for name, values in data.parameters.items():
         scalar = group.create_dataset(name, data=values, dtype="f4")
         _set_flags(scalar, values.ndim == 1, False, data.units.get(name))
+    for name, values in data.series.items():
+        scalar = group.create_dataset(name, data=values, dtype="f4")
+        _set_flags(scalar, True, True, data.units.get(name))
 
 
-def _write_fields(file: h5py.File, data: WellData) -> None:
-    velocity = [f"velocity_{axis}" for axis in AXES[: data.grid.ndim]]
-    if not set(velocity) <= set(data.fields):
-        velocity = []
-    scalars = {k: v for k, v in data.fields.items() if k not in velocity}
-    group = file.create_group("t0_fields")
-    group.attrs["field_names"] = _texts([*scalars, *data.constant_fields])
-    for name, values in {**scalars, **data.constant_fields}.items():
-        stored = group.create_dataset(name, data=values, dtype="f4")
-        _set_flags(stored, True, name in scalars, data.units.get(name))
-        stored.attrs["dim_varying"] = np.ones(data.grid.ndim, dtype=bool)
-    group = file.create_group("t1_fields")
-    group.attrs["field_names"] = _texts(["velocity"] if velocity else [])
-    if velocity:
-        values = np.stack([data.fields[name] for name in velocity], axis=-1)
-        stored = group.create_dataset("velocity", data=values, dtype="f4")
-        _set_flags(stored, True, True, _shared_unit(data.units, velocity))
-        stored.attrs["dim_varying"] = np.ones(data.grid.ndim, dtype=bool)
-    file.create_group("t2_fields").attrs["field_names"] = _texts([])
+def _create_fields(file: h5py.File, data: WellData) -> list[tuple[h5py.Dataset, list[int]]]:
+    """The datasets of all fields, with the channels of each; constant fields are written."""
+    tensors = tensor_fields([*data.fields], data.grid.ndim)
+    constants = tensor_fields([*data.constant_fields], data.grid.ndim)
+    channels = {name: channel for channel, name in enumerate(data.fields)}
+    stored = []
+    for order in range(3):
+        group = file.create_group(f"t{order}_fields")
+        mine = {k: names for k, (rank, names) in tensors.items() if rank == order}
+        fixed = {k: names for k, (rank, names) in constants.items() if rank == order}
+        group.attrs["field_names"] = _texts([*mine, *fixed])
+        tail = (data.grid.ndim,) * order
+        for name, names in mine.items():
+            shape = (*data.fields[names[0]].shape, *tail)
+            dataset = group.create_dataset(name, shape, dtype="f4")
+            _set_field_flags(dataset, data, names, time=True)
+            stored.append((dataset, [channels[component] for component in names]))
+        for name, names in fixed.items():
+            values = np.stack([data.constant_fields[component] for component in names], axis=-1)
+            values = values.reshape(*values.shape[:-1], *tail)
+            _check_finite(name, values)
+            dataset = group.create_dataset(name, data=values, dtype="f4")
+            _set_field_flags(dataset, data, names, time=False)
+    if data.mask is not None:
+        file.create_dataset(MASK, data=data.mask).attrs["field_names"] = _texts(data.fields)
+    return stored
+
+
+def tensor_fields(names: Sequence[str], ndim: int) -> dict[str, tuple[int, list[str]]]:
+    """Stored name -> (order, its component names), scalars first, then vectors, then tensors.
+
+    Names that end in every axis (`velocity_x`, `velocity_y` in 2D) make a vector, those that end
+    in every pair of axes a tensor; all others are scalars.
+    """
+    axes, found = AXES[:ndim], {}
+    for order in (2, 1):
+        endings = ["".join(pair) for pair in itertools.product(axes, repeat=order)]
+        for name in names:
+            base, _, ending = name.rpartition("_")
+            parts = [f"{base}_{each}" for each in endings]
+            if ending == endings[0] and base and base not in names and set(parts) <= set(names):
+                found.setdefault(base, (order, parts))
+    known = {part for _, parts in found.values() for part in parts}
+    scalars = {name: (0, [name]) for name in names if name not in known}
+    return {**scalars, **dict(sorted(found.items(), key=lambda item: item[1][0]))}
+
+
+def _set_field_flags(
+    dataset: h5py.Dataset, data: WellData, names: Sequence[str], *, time: bool
+) -> None:
+    _set_flags(dataset, True, time, _shared_unit(data.units, names))
+    dataset.attrs["dim_varying"] = np.ones(data.grid.ndim, dtype=bool)
 
 
 def _shared_unit(units: Mapping[str, str], names: Sequence[str]) -> str | None:
@@ -216,7 +304,7 @@ def _texts(names: Any) -> np.ndarray:
 
 
 def write_stats(root: Path) -> None:
-    """Write `stats.yaml` of a dataset from all files of its `data/train`.
+    """Write `stats.yaml` of a dataset from all files of its first split, `data/train`.
 
     Mean, standard deviation (population) and root mean square per field and component, over
     trajectories, time and space; `*_delta` are those of the change from frame to frame, for fields
@@ -226,7 +314,8 @@ def write_stats(root: Path) -> None:
         ValueError: `stats.yaml` exists, or there are no training files.
     """
     path = root / "stats.yaml"
-    folder = root / "data" / "train"
+    splits = [root / "data" / split for split in ("train", "valid", "test")]
+    folder = next((split for split in splits if split.is_dir()), splits[0])
     if path.exists():
         raise ValueError(f"{path} exists already; delete it to compute it again")
     files = data_files(folder) if folder.is_dir() else []
@@ -319,6 +408,7 @@ class WellFile:
                 self._read_header(file)
                 self._read_scalars(file["scalars"], dict(file.attrs))
                 self._read_fields(file)
+                self._mask = _read_mask(file, (len(self), len(self.fields), *self.grid.shape))
             except (KeyError, AttributeError, TypeError) as error:
                 reason = str(error.args[0])
                 raise ValueError(f"{path} lacks a part of The Well's layout: {reason}") from None
@@ -340,6 +430,13 @@ class WellFile:
     def constants(self, trajectory: int) -> Float32[np.ndarray, "K *S"]:
         """The constant fields of a trajectory."""
         return self._gather(self._constants, trajectory, slice(None), ())
+
+    def mask(self, trajectory: int) -> Bool[np.ndarray, "C *S"] | None:
+        """Where the fields of a trajectory are predicted; None: everywhere."""
+        if not self._mask:
+            return None
+        stored = np.array(self._file.array(MASK)[trajectory], dtype=bool)
+        return stored[[self._mask.index(name) for name in self.fields]]
 
     def close(self) -> None:
         """Give the file back; the next access opens it again."""
@@ -530,6 +627,15 @@ def _boundary(groups: Mapping[str, Node], axes: Sequence[str]) -> list[str]:
         "periodic" if "periodic" in pair else "-".join(dict.fromkeys(pair))
         for pair in ends.values()
     ]
+
+
+def _read_mask(file: Node, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Names of the fields of the mask, in its order; empty if there is none."""
+    if MASK not in file:
+        return ()
+    if file[MASK].shape != shape:
+        raise ValueError(f"{file.filename}: {MASK} must have shape {shape}; got {file[MASK].shape}")
+    return strings(file[MASK].attrs["field_names"])
 
 
 def _units(items: Mapping[str, Node]) -> dict[str, str]:

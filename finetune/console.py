@@ -34,6 +34,9 @@ COMMANDS = {
     "data check": Command(
         "say what is wrong with a dataset, and what to do", "..datasets.commands", "check"
     ),
+    "data convert": Command(
+        "rewrite a dataset of any layout in The Well's", "..datasets.commands", "convert"
+    ),
     "pretrain": Command("train an operator on a mixture of datasets", "..pretrain.command", "main"),
     "finetune": Command("train on one dataset, from a checkpoint or from scratch", ".run", "main"),
     "predict": Command("roll a checkpoint out from stored initial frames", ".commands", "predict"),

@@ -172,7 +172,7 @@ def test_an_interrupted_write_leaves_nothing(
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(well, "_write_fields", interrupt)
+    monkeypatch.setattr(well, "_create_fields", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_file(tmp_path / "a.hdf5", make_data())
     assert not list(tmp_path.iterdir())
