@@ -151,6 +151,36 @@ def convert(argv: Sequence[str]) -> None:
     print(f"dataset: {path} (look into it with: pelagos data inspect {path})")
 
 
+def rechunk(argv: Sequence[str]) -> None:
+    """Run `pelagos data rechunk`.
+
+    Raises:
+        ValueError: an argument is wrong, or as in `rechunk.rechunk`.
+    """
+    parser = Parser(
+        "data rechunk",
+        "Rewrite HDF5 files for the access of training, in the same layout with all groups and "
+        "attributes: contiguous (mapped into memory when read), or compressed in whole frames.",
+        (
+            "pelagos data rechunk 2D_diff-react_NA_NA.h5 fast/2D_diff-react_NA_NA.h5",
+            "pelagos data rechunk data/mine data/mine_lzf --compression lzf",
+        ),
+    )
+    parser.add_argument("source", help="a dataset's folder, or one of its files")
+    parser.add_argument("out", type=Path, help="the new folder or file")
+    parser.add_argument(
+        "--compression",
+        choices=("none", "lzf", "gzip"),
+        default="none",
+        help="of chunks of whole frames (default: none, contiguous)",
+    )
+    given = parser.parse(argv)
+    from .rechunk import rechunk as run
+
+    path = run(given.source, given.out, compression=given.compression, progress=True)
+    print(f"dataset: {path} (look into it with: pelagos data inspect {path})")
+
+
 def _add_store(parser: Parser) -> None:
     """What to read: a path, and a split of it."""
     parser.add_argument("path", help="a dataset's folder, or one of its files")

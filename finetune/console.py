@@ -37,6 +37,9 @@ COMMANDS = {
     "data convert": Command(
         "rewrite a dataset of any layout in The Well's", "..datasets.commands", "convert"
     ),
+    "data rechunk": Command(
+        "rewrite HDF5 files for fast reading, in the same layout", "..datasets.commands", "rechunk"
+    ),
     "pretrain": Command("train an operator on a mixture of datasets", "..pretrain.command", "main"),
     "finetune": Command("train on one dataset, from a checkpoint or from scratch", ".run", "main"),
     "predict": Command("roll a checkpoint out from stored initial frames", ".commands", "predict"),
