@@ -29,6 +29,7 @@ FAMILIES = (
     "model_equations",
     "navier_stokes",
     "reaction_diffusion",
+    "elliptic",
     "compressible",
     "shallow_water",
     "waves",

@@ -248,7 +248,8 @@ def simulate(
         on_blowup=on_blowup,
     )
     run = _Run(recipe, equation, _device(device, DTYPES[dtype]))
-    _Trajectory(run, "train", 0)  # refuses a grid that is too coarse before anything is written
+    first = _Trajectory(run, "train", 0)  # refuses an impossible grid before anything is written
+    run.coarsened(first.draw.initial)
     root = out / recipe.name
     if _prepare(root, recipe, overwrite):
         _complete(root, run, progress)
