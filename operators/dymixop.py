@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ..datasets.fields import Context
 from .description import Description
-from .interface import FieldAxis, Observation, Operator, State
+from .interface import FieldAxis, Operator, State
 from .layers import (
     Convolution,
     FiniteDifference,
@@ -33,6 +33,7 @@ from .layers import (
     compose,
     embed,
 )
+from .measurement import Observation, Sensors
 from .registry import register
 
 
@@ -143,7 +144,10 @@ class DyMixOp(Operator):
         self.gate.fill_(float(self.config.hidden))
 
     def step(
-        self, state: State, dt: Float[Tensor, " B"], observation: Observation | None = None
+        self,
+        state: State,
+        dt: Float[Tensor, " B"],
+        observation: Observation | Sensors | None = None,
     ) -> tuple[State, Float[Tensor, "B C *S"]]:
         """One frame further.
 

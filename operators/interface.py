@@ -7,6 +7,8 @@ prediction = operator(window)                      # (B, T_out, C, *S), what DDP
 
 from __future__ import annotations
 
+import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -22,6 +24,7 @@ from ..datasets.fields import Context, Grid, Window
 from ..datasets.normalization import Scaling
 from . import checkpoint
 from .description import Description
+from .measurement import Observation, Sensors
 from .rollout import rollout
 
 OperatorT = TypeVar("OperatorT", bound="Operator")
@@ -54,6 +57,8 @@ class State:
         time: (B,) physical time since the last frame that `init` was given.
         first: scaling of the history that `init` was given.
         conditions: the operator's extra inputs, scaled.
+        variance: (B, C, *S) or broadcastable variance of the error of the latest frame, in units
+            of the fields' scale squared, for operators that assimilate; None: the frame is exact.
     """
 
     history: Tensor
@@ -61,6 +66,7 @@ class State:
     time: Tensor
     first: Scaling
     conditions: Conditions
+    variance: Tensor | None = None
 
     def advance(self, fields: Float[Tensor, "B C *S"], dt: Float[Tensor, " B"]) -> State:
         """The state after a step: drop the oldest frame, append `fields`.
@@ -76,31 +82,6 @@ class State:
         """The same state with another latest frame."""
         history = torch.cat((self.history[:, :-1], fields.unsqueeze(1)), 1)
         return replace(self, history=history)
-
-
-@dataclass(frozen=True)
-class Observation:
-    """A measurement on the grid at one time.
-
-    Attributes:
-        values: (B, C_obs, *S) measured values in physical units; ignored where `mask` is False.
-        mask: (B, C_obs, *S) bool, True where something was measured.
-        fields: the C_obs field names.
-        noise: standard deviation of the measurement error, same shape or broadcastable; None if
-            unknown.
-    """
-
-    values: Tensor
-    mask: Tensor
-    fields: tuple[str, ...]
-    noise: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        if self.values.shape != self.mask.shape or self.values.shape[1] != len(self.fields):
-            raise ValueError(
-                f"observation values {tuple(self.values.shape)} and mask "
-                f"{tuple(self.mask.shape)} must be (B, {len(self.fields)}, *S)"
-            )
 
 
 @dataclass(frozen=True)
@@ -130,9 +111,8 @@ class Operator(nn.Module, ABC):
         name: name in the registry and in checkpoints.
         Config: dataclass of the architecture.
         assimilates: whether `step` can take an observation.
-        direct: whether it is continuous in time: `step` takes any dt > 0 (and warns outside the
-            trained range), and `forward` predicts every lead time directly from the history.
-            Otherwise it steps by a dt that it was trained at, and `forward` is the rollout.
+        direct: whether it is continuous in time and `forward` predicts every lead time directly
+            from the history. Otherwise `forward` is the rollout.
         conditioned: whether it takes the description's constant fields and parameters as extra
             inputs, which `step` finds in `state.conditions`.
 
@@ -167,13 +147,22 @@ class Operator(nn.Module, ABC):
     def ndim(self) -> int:
         """Number of space axes."""
 
+    @property
+    def continuous(self) -> bool:
+        """Whether `step` takes any dt > 0 (and warns outside the trained range), not only those
+        that it was trained at."""
+        return self.direct
+
     @abstractmethod
     def reset(self, generator: torch.Generator) -> None:
         """Draw fresh initial weights."""
 
     @abstractmethod
     def step(
-        self, state: State, dt: Float[Tensor, " B"], observation: Observation | None = None
+        self,
+        state: State,
+        dt: Float[Tensor, " B"],
+        observation: Observation | Sensors | None = None,
     ) -> tuple[State, Float[Tensor, "B C *S"]]:
         """Advance by the physical time `dt`; returns the new state and its fields.
 
@@ -319,15 +308,21 @@ class Operator(nn.Module, ABC):
                 f"history must have shape (B, {', '.join(map(str, expected))}): "
                 f"{self.history} frame(s), {expected[1]} field(s); got {tuple(history.shape)}"
             )
-        if context.dt is not None and not self.direct:
+        if context.dt is not None and not self.continuous:
             self._check_trained_step(context.dt)
 
     def _check_step(self, state: State, dt: Tensor) -> None:
-        """Refuse a dt that is not positive, not the history's spacing, or never trained at."""
+        """Refuse a dt that is not positive, not the history's spacing, or never trained at.
+
+        Where the operator is continuous, a dt outside the trained range is only warned about.
+        """
         values = set(dt.tolist()) if dt.device.type == "cpu" else set()
         for value in values:
-            if not value > 0:
-                raise ValueError(f"dt must be positive; got {value}")
+            if not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"dt must be positive and finite; got {value}")
+            if self.continuous:
+                self._warn_outside(value)
+                continue
             if state.context.dt is not None and not _same(value, state.context.dt):
                 raise ValueError(
                     f"the history is spaced by dt = {state.context.dt:g} but the step is "
@@ -344,7 +339,17 @@ class Operator(nn.Module, ABC):
                 "or fine-tune"
             )
 
-    def _refuse_observation(self, observation: Observation | None) -> None:
+    def _warn_outside(self, dt: float) -> None:
+        known = self.description.time_steps
+        low, high = (min(known), max(known)) if known else (dt, dt)
+        if dt < low * (1 - SAME_STEP) or dt > high * (1 + SAME_STEP):
+            warnings.warn(
+                f"time step {dt:g} is outside the trained range {low:g} … {high:g}; the "
+                "prediction is an extrapolation",
+                stacklevel=4,
+            )
+
+    def _refuse_observation(self, observation: Observation | Sensors | None) -> None:
         if observation is not None:
             raise ValueError(f"{self.name} predicts but cannot assimilate: it takes no observation")
 

@@ -30,7 +30,8 @@ from ..datasets.fields import Context, Window
 from .attention import WindowGrid
 from .conditioning import Affine, Conditioning
 from .description import Description
-from .interface import FieldAxis, Observation, Operator, State
+from .interface import FieldAxis, Operator, State
+from .measurement import Observation, Sensors
 from .multiscale_blocks import (
     ConvNeXtBlock,
     Embedding,
@@ -226,7 +227,10 @@ class MultiscaleTransformer(Operator):
         return self._predict(state, window.lead_times)
 
     def step(
-        self, state: State, dt: Float[Tensor, " B"], observation: Observation | None = None
+        self,
+        state: State,
+        dt: Float[Tensor, " B"],
+        observation: Observation | Sensors | None = None,
     ) -> tuple[State, Float[Tensor, "B C *S"]]:
         """The fields `dt` later, for any dt > 0; warns outside the trained range.
 

@@ -10,14 +10,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from .interface import Observation, Operator, State
+    from .interface import Operator, State
+    from .measurement import Observation, Sensors
 
 
 def rollout(
     operator: Operator,
     state: State,
     steps: Iterable[Float[Tensor, " B"] | float],
-    observations: Iterable[Observation | None] | None = None,
+    observations: Iterable[Observation | Sensors | None] | None = None,
 ) -> Iterator[Float[Tensor, "B C *S"]]:
     """Step an operator along `steps`, yielding the fields after each, in physical units.
 

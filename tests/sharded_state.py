@@ -14,8 +14,13 @@ from pelagos.operators import create, from_pretrained, names
 from pelagos.pretrain import resume
 
 SMALL = {
+    "assimilated": {
+        "predictor": {"name": "dymixop", "hidden": 6, "layers": 2, "modes": 3, "history": 2},
+        "correction": {"modes": 3, "hidden": 4},
+    },
     "dymixop": {"hidden": 6, "layers": 2, "modes": 3, "history": 2},
     "multiscale": {"width": 8, "depths": (1, 1), "heads": (2, 2), "skips": (1, 0), "window": 2},
+    "observer": {"hidden": 6, "layers": 2, "modes": 3, "correction": {"modes": 3, "hidden": 4}},
 }
 
 

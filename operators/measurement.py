@@ -1,0 +1,268 @@
+"""What a measurement says about fields on a grid: precision and weighted innovation.
+
+With y = C u + ε, ε of standard deviation r, and an estimate û:
+
+    precision  w = Cᵀ r⁻² 1,        information  b = Cᵀ r⁻² (y − C û).
+
+C samples grid points (a mask), or interpolates (multi)linearly to sensors anywhere in the domain;
+Cᵀ spreads back. On grid points Cᵀ r⁻² C is diagonal and w is its diagonal; for sensors between grid
+points w is its row sum (lumping, as for mass matrices). Both are exactly zero where nothing is
+measured, and b is exactly zero where y = C û.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..datasets.codec import nearest
+from ..datasets.fields import Context, Grid
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A measurement on grid points at one time.
+
+    Attributes:
+        values: (B, C_obs, *S) measured values in physical units; ignored where `mask` is False.
+        mask: (B, C_obs, *S) bool, True where something was measured.
+        fields: the C_obs field names.
+        noise: standard deviation of the measurement error, same shape or broadcastable; None if
+            unknown.
+    """
+
+    values: Tensor
+    mask: Tensor
+    fields: tuple[str, ...]
+    noise: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.values.shape != self.mask.shape or self.values.shape[1] != len(self.fields):
+            raise ValueError(
+                f"observation values {tuple(self.values.shape)} and mask "
+                f"{tuple(self.mask.shape)} must be (B, {len(self.fields)}, *S)"
+            )
+        _check_noise(self.noise, self.mask)
+
+    def to(self, device: torch.device | str) -> Observation:
+        """The same observation on `device`."""
+        noise = None if self.noise is None else self.noise.to(device)
+        return replace(self, values=self.values.to(device), mask=self.mask.to(device), noise=noise)
+
+
+@dataclass(frozen=True)
+class Sensors:
+    """Measurements at points anywhere in the domain, at one time.
+
+    Attributes:
+        values: (B, N) measured values in physical units.
+        positions: (N, D) coordinates in physical units.
+        fields: name of the field that each sensor measures.
+        noise: (B, N) or broadcastable standard deviation of the measurement error; None if unknown.
+    """
+
+    values: Tensor
+    positions: Tensor
+    fields: tuple[str, ...]
+    noise: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.fields)
+        if self.values.ndim != 2 or self.values.shape[1] != count or len(self.positions) != count:
+            raise ValueError(
+                f"sensors need values (B, N), positions (N, D) and N field names; got "
+                f"{tuple(self.values.shape)}, {tuple(self.positions.shape)} and {count}"
+            )
+        _check_noise(self.noise, torch.ones_like(self.values, dtype=torch.bool))
+
+    def to(self, device: torch.device | str) -> Sensors:
+        """The same measurements on `device`."""
+        noise = None if self.noise is None else self.noise.to(device)
+        return replace(self, values=self.values.to(device), noise=noise)
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """Variance of a measurement of every field, (C,), in units of the field's scale squared.
+
+    Attributes:
+        unknown: stands for the square of a standard deviation that was not given.
+        extra: added always: what the grid cannot represent.
+    """
+
+    unknown: Tensor
+    extra: Tensor
+
+
+@dataclass(frozen=True)
+class Information:
+    """Precision w and information b of a measurement, (B, C, *S), in units of the scale."""
+
+    precision: Tensor
+    weighted: Tensor
+
+
+def information(
+    observation: Observation | Sensors,
+    expected: Float[Tensor, "B C *S"],
+    context: Context,
+    scale: Float[Tensor, "#B C *ones"],
+    model: NoiseModel,
+) -> Information:
+    """What `observation` says beyond the estimate; see the module's docstring.
+
+    Args:
+        observation: the measurement.
+        expected: the fields that C samples, in physical units.
+        context: names the fields and the grid.
+        scale: physical units per scaled unit, per field.
+        model: variance of measurements.
+
+    Raises:
+        ValueError: an unknown field, another grid or batch, or a sensor outside the domain.
+    """
+    if isinstance(observation, Sensors):
+        return _from_sensors(observation, expected, context, scale, model)
+    index = _channels(observation.fields, context.fields)
+    batch, _, *space = observation.values.shape
+    if (batch, *space) != (expected.shape[0], *expected.shape[2:]):
+        raise ValueError(
+            f"an observation on the grid needs the shape (B, C_obs, *S) with B = "
+            f"{expected.shape[0]} and S = {tuple(expected.shape[2:])}; got "
+            f"{tuple(observation.values.shape)}"
+        )
+    values = _place(observation.values, expected, index)
+    mask = torch.zeros_like(expected, dtype=torch.bool)
+    mask[:, index] = observation.mask.to(expected.device)
+    shape = (-1, *(1,) * len(space))
+    variance = model.unknown.reshape(shape)
+    if observation.noise is not None:
+        noise = observation.noise.expand_as(observation.values)
+        variance = (_place(noise, expected, index) / scale).square()
+    precision = torch.where(mask, 1 / (variance + model.extra.reshape(shape)), 0)
+    innovation = torch.where(mask, values - expected, 0) / scale
+    return Information(precision, precision * innovation)
+
+
+def interpolation(
+    grid: Grid, positions: Float[Tensor, "N D"]
+) -> tuple[Int[Tensor, "N V"], Float[Tensor, "N V"]]:
+    """Flat indices and weights of the 2^D grid points around every position; weights sum to 1.
+
+    Beyond the last point of an axis that is not periodic, the last point counts alone.
+
+    Raises:
+        ValueError: a position lies outside the domain.
+    """
+    positions = positions.double().cpu()
+    _check_inside(grid, positions)
+    corners: list[tuple[Tensor, Tensor]] = []
+    axes = [_along(grid, positions[:, axis], axis) for axis in range(grid.ndim)]
+    for choice in product((0, 1), repeat=grid.ndim):
+        flat = torch.zeros(len(positions), dtype=torch.long)
+        weight = torch.ones(len(positions), dtype=torch.float64)
+        for side, (low, high, fraction), n in zip(choice, axes, grid.shape, strict=True):
+            flat = flat * n + (high if side else low)
+            weight = weight * (fraction if side else 1 - fraction)
+        corners.append((flat, weight))
+    index, weights = zip(*corners, strict=True)
+    return torch.stack(index, 1), torch.stack(weights, 1)
+
+
+def sample(
+    fields: Float[Tensor, "B C *S"], sensors: Sensors, context: Context
+) -> Float[Tensor, "B N"]:
+    """C u: every sensor's field, interpolated to its position.
+
+    Raises:
+        ValueError: an unknown field, or a sensor outside the domain.
+    """
+    index, weights = _flat(sensors, context, fields)
+    return (fields.flatten(1)[:, index] * weights).sum(-1)
+
+
+def _from_sensors(
+    sensors: Sensors,
+    expected: Float[Tensor, "B C *S"],
+    context: Context,
+    scale: Tensor,
+    model: NoiseModel,
+) -> Information:
+    index, weights = _flat(sensors, context, expected)
+    points = expected.flatten(1)
+    channel = torch.tensor(_channels(sensors.fields, context.fields), device=expected.device)
+    each = scale.flatten(1)[:, channel]
+    variance = model.unknown[channel]
+    if sensors.noise is not None:
+        variance = (sensors.noise.to(expected) / each).square()
+    precision = (1 / (variance + model.extra[channel])).expand_as(sensors.values)
+    measured = sensors.values.to(expected)
+    innovation = (measured - (points[:, index] * weights).sum(-1)) / each
+
+    def spread(values: Float[Tensor, "B N"]) -> Tensor:
+        shares = (values[..., None] * weights).flatten(1)
+        return torch.zeros_like(points).index_add(1, index.flatten(), shares).view_as(expected)
+
+    return Information(spread(precision), spread(precision * innovation))
+
+
+def _flat(sensors: Sensors, context: Context, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices into the flattened (C, *S) and weights, on the device of `like`."""
+    index, weights = interpolation(context.grid, sensors.positions)
+    points = like[0, 0].numel()
+    channel = torch.tensor(_channels(sensors.fields, context.fields))
+    return (index + points * channel[:, None]).to(like.device), weights.to(like)
+
+
+def _along(grid: Grid, x: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Lower and upper neighbour along an axis, and the fraction of the way between them."""
+    n = grid.shape[axis]
+    place = (x - grid.origin[axis]) / grid.spacing[axis]
+    # A sensor that sits on a point up to rounding sits on it.
+    place = torch.where((place - place.round()).abs() < 1e-9 * n, place.round(), place)
+    low = place.floor()
+    fraction, low = place - low, low.long()
+    if grid.boundary[axis] == "periodic":
+        return low % n, (low + 1) % n, fraction
+    return low.clamp(0, n - 1), (low + 1).clamp(0, n - 1), fraction
+
+
+def _check_inside(grid: Grid, positions: Tensor) -> None:
+    if positions.ndim != 2 or positions.shape[1] != grid.ndim:
+        raise ValueError(f"sensor positions must be (N, {grid.ndim}); got {tuple(positions.shape)}")
+    low = torch.tensor(grid.origin, dtype=torch.float64)
+    high = low + torch.tensor(grid.lengths, dtype=torch.float64)
+    margin = 1e-9 * (high - low)
+    outside = ~((positions >= low - margin) & (positions <= high + margin)).all(1)
+    for number in outside.nonzero().flatten().tolist():
+        where = ", ".join(f"{x:g}" for x in positions[number].tolist())
+        box = " × ".join(
+            f"[{a:g}, {b:g}]" for a, b in zip(low.tolist(), high.tolist(), strict=True)
+        )
+        raise ValueError(f"sensor {number} at ({where}) lies outside the domain {box}")
+
+
+def _channels(names: tuple[str, ...], fields: tuple[str, ...]) -> list[int]:
+    for name in names:
+        if name not in fields:
+            raise ValueError(f"unknown observed field {name!r}{nearest(name, fields)}")
+    return [fields.index(name) for name in names]
+
+
+def _place(values: Tensor, expected: Tensor, index: list[int]) -> Tensor:
+    """Observed channels among all of them; 1 elsewhere, where the mask is False."""
+    placed = torch.ones_like(expected)
+    placed[:, index] = values.to(expected)
+    return placed
+
+
+def _check_noise(noise: Tensor | None, mask: Tensor) -> None:
+    """Refuse a standard deviation that is not positive; on the host only, which waits for none."""
+    if noise is None or noise.device.type != "cpu":
+        return
+    if bool((mask & ~(noise > 0)).any()):
+        raise ValueError("the noise of an observation is a standard deviation and must be positive")
