@@ -61,7 +61,9 @@ class AssimilatedOperator(AssimilatingOperator):
         require_time(self.name, description)
         values = {"ndim": config.ndim, **config.predictor}
         cls = registry.get(values.pop("name"))
-        self.predictor = cls(codec.build(cls.Config, values, prefix="predictor"), description)
+        self.predictor: Operator = cls(
+            codec.build(cls.Config, values, prefix="predictor"), description
+        )
         if self.predictor.ndim != config.ndim:
             raise ValueError(
                 f"assimilated.ndim is {config.ndim} but the predictor works in "
@@ -101,7 +103,9 @@ class AssimilatedOperator(AssimilatingOperator):
         """The predictor's step."""
         return self.predictor.step(state, dt)
 
-    def forward(self, window: Window, feed: Feed | None = None) -> Tensor | Analyses:
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, window: Window, feed: Feed | None = None
+    ) -> Tensor | Analyses:
         """The predictor's own prediction; with a feed, the analyses along the window."""
         if feed is not None or not self.predictor.direct:
             return super().forward(window, feed)
@@ -135,7 +139,8 @@ def assimilate(
     )
     operator = AssimilatedOperator(config, predictor.description)
     operator.reset(torch.Generator().manual_seed(seed))
-    operator.predictor.load_state_dict(predictor.state_dict())
+    for name, value in operator.predictor.state_dict().items():
+        value.copy_(predictor.state_dict()[name])
     weight = next(predictor.parameters())
     operator.to(weight.device, weight.dtype)
     return operator.train(predictor.training)

@@ -87,7 +87,10 @@ class AssimilatingOperator(Operator):
         """
         return self._correct(*self._forecast(state, dt), observation)
 
-    def forward(self, window: Window, feed: Feed | None = None) -> Tensor | Analyses:
+    # Distributed training wraps `forward`, so it is what a feed goes through too.
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, window: Window, feed: Feed | None = None
+    ) -> Tensor | Analyses:
         """Prediction at the window's lead times; with a feed, the analyses along them.
 
         Raises:
@@ -189,7 +192,8 @@ class AssimilatingOperator(Operator):
     def _anchor(self) -> Tensor:
         """Zero, with a gradient (of zero) for the parameters that a run without measurements does
         not use: distributed training waits for all of them."""
-        return 0.0 * sum(p.sum() for p in self.correction.parameters() if p.requires_grad)
+        sums = [p.sum() for p in self.correction.parameters() if p.requires_grad]
+        return 0.0 * torch.stack(sums).sum() if sums else torch.zeros(())
 
 
 def require_time(name: str, description: Description) -> None:

@@ -71,11 +71,17 @@ class CorrectionConfig:
 class Correction(nn.Module):
     """Gain and error model; see the module's docstring.
 
+    Attributes:
+        modes: (R, ndim) wavenumbers of smooth errors, one of each pair ±k, the mean first.
+
     Args:
         ndim: space axes.
         fields: channels C.
         config: its settings.
     """
+
+    modes: Tensor
+    observer: _Network | None
 
     def __init__(self, ndim: int, fields: int, config: CorrectionConfig) -> None:
         super().__init__()

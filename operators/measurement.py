@@ -202,12 +202,13 @@ def _from_sensors(
     precision = (1 / (variance + model.extra[channel])).expand_as(sensors.values)
     measured = sensors.values.to(expected)
     innovation = (measured - (points[:, index] * weights).sum(-1)) / each
-
-    def spread(values: Float[Tensor, "B N"]) -> Tensor:
-        shares = (values[..., None] * weights).flatten(1)
-        return torch.zeros_like(points).index_add(1, index.flatten(), shares).view_as(expected)
-
-    return Information(spread(precision), spread(precision * innovation))
+    spread = [
+        torch.zeros_like(points)
+        .index_add(1, index.flatten(), (values[..., None] * weights).flatten(1))
+        .view_as(expected)
+        for values in (precision, precision * innovation)
+    ]
+    return Information(*spread)
 
 
 def _flat(sensors: Sensors, context: Context, like: Tensor) -> tuple[Tensor, Tensor]:

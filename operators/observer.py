@@ -12,14 +12,15 @@ N_θ sees scaled fields v = (u − shift)/scale, and G_θ = scale / time_scale �
 rate, W_θ = scale · N_θ(v) a change. Where A has a constant term, A(shift) is part of A û as well,
 and N_θ does not see it.
 
-The learned part of A is, per field, Σ_p [ a_p (−κ²)^p + Σ_axis b_p,axis (i κ_axis)^{2p+1} ] over the
-time scale, p = 0, 1, 2 (odd: 0, 1), κ the wavenumber over that of the mode `modes` of the training
-grid. It starts at zero, and may become unstable: Kuramoto–Sivashinsky is.
+The learned part of A is, per field, Σ_p [ a_p (−κ²)^p + Σ_axis b_p,axis (i κ_axis)^{2p+1} ] over
+the time scale, p = 0, 1, 2 (odd: 0, 1), κ the wavenumber over that of the mode `modes` of the
+training grid. It starts at zero, and may become unstable: Kuramoto–Sivashinsky is.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,6 +29,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from ..datasets.fields import Context
+from ..datasets.normalization import Scaling
 from .assimilation import AssimilatingOperator, require_time
 from .correction import Correction, CorrectionConfig
 from .description import Description
@@ -87,9 +89,9 @@ class Observer(AssimilatingOperator):
     """The semilinear observer; see the module's docstring for the equations.
 
     It sees one frame, and the conditions (constant fields and parameters) that its description
-    names. With exponential dynamics a step takes any dt > 0, also irregular from step
-    to step, and warns outside the trained range unless all of A is known and G_θ is zero. Fourier
-    space means periodic axes: others are treated as if they were.
+    names. With exponential dynamics a step takes any dt > 0, also irregular from step to step, and
+    warns outside the trained range. Fourier space means periodic axes: others are treated as if
+    they were.
     """
 
     name = "observer"
@@ -166,23 +168,23 @@ class Observer(AssimilatingOperator):
         self._check_step(state, dt)
         scaling, last = self._scaling(state), state.history[:, -1]
         extra = self._extra(state.conditions, last)
-
-        def network(fields: Tensor) -> Tensor:
-            scaled = (fields - scaling.shift) / scaling.scale
-            return self.tendency(torch.cat((scaled, *extra), 1))
-
         if self.config.dynamics == "residual":
-            fields = last + scaling.scale * network(last)
+            fields = last + scaling.scale * self._network(last, scaling, extra)
         else:
             rate = scaling.scale / self.description.time_scale_of(state.context.dataset)
             fields = exponential_step(
                 last,
                 dt,
                 self.symbol(state.context, last.device),
-                lambda u: rate * network(u),
+                lambda u: rate * self._network(u, scaling, extra),
                 self.config.order,
             )
         return state.advance(fields, dt), fields
+
+    def _network(self, fields: Tensor, scaling: Scaling, extra: Sequence[Tensor]) -> Tensor:
+        """N_θ of physical fields."""
+        scaled = (fields - scaling.shift) / scaling.scale
+        return self.tendency(torch.cat((scaled, *extra), 1))
 
     def symbol(
         self, context: Context, device: torch.device | str = "cpu"
