@@ -17,7 +17,11 @@ What is learned: S, κ, the fraction, the modulation μ (a network of û^f, cove
 variance of measurements whose noise is not given, and how the variance v grows between them:
 
     v ← min(v e^{g h} + q h, 2),
-    v ← v · diag(B (I + Bᵀ w B)⁻¹ Bᵀ) / diag(B Bᵀ)        at a measurement.
+    v ← v · diag(B (I + Bᵀ w B)⁻¹ Bᵀ) / diag(B Bᵀ)        at a measurement,
+
+of whose pattern in space a learned part is kept, and the rest replaced by the mean: the errors left
+between sensors are not correlated like those before, and a gain that took them for such would
+magnify small innovations.
 
 Bᵀ w B needs no matrix B: its entries are Fourier coefficients of D² w.
 """
@@ -93,6 +97,7 @@ class Correction(nn.Module):
         self.fraction = nn.Parameter(torch.empty(fields))
         self.unknown = nn.Parameter(torch.empty(fields))
         self.extra = nn.Parameter(torch.empty(fields))
+        self.pattern = nn.Parameter(torch.empty(fields))
         self.spread = Convolution(ndim, fields, fields, config.kernel_size, bias=False)
         self.modulation = _Network(ndim, 3 * fields, config.hidden, 2 * fields)
         learned = config.observation == "learned"
@@ -107,6 +112,7 @@ class Correction(nn.Module):
         smooth = smooth / (weight * smooth.square()).sum().sqrt()
         self.amplitude.copy_(smooth[:, None, None] * torch.eye(fields))
         self.growth.fill_(0.1)
+        self.pattern.fill_(-2.0)
         for parameter, value in (
             (self.model_error, 1e-3),
             (self.fraction, 0.05),
@@ -165,7 +171,15 @@ class Correction(nn.Module):
             smooth, rough = self._deviations((forecast - shift) / scale, measured, variance)
             change, left = self._smooth(smooth, measured)
             change = change + self._rough(rough, measured, change)
-            return forecast + scale * change, (variance * left).clamp_min(_SMALLEST)
+            return forecast + scale * change, self._mixed(variance * left, measured)
+
+    def _mixed(self, variance: Tensor, measured: Information) -> Tensor:
+        """A part of the pattern of the variance, and its mean; as it is where nothing was seen."""
+        space = tuple(range(2, variance.ndim))
+        part = torch.sigmoid(self.pattern).reshape(-1, *(1,) * self.ndim)
+        mean = variance.mean(space, keepdim=True)
+        seen = measured.precision.flatten(1).any(1).reshape(-1, *(1,) * (variance.ndim - 1))
+        return torch.where(seen, mean + part * (variance - mean), variance).clamp_min(_SMALLEST)
 
     def _deviations(
         self, scaled: Tensor, measured: Information, variance: Tensor

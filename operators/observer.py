@@ -251,7 +251,7 @@ def correction_axes(
         f"{prefix}modulation.outer.weight": FieldAxis(0, fields, repeats=2),
         f"{prefix}modulation.outer.bias": FieldAxis(0, fields, repeats=2),
     }
-    for name in ("growth", "model_error", "fraction", "unknown", "extra"):
+    for name in ("growth", "model_error", "fraction", "unknown", "extra", "pattern"):
         axes[prefix + name] = FieldAxis(0, fields)
     if correction.observer is not None:
         axes[f"{prefix}observer.inner.weight"] = FieldAxis(1, fields)
