@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..datasets import codec
 from ..datasets.fields import Window
-from . import registry
+from . import checkpoint, registry
 from .assimilation import Analyses, AssimilatingOperator, Feed, require_time
 from .correction import Correction, CorrectionConfig
 from .description import Description
@@ -53,6 +53,7 @@ class AssimilatedOperator(AssimilatingOperator):
     """
 
     name = "assimilated"
+    predictor: Operator
     Config = AssimilatedConfig
     conditioned = True
 
@@ -139,8 +140,7 @@ def assimilate(
     )
     operator = AssimilatedOperator(config, predictor.description)
     operator.reset(torch.Generator().manual_seed(seed))
-    for name, value in operator.predictor.state_dict().items():
-        value.copy_(predictor.state_dict()[name])
+    checkpoint.load_state(operator.predictor, predictor.state_dict(), "the predictor")
     weight = next(predictor.parameters())
     operator.to(weight.device, weight.dtype)
     return operator.train(predictor.training)
