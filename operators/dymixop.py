@@ -28,13 +28,14 @@ from .interface import FieldAxis, Operator, State
 from .layers import (
     Convolution,
     FiniteDifference,
-    SpectralConvolution,
-    circular_convolution,
     compose,
-    embed,
+    convolution,
+    side_by_side,
+    sum_of,
 )
 from .measurement import Observation, Sensors
 from .registry import register
+from .spectral import SpectralConvolution, spectral_convolution
 
 
 @dataclass(frozen=True)
@@ -166,17 +167,20 @@ class DyMixOp(Operator):
         self, frames: Float[Tensor, "B TC *S"], coordinates: Float[Tensor, "B D *S"]
     ) -> Float[Tensor, "B C *S"]:
         """The published network: scaled frames and coordinates to the next scaled frame."""
-        x = torch.cat((frames, coordinates), 1)
-        start = latent = circular_convolution(x, *compose(self.reduce, self.lift))
+        x = torch.cat((frames, coordinates), 1).movedim(1, -1)
+        periodic = (True,) * (x.ndim - 2)
+        width = self._grid_width(tuple(x.shape[1:-1]))
+        latent = convolution(x, *compose(self.reduce, self.lift), periodic)
+        latent = latent.to(self.evolution.dtype)  # autocast gives half precision
         gate = torch.sigmoid(self.gate * self.config.structure_change)
-        width = self._grid_width(tuple(x.shape[2:]))
-        total = start + self.evolution_bias
-        for i, layer in enumerate(self.mixing):
-            change = layer(latent, width)
-            total = total + self.evolution[i] * change
-            if i + 1 < len(self.mixing):
-                latent = latent + gate * change
-        return circular_convolution(total, *compose(self.unlift, self.unreduce))
+        total = latent + self.evolution_bias
+        weights = self.evolution.split(1)
+        for layer, weight in zip(self.mixing, weights, strict=True):
+            change = layer(latent, width, periodic)
+            total = _plus(total, change, weight)
+            if layer is not self.mixing[-1]:
+                latent = _plus(latent, change, gate)
+        return convolution(total, *compose(self.unlift, self.unreduce), periodic).movedim(-1, 1)
 
     def _grid_width(self, shape: tuple[int, ...]) -> float:
         """Grid spacing relative to the training resolution (geometric mean over the axes)."""
@@ -200,26 +204,32 @@ class MixingLayer(nn.Module):
         self.expand = Convolution(n, h, 2 * h, k_mix)
         self.contract = Convolution(n, 2 * h, h, k_mix)
 
-    def forward(self, latent: Float[Tensor, "B H *S"], width: float) -> Float[Tensor, "B H *S"]:
+    def forward(
+        self, latent: Float[Tensor, "B *S H"], width: float, periodic: tuple[bool, ...]
+    ) -> Float[Tensor, "B *S H"]:
         """F_i of the latent state c on a grid of relative width `width`."""
-        products = [g(latent) * s(latent) for g, s in zip(self.globals, self.locals, strict=True)]
-        mixed = products[0] if len(products) == 1 else torch.stack(products).sum(0)
-        mixed = circular_convolution(mixed, *compose(self.contract, self.expand))
-        return F.gelu(mixed + circular_convolution(latent, *self._linear(width)))
+        mixed = _times(
+            spectral_convolution(latent, list(self.globals), periodic),
+            convolution(latent, *side_by_side(list(self.locals)), periodic),
+        )
+        branches = len(self.globals)
+        if branches > 1:
+            mixed = mixed.unflatten(-1, (branches, -1)).sum(-2)
+        weight, bias = compose(self.contract, self.expand)
+        linear_weight, linear_bias = sum_of([*self.linear, *self.differences], width)
+        linear = convolution(latent, linear_weight, linear_bias + bias, periodic)
+        return F.gelu(_plus(linear, convolution(mixed, weight, None, periodic)))
 
-    def _linear(self, width: float) -> tuple[Tensor, Tensor]:
-        """The sum of all linear branches as one kernel and bias."""
-        kernels: list[Tensor] = []
-        biases: list[Tensor] = []
-        for branch, difference in zip(self.linear, self.differences, strict=True):
-            assert isinstance(branch, Convolution)
-            assert isinstance(difference, FiniteDifference)
-            assert branch.bias is not None
-            kernels += [branch.weight, difference.kernel(width)]
-            biases += [branch.bias]
-        size = max(kernel.shape[-1] for kernel in kernels)
-        weight = torch.stack([embed(kernel, size) for kernel in kernels]).sum(0)
-        return weight, torch.stack(biases).sum(0)
+
+# In inference these work in place: their first argument is a temporary.
+def _times(x: Tensor, y: Tensor) -> Tensor:
+    return x * y if torch.is_grad_enabled() else x.mul_(y)
+
+
+def _plus(x: Tensor, y: Tensor, scale: Tensor | None = None) -> Tensor:
+    if scale is None:
+        return x + y if torch.is_grad_enabled() else x.add_(y)
+    return torch.addcmul(x, scale, y) if torch.is_grad_enabled() else x.addcmul_(scale, y)
 
 
 def coordinates(history: Float[Tensor, "B T C *S"], context: Context) -> Float[Tensor, "B D *S"]:

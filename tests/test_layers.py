@@ -1,19 +1,19 @@
-"""Circular and spectral convolutions against closed forms and against the plain FFT."""
+"""Convolutions that respect the boundary, their sums and chains, against closed forms."""
 
 import math
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from pelagos.operators.layers import (
     Convolution,
     FiniteDifference,
-    SpectralConvolution,
-    circular_convolution,
     compose,
-    embed,
-    from_low_modes,
-    low_modes,
+    convolution,
+    side_by_side,
+    sum_of,
 )
 
 GRIDS = [(16,), (15,), (12, 10), (9, 14), (6, 8, 10), (7, 6, 5)]
@@ -34,7 +34,8 @@ def test_composed_convolution_equals_the_chain(grid, sizes):
     n = len(grid)
     inner, outer = made(Convolution(n, 3, 5, sizes[0])), made(Convolution(n, 5, 2, sizes[1]), 1)
     x = random(2, 3, *grid)
-    torch.testing.assert_close(circular_convolution(x, *compose(outer, inner)), outer(inner(x)))
+    one = convolution(x.movedim(1, -1), *compose(outer, inner)).movedim(-1, 1)
+    torch.testing.assert_close(one, outer(inner(x)))
 
 
 def test_composed_convolution_passes_gradients_to_both_factors():
@@ -42,84 +43,107 @@ def test_composed_convolution_passes_gradients_to_both_factors():
     x, y = random(2, 3, 8, 8), random(2, 2, 8, 8, seed=1)
     parameters = [*inner.parameters(), *outer.parameters()]
     chain = torch.autograd.grad((outer(inner(x)) * y).sum(), parameters)
-    one = torch.autograd.grad(
-        (circular_convolution(x, *compose(outer, inner)) * y).sum(), parameters
-    )
+    composed = convolution(x.movedim(1, -1), *compose(outer, inner)).movedim(-1, 1)
+    one = torch.autograd.grad((composed * y).sum(), parameters)
     for a, b in zip(chain, one, strict=True):
         torch.testing.assert_close(a, b)
 
 
 @pytest.mark.parametrize("grid", GRIDS)
+def test_convolution_is_the_library_one_on_a_circular_grid(grid):
+    """Channels last and first give what torch's circular padding gives."""
+    layer = made(Convolution(len(grid), 3, 4, 3))
+    plain = [nn.Conv1d, nn.Conv2d, nn.Conv3d][len(grid) - 1](
+        3, 4, 3, padding=1, padding_mode="circular", dtype=torch.float64
+    )
+    plain.load_state_dict(layer.state_dict())
+    x = random(2, 3, *grid)
+    torch.testing.assert_close(layer(x), plain(x))
+    last = convolution(x.movedim(1, -1), layer.weight, layer.bias)
+    torch.testing.assert_close(last.movedim(-1, 1), plain(x))
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_wall_shows_copies_of_the_end(grid):
+    layer = made(Convolution(len(grid), 3, 4, 5))
+    x = random(2, 3, *grid)
+    extended = F.pad(x, (2,) * 2 * len(grid), mode="replicate").movedim(1, -1)
+    inner = (slice(None), *(slice(2, -2),) * len(grid))
+    expected = convolution(extended, layer.weight, layer.bias)[inner]
+    walls = (False,) * len(grid)
+    found = convolution(x.movedim(1, -1), layer.weight, layer.bias, walls)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("periodic", [(True, False), (False, True), (False, False)])
+def test_nothing_crosses_a_wall(periodic):
+    """A change at one end reaches the other end of a periodic axis, and of no other."""
+    layer = made(Convolution(2, 1, 1, 3))
+    x = random(1, 8, 8, 1)
+    for axis in (1, 2):
+        moved = x.clone()
+        moved.select(axis, 0).add_(1.0)
+        change = convolution(moved, layer.weight, None, periodic) - convolution(
+            x, layer.weight, None, periodic
+        )
+        far = change.select(axis, -1).abs().max()
+        assert (far > 0.01) == periodic[axis - 1]
+        assert change.select(axis, 1).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_sum_of_branches_is_one_convolution(grid, size):
+    n = len(grid)
+    branches = [
+        made(Convolution(n, 3, 2, size), 0),
+        made(FiniteDifference(n, 3, 2), 1),
+        made(Convolution(n, 3, 2, 1), 2),
+    ]
+    x, width = random(2, *grid, 3), 0.5
+    difference = branches[1].weight
+    zero_sum = difference.clone()
+    zero_sum[(..., *(1,) * n)] -= difference.flatten(2).sum(2)
+    expected = convolution(x, zero_sum / width)
+    for branch in (branches[0], branches[2]):
+        expected = expected + convolution(x, branch.weight, branch.bias)
+    torch.testing.assert_close(convolution(x, *sum_of(branches, width)), expected)
+
+
+def test_side_by_side_is_concatenation():
+    branches = [made(Convolution(2, 3, 2, 3), seed) for seed in (0, 1)]
+    x = random(2, 8, 6, 3)
+    apart = torch.cat([convolution(x, b.weight, b.bias) for b in branches], -1)
+    torch.testing.assert_close(convolution(x, *side_by_side(branches)), apart)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
 def test_finite_difference_annihilates_constants(grid):
-    kernel = made(FiniteDifference(len(grid), 3, 2)).kernel(0.5)
-    y = circular_convolution(torch.ones(1, 3, *grid, dtype=torch.float64), kernel)
+    kernel, _ = sum_of(stencil(len(grid), 3, 2), 0.5)
+    y = convolution(torch.ones(1, *grid, 3, dtype=torch.float64), kernel)
     assert y.abs().max() < 1e-13
 
 
 def test_finite_difference_over_its_width_is_a_derivative():
     """With the taps (−1, 0, 1)/2 it converges to the derivative at second order in the width."""
-    difference = FiniteDifference(1, 1, 1).double()
-    difference.weight.data = torch.tensor([[[-0.5, 0.0, 0.5]]], dtype=torch.float64)
+    branches = stencil(1, 1, 1)
+    branches[1].weight.data = torch.tensor([[[-0.5, 0.0, 0.5]]], dtype=torch.float64)
     errors = []
     for n in (32, 64):
         x = torch.arange(n, dtype=torch.float64) * (2 * math.pi / n)
-        y = circular_convolution(x.sin()[None, None], difference.kernel(2 * math.pi / n))
-        errors.append((y[0, 0] - x.cos()).abs().max())
+        y = convolution(x.sin()[None, :, None], sum_of(branches, 2 * math.pi / n)[0])
+        errors.append((y[0, :, 0] - x.cos()).abs().max())
     assert 3.8 < errors[0] / errors[1] < 4.2
 
 
-@pytest.mark.parametrize("grid", GRIDS)
-def test_truncated_transform_equals_the_truncated_fft(grid):
-    modes = 3 if min(grid) >= 6 else 2
-    x = random(2, 3, *grid)
-    axes = tuple(range(2, x.ndim))
-    full = torch.fft.rfftn(x, dim=axes)[..., :modes]
-    for axis in axes[:-1]:
-        keep = torch.cat((torch.arange(modes), torch.arange(-modes, 0) + grid[axis - 2]))
-        full = full.index_select(axis, keep)
-    torch.testing.assert_close(low_modes(x, modes), full)
-
-
-@pytest.mark.parametrize(("grid", "modes"), [((12,), 7), ((11,), 6), ((8, 12), 4), ((6, 6, 10), 3)])
-def test_all_modes_give_the_field_back(grid, modes):
-    """With every mode kept (Nyquist included where modes = n/2 + 1) the round trip is exact."""
-    if len(grid) == 1:
-        x = random(2, 3, *grid)
-    else:  # band-limited along the last axis, complete along the others
-        x = from_low_modes(low_modes(random(2, 3, *grid), modes), grid)
-    torch.testing.assert_close(from_low_modes(low_modes(x, modes), grid), x)
-
-
-@pytest.mark.parametrize("grid", [(16,), (8, 10), (6, 8, 6)])
-def test_spectral_convolution_refuses_more_modes_than_the_grid_has(grid):
-    layer = made(SpectralConvolution(len(grid), 1, 1, 32))
-    with pytest.raises(ValueError, match="32 modes need a grid of at least"):
-        layer(random(1, 1, *grid))
-
-
-def test_spectral_convolution_is_single_precision_under_autocast():
-    layer = SpectralConvolution(2, 2, 2, 3)
-    layer.reset(torch.Generator().manual_seed(0))
-    x = random(1, 2, 9, 7).float()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        y = layer(x.bfloat16())
-    assert y.dtype == torch.float32
-    torch.testing.assert_close(y, layer(x), rtol=0.02, atol=1e-3)
-
-
-def test_constants_made_under_inference_mode_can_be_trained_with():
-    layer = made(SpectralConvolution(1, 1, 1, 3))
-    x = random(1, 1, 37)  # a size no other test uses: its matrices are made here
-    with torch.inference_mode():
-        layer(x)
-    layer(x).sum().backward()
-    assert layer.weight.grad is not None
+def stencil(ndim, inputs, outputs):
+    """A finite difference beside a convolution that is zero."""
+    nothing = made(Convolution(ndim, inputs, outputs, 1))
+    for parameter in nothing.parameters():
+        parameter.data.zero_()
+    return [nothing, made(FiniteDifference(ndim, inputs, outputs))]
 
 
 def test_kernel_wider_than_the_grid_is_refused():
     with pytest.raises(ValueError, match="does not fit a grid"):
-        circular_convolution(random(1, 1, 2), random(1, 1, 7))
-
-
-def test_embed_keeps_the_centre():
-    torch.testing.assert_close(embed(torch.ones(1, 1, 1), 3), torch.tensor([[[0.0, 1.0, 0.0]]]))
+        convolution(random(1, 2, 1), random(1, 1, 7))
