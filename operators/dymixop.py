@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -208,15 +209,17 @@ class MixingLayer(nn.Module):
         self, latent: Float[Tensor, "B *S H"], width: float, periodic: tuple[bool, ...]
     ) -> Float[Tensor, "B *S H"]:
         """F_i of the latent state c on a grid of relative width `width`."""
+        spectral = cast(list[SpectralConvolution], [*self.globals])
+        local = cast(list[Convolution], [*self.locals])
+        branches = cast(list[Convolution | FiniteDifference], [*self.linear, *self.differences])
         mixed = _times(
-            spectral_convolution(latent, list(self.globals), periodic),
-            convolution(latent, *side_by_side(list(self.locals)), periodic),
+            spectral_convolution(latent, spectral, periodic),
+            convolution(latent, *side_by_side(local), periodic),
         )
-        branches = len(self.globals)
-        if branches > 1:
-            mixed = mixed.unflatten(-1, (branches, -1)).sum(-2)
+        if len(local) > 1:
+            mixed = mixed.unflatten(-1, (len(local), -1)).sum(-2)
         weight, bias = compose(self.contract, self.expand)
-        linear_weight, linear_bias = sum_of([*self.linear, *self.differences], width)
+        linear_weight, linear_bias = sum_of(branches, width)
         linear = convolution(latent, linear_weight, linear_bias + bias, periodic)
         return F.gelu(_plus(linear, convolution(mixed, weight, None, periodic)))
 

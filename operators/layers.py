@@ -147,9 +147,9 @@ def side_by_side(branches: Sequence[Convolution]) -> tuple[Tensor, Tensor | None
     first = branches[0]
     if len(branches) == 1:
         return first.weight, first.bias
-    biases = [branch.bias for branch in branches if branch.bias is not None]
-    weight = torch.cat([branch.weight for branch in branches])
-    return weight, torch.cat(biases) if biases else None
+    weights: list[Tensor] = [branch.weight for branch in branches]
+    biases: list[Tensor] = [branch.bias for branch in branches if branch.bias is not None]
+    return torch.cat(weights), torch.cat(biases) if biases else None
 
 
 def sum_of(
@@ -160,7 +160,7 @@ def sum_of(
     Every tap of the sum is a combination of the branches' taps: one small matrix product gathers
     them, makes the finite differences sum to zero and divides them by the grid width.
     """
-    weights = [branch.weight for branch in branches]
+    weights: list[Tensor] = [branch.weight for branch in branches]
     ndim = weights[0].ndim - 2
     sizes = tuple(weight.shape[-1] for weight in weights)
     zero_sum = tuple(isinstance(branch, FiniteDifference) for branch in branches)
