@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .layers import Convolution, SpectralConvolution
+from .layers import Convolution
+from .spectral import SpectralConvolution
 
 
 class Tendency(nn.Module):
