@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .augmentation import Augmentation
 from .fields import Window, collate
 from .windows import Windows
 
@@ -31,12 +32,20 @@ class Mixture:
         parts: windows of each dataset, and its weight (positive; need not sum to 1).
         batch: windows per micro-batch.
         seed: of the order.
+        augmentations: one per part, or None for windows as they are; each sample is moved by
+            random numbers that depend on the seed and its number alone.
 
     Raises:
         ValueError: no parts, an impossible number, or windows of a part differ in time step.
     """
 
-    def __init__(self, parts: Sequence[tuple[Windows, float]], batch: int, seed: int) -> None:
+    def __init__(
+        self,
+        parts: Sequence[tuple[Windows, float]],
+        batch: int,
+        seed: int,
+        augmentations: Sequence[Augmentation | None] = (),
+    ) -> None:
         if not parts:
             raise ValueError("a mixture needs at least one dataset; got none")
         if batch < 1 or not 0 <= seed < 2**63:
@@ -44,6 +53,8 @@ class Mixture:
         for windows, weight in parts:
             _check_part(windows, weight)
         self.parts = [windows for windows, _ in parts]
+        self.augmentations = tuple(augmentations) or (None,) * len(parts)
+        assert len(self.augmentations) == len(self.parts)
         self.batch_size, self.seed = batch, seed
         shares = np.cumsum([0.0, *(weight for _, weight in parts)])
         self._edges = [round(TURN * share / shares[-1]) for share in shares.tolist()]
@@ -52,15 +63,28 @@ class Mixture:
 
     def draw(self, k: int) -> tuple[int, list[int]]:
         """Part and window indices of micro-batch k = 0, 1, …"""
+        part, places = self._places(k)
+        return part, [index for _, index in places]
+
+    def batch(self, k: int) -> Window:
+        """The windows of micro-batch k, collated."""
+        part, places = self._places(k)
+        windows, augmentation = self.parts[part], self.augmentations[part]
+        chosen = [windows.in_epoch(epoch)[index] for epoch, index in places]
+        if augmentation is not None:
+            first = k * self.batch_size
+            chosen = [
+                augmentation(window, _sample_generator(self.seed, first + i))
+                for i, window in enumerate(chosen)
+            ]
+        return collate(chosen)
+
+    def _places(self, k: int) -> tuple[int, list[tuple[int, int]]]:
+        """Part of micro-batch k, and the epoch and index of its windows."""
         position = (self._offset + k * STEP) % TURN
         part = int(np.searchsorted(self._edges, position, side="right")) - 1
         first = self._drawn_before(k, part) * self.batch_size
         return part, [self._window(part, first + i) for i in range(self.batch_size)]
-
-    def batch(self, k: int) -> Window:
-        """The windows of micro-batch k, collated."""
-        part, indices = self.draw(k)
-        return collate([self.parts[part][index] for index in indices])
 
     def _drawn_before(self, k: int, part: int) -> int:
         """How many of the micro-batches 0 … k − 1 are of `part`.
@@ -72,14 +96,14 @@ class Mixture:
         passed = _floor_sum(k, TURN, STEP, self._offset - low + TURN)
         return passed - _floor_sum(k, TURN, STEP, self._offset - high + TURN)
 
-    def _window(self, part: int, position: int) -> int:
-        """Window at a position of the part's endless sequence of permutations."""
+    def _window(self, part: int, position: int) -> tuple[int, int]:
+        """Epoch and window at a position of the part's endless sequence of permutations."""
         epoch, place = divmod(position, len(self.parts[part]))
         known, order = self._orders.get(part, (-1, np.empty(0, np.int64)))
         if known != epoch:
             order = _generator(self.seed, part + 1, epoch).permutation(len(self.parts[part]))
             self._orders[part] = (epoch, order)
-        return int(order[place])
+        return epoch, int(order[place])
 
 
 def _check_part(windows: Windows, weight: float) -> None:
@@ -96,6 +120,11 @@ def _check_part(windows: Windows, weight: float) -> None:
 def _generator(seed: int, part: int = 0, epoch: int = 0) -> np.random.Generator:
     """A counter-based generator: independent streams without any state."""
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, part, epoch]))
+
+
+def _sample_generator(seed: int, number: int) -> np.random.Generator:
+    """The random numbers of one sample, apart from those of the order."""
+    return np.random.Generator(np.random.Philox(key=seed, counter=[0, 1, 0, number]))
 
 
 def _floor_sum(n: int, m: int, a: int, b: int) -> int:

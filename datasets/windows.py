@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -56,6 +56,7 @@ class Windows(Dataset[Window]):
         self.stride, self.every = stride, every
         self.fields = store.fields if fields is None else tuple(fields)
         self.inputs = store.inputs if inputs is None else tuple(inputs)
+        self.renewed: Callable[[int], Windows] | None = None
         self.trajectories = _choose(store, trajectories, seed)
         self._ends = np.cumsum([self._count(i) for i in self.trajectories])
 
@@ -69,6 +70,10 @@ class Windows(Dataset[Window]):
         before = int(self._ends[position - 1]) if position else 0
         window = self._window(self.trajectories[position], index - before)
         return window.select(self.fields, self.inputs)
+
+    def in_epoch(self, epoch: int) -> Windows:
+        """The windows of an epoch: the same in each, where trajectories are stored."""
+        return self if self.renewed is None else self.renewed(epoch)
 
     def _window(self, trajectory: int, number: int) -> Window:
         """Window `number` of a trajectory."""

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from ..datasets import codec
+from ..datasets.augmentation import Augmentation
 from ..datasets.fields import Window
 from ..datasets.mixture import Mixture
 from ..datasets.normalization import (
@@ -172,12 +173,16 @@ def create_operator(recipe: TrainRecipe, stores: Sequence[Store]) -> Operator:
 
 
 def build_mixture(recipe: TrainRecipe, stores: Sequence[Store], operator: Operator) -> Mixture:
-    """The training windows of all datasets, with their weights and order."""
-    parts = [
-        (_windows(recipe, store, data, operator), data.weight)
-        for store, data in zip(stores, recipe.data, strict=True)
-    ]
-    return Mixture(parts, batch=recipe.micro_batch, seed=recipe.seed)
+    """The training windows of all datasets, with their shares, augmentations and order."""
+    fields = operator.description.fields
+    parts, augmentations = [], []
+    for store, data in zip(stores, recipe.data, strict=True):
+        windows = _windows(recipe, store, data, operator)
+        parts.append((windows, data.weight * len(windows) ** recipe.size_exponent))
+        augmentations.append(
+            Augmentation(data.augment, store, fields, data.parity) if data.augment else None
+        )
+    return Mixture(parts, recipe.micro_batch, recipe.seed, augmentations)
 
 
 def _windows(recipe: TrainRecipe, store: Store, data: DataConfig, operator: Operator) -> Windows:

@@ -17,12 +17,15 @@ class DataConfig:
 
     Attributes:
         path: a dataset in any layout that `open_store` reads.
-        weight: its share of the micro-batches, relative to the others.
+        weight: its share of the micro-batches, relative to the others; see also `size_exponent`.
         stride: stored frames per time step of the operator.
         every: distance between the first frames of neighbouring windows.
         trajectories: use only so many training trajectories (nested, seeded); null: all.
         time_scale: physical time that the operator's network sees as 1 on this dataset; null: the
             recipe's.
+        augment: symmetries by which every sample is moved at random: "flip", "rotate", "roll",
+            "galilean"; see `datasets.augmentation`.
+        parity: "even" or "odd" under reflections, for names that do not say it.
     """
 
     path: str
@@ -31,6 +34,8 @@ class DataConfig:
     every: int = 1
     trajectories: int | None = None
     time_scale: float | None = None
+    augment: tuple[str, ...] = ()
+    parity: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.weight > 0:
@@ -127,6 +132,8 @@ class TrainRecipe:
 
     Attributes:
         data: the mixture.
+        size_exponent: α of the datasets' shares ∝ weight · windows^α: 0, they are the weights; 1,
+            every window counts the same; 1/T, a temperature T between these.
         operator: `name` and the operator's own config; `ndim` follows from the data.
         fields: fields to learn, by name; empty: those of the first dataset.
         inputs: input fields of a steady problem, by name; empty: those of the first dataset.
@@ -153,6 +160,7 @@ class TrainRecipe:
 
     data: tuple[DataConfig, ...]
     operator: dict[str, Any]
+    size_exponent: float = 0.0
     fields: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     conditions: Literal["all"] | tuple[str, ...] | None = None
@@ -176,6 +184,8 @@ class TrainRecipe:
             raise ValueError("recipe.data must name at least one dataset")
         if self.normalizer is not None and self.normalizer != {"name": Statistics.name}:
             normalizer_from_dict(self.normalizer)
+        if not 0 <= self.size_exponent <= 1:
+            raise ValueError(f"size_exponent must be in [0, 1]; got {self.size_exponent}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be in [0, 2⁶³); got {self.seed}")
         if self.workers < 0:

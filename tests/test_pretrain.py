@@ -62,7 +62,11 @@ def data(tmp_path_factory):
 @pytest.fixture
 def recipe(data, tmp_path):
     def write(**changes):
-        values = {"data": [{"path": str(data / name)} for name in FAMILIES], **RECIPE, **changes}
+        values = {
+            "data": [{"path": str(data / name), "augment": ["roll"]} for name in FAMILIES],
+            **RECIPE,
+            **changes,
+        }
         path = tmp_path / "recipe.yaml"
         path.write_text(yaml.safe_dump(values))
         return str(path)
@@ -107,7 +111,10 @@ def uninterrupted(data, tmp_path_factory):
     """A run of one process from start to end."""
     folder = tmp_path_factory.mktemp("whole")
     path = folder / "recipe.yaml"
-    values = {"data": [{"path": str(data / name)} for name in FAMILIES], **RECIPE}
+    values = {
+        "data": [{"path": str(data / name), "augment": ["roll"]} for name in FAMILIES],
+        **RECIPE,
+    }
     path.write_text(yaml.safe_dump(values))
     finish(launch(1, path, folder / "run"))
     return folder / "run"
