@@ -118,7 +118,7 @@ class _Shard:
 
 
 @dataclass(frozen=True)
-class _Run:
+class Run:
     """What the computation of every shard shares."""
 
     recipe: Recipe
@@ -145,7 +145,7 @@ class _Run:
 class _Trajectory:
     """One trajectory of a dataset: its latest draw, and how often it was drawn before."""
 
-    def __init__(self, run: _Run, split: str, index: int) -> None:
+    def __init__(self, run: Run, split: str, index: int) -> None:
         self.index, self.redraws = index, -1
         # Later draws go on where the earlier ones ended in the trajectory's own random numbers.
         seed = run.recipe.seed
@@ -225,6 +225,52 @@ def simulate(
         ValueError: a setting is unknown or impossible; the folder holds something else or was made
             by another recipe; a trajectory blew up.
     """
+    run = prepare(
+        equation,
+        trajectories=trajectories,
+        resolution=resolution,
+        frames=frames,
+        dt=dt,
+        lengths=lengths,
+        parameters=parameters,
+        solver_step=solver_step,
+        subsample=subsample,
+        on_blowup=on_blowup,
+        seed=seed,
+        shard=shard,
+        dtype=dtype,
+        device=device,
+        name=name,
+    )
+    root = out / run.recipe.name
+    if _prepare(root, run.recipe, overwrite):
+        _complete(root, run, progress)
+    return root
+
+
+def prepare(
+    equation: str | Equation,
+    *,
+    trajectories: Mapping[str, int] | None = None,
+    resolution: int | Sequence[int] | None = None,
+    frames: int | None = None,
+    dt: float | None = None,
+    lengths: float | Sequence[float] | None = None,
+    parameters: Mapping[str, float | Sequence[float]] | None = None,
+    solver_step: float | None = None,
+    subsample: int | None = None,
+    on_blowup: str = "refuse",
+    seed: int = 0,
+    shard: int = 64,
+    dtype: str = "float64",
+    device: torch.device | str = "cpu",
+    name: str | None = None,
+) -> Run:
+    """Settings as in `simulate`, checked, with what they leave out filled in.
+
+    Raises:
+        ValueError: a setting is unknown or impossible.
+    """
     if isinstance(equation, str):
         equation = equations.get(equation)
     equation = equation.restricted(parameters or {})
@@ -247,13 +293,21 @@ def simulate(
         subsample=equation.subsample if subsample is None else subsample,
         on_blowup=on_blowup,
     )
-    run = _Run(recipe, equation, _device(device, DTYPES[dtype]))
+    run = Run(recipe, equation, _device(device, DTYPES[dtype]))
     first = _Trajectory(run, "train", 0)  # refuses an impossible grid before anything is written
     run.coarsened(first.draw.initial)
-    root = out / recipe.name
-    if _prepare(root, recipe, overwrite):
-        _complete(root, run, progress)
-    return root
+    return run
+
+
+def solve_block(run: Run, split: str, start: int, count: int) -> well.WellData:
+    """Trajectories start … start + count − 1 of a split, in memory.
+
+    Raises:
+        ValueError: one of them blew up, and the settings refuse that.
+    """
+    shard = _Shard(Path(), split, start, count)
+    with _single_threaded_operations() as workers:
+        return _compute(run, shard, workers, lambda amount: None)
 
 
 def _check_steps(
@@ -347,7 +401,7 @@ def _shards(root: Path, recipe: Recipe) -> Iterator[_Shard]:
             yield _Shard(path, split, start, min(recipe.shard, total - start))
 
 
-def _complete(root: Path, run: _Run, progress: bool) -> None:
+def _complete(root: Path, run: Run, progress: bool) -> None:
     """Compute the missing shards, then the statistics."""
     (root / "stats.yaml").unlink(missing_ok=True)  # stale if a shard is missing
     shards = list(_shards(root, run.recipe))
@@ -377,7 +431,7 @@ def _single_threaded_operations() -> Iterator[int]:
 
 
 def _compute(
-    run: _Run, shard: _Shard, workers: int, advance: Callable[[float], None]
+    run: Run, shard: _Shard, workers: int, advance: Callable[[float], None]
 ) -> well.WellData:
     """The contents of one file."""
     recipe, equation = run.recipe, run.equation
@@ -404,7 +458,7 @@ def _compute(
 
 
 def _contents(
-    run: _Run, shard: _Shard, values: np.ndarray, solved: Sequence[_Solved]
+    run: Run, shard: _Shard, values: np.ndarray, solved: Sequence[_Solved]
 ) -> well.WellData:
     """Frames (n, T, C, *S) and what was drawn for them, as a file holds them."""
     recipe, equation = run.recipe, run.equation
@@ -437,7 +491,7 @@ def _contents(
     )
 
 
-def _parts(run: _Run, shard: _Shard) -> Iterator[_Shard]:
+def _parts(run: Run, shard: _Shard) -> Iterator[_Shard]:
     """The trajectories of a shard in pieces that are stepped at once."""
     size = shard.count
     if run.device.type == "cpu":
@@ -449,7 +503,7 @@ def _parts(run: _Run, shard: _Shard) -> Iterator[_Shard]:
 
 
 def _solve(
-    run: _Run, part: _Shard, out: np.ndarray, advance: Callable[[float], None]
+    run: Run, part: _Shard, out: np.ndarray, advance: Callable[[float], None]
 ) -> list[_Solved]:
     """Solve some trajectories into `out` (n, T, C, *S).
 
@@ -481,7 +535,7 @@ def _solve(
     ]
 
 
-def _integrate(run: _Run, draws: Sequence[Draw]) -> Iterator[np.ndarray]:
+def _integrate(run: Run, draws: Sequence[Draw]) -> Iterator[np.ndarray]:
     """Frames (n, C, *S) of some trajectories, stepped at once.
 
     Raises:
@@ -514,7 +568,7 @@ def _integrate(run: _Run, draws: Sequence[Draw]) -> Iterator[np.ndarray]:
 
 
 def _refuse_or_redraw(
-    run: _Run, part: _Shard, trajectories: Sequence[_Trajectory], error: BlowUp
+    run: Run, part: _Shard, trajectories: Sequence[_Trajectory], error: BlowUp
 ) -> None:
     """Draw the trajectories that blew up again; or say, by name, why not."""
     for i, reason in error.reasons.items():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from .endless import EndlessStore
 from .fields import Window
 from .store import Store
 
@@ -16,7 +18,7 @@ class Windows(Dataset[Window]):
     """Every window of `history` → `horizon` frames at a stride, trajectory by trajectory.
 
     A trajectory of T frames has T − stride·(history + horizon − 1) windows, one per first frame;
-    only every `every`-th of them is kept.
+    only every `every`-th of them is kept. In epoch e an endless dataset gives those of its block e.
 
     Args:
         store: where the trajectories are.
@@ -56,7 +58,6 @@ class Windows(Dataset[Window]):
         self.stride, self.every = stride, every
         self.fields = store.fields if fields is None else tuple(fields)
         self.inputs = store.inputs if inputs is None else tuple(inputs)
-        self.renewed: Callable[[int], Windows] | None = None
         self.trajectories = _choose(store, trajectories, seed)
         self._ends = np.cumsum([self._count(i) for i in self.trajectories])
 
@@ -72,8 +73,12 @@ class Windows(Dataset[Window]):
         return window.select(self.fields, self.inputs)
 
     def in_epoch(self, epoch: int) -> Windows:
-        """The windows of an epoch: the same in each, where trajectories are stored."""
-        return self if self.renewed is None else self.renewed(epoch)
+        """The windows of an epoch: the same in each, unless the dataset is endless."""
+        if not isinstance(self.store, EndlessStore):
+            return self
+        windows = copy.copy(self)
+        windows.store = self.store.block(epoch)
+        return windows
 
     def _window(self, trajectory: int, number: int) -> Window:
         """Window `number` of a trajectory."""

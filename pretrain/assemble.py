@@ -8,6 +8,7 @@ from typing import Any
 
 from ..datasets import codec
 from ..datasets.augmentation import Augmentation
+from ..datasets.endless import EndlessStore
 from ..datasets.fields import Window
 from ..datasets.mixture import Mixture
 from ..datasets.normalization import (
@@ -33,7 +34,7 @@ def open_stores(recipe: TrainRecipe) -> list[Store]:
         ValueError: a dataset cannot be read, or datasets share a name, differ in rank, or only some
             are steady problems.
     """
-    stores = [open_store(data.path, "train") for data in recipe.data]
+    stores = [_open(data, "train") for data in recipe.data]
     names = [store.name for store in stores]
     if len(set(names)) < len(names):
         raise ValueError(f"datasets of a mixture need different names; got {', '.join(names)}")
@@ -47,6 +48,15 @@ def open_stores(recipe: TrainRecipe) -> list[Store]:
             "learns one or the other"
         )
     return stores
+
+
+def _open(data: DataConfig, split: str, trajectories: int | None = None) -> Store:
+    """A split of a dataset; `trajectories`: of a simulated one, where not a block of them."""
+    simulated = data.simulate
+    if simulated is None:
+        return open_store(data.path, split)
+    size = trajectories or simulated.block
+    return EndlessStore(simulated.equation, split, size, **simulated.settings)
 
 
 def describe(
@@ -217,7 +227,7 @@ def build_validation(recipe: TrainRecipe, operator: Operator) -> dict[str, list[
     """Per dataset, one long window from the start of each validation trajectory."""
     windows = {}
     for data in recipe.data:
-        store = open_store(data.path, "valid")
+        store = _open(data, "valid", recipe.validation.trajectories)
         count = min(recipe.validation.trajectories, len(store))
         horizon = _validation_horizon(recipe, store, data, operator, count)
         windows[store.name] = [

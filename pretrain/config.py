@@ -12,11 +12,56 @@ from .objective import LOSSES
 
 
 @dataclass(frozen=True)
+class SimulateConfig:
+    """A dataset that is simulated while training reads it, and never ends; see `datasets.endless`.
+
+    What is not given is the equation's default. Statistics are those of the first block.
+
+    Attributes:
+        equation: registry name.
+        block: trajectories that are solved at once. Their windows are drawn in random order before
+            the next block begins.
+        resolution, lengths: points and extent per axis; one number for all axes.
+        frames, dt: saved frames per trajectory, and the time between them.
+        parameters: a value, or a range [low, high] to draw from, by name.
+        subsample: solve on a grid finer by this factor per axis.
+        on_blowup: "redraw" or "refuse" trajectories that cannot be integrated.
+        seed: of all random numbers of the simulation.
+        dtype: precision of the solver, "float64" or "float32".
+        device: where to solve, "cpu" or "cuda".
+        name: of the dataset; the equation's by default.
+    """
+
+    equation: str
+    block: int = 32
+    resolution: int | tuple[int, ...] | None = None
+    lengths: float | tuple[float, ...] | None = None
+    frames: int | None = None
+    dt: float | None = None
+    parameters: dict[str, float | tuple[float, float]] = field(default_factory=dict)
+    subsample: int | None = None
+    on_blowup: Literal["redraw", "refuse"] = "redraw"
+    seed: int = 0
+    dtype: Literal["float64", "float32"] = "float64"
+    device: Literal["cpu", "cuda"] = "cpu"
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "data.simulate", "block")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the simulation takes beside the equation and the size of a block."""
+        return {k: v for k, v in vars(self).items() if k not in ("equation", "block")}
+
+
+@dataclass(frozen=True)
 class DataConfig:
-    """One dataset of the mixture.
+    """One dataset of the mixture: stored at `path`, or simulated.
 
     Attributes:
         path: a dataset in any layout that `open_store` reads.
+        simulate: an equation to simulate instead.
         weight: its share of the micro-batches, relative to the others; see also `size_exponent`.
         stride: stored frames per time step of the operator.
         every: distance between the first frames of neighbouring windows.
@@ -28,7 +73,8 @@ class DataConfig:
         parity: "even" or "odd" under reflections, for names that do not say it.
     """
 
-    path: str
+    path: str = ""
+    simulate: SimulateConfig | None = None
     weight: float = 1.0
     stride: int = 1
     every: int = 1
@@ -38,6 +84,13 @@ class DataConfig:
     parity: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if bool(self.path) == (self.simulate is not None):
+            raise ValueError("data needs a path, or an equation to simulate, and not both")
+        if self.simulate is not None and self.trajectories is not None:
+            raise ValueError(
+                "data.trajectories has no meaning for a simulated dataset, which never ends; see "
+                "simulate.block"
+            )
         if not self.weight > 0:
             raise ValueError(f"data.weight must be positive; got {self.weight}")
         if self.time_scale is not None and not self.time_scale > 0:
@@ -190,6 +243,7 @@ class TrainRecipe:
             raise ValueError(f"seed must be in [0, 2⁶³); got {self.seed}")
         if self.workers < 0:
             raise ValueError(f"workers must not be negative; got {self.workers}")
+        self._check_simulated()
         _at_least_one(self, "recipe", "steps", "batch", "micro_batch", "log_every", "save_every")
         if self.batch % self.micro_batch:
             raise ValueError(
@@ -205,6 +259,12 @@ class TrainRecipe:
                 raise ValueError(
                     f"{name} ({every}) must be a multiple of log_every ({self.log_every})"
                 )
+
+    def _check_simulated(self) -> None:
+        if self.workers and any(d.simulate and d.simulate.device != "cpu" for d in self.data):
+            raise ValueError(
+                "data-loading processes cannot use the GPU; simulate there with workers: 0"
+            )
 
     @property
     def micro_batches(self) -> int:
