@@ -141,10 +141,10 @@ def _sparse_laplacian(
     total = scipy.sparse.csc_matrix((math.prod(shape),) * 2)
     for axis, (n, h) in enumerate(zip(shape, spacing, strict=True)):
         diagonal = np.full(n, 2.0)
-        diagonal[[0, -1]] += 1.0
-        if n == 1:
-            diagonal[:] = 4.0
-        line = scipy.sparse.diags([-np.ones(n - 1), diagonal, -np.ones(n - 1)], [-1, 0, 1]) / h**2
+        diagonal[0] += 1.0
+        diagonal[-1] += 1.0
+        neighbours = scipy.sparse.eye(n, k=1) + scipy.sparse.eye(n, k=-1)
+        line = (scipy.sparse.diags(diagonal) - neighbours) / h**2
         before, after = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
         total = total + scipy.sparse.kron(
             scipy.sparse.kron(scipy.sparse.identity(before), line), scipy.sparse.identity(after)

@@ -28,6 +28,7 @@ from .initial import Sampler
 FAMILIES = (
     "model_equations",
     "navier_stokes",
+    "incompressible",
     "reaction_diffusion",
     "elliptic",
     "compressible",

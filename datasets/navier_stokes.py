@@ -18,7 +18,7 @@ from .semilinear import SemilinearEquation, diffusion
 from .steppers import Spectral, Term
 
 
-def _vorticity_advection(s: Spectral, p: Parameters) -> Term:
+def vorticity_advection(s: Spectral, p: Parameters) -> Term:
     """N(ω) = −∇·(u ω), u the incompressible velocity of ω, from two products instead of three.
 
     −∇·(u ω) is minus the curl of ∇·(u ⊗ u): (∂yy − ∂xx)(u v) + ∂xy (u² − v²).
@@ -41,7 +41,7 @@ def _forced(
     """Vorticity advection plus a steady forcing given in spectral space."""
 
     def bind(s: Spectral, p: Parameters) -> Term:
-        advection, source = _vorticity_advection(s, p), forcing(s, p)
+        advection, source = vorticity_advection(s, p), forcing(s, p)
         return lambda w: advection(w).add_(source)
 
     return bind
@@ -80,7 +80,7 @@ NAVIER_STOKES_2D = SemilinearEquation(
     validation="Taylor–Green vortex, to 1e-11; energy and enstrophy of inviscid flow, to 1e-8",
     initial=FourierSeries(modes=10, rms=(1.0, 2.0), decay=2.5, corner=2.0),
     linear=diffusion("viscosity"),
-    nonlinear=_vorticity_advection,
+    nonlinear=vorticity_advection,
     parameters={"viscosity": Parameter(4e-4, 2e-3, "kinematic viscosity", log=True, minimum=0.0)},
     invariants=("mean of ω", "energy and enstrophy where ν = 0"),
 )
