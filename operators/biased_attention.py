@@ -1,15 +1,17 @@
-"""softmax(q kᵀ + β) v with a bias β that learns, fast on every device.
+"""Cosine attention with a learned bias over tiles of tokens, fast forward and back.
 
-Fused kernels do the work, except where they lack the gradient of the bias (the CPU's): there the
-forward pass is fused and keeps no scores, and the backward pass recomputes them window by window
-in pieces that stay in the cache.
+    softmax( τ q̂ k̂ᵀ + β ) v,    q̂ = q / ‖q‖,  k̂ = k / ‖k‖,  one τ per head,
 
-Letters: B samples, W windows, N tokens of a window, H heads, D channels of a head.
+in tiles that come in a few shapes, each with its own β. Fused kernels do the work, except where
+they lack the gradient of the bias (the CPU's): there the probabilities are kept for the backward
+pass, and both passes go through the tiles in pieces that stay in the cache.
+
+Letters: R rows (tokens), M tiles, N tokens of a tile, H heads, D channels of a head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,99 +20,144 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Scores that the backward pass recomputes at a time: 2 MiB in single precision.
-PIECE = 2**19
+# Scores that are computed at a time: 1 MiB in single precision.
+PIECE = 2**18
+SHORTEST = 1e-12
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Float[Tensor, "BW H N D"]:
-    """`softmax(q kᵀ + bias) v` of q, k, v (B·W, H, N, D).
-
-    On the CPU it can be differentiated once.
+def attend(
+    projected: Float[Tensor, "R _"],
+    scale: Float[Tensor, " H"],
+    tiles: Sequence[int],
+    biases: Sequence[Float[Tensor, "H _ _"]],
+) -> Float[Tensor, "R _"]:
+    """Cosine attention within tiles; on the CPU it can be differentiated once.
 
     Args:
-        query, key, value: windows of one sample follow each other.
-        bias: (H, N, N), or (W, H, N, N) with one per window.
+        projected: (R, 3·H·D) values, queries and keys of all tokens, tile by tile.
+        scale: τ of every head.
+        tiles: tokens that have each bias, in this order.
+        biases: (H, N, N) per kind of tile.
     """
-    if bias.requires_grad and query.device.type == "cpu" and torch.is_grad_enabled():
-        if torch.compiler.is_compiling():
-            scores = query @ key.transpose(-1, -2)
-            scores = scores.unflatten(0, (-1, *bias.shape[:-3])) + bias.to(query.dtype)
-            return scores.flatten(0, -4).softmax(-1) @ value
-        return _LearnedBias.apply(query, key, value, bias)
-    return _fused(query, key, value, bias)
+    differentiates = torch.is_grad_enabled() and biases[0].requires_grad
+    single = projected.dtype in (torch.float32, torch.float64)
+    on_cpu = projected.device.type == "cpu"
+    if differentiates and on_cpu and single and not torch.compiler.is_compiling():
+        return _Attention.apply(projected, scale, tuple(tiles), *biases)
+    value, query, key = _normalised(projected, scale)
+    mixed = []
+    parts = zip(*(x.split(list(tiles)) for x in (query, key, value)), biases, strict=True)
+    for q, k, v, bias in parts:
+        q, k, v = (x.unflatten(0, (-1, bias.shape[1])).transpose(1, 2) for x in (q, k, v))
+        bias = bias.to(q.dtype)[None]
+        if differentiates and on_cpu:
+            piece = (q @ k.transpose(-1, -2) + bias).softmax(-1) @ v
+        else:
+            piece = F.scaled_dot_product_attention(q, k, v, bias, scale=1.0)
+        mixed.append(piece.transpose(1, 2).flatten(0, 1).flatten(1))
+    return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
 
-def _fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-    bias = bias.to(query.dtype)
-    if bias.ndim == 3 or query.shape[0] == bias.shape[0]:
-        bias = bias if bias.ndim == 4 else bias[None]
-        return F.scaled_dot_product_attention(query, key, value, bias, scale=1.0)
-    # Windows with a bias of their own become heads: one bias then serves the whole batch.
-    query, key, value = (
-        x.unflatten(0, (-1, bias.shape[0])).flatten(1, 2) for x in (query, key, value)
-    )
-    heads = bias.flatten(0, 1)[None]
-    mixed = F.scaled_dot_product_attention(query, key, value, heads, scale=1.0)
-    return mixed.unflatten(1, bias.shape[:2]).flatten(0, 1)
+def _normalised(projected: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """v, τ q̂ and k̂, each (R, H, D)."""
+    heads = len(scale)
+    value, pair = projected.unflatten(1, (3 * heads, -1)).split((heads, 2 * heads), 1)
+    length = torch.linalg.vector_norm(pair, dim=-1, keepdim=True).clamp_min(SHORTEST)
+    factor = torch.cat((scale, torch.ones_like(scale)))[:, None] / length
+    query, key = (pair * factor).to(value.dtype).chunk(2, 1)
+    return value, query, key
 
 
-class _LearnedBias(torch.autograd.Function):
-    """`_fused` with gradients for everything, the bias included."""
+class _Attention(torch.autograd.Function):
+    """`attend`, with a hand-written gradient.
+
+    It keeps, per kind of tile, the unit vectors and values head by head, and the probabilities.
+    """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(query, key, value, bias)
-        # Detached: fused kernels refuse a bias that requires a gradient.
-        return _fused(query.detach(), key.detach(), value.detach(), bias.detach())
+    def forward(
+        ctx: Any, projected: Tensor, scale: Tensor, tiles: tuple[int, ...], *biases: Tensor
+    ) -> Tensor:
+        heads = len(scale)
+        rows, channels = projected.shape[0], projected.shape[1] // 3
+        vectors = projected.view(rows, 3, heads, -1)
+        pair = vectors[:, 1:]
+        length = torch.linalg.vector_norm(pair, dim=-1, keepdim=True).clamp_min_(SHORTEST)
+        factor = torch.stack((scale, torch.ones_like(scale)))[:, :, None] / length
+        mixed, kept, start = projected.new_empty(rows, channels), [], 0
+        for count, bias in zip(tiles, biases, strict=True):
+            part, tokens = slice(start, start + count), bias.shape[1]
+            # (3, M, H, N, D): contiguous per head, as batched products want it.
+            inner = projected.new_empty(3, count // tokens, heads, tokens, vectors.shape[-1])
+            target = inner.permute(1, 3, 0, 2, 4)  # (M, N, 3, H, D)
+            target[:, :, 0].copy_(vectors[part, 0].unflatten(0, (-1, tokens)))
+            torch.mul(
+                pair[part].unflatten(0, (-1, tokens)),
+                factor[part].unflatten(0, (-1, tokens)),
+                out=target[:, :, 1:],
+            )
+            weights = projected.new_empty(count // tokens, heads, tokens, tokens)
+            output = mixed[part].view(-1, tokens, heads, vectors.shape[-1]).transpose(1, 2)
+            for piece in _pieces(weights):
+                value, query, key = inner[:, piece].flatten(1, 2)
+                scores = weights[piece].copy_(bias).flatten(0, 1)
+                torch.baddbmm(scores, query, key.transpose(1, 2), out=scores)
+                torch.softmax(scores, -1, out=scores)
+                output[piece].copy_(torch.bmm(scores, value).view(output[piece].shape))
+            kept += [inner, weights]
+            start += count
+        ctx.save_for_backward(scale, factor, *kept)
+        return mixed
 
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, gradient: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        query, key, value, bias = ctx.saved_tensors
-        biases = bias if bias.ndim == 4 else bias[None]
-        tensors = (query, key, value, gradient)
-        results = [torch.empty_like(x) for x in (query, key, value)]
-        bias_gradient = torch.zeros_like(biases)
-        for window, rows in _pieces(query, len(biases)):
-            q, k, v, g = (_of(x, window, rows, len(biases)).flatten(0, 1) for x in tensors)
-            *parts, scores = _backward(q, k, v, g, biases[window])
-            for result, part in zip(results, parts, strict=True):
-                target = _of(result, window, rows, len(biases))
-                target.copy_(part.view(target.shape))
-            for row in scores.view(-1, *biases.shape[1:]):
-                bias_gradient[window].add_(row)
-        return results[0], results[1], results[2], bias_gradient.view(bias.shape)
+    ) -> tuple[Tensor | None, ...]:
+        scale, factor, *kept = ctx.saved_tensors
+        heads, rows = len(scale), gradient.shape[0]
+        result = gradient.new_empty(rows, 3, heads, gradient.shape[1] // heads)
+        scale_gradient, bias_gradients, start = torch.zeros_like(scale), [], 0
+        for inner, weights in zip(kept[::2], kept[1::2], strict=True):
+            tokens = weights.shape[-1]
+            part = slice(start, start + weights.shape[0] * tokens)
+            outer = gradient[part].view(-1, tokens, heads, inner.shape[-1]).transpose(1, 2)
+            inner_gradient, bias_gradient = _inner_gradient(inner, weights, outer)
+            bias_gradients.append(bias_gradient)
+            target = result[part].unflatten(0, (-1, tokens)).permute(2, 0, 3, 1, 4)
+            target[0].copy_(inner_gradient[0])
+            along = (inner_gradient[1:] * inner[1:]).sum(-1, keepdim=True)  # (2, M, H, N, 1)
+            scale_gradient += along[0].sum((0, 2, 3))
+            along[0] /= scale[:, None, None].square()
+            across = inner_gradient[1:].addcmul_(inner[1:], along, value=-1)
+            factors = factor[part].unflatten(0, (-1, tokens)).permute(2, 0, 3, 1, 4)
+            torch.mul(across, factors, out=target[1:])
+            start = part.stop
+        return result.flatten(1), scale_gradient / scale, None, *bias_gradients
 
 
-def _pieces(query: Tensor, windows: int) -> Iterator[tuple[int, slice]]:
-    """A window and some samples at a time."""
-    samples, scores = query.shape[0] // windows, query[0, ..., 0].numel() * query.shape[2]
-    size = max(1, PIECE // scores)
-    for window in range(windows):
-        for start in range(0, samples, size):
-            yield window, slice(start, start + size)
+def _inner_gradient(inner: Tensor, weights: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of values, scaled queries and keys (3, M, H, N, D), and of the bias (H, N, N)."""
+    result = torch.empty_like(inner)
+    bias_gradient = torch.zeros_like(weights[0])
+    for piece in _pieces(weights):
+        value, query, key = inner[:, piece].flatten(1, 2)
+        value_gradient, query_gradient, key_gradient = result[:, piece].flatten(1, 2)
+        probabilities, outer = weights[piece].flatten(0, 1), gradient[piece].flatten(0, 1)
+        torch.bmm(probabilities.transpose(1, 2), outer, out=value_gradient)
+        scores = torch.bmm(outer, value.transpose(1, 2))
+        torch.ops.aten._softmax_backward_data.out(
+            scores, probabilities, -1, scores.dtype, grad_input=scores
+        )
+        torch.bmm(scores, key, out=query_gradient)
+        torch.bmm(scores.transpose(1, 2), query, out=key_gradient)
+        for tile in scores.view(-1, *bias_gradient.shape):
+            bias_gradient.add_(tile)
+    return result, bias_gradient
 
 
-def _of(x: Tensor, window: int, rows: slice, windows: int) -> Tensor:
-    """The part of a (B·W, H, N, D) tensor that belongs to a window of some samples."""
-    return x.unflatten(0, (-1, windows))[rows, window]
-
-
-def _backward(
-    query: Tensor, key: Tensor, value: Tensor, gradient: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of queries, keys, values and scores for one piece, each (B·H, N, ·)."""
-    weights = torch.bmm(query, key.transpose(1, 2))
-    weights.view(-1, *bias.shape).add_(bias)
-    torch.softmax(weights, -1, out=weights)
-    scores = torch.bmm(gradient, value.transpose(1, 2))
-    scores.mul_(weights)
-    scores.addcmul_(weights, scores.sum(-1, keepdim=True), value=-1)
-    return (
-        torch.bmm(scores, key),
-        torch.bmm(scores.transpose(1, 2), query),
-        torch.bmm(weights.transpose(1, 2), gradient),
-        scores,
-    )
+def _pieces(weights: Tensor) -> Iterator[slice]:
+    """Some tiles at a time, of (M, H, N, N)."""
+    size = max(1, PIECE // weights[0].numel())
+    for start in range(0, weights.shape[0], size):
+        yield slice(start, start + size)

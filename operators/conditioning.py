@@ -7,12 +7,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 class Affine(NamedTuple):
@@ -66,12 +67,57 @@ def _affine_in(
     return torch.addcmul(offset, time.to(offset.dtype)[:, None], slope)
 
 
-def affine_norm(x: Float[Tensor, "B N D"], affine: Affine, eps: float) -> Float[Tensor, "B N D"]:
-    """Layer norm over the channels with one gain and shift per batch entry; never an alias of x."""
+def affine_norm(
+    x: Float[Tensor, "B N D"],
+    affine: Affine,
+    eps: float,
+    residual: Float[Tensor, "B N D"] | None = None,
+) -> Float[Tensor, "B N D"]:
+    """Layer norm over the channels with one gain and shift per batch entry, plus the residual."""
     gain, shift = affine
     x = x.to(gain.dtype)  # autocast gives half precision; statistics and residuals stay full
     size = gain.shape[-1:]
-    if gain.shape[0] == 1:
-        return F.layer_norm(x, size, gain[0], shift[0], eps)
-    normal = F.layer_norm(x, size, None, None, eps)
-    return torch.addcmul(shift[:, None], normal, gain[:, None])
+    if torch.is_grad_enabled() and x.device.type == "cpu" and not torch.compiler.is_compiling():
+        normed = _SampleNorm.apply(x, gain, shift, eps)
+    elif gain.shape[0] == 1:
+        normed = F.layer_norm(x, size, gain[0], shift[0], eps)
+    else:
+        normed = F.layer_norm(x, size, None, None, eps)
+        normed = torch.addcmul(shift[:, None], normed, gain[:, None])
+    # A norm's output is its own and unsaved: adding in place is safe and saves a pass.
+    return normed if residual is None else normed.add_(residual)
+
+
+class _SampleNorm(torch.autograd.Function):
+    """Layer norm by the library's fused kernel, which knows one gain and shift, per sample."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+        rows = x.reshape(gain.shape[0], -1, x.shape[-1])
+        output, statistics = x.new_empty(x.shape), []
+        for out, row, g, s in zip(output.view(rows.shape), rows, gain, shift, strict=True):
+            _, *moments = torch.ops.aten.native_layer_norm.out(
+                row, g.shape, g, s, eps, out0=out, out1=g.new_empty(0), out2=g.new_empty(0)
+            )
+            statistics.append(moments)
+        ctx.statistics = statistics
+        ctx.save_for_backward(rows, gain, shift)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, None]:
+        rows, gain, shift = ctx.saved_tensors
+        upstream = gradient.reshape(rows.shape)
+        parts = [
+            torch.ops.aten.native_layer_norm_backward(
+                g, row, w.shape, mean, deviation, w, s, [True, True, True]
+            )
+            for g, row, w, s, (mean, deviation) in zip(
+                upstream, rows, gain, shift, ctx.statistics, strict=True
+            )
+        ]
+        x, gains, shifts = (torch.stack(part) for part in zip(*parts, strict=True))
+        return x.view(gradient.shape), gains, shifts, None

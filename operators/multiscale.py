@@ -27,7 +27,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..datasets.fields import Context, Window
-from .attention import WindowGrid
 from .conditioning import Affine, Conditioning
 from .description import Description
 from .interface import FieldAxis, Operator, State
@@ -43,6 +42,7 @@ from .multiscale_blocks import (
 )
 from .registry import register
 from .resampling import fourier_resample
+from .windows import WindowGrid
 
 RESIDUAL_BLOCKS = {"convnext": ConvNeXtBlock, "resnet": ResNetBlock}
 

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .attention import WindowAttention, WindowGrid
+from .attention import WindowAttention
 from .conditioning import Affine, affine_norm
+from .windows import WindowGrid
 
 Tokens = Float[Tensor, "B T D"]
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -85,11 +86,10 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tokens, grid: WindowGrid, affines: dict[str, Affine]) -> Tokens:
         """The block on tokens of `grid`."""
-        # A norm's output is its own and unsaved: adding in place is safe and saves a pass.
         mixed = self.attention(x, grid)
-        x = affine_norm(mixed, affines[f"{self.name}.attention"], self.eps).add_(x)
+        x = affine_norm(mixed, affines[f"{self.name}.attention"], self.eps, x)
         mixed = self.contract(F.gelu(self.expand(x)))
-        return affine_norm(mixed, affines[f"{self.name}.mlp"], self.eps).add_(x)
+        return affine_norm(mixed, affines[f"{self.name}.mlp"], self.eps, x)
 
 
 class ConvNeXtBlock(nn.Module):

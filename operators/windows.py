@@ -1,0 +1,141 @@
+"""How an n-dimensional grid of tokens is cut into (shifted) windows.
+
+Along every axis the windows start at `shift`, and the one that would reach around the edge is cut
+there, unless the axis is periodic: tokens that are no neighbours never meet in a window. So windows
+come in a few shapes (whole ones, and the pieces at the edges), and the windows of one shape are
+computed together.
+
+Rows are the tokens of a batch, (B·T, D); tiles are the windows of one shape.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+PADDING = -1
+
+
+@dataclass(frozen=True)
+class WindowGrid:
+    """A grid of tokens and its windows.
+
+    Attributes:
+        shape: tokens per axis.
+        window: tokens per axis of a window; the grid is zero-padded at its far ends to a multiple.
+        shift: how far the windows are shifted along each axis.
+        periodic: axes whose two ends are neighbours. A padded axis keeps its edge.
+    """
+
+    shape: tuple[int, ...]
+    window: tuple[int, ...]
+    shift: tuple[int, ...]
+    periodic: tuple[bool, ...]
+
+    @property
+    def padded(self) -> tuple[int, ...]:
+        """Tokens per axis with padding."""
+        return tuple(-(-n // w) * w for n, w in zip(self.shape, self.window, strict=True))
+
+    @property
+    def single(self) -> bool:
+        """Whether one window is the whole grid."""
+        return self.padded == self.shape == self.window
+
+    @cached_property
+    def tiles(self) -> tuple[tuple[tuple[int, ...], int], ...]:
+        """Shapes of the windows, and how many there are of each in one sample."""
+        shapes = itertools.product(*(_segments(self, k) for k in range(len(self.shape))))
+        counts: dict[tuple[int, ...], int] = {}
+        for axes in shapes:
+            counts[tuple(x.shape[1] for x in axes)] = math.prod(x.shape[0] for x in axes)
+        return tuple(counts.items())
+
+    def partition(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "rows D"]:
+        """The tokens window by window: for each shape, sample by sample."""
+        if self.single:
+            return x.flatten(0, 1)
+        order, back = _orders(self, x.shape[0], x.device)
+        return _select(x.flatten(0, 1), order, back)
+
+    def merge(self, rows: Float[Tensor, "rows D"]) -> Float[Tensor, "B T D"]:
+        """The inverse of `partition`; padded tokens are dropped."""
+        tokens = math.prod(self.shape)
+        if not self.single:
+            batch = rows.shape[0] // math.prod(self.padded)
+            order, back = _orders(self, batch, rows.device)
+            rows = _select(rows, back, order)
+        return rows.unflatten(0, (-1, tokens))
+
+
+def _segments(grid: WindowGrid, axis: int) -> list[Tensor]:
+    """Along an axis: the positions in the windows of each length, (windows, length)."""
+    size, window, shift = grid.padded[axis], grid.window[axis], grid.shift[axis]
+    around = grid.periodic[axis] and size == grid.shape[axis]
+    starts = torch.arange(shift, size + shift, window)[:, None]
+    if shift == 0 or around:
+        return [(starts + torch.arange(window)) % size]
+    whole = starts[:-1] + torch.arange(window)
+    first, last = torch.arange(shift)[None], torch.arange(size - window + shift, size)[None]
+    ends = [torch.cat((first, last))] if 2 * shift == window else [first, last]
+    return [whole, *ends] if len(whole) else ends
+
+
+@lru_cache(maxsize=128)
+@torch.inference_mode(False)
+def _orders(grid: WindowGrid, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Row of every window token (`PADDING` for a padded one), and the window token of every row."""
+    n = len(grid.shape)
+    position = torch.full(grid.padded, PADDING)
+    tokens = math.prod(grid.shape)
+    position[tuple(slice(size) for size in grid.shape)] = torch.arange(tokens).view(grid.shape)
+    parts = []
+    for axes in itertools.product(*(_segments(grid, k) for k in range(n))):
+        index = position
+        for k, x in enumerate(axes):
+            index = index.index_select(2 * k, x.flatten()).unflatten(2 * k, tuple(x.shape))
+        index = index.permute(*range(0, 2 * n, 2), *range(1, 2 * n, 2)).flatten()
+        samples = tokens * torch.arange(batch)[:, None]
+        parts.append(torch.where(index == PADDING, PADDING, index + samples).flatten())
+    order = torch.cat(parts)
+    back = order.argsort()[len(order) - batch * tokens :]  # padding sorts first
+    return order.to(device), back.to(device)
+
+
+def _select(rows: Tensor, index: Tensor, back: Tensor) -> Tensor:
+    """`rows[index]`, zero where the index is `PADDING`."""
+    if rows.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        return _Select.apply(rows, index, back)
+    return _take(rows, index)
+
+
+def _take(rows: Tensor, index: Tensor) -> Tensor:
+    if rows.shape[0] >= index.shape[0]:  # as many rows as indices: nothing is padded
+        return rows.index_select(0, index)
+    taken = rows.index_select(0, index.clamp_min(0))
+    return taken.masked_fill(index[:, None] == PADDING, 0.0)
+
+
+class _Select(torch.autograd.Function):
+    """`_take`, whose gradient takes by the inverse index: no scattered sums."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, index: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(back)
+        return _take(rows, index)
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor, None, None]:
+        (back,) = ctx.saved_tensors
+        return _take(gradient, back), None, None
