@@ -181,6 +181,50 @@ def rechunk(argv: Sequence[str]) -> None:
     print(f"dataset: {path} (look into it with: pelagos data inspect {path})")
 
 
+def plot(argv: Sequence[str]) -> None:
+    """Run `pelagos data plot`.
+
+    Raises:
+        ValueError: an argument is wrong, or as in `plot.plot`.
+    """
+    parser = Parser(
+        "data plot",
+        "Draw a trajectory: its fields side by side, mean and root mean square over time, and with "
+        "--animate a GIF.",
+        (
+            "pelagos data plot data/burgers_1d",
+            "pelagos data plot data/mine --trajectory 3 --field density --animate",
+        ),
+    )
+    _add_store(parser)
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("plots"), metavar="DIR", help="folder (default: plots)")
+    add("--trajectory", type=arguments.index, default=0, metavar="I", help="which (default: 0)")
+    add(
+        "--field",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only this field; repeatable",
+    )
+    add("--animate", action="store_true", help="make an animation (GIF) too")
+    add("--overwrite", action="store_true", help="replace pictures of the same names")
+    given = parser.parse(argv)
+    from .plot import plot as run
+    from .store import open_store
+
+    paths = run(
+        open_store(given.path, given.split),
+        given.out,
+        trajectory=given.trajectory,
+        fields=given.field,
+        animate=given.animate,
+        overwrite=given.overwrite,
+        progress=True,
+    )
+    print("\n".join(map(str, paths)))
+
+
 def _add_store(parser: Parser) -> None:
     """What to read: a path, and a split of it."""
     parser.add_argument("path", help="a dataset's folder, or one of its files")

@@ -40,6 +40,7 @@ COMMANDS = {
     "data rechunk": Command(
         "rewrite HDF5 files for fast reading, in the same layout", "..datasets.commands", "rechunk"
     ),
+    "data plot": Command("draw fields, time series, an animation", "..datasets.commands", "plot"),
     "pretrain": Command("train an operator on a mixture of datasets", "..pretrain.command", "main"),
     "finetune": Command("train on one dataset, from a checkpoint or from scratch", ".run", "main"),
     "predict": Command("roll a checkpoint out from stored initial frames", ".commands", "predict"),

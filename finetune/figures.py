@@ -23,32 +23,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-INK, MUTED, RULE, BASELINE = "#1b1c1e", "#5c6066", "#d9dbde", "#8a8f96"
-# Told apart under the common colour-vision deficiencies, in this order.
-RUNS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#b58900", "#56646f")
+from ..datasets.style import BASELINE, INK, MUTED, RULE, RUNS, SIGNED, STEPS, STYLE, UNSIGNED
+
 _VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", BASELINE: "baseline"} | {
     color: f"run-{i}" for i, color in enumerate(RUNS)
 }
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "pelagos",
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": RULE,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.major.size": 3,
-    "ytick.major.size": 3,
-    "xtick.minor.size": 0,
-    "ytick.minor.size": 0,
-    "grid.color": RULE,
-    "grid.linewidth": 0.6,
-}
-_STEPS = [1, 2, 5, 10]  # between ticks, times a power of ten
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -139,7 +118,7 @@ def line_chart(
         top: curves are cut off above this.
         small: for a third of the page's width instead of half.
     """
-    with matplotlib.rc_context(_STYLE | {"font.size": 9.5 if small else 10.5}):
+    with matplotlib.rc_context(STYLE | {"font.size": 9.5 if small else 10.5}):
         figure = Figure(figsize=(3.5, 2.6) if small else (5.0, 3.3), layout="constrained")
         axes = figure.add_subplot()
         axes.grid(True, axis="y")
@@ -154,13 +133,13 @@ def line_chart(
 
 def image(panel: Panel, *, x: str, y: str, alt: str) -> str:
     """One panel with its axes and colour bar."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(3.3, 2.75), layout="constrained")
         axes = figure.add_subplot()
         mapped = _show(axes, panel)
         axes.set(xlabel=x, ylabel=y)
-        axes.xaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
-        axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
         _color_bar(figure, mapped, axes)
         return _svg(figure, alt)
 
@@ -168,7 +147,7 @@ def image(panel: Panel, *, x: str, y: str, alt: str) -> str:
 def image_grid(rows: Sequence[Sequence[Panel]], *, labels: Sequence[str], alt: str) -> str:
     """Rows of panels, each row under one label and with one colour bar; titles on the first row."""
     columns = max(len(row) for row in rows)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(
             figsize=(1.75 * columns + 0.9, 1.75 * len(rows) + 0.3), layout="constrained"
         )
@@ -205,7 +184,7 @@ def _scale(axes: Axes, lines: Sequence[Line], log_x: bool, log_y: bool, top: flo
     """Axis limits and ticks; an axis that spans less than a factor of 2 stays linear."""
     xs = np.concatenate([np.asarray(line.x, float) for line in lines])
     ys = np.concatenate([np.asarray(line.y, float) for line in lines])
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
     axes.xaxis.set_major_formatter(FuncFormatter(_plain))
     axes.margins(x=0.02)
     if log_x and _decades(xs) > math.log10(2):
@@ -242,7 +221,7 @@ def _plain(value: float, _position: int | None = None) -> str:
 
 
 def _show(axes: Axes, panel: Panel) -> Any:
-    colors = matplotlib.colormaps["RdBu_r" if panel.signed else "cividis"].with_extremes(bad=RULE)
+    colors = matplotlib.colormaps[SIGNED if panel.signed else UNSIGNED].with_extremes(bad=RULE)
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.tick_params(length=2)
@@ -261,7 +240,7 @@ def _color_bar(figure: Figure, mapped: Any, axes: Any) -> None:
     bar = figure.colorbar(mapped, ax=axes, aspect=18, pad=0.03, fraction=0.06)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     bar.ax.tick_params(length=2)
-    bar.ax.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
+    bar.ax.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(_plain))
 
 
