@@ -107,7 +107,7 @@ TASKS = {
     ),
     "darcy": Task(
         "darcy_2d",
-        {"resolution": 25},
+        {"resolution": 24},
         modes=6,
         hidden={"dymixop": 16, "fno": 16, "uno": 16},
         frames=1,
