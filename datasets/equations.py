@@ -30,6 +30,8 @@ FAMILIES = (
     "navier_stokes",
     "incompressible",
     "reaction_diffusion",
+    "diffusion_sorption",
+    "klein_gordon",
     "elliptic",
     "compressible",
     "shallow_water",

@@ -20,6 +20,7 @@ BOUNDARIES = ("periodic", "wall", "open")
 # allowed (a user's own field), but only these are shared between datasets by convention.
 VOCABULARY = {
     "u": "scalar unknown of a model equation",
+    "u_t": "rate of change of u, where it is part of the state",
     "v": "second unknown of a two-component model equation",
     "velocity_x": "velocity, first axis",
     "velocity_y": "velocity, second axis",
