@@ -129,8 +129,7 @@ def test_what_is_refused(made: Callable[..., Path], tmp_path: Path) -> None:
 def test_the_command(
     made: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(
-        ["data", "plot", str(made((16,), 4)), "--out", str(tmp_path / "out"), "--field", "density"]
-    )
+    path, out = str(made((16,), 4)), tmp_path / "out"
+    main(["data", "plot", path, "--out", str(out), "--field", "density"])
     printed = capsys.readouterr().out.split()
     assert printed == [str(out / f"made_{kind}.png") for kind in ("fields", "series")]
