@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 import os
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+
+from .guard import Group, member
 
 CACHE = 2**24  # bytes of decoded chunks that a file keeps, or one row of chunks if that is more,
 ROW = 2**26  # up to so many, or one chunk if that is more,
@@ -46,8 +50,9 @@ class Hdf5File:
 
     def _open_array(self, name: str) -> np.ndarray | h5py.Dataset:
         file = self._file or open_readonly(self.path)
-        dataset = file[name]
-        assert isinstance(dataset, h5py.Dataset), f"{name} in {self.path} is not a dataset"
+        dataset = member(file, name)
+        if not isinstance(dataset, h5py.Dataset):
+            raise KeyError(f"{name} is not a dataset")
         offset = dataset.id.get_offset()  # None unless contiguous and in this file
         if offset is None or dataset.dtype.kind not in "fiub" or dataset.size == 0:
             self._file = file
@@ -59,6 +64,8 @@ class Hdf5File:
         if self._bytes is None:
             self._bytes = np.memmap(self.path, mode="r")
         values = self._bytes[offset : offset + dataset.nbytes]
+        if len(values) < dataset.nbytes:
+            raise OSError(f"{name} reaches beyond the end of the file")
         values = values.view(np.ndarray).view(dataset.dtype).reshape(dataset.shape)
         if self._file is None:  # the map suffices: others may open the file with locks
             file.close()
@@ -111,6 +118,28 @@ def open_readonly(path: Path) -> h5py.File:
         if "locking flag" not in str(error):
             raise
         return h5py.File(path, "r")  # somebody in this process has it open with locks
+
+
+@contextmanager
+def metadata(path: Path, layout: str = "its layout") -> Iterator[Group]:
+    """The root group of a file, whose members are followed inside the file only.
+
+    Raises:
+        ValueError: inside the block, the file turned out to be truncated or damaged, or a part of
+            it is missing or of another kind than expected.
+    """
+    try:
+        with open_readonly(path) as file:
+            yield Group(file)
+    except MemoryError:
+        raise ValueError(f"{path} declares more than fits into memory; is it damaged?") from None
+    except (OSError, RuntimeError) as error:  # what h5py raises for broken structures
+        raise ValueError(
+            f"{path} is truncated or damaged ({error}); copy or make it again"
+        ) from None
+    except (KeyError, AttributeError, TypeError, IndexError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error.args[0] if error.args else error).split())
+        raise ValueError(f"{path} lacks a part of {layout}: {reason}") from None
 
 
 def strings(value: Any) -> tuple[str, ...]:

@@ -65,6 +65,11 @@ class IndexedSource:
             self._opened.close()
 
     @property
+    def rows(self) -> range | None:
+        """The trajectories of the file that belong to the source; None for all."""
+        return getattr(self.source, "rows", None)
+
+    @property
     def source(self) -> Any:
         """The source itself.
 

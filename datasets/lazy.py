@@ -62,7 +62,8 @@ def _coordinates(store: Store, variables: Mapping[str, Any]) -> dict[str, Any]:
     for name, values in zip(store.parameter_names, store.parameter_table().T, strict=True):
         key = f"{name}_parameter" if name in variables else name
         coordinates[key] = _variable(store, ("trajectory",), values, name)
-    split = [name for name, indices in store.splits.items() for _ in indices]
+    place = {i: name for name, indices in store.splits.items() for i in indices}
+    split = [place[i] for i in range(len(store))]
     return {**coordinates, "split": ("trajectory", split)}
 
 

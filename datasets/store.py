@@ -1,7 +1,6 @@
 """A store: a set of files of one layout, read as one dataset.
 
-`open_store` detects the layout by content. A layout is one file of this folder that offers
-`matches(path)` and a class that satisfies `Source`, and one line in `LAYOUTS`.
+`open_store` detects the layout by content (see `layouts`).
 """
 
 from __future__ import annotations
@@ -9,30 +8,27 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import h5py
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
-from . import well
+from . import layouts
 from .axes import spacing
 from .fields import Context, Grid, Window
-from .hdf5 import data_files, open_readonly
 from .index import SMALLEST, Index, stat
+from .layouts import SPLITS, UNSPLIT, Layout
 
 if TYPE_CHECKING:
     import xarray
 
-SPLITS = ("train", "valid", "test")
-UNSPLIT = "all"  # the split of files that lie outside train, valid and test
 MAX_OPEN = 128  # files held open at once
 
 
@@ -85,35 +81,26 @@ class MaskedSource(Source, Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Layout:
-    """A layout on disk: its name, whether a file has it, and the sources of a file by split."""
-
-    name: str
-    matches: Callable[[Path], bool]
-    open: Callable[[Path, str], Mapping[str, Source]]
-
-
-LAYOUTS = (Layout("The Well", well.matches, lambda path, split: {split: well.WellFile(path)}),)
-
-
-def open_store(path: str | Path, split: str | None = None) -> Store:
+def open_store(path: str | Path, split: str | None = None, layout: str | None = None) -> Store:
     """Open a dataset's root, its `data` folder, one split's folder, or a single file.
 
     Args:
         path: what to open; every file in it must have the same layout, fields and grid.
         split: "train", "valid" or "test"; None for all, in this order.
+        layout: the layout, where its detection by content should not decide: one of `LAYOUTS`, with
+            a variant as in "Poseidon:CE-KH", or the path of a description (see `described`).
 
     Raises:
         ValueError: nothing is there, a file is truncated or has no known layout, the dataset is
             incomplete, files disagree, or there is no such split.
     """
     path = Path(path).absolute()
-    files = _find_files(path)
+    given, variant = layouts.choose(layout) if layout else (None, "")
+    files = layouts.find_files(path)
     available = dict.fromkeys(name for name, _ in files)
     chosen = [(name, file) for name, file in files if split in (None, name) or name == UNSPLIT]
     sources: list[tuple[str, Source]] = []
-    for found in _sources_of(path, chosen):
+    for found in _sources_of(path, chosen, given, variant):
         available.update(dict.fromkeys(found))
         sources += [item for item in found.items() if split in (None, item[0])]
     if not sources:
@@ -141,7 +128,8 @@ class Store:
         times: physical times of the first trajectory's frames, (T,).
         dt: time between frames where it is uniform and the same in all trajectories (up to one
             part in 10⁵, and within a trajectory as in `axes.spacing`), else None.
-        splits: split -> the range of its trajectories, in the order train, valid, test.
+        splits: split -> the range of its trajectories, in the order train, valid, test. The
+            trajectories of a single file keep its order, those of several are sorted by split.
         provenance: how the data were made, as the first file says.
         inputs: of a steady problem, the names of the input fields: its constant fields without
             coordinates (`coordinate_x`, …); else ().
@@ -149,7 +137,9 @@ class Store:
     """
 
     def __init__(self, sources: Sequence[tuple[str, Source]]) -> None:
-        ordered = sorted(sources, key=lambda item: [*SPLITS, item[0]].index(item[0]))
+        ordered = list(sources)
+        if len({source.path for _, source in ordered}) > 1:  # one file's order is kept
+            ordered.sort(key=lambda item: [*SPLITS, item[0]].index(item[0]))
         self.sources = [source for _, source in ordered]
         first = self.sources[0]
         for source in self.sources[1:]:
@@ -358,7 +348,7 @@ class Store:
     def origin(self, i: int) -> tuple[Path, int]:
         """The file of trajectory i, and its number in that file."""
         source, local = self.source_of(i)
-        return source.path, local
+        return source.path, _row(source, local)
 
     def source_of(self, i: int) -> tuple[Source, int]:
         """The source of trajectory i, and its number in it."""
@@ -381,10 +371,10 @@ class Store:
         return self.sources[file]
 
     def _not_finite(self, i: int, what: str, frame: int | None = None) -> str:
-        file, local = self._locate(i)
+        path, local = self.origin(i)
         when = "" if frame is None else f" (time {self.trajectory_times(i)[frame]:g})"
         return (
-            f"{self.sources[file].path}: {what}{when} of trajectory {local} holds NaN or infinite "
+            f"{path}: {what}{when} of trajectory {local} holds NaN or infinite "
             f"values; repair or leave out this trajectory"
         )
 
@@ -398,60 +388,28 @@ def _naming(path: Path) -> Iterator[None]:
         raise ValueError(f"{path} is damaged ({error}); copy or make it again") from None
 
 
-def _find_files(path: Path) -> list[tuple[str, Path]]:
-    """Split and path of every data file under `path`."""
-    if not path.exists():
-        raise ValueError(f"no such file or folder: {path}")
-    if path.is_file():
-        return [(path.parent.name if path.parent.name in SPLITS else UNSPLIT, path)]
-    _check_complete(path)
-    base = path / "data" if (path / "data").is_dir() else path
-    folders = [base / name for name in SPLITS if (base / name).is_dir()] or [base]
-    files = [
-        (folder.name if folder.name in SPLITS else UNSPLIT, file)
-        for folder in folders
-        for file in data_files(folder)
-    ]
-    if not files:
-        raise ValueError(
-            f"no HDF5 files in {path}; expected *.hdf5 or *.h5 in it or in data/train, data/valid, "
-            f"data/test below it"
-        )
-    return files
-
-
-def _check_complete(path: Path) -> None:
-    """Refuse a dataset whose simulation or conversion has not finished."""
-    path = path.resolve()
-    root = path.parent.parent if path.name in SPLITS else path
-    root = path.parent if path.name == "data" else root
-    for made in ("simulation", "conversion"):
-        if (root / f"{made}.yaml").exists() and not (root / "stats.yaml").exists():
-            raise ValueError(
-                f"the dataset {root} is incomplete (it has no stats.yaml): its {made} was "
-                f"interrupted; run the same {made} again to finish it"
-            )
-
-
-def _sources_of(path: Path, files: Sequence[tuple[str, Path]]) -> Iterator[Mapping[str, Source]]:
+def _sources_of(
+    path: Path, files: Sequence[tuple[str, Path]], given: Layout | None, variant: str
+) -> Iterator[Mapping[str, Source]]:
     """The sources of every file by split; those of many files come from an index of `path`.
 
     Raises:
         ValueError: a file cannot be read, or has another layout than the first.
     """
-    index = Index(path) if len(files) >= SMALLEST else None
-    expected: Layout | None = None
+    detected = given is None and not (files and layouts.described.matches(files[0][1]))
+    index = Index(path) if detected and len(files) >= SMALLEST else None
+    expected = given
     for name, file in files:
-        known = index and index.get(file, partial(_open_source, file, name))
+        known = index and index.get(file, partial(_open_source, path, file, name))
         if known and (expected is None or known[0] == expected.name):
-            expected = expected or _layout(known[0])
+            expected = expected or layouts.named(known[0])
             yield known[1]
             continue
         before = stat(file)
-        expected = expected or _detect(file)
-        if expected is None or not expected.matches(file):
-            raise ValueError(_explain(file, "" if expected is None else expected.name))
-        found = expected.open(file, name)
+        expected = expected or layouts.detect(file)
+        if expected is None or (given is None and not expected.matches(file)):
+            raise ValueError(layouts.explain(file, "" if expected is None else expected.name))
+        found = _open_file(path, file, name, expected, variant)
         if index:
             index.add(file, before, expected.name, found)
         yield found
@@ -459,32 +417,18 @@ def _sources_of(path: Path, files: Sequence[tuple[str, Path]]) -> Iterator[Mappi
         index.save()
 
 
-def _open_source(file: Path, name: str, layout: str, split: str) -> Source:
-    return _layout(layout).open(file, name)[split]
+def _open_file(
+    path: Path, file: Path, name: str, layout: Layout, variant: str = ""
+) -> Mapping[str, Source]:
+    """The sources of one file; those that do not say their dataset's name get that of `path`."""
+    found = layout.open(file, name, variant)
+    for source in found.values():
+        source.name = source.name or layouts.dataset_name(path)
+    return found
 
 
-def _layout(name: str) -> Layout:
-    return next(layout for layout in LAYOUTS if layout.name == name)
-
-
-def _detect(path: Path) -> Layout | None:
-    return next((layout for layout in LAYOUTS if layout.matches(path)), None)
-
-
-def _explain(path: Path, expected: str) -> str:
-    """Why `path` cannot be read, in one line."""
-    readable = f"readable layouts: {', '.join(layout.name for layout in LAYOUTS)}"
-    if expected and _detect(path):
-        return f"{path} is not in the layout of the files beside it ({expected}); move it away"
-    if not h5py.is_hdf5(path):
-        size = path.stat().st_size
-        return f"{path} is not an HDF5 file ({size} bytes); {readable}"
-    try:
-        with open_readonly(path) as file:
-            names = ", ".join(list(map(str, file))[:8]) or "nothing"
-    except (OSError, RuntimeError, KeyError) as error:
-        return f"{path} is truncated or damaged ({error}); copy or make it again"
-    return f"{path} is HDF5 with {names} at its root, which is no known layout; {readable}"
+def _open_source(path: Path, file: Path, name: str, layout: str, split: str) -> Source:
+    return _open_file(path, file, name, layouts.named(layout))[split]
 
 
 def _check_agreement(first: Source, other: Source) -> None:
@@ -506,6 +450,12 @@ def _check_agreement(first: Source, other: Source) -> None:
             )
 
 
+def _row(source: Source, local: int) -> int:
+    """The number in its file of a source's trajectory; a source may hold a part of a file."""
+    rows = getattr(source, "rows", None)
+    return local if rows is None else rows[local]
+
+
 def _ranges(counts: Sequence[tuple[str, int]]) -> dict[str, range]:
     """Split -> range of trajectories, from consecutive (split, number of trajectories)."""
     ranges: dict[str, range] = {}
@@ -513,7 +463,7 @@ def _ranges(counts: Sequence[tuple[str, int]]) -> dict[str, range]:
     for split, count in counts:
         ranges[split] = range(ranges[split].start if split in ranges else start, start + count)
         start += count
-    return ranges
+    return {name: ranges[name] for name in dict.fromkeys([*SPLITS, *ranges]) if name in ranges}
 
 
 def _common_spacing(sources: Sequence[Source]) -> float | None:

@@ -24,9 +24,10 @@ import numpy as np
 import yaml
 from jaxtyping import Bool, Float32, Float64
 
+from .arrays import check_numeric, check_times
 from .axes import spacing
 from .fields import BOUNDARIES, Grid
-from .hdf5 import Hdf5File, Node, data_files, open_readonly, strings, text
+from .hdf5 import Hdf5File, Node, data_files, metadata, strings, text
 from .moments import BLOCK, Moments
 
 AXES = ("x", "y", "z")
@@ -403,17 +404,11 @@ class WellFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = Hdf5File(path)
-        with open_readonly(path) as file:
-            try:
-                self._read_header(file)
-                self._read_scalars(file["scalars"], dict(file.attrs))
-                self._read_fields(file)
-                self._mask = _read_mask(file, (len(self), len(self.fields), *self.grid.shape))
-            except (KeyError, AttributeError, TypeError) as error:
-                reason = str(error.args[0])
-                raise ValueError(f"{path} lacks a part of The Well's layout: {reason}") from None
-            except (OSError, RuntimeError) as error:  # what h5py raises for broken structures
-                raise ValueError(f"{path} is damaged ({error}); copy or make it again") from None
+        with metadata(path, "The Well's layout") as file:
+            self._read_header(file)
+            self._read_scalars(file["scalars"], file.attrs)
+            self._read_fields(file)
+            self._mask = _read_mask(file, (len(self), len(self.fields), *self.grid.shape))
         self.close()
 
     def __len__(self) -> int:
@@ -465,15 +460,18 @@ class WellFile:
         dimensions = file["dimensions"]
         self.name = text(file.attrs["dataset_name"])
         self.axes = strings(dimensions.attrs["spatial_dims"])
-        self.grid = Grid(*zip(*self._extents(dimensions), strict=True))
+        boundary = _boundary(dict(file.get("boundary_conditions", {}).items()), self.axes)
+        self.grid = Grid(*zip(*self._extents(dimensions, boundary), strict=True))
         self._trajectories = int(file.attrs["n_trajectories"])
         self.times = np.asarray(dimensions["time"][()], dtype=np.float64)
+        check_times(self.path, self.times)
         self.units = _units({"time": dimensions["time"], "length": dimensions[self.axes[0]]})
         self.provenance = _provenance(file.attrs.get("provenance", "{}"))
 
-    def _extents(self, dimensions: Node) -> Iterator[tuple[int, float, str, float]]:
+    def _extents(
+        self, dimensions: Node, boundary: Sequence[str]
+    ) -> Iterator[tuple[int, float, str, float]]:
         """Points, length, boundary and origin of each axis."""
-        boundary = _boundary(dimensions.parent.get("boundary_conditions", {}), self.axes)
         for name, kind in zip(self.axes, boundary, strict=True):
             points = np.asarray(dimensions[name][()], dtype=np.float64)
             rows = points.reshape(-1, points.shape[-1])  # one, or one per trajectory
@@ -486,7 +484,7 @@ class WellFile:
             length = dimensions[name].attrs.get("length", rows.shape[1] * step)
             yield rows.shape[1], float(length), kind, float(rows[0, 0])
 
-    def _read_scalars(self, group: Node, shared: dict[str, Any]) -> None:
+    def _read_scalars(self, group: Node, shared: Node) -> None:
         columns: dict[str, np.ndarray] = {}
         self.series: dict[str, np.ndarray] = {}
         for name in strings(group.attrs["field_names"]):
@@ -534,6 +532,7 @@ class WellFile:
                     tuple(bool(varies) for varies in flags["dim_varying"]),
                 )
                 self._check_shape(stored, group[name].shape)
+                check_numeric(self.path, stored.path, group[name].dtype)
                 yield stored
 
     def _check_shape(self, stored: StoredField, shape: tuple[int, ...]) -> None:
@@ -600,10 +599,19 @@ class WellFile:
 def matches(path: Path) -> bool:
     """Whether a file has The Well's layout, by its contents."""
     try:
-        with open_readonly(path) as file:
+        with metadata(path) as file:
             return "dimensions" in file and any(f"t{order}_fields" in file for order in range(3))
-    except (OSError, RuntimeError):  # what h5py raises for no HDF5, and for a broken one
+    except ValueError:
         return False
+
+
+def open_file(path: Path, split: str, variant: str = "") -> Mapping[str, WellFile]:
+    """The file as the source of its folder's split.
+
+    Raises:
+        ValueError: as `WellFile`.
+    """
+    return {split: WellFile(path)}
 
 
 def _boundary(groups: Mapping[str, Node], axes: Sequence[str]) -> list[str]:
@@ -613,8 +621,7 @@ def _boundary(groups: Mapping[str, Node], axes: Sequence[str]) -> list[str]:
         kind = text(group.attrs["bc_type"]).lower()
         if kind not in BOUNDARIES:
             raise ValueError(
-                f"{group.file.filename}: boundary {name!r} has type {kind!r}; "
-                f"known: {', '.join(BOUNDARIES)}"
+                f"{group.path}: boundary {name!r} has type {kind!r}; known: {', '.join(BOUNDARIES)}"
             )
         associated = strings(group.attrs["associated_dims"])
         mask = group["mask"][()]
@@ -634,7 +641,7 @@ def _read_mask(file: Node, shape: tuple[int, ...]) -> tuple[str, ...]:
     if MASK not in file:
         return ()
     if file[MASK].shape != shape:
-        raise ValueError(f"{file.filename}: {MASK} must have shape {shape}; got {file[MASK].shape}")
+        raise ValueError(f"{file.path}: {MASK} must have shape {shape}; got {file[MASK].shape}")
     return strings(file[MASK].attrs["field_names"])
 
 

@@ -1,0 +1,304 @@
+"""Arrays by name from a file or folder of any format: HDF5, MATLAB 5, NetCDF classic, Zarr.
+
+HDF5 includes NetCDF-4 and MATLAB 7.3. The format is found by the first bytes (of a Zarr folder, by
+its metadata). Arrays are read on use; a MATLAB 5 file has no random access, so each of its arrays
+is read as a whole once per process and held in single precision while the file is open.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import scipy.io
+
+from .arrays import Container
+from .guard import COMPRESSION, METADATA, SLACK, Dataset, Group
+from .hdf5 import Hdf5File, metadata
+
+MATLAB_TYPES = {"double": "f8", "single": "f4", "logical": "b1"} | {
+    f"{sign}int{8 * size}": f"{sign or 'i'}{size}" for sign in ("", "u") for size in (1, 2, 4, 8)
+}
+# Of the filters that Zarr knows, those that only move, pack or check numbers ("pickle" runs code).
+ZARR_COMPRESSORS = {"blosc", "zlib", "gzip", "bz2", "lzma", "zstd", "lz4", "lzf"}
+ZARR_CODECS = ZARR_COMPRESSORS | {
+    *("bytes", "transpose", "sharding_indexed", "shuffle", "delta", "fixedscaleoffset", "quantize"),
+    *("bitround", "astype", "packbits", "crc32", "crc32c", "adler32", "fletcher32"),
+}
+
+
+def kind(path: Path) -> str:
+    """ "hdf5", "matlab", "netcdf" or "zarr" by contents; "" for anything else."""
+    if path.is_dir():
+        marks = (".zgroup", ".zarray", ".zmetadata", "zarr.json")
+        return "zarr" if any((path / mark).is_file() for mark in marks) else ""
+    with path.open("rb") as file:
+        start = file.read(128)
+    if h5py.is_hdf5(path):
+        return "hdf5"
+    if start[:3] == b"CDF" and start[3:4] in (b"\x01", b"\x02", b"\x05"):
+        return "netcdf"
+    versions = (b"\x00\x01IM", b"\x01\x00MI")  # little and big endian, format 5
+    return "matlab" if start[124:128] in versions else ""
+
+
+def open_container(path: Path) -> Container:
+    """The arrays of a file or Zarr folder.
+
+    Raises:
+        ValueError: it has no known format, or is damaged.
+    """
+    classes = {"hdf5": Hdf5File, "matlab": MatFile, "netcdf": NetcdfFile, "zarr": ZarrFolder}
+    found = kind(path)
+    if not found:
+        raise ValueError(f"{path} is neither HDF5, NetCDF, MATLAB nor Zarr")
+    return classes[found](path)
+
+
+def listing(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the arrays of a file, at most one level of groups deep.
+
+    Raises:
+        ValueError: it has no known format, or is damaged.
+    """
+    container = open_container(path)
+    if isinstance(container, (MatFile, NetcdfFile, ZarrFolder)):
+        shapes = container.shapes()
+        container.close()
+        return shapes
+    shapes = {}
+    with metadata(path) as root:
+        for name, item in root.items():
+            inner = item.items() if isinstance(item, Group) else ()
+            found = {name: item} if isinstance(item, Dataset) else {}
+            found |= {f"{name}/{k}": v for k, v in inner if isinstance(v, Dataset)}
+            shapes |= {key: value.shape for key, value in found.items()}
+    return shapes
+
+
+class _Lazy:
+    """A container that opens its file on use and again in every process."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._reset()
+
+    def close(self) -> None:
+        """Give the file back; the next access opens it again."""
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._opened: Any = None
+
+    def _own(self) -> None:
+        if self._pid != os.getpid():
+            self._reset()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)
+
+
+class MatFile(_Lazy):
+    """A MATLAB file of version 5 (the usual one below 2 GB)."""
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the arrays."""
+        return {name: shape for name, (shape, _) in self._header().items()}
+
+    def array(self, name: str) -> MatArray:
+        """An array, not read yet."""
+        self._own()
+        if self._opened is None:
+            self._opened = {
+                key: MatArray(self.path, key, shape, dtype)
+                for key, (shape, dtype) in self._header().items()
+            }
+        return self._opened[name]
+
+    def _header(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        found = _matlab(self.path, lambda: scipy.io.whosmat(self.path, appendmat=False))
+        return {
+            str(name): (tuple(map(int, shape)), np.dtype(MATLAB_TYPES.get(kind, "O")))
+            for name, shape, kind in found
+        }
+
+
+class MatArray:
+    """An array of a MATLAB 5 file, read as a whole on first use."""
+
+    def __init__(self, path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self.path, self.name, self.shape, self.dtype = path, name, shape, dtype
+        self._values: np.ndarray | None = None
+        _check_declared(path, name, shape, dtype.itemsize)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        if self._values is None:
+            self._values = self._read()
+        return self._values[key]
+
+    def _read(self) -> np.ndarray:
+        options: dict[str, Any] = {"variable_names": [self.name], "appendmat": False}
+        found = _matlab(self.path, lambda: scipy.io.loadmat(self.path, **options))
+        values = np.asarray(found.get(self.name))
+        if values.dtype.kind not in "fiub" or values.shape != self.shape:
+            raise ValueError(f"{self.path}: {self.name!r} must hold real numbers")
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _matlab(path: Path, read: Any) -> Any:
+    """What `read` returns; whatever SciPy raises for a damaged file becomes a ValueError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of parts that are skipped
+            return read()
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{path} is damaged ({reason:.200}); copy or make it again") from None
+
+
+class NetcdfFile(_Lazy):
+    """A file of classic NetCDF (versions 1, 2 and 5), memory-mapped."""
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the variables."""
+        return {name: values.shape for name, values in self._open().items()}
+
+    def array(self, name: str) -> np.ndarray:
+        """A view of the mapped file."""
+        return self._open()[name]
+
+    def _open(self) -> dict[str, np.ndarray]:
+        self._own()
+        if self._opened is None:
+            self._opened = _netcdf(self.path)
+        return self._opened
+
+
+def _netcdf(path: Path) -> dict[str, np.ndarray]:
+    """The variables as views of a map that lives as long as they do."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            file = scipy.io.netcdf_file(path, "r", mmap=True)
+            found = {name: item.data for name, item in file.variables.items()}
+            file._mm_buf = None  # the views keep the map; closing would copy or complain
+            file.close()
+            return found
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{path} is damaged ({reason:.200}); copy or make it again") from None
+
+
+class ZarrFolder(_Lazy):
+    """A Zarr group, version 2 or 3, in a local folder (`pip install pelagos[zarr]`)."""
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the arrays of the group, at most one level of groups deep."""
+        found = {}
+        for mark in [*self.path.glob("*/.zarray"), *self.path.glob("*/*/.zarray")]:
+            found[mark.parent.relative_to(self.path).as_posix()] = mark
+        for mark in [*self.path.glob("*/zarr.json"), *self.path.glob("*/*/zarr.json")]:
+            found[mark.parent.relative_to(self.path).as_posix()] = mark
+        stored = {name: _json(mark) for name, mark in sorted(found.items())}
+        return {
+            name: tuple(map(int, entry["shape"]))
+            for name, entry in stored.items()
+            if isinstance(entry.get("shape"), list)
+        }
+
+    def array(self, name: str) -> Any:
+        """An array of the group."""
+        self._own()
+        self._opened = {} if self._opened is None else self._opened
+        if name not in self._opened:
+            self._opened[name] = _zarr_array(self.path, name)
+        return self._opened[name]
+
+
+def _zarr_array(root: Path, name: str) -> Any:
+    try:
+        import zarr
+        from zarr.storage import LocalStore
+    except ImportError:
+        raise ValueError(f"{root} is in Zarr's format; pip install zarr to read it") from None
+    folder = (root / name).resolve()
+    if not folder.is_relative_to(root.resolve()):
+        raise ValueError(f"{root}: {name!r} lies outside the folder, where nothing is read")
+    _check_zarr(root, folder, name)
+    try:
+        array = zarr.open_array(store=LocalStore(folder, read_only=True), mode="r")
+    except Exception as error:
+        raise ValueError(f"{folder} is damaged ({error!s:.200}); copy or make it again") from None
+    item = array.dtype.itemsize
+    chunk = math.prod(array.chunks) * item
+    stored = sum(entry.stat().st_size for entry in folder.rglob("*") if entry.is_file())
+    _check_declared(folder, name, array.shape, item, stored)
+    _check_declared(folder, f"a chunk of {name}", (chunk,), 1, stored)
+    return array
+
+
+def _check_zarr(root: Path, folder: Path, name: str) -> None:
+    """Refuse links out of the folder, and filters that could run code or fetch data."""
+    marks = [folder / mark for mark in (".zarray", "zarr.json") if (folder / mark).is_file()]
+    if not marks:
+        raise KeyError(name)
+    for entry in folder.rglob("*"):
+        if entry.is_symlink():
+            raise ValueError(f"{entry} is a link, which is not followed; copy what it points to")
+    unknown = _codecs(_json(marks[0])) - ZARR_CODECS
+    if unknown:
+        raise ValueError(
+            f"{root}: {name!r} is stored with the filters {sorted(unknown)}, which are not read"
+        )
+
+
+def _codecs(entry: Any) -> set[str]:
+    """Names of all filters that an array's metadata mentions, at any depth."""
+    found: set[str] = set()
+    chosen = ("compressor", "filters", "codecs", "index_codecs", "chunk_key_encoding")
+    stack = [entry[key] for key in chosen if isinstance(entry, Mapping) and entry.get(key)]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, list):
+            stack += item
+        elif isinstance(item, Mapping):
+            found |= {str(item[key]) for key in ("id", "name") if key in item}
+            stack += [value for value in item.values() if isinstance(value, (list, Mapping))]
+    return {name.removeprefix("numcodecs.") for name in found} - {"default", "v2"}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """A JSON object of bounded size."""
+    if path.is_symlink() or path.stat().st_size > METADATA:
+        raise ValueError(f"{path} is a link or too large for metadata")
+    try:
+        found = json.loads(path.read_text())
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is damaged; copy or make it again")
+    return found
+
+
+def _check_declared(
+    path: Path, name: str, shape: tuple[int, ...], item: int, stored: int | None = None
+) -> None:
+    """Raise a ValueError if an array declares more than the file can hold."""
+    size = path.stat().st_size if stored is None else stored
+    if math.prod(shape) * item > max(SLACK, COMPRESSION * size):
+        raise ValueError(
+            f"{path}: {name!r} declares shape {shape}, which {size} bytes cannot hold; is it "
+            f"damaged?"
+        )

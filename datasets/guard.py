@@ -1,0 +1,184 @@
+"""HDF5 files from anywhere: no link out of the file is followed, no more read than it can hold."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+h5d: Any = importlib.import_module("h5py.h5d")  # untyped
+h5l: Any = importlib.import_module("h5py.h5l")
+
+METADATA = 2**26  # bytes of coordinates, names or attributes that are read at once
+CHUNK = 2**30  # bytes of a chunk, all of which a read unpacks
+COMPRESSION = 1100  # no filter of HDF5 shrinks real data further than deflate, 1032 to 1
+SLACK = 2**26  # bytes that a file may declare whatever its size
+LINKS = 16  # soft links in a row
+
+
+class Group:
+    """A group of a file, whose members are reached by links inside the file only.
+
+    Raises:
+        ValueError: a member lies in another file or declares more than the file can hold.
+        KeyError: there is no such member.
+    """
+
+    def __init__(self, group: h5py.Group) -> None:
+        self._group = group
+        self.path = Path(group.file.filename)
+
+    @property
+    def attrs(self) -> Attributes:
+        """The group's attributes."""
+        return Attributes(self._group, self.path)
+
+    def __iter__(self) -> Iterator[str]:
+        return map(str, self._group)
+
+    def __len__(self) -> int:
+        return len(self._group)
+
+    def __contains__(self, name: str) -> bool:
+        try:
+            self[name]
+        except KeyError:
+            return False
+        return True
+
+    def __getitem__(self, name: str) -> Any:
+        found = member(self._group, name)
+        return Group(found) if isinstance(found, h5py.Group) else Dataset(found)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The member, or `default` if there is none."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Names and members."""
+        return ((name, self[name]) for name in self)
+
+    def datasets(self) -> dict[str, Dataset]:
+        """The datasets directly in the group."""
+        return {name: item for name, item in self.items() if isinstance(item, Dataset)}
+
+
+class Dataset:
+    """A dataset of a file; `[()]` reads metadata, of bounded size."""
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self._dataset = dataset
+        self.path = Path(dataset.file.filename)
+        self.shape: tuple[int, ...] = () if dataset.shape is None else tuple(dataset.shape)
+        self.dtype = dataset.dtype
+
+    @property
+    def attrs(self) -> Attributes:
+        """The dataset's attributes."""
+        return Attributes(self._dataset, self.path)
+
+    def __getitem__(self, key: Any) -> Any:
+        _check_size(str(self._dataset.name), self.path, self.shape, self.dtype.itemsize)
+        return self._dataset[key]
+
+
+class Attributes:
+    """Attributes of a group or dataset, of bounded size."""
+
+    def __init__(self, item: h5py.HLObject, path: Path) -> None:
+        self._item, self._path = item, path
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._item.attrs)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._item.attrs
+
+    def __getitem__(self, name: str) -> Any:
+        stored = self._item.attrs.get_id(name)
+        shape = () if stored.shape is None else stored.shape
+        _check_size(name, self._path, shape, stored.dtype.itemsize)
+        return self._item.attrs[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The attribute, or `default` if there is none."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+
+def member(group: h5py.Group, name: str, links: int = LINKS) -> h5py.Group | h5py.Dataset:
+    """The group or dataset `name` below `group`, which must lie in the same file.
+
+    Raises:
+        ValueError: it lies outside, or declares more than the file can hold.
+        KeyError: there is no such member.
+    """
+    here: Any = group.file if name.startswith("/") else group
+    for part in name.strip("/").split("/"):
+        if not isinstance(here, h5py.Group):
+            raise KeyError(f"no group or dataset {name!r}")
+        here = _step(here, part, links)
+    if isinstance(here, h5py.Dataset):
+        check_dataset(here)
+    elif not isinstance(here, h5py.Group):
+        raise KeyError(f"{name!r} is neither a group nor a dataset")
+    return here
+
+
+def _step(group: h5py.Group, name: str, links: int) -> Any:
+    """The member that one link of a group leads to."""
+    key = name.encode(errors="surrogateescape")
+    if not group.id.links.exists(key):
+        raise KeyError(f"no group or dataset {name!r}")
+    kind = group.id.links.get_info(key).type
+    if kind == h5l.TYPE_SOFT and links:
+        return member(group, group.id.links.get_val(key).decode(), links - 1)
+    if kind != h5l.TYPE_HARD:
+        raise ValueError(
+            f"{group.file.filename}: {name!r} is a link out of the file or in a circle, which is "
+            f"not followed; copy what it points to into this file"
+        )
+    return group[name]
+
+
+def check_dataset(dataset: h5py.Dataset) -> None:
+    """Raise a ValueError if values lie in other files, or are more than this file can hold."""
+    path = Path(dataset.file.filename)
+    created = dataset.id.get_create_plist()
+    if created.get_layout() == h5d.VIRTUAL or created.get_external_count():
+        raise ValueError(
+            f"{path}: {dataset.name} keeps its values in other files, which are not read; open "
+            f"those, or copy the values into this file"
+        )
+    item = dataset.dtype.itemsize
+    chunk = math.prod(dataset.chunks or (0,)) * item
+    if chunk > CHUNK:
+        raise ValueError(
+            f"{path}: {dataset.name} has chunks of {chunk} bytes; at most {CHUNK} are read, so "
+            f"rewrite it in smaller chunks"
+        )
+    shape: tuple[int, ...] = dataset.shape or (0,)
+    declared = math.prod(shape) * item
+    size = path.stat().st_size
+    if declared > max(SLACK, COMPRESSION * size):
+        raise ValueError(
+            f"{path}: {dataset.name} declares {declared} bytes, which a file of {size} bytes "
+            f"cannot hold; it is damaged or unfinished"
+        )
+
+
+def _check_size(name: str, path: Path, shape: tuple[int, ...], item: int) -> None:
+    if math.prod(shape) * item > METADATA:
+        raise ValueError(
+            f"{path}: {name} has shape {shape}, too large for coordinates or attributes; is it "
+            f"damaged?"
+        )
