@@ -4,6 +4,8 @@ import re
 import shlex
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from accelerate.state import AcceleratorState
 
@@ -36,7 +38,8 @@ def tour(tmp_path_factory):
             if kind == "sh":
                 run_shell(block)
             elif kind == "yaml":
-                (folder / "my.yaml").write_text(block)
+                name = "description.yaml" if block.startswith("axes:") else "my.yaml"
+                (folder / name).write_text(block)
             elif kind == "python":
                 printed[block] = scope = {}
                 exec(compile(block, "README.md", "exec"), scope)
@@ -67,6 +70,18 @@ def test_own_data_opens(tour):
     store = open_store(tour[0] / "data" / "mine", "train")
     assert (len(store), store.fields, store.grid.shape) == (8, ("u",), (64,))
     assert store.dt == pytest.approx(0.1)
+
+
+def test_the_description_describes(tour):
+    values = {name: np.zeros((10, 5, 4, 3)) for name in ("u", "v")}
+    with h5py.File(tour[0] / "runs.h5", "w") as file:
+        file.update(values)
+    store = open_store(tour[0] / "runs.h5")
+    assert store.fields == ("velocity_x", "velocity_y")
+    assert (store.dt, store.grid.boundary) == (pytest.approx(0.1), ("periodic", "periodic"))
+    assert {name: len(part) for name, part in store.splits.items()} == dict(
+        train=8, valid=1, test=1
+    )
 
 
 def test_the_tour_prints_what_it_says(tour):
