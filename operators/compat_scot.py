@@ -56,6 +56,7 @@ _KEYS: dict[str, tuple[str, Any]] = {
     "learn_residual": ("learn_residual", False),
     "use_absolute_embeddings": ("absolute_positions", False),
     "layer_norm_eps": ("eps", 1e-5),
+    "drop_path_rate": ("drop_path", 0.1),
 }
 # Buffers that old versions of the published code stored; they follow from the config.
 _DERIVED = ("relative_coords_table", "relative_position_index")
@@ -80,8 +81,7 @@ def load_scot(
     pressure, a time scale of 20 snapshots (dt then counts snapshots of the published datasets),
     lead times of 0 to 20 snapshots, and the licence.
 
-    Dropout and stochastic depth of the config act in training only and are not carried over; the
-    published config is kept in the description's provenance and written back by `save_scot`.
+    The published config is kept in the description's provenance and written back by `save_scot`.
 
     Args:
         path: directory, or a `hf:owner/model` of the Hugging Face hub.
@@ -96,9 +96,10 @@ def load_scot(
     """
     directory = directory_of(path, (CONFIG, *WEIGHTS))
     published = read_json(directory / CONFIG)
-    config = _config_from_published(published, constants, directory)
+    config = _config_from_published(published, directory)
     names = _field_names(fields, required(published, "num_out_channels", directory), directory)
-    description = _describe(names, normalization, license, published)
+    constants = _constant_names(constants, published, directory)
+    description = _describe(names, constants, normalization, license, published)
     operator = create("multiscale", description=description, **vars(config))
     assert isinstance(operator, MultiscaleTransformer)
     file = next((name for name in WEIGHTS if (directory / name).is_file()), WEIGHTS[0])
@@ -130,9 +131,7 @@ def save_scot(operator: MultiscaleTransformer, directory: str | Path) -> Path:
     return directory
 
 
-def _config_from_published(
-    published: Mapping[str, Any], constants: tuple[str, ...], directory: Path
-) -> MultiscaleConfig:
+def _config_from_published(published: Mapping[str, Any], directory: Path) -> MultiscaleConfig:
     for key in ("image_size", "num_channels", "num_out_channels"):
         required(dict(published), key, directory)
     _refuse_foreign(published, directory)
@@ -143,6 +142,13 @@ def _config_from_published(
         values[name] = tuple(int(value) for value in values[name])
     # The published code ignores learn_residual without conditioning.
     values["learn_residual"] = values["learn_residual"] and values["conditional"]
+    return MultiscaleConfig(ndim=2, resolution=(size, size), **values)
+
+
+def _constant_names(
+    constants: tuple[str, ...], published: Mapping[str, Any], directory: Path
+) -> tuple[str, ...]:
+    """Names of the input channels beyond the output channels, which are constant fields."""
     extra = published["num_channels"] - published["num_out_channels"]
     if extra < 0:
         raise ValueError(f"{directory} has fewer input channels than output channels")
@@ -151,8 +157,7 @@ def _config_from_published(
             f"{directory} has {extra} input channel(s) beyond its output channels; "
             f"got {len(constants)} name(s) of constant fields"
         )
-    names = constants or tuple(f"constant{i}" for i in range(extra))
-    return MultiscaleConfig(ndim=2, resolution=(size, size), constants=names, **values)
+    return constants or tuple(f"constant{i}" for i in range(extra))
 
 
 def _refuse_foreign(published: Mapping[str, Any], directory: Path) -> None:
@@ -161,6 +166,12 @@ def _refuse_foreign(published: Mapping[str, Any], directory: Path) -> None:
         raise ValueError(
             f"{directory} asks for hidden_act {published['hidden_act']!r}; only 'gelu' is known"
         )
+    for key in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+        if published.get(key, 0):
+            raise ValueError(
+                f"{directory} asks for {key} {published[key]}, which is not supported; set it to 0 "
+                "in its config.json (predictions stay the same, only training would differ)"
+            )
     if any(published.get("pretrained_window_sizes") or ()):
         raise ValueError(
             f"{directory} asks for pretrained_window_sizes "
@@ -187,12 +198,20 @@ def _field_names(fields: tuple[str, ...] | None, count: int, directory: Path) ->
 
 
 def _describe(
-    fields: tuple[str, ...], normalization: str, license: str | None, published: dict[str, Any]
+    fields: tuple[str, ...],
+    constants: tuple[str, ...],
+    normalization: str,
+    license: str | None,
+    published: dict[str, Any],
 ) -> Description:
     provenance = {"source": "published scOT layout", "published_config": published}
     if normalization == "identity":
         return Description(
-            fields, normalizer=Identity(), provenance=provenance, license=license or NO_LICENSE
+            fields,
+            normalizer=Identity(),
+            constant_fields=constants,
+            provenance=provenance,
+            license=license or NO_LICENSE,
         )
     if normalization != "fluids":
         raise ValueError(f"normalization must be 'identity' or 'fluids'; got {normalization!r}")
@@ -203,6 +222,7 @@ def _describe(
     return Description(
         fields,
         normalizer=FLUID_STATISTICS,
+        constant_fields=constants,
         time_scale=FLUID_TIME_SCALE,
         time_steps=FLUID_TIME_STEPS,
         provenance=provenance,
@@ -218,8 +238,10 @@ def _config_to_published(operator: MultiscaleTransformer) -> dict[str, Any]:
             "the published code is 2D, on a square resolution, without periodic boundaries; "
             f"got ndim {config.ndim}, resolution {config.resolution}, periodic {config.periodic}"
         )
-    channels = len(operator.description.fields)
-    original = operator.description.provenance.get("published_config", {})
+    description = operator.description
+    channels = len(description.fields)
+    extra = len(description.constant_fields) + len(description.parameters)
+    original = description.provenance.get("published_config", {})
     values = {key: getattr(config, ours) for key, (ours, _) in _KEYS.items()}
     if not config.conditional and "learn_residual" in original:
         values["learn_residual"] = original["learn_residual"]
@@ -227,7 +249,6 @@ def _config_to_published(operator: MultiscaleTransformer) -> dict[str, Any]:
         "architectures": ["SwinForPDE"],
         "model_type": "swinv2",
         "hidden_act": "gelu",
-        "drop_path_rate": 0.0,
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
         "initializer_range": 0.02,
@@ -235,7 +256,7 @@ def _config_to_published(operator: MultiscaleTransformer) -> dict[str, Any]:
         **original,
         **{key: list(v) if isinstance(v, tuple) else v for key, v in values.items()},
         "image_size": config.resolution[0],
-        "num_channels": channels + len(config.constants),
+        "num_channels": channels + extra,
         "num_out_channels": channels,
     }
     return published

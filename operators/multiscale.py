@@ -9,6 +9,7 @@ back up; the encoder's states join the decoder through residual blocks. With E, 
     u(t) ≈ recover(D₀(z₀))   [+ u],
 
 and every norm has a gain and a shift affine in t. Continuous in time: any t is one evaluation.
+Constant fields and parameters of the description are further input channels.
 
 On square 2D grids with the options of the published configs this is the published function.
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -26,10 +27,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..datasets.fields import Context, Window
+from ..datasets.fields import Window
 from .conditioning import Affine, Conditioning
 from .description import Description
-from .interface import FieldAxis, Operator, State
+from .interface import Conditions, FieldAxis, Operator, State
 from .measurement import Observation, Sensors
 from .multiscale_blocks import (
     ConvNeXtBlock,
@@ -68,7 +69,8 @@ class MultiscaleConfig:
             back. Empty: it works on every grid as it is.
         absolute_positions: learned position of every token; needs `resolution`.
         eps: ε of the norms inside blocks.
-        constants: constant fields (by name) that it sees beside its fields, as they are.
+        drop_path: stochastic depth in training: probability that a sample skips a branch of the
+            last block; it grows linearly from 0 along the encoder and on along the decoder.
         periodic: honour periodic axes of the grid: shifted windows and convolutions reach around.
         checkpoint_activations: recompute blocks in the backward pass instead of keeping them.
     """
@@ -88,7 +90,7 @@ class MultiscaleConfig:
     resolution: tuple[int, ...] = ()
     absolute_positions: bool = False
     eps: float = 1e-5
-    constants: tuple[str, ...] = ()
+    drop_path: float = 0.0
     periodic: bool = False
     checkpoint_activations: bool = False
 
@@ -127,6 +129,8 @@ class MultiscaleConfig:
             raise ValueError(
                 f"multiscale.resolution needs {self.ndim} entries or none; got {self.resolution}"
             )
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"multiscale.drop_path must lie in [0, 1); got {self.drop_path}")
         if self.absolute_positions and not self.resolution:
             raise ValueError("multiscale.absolute_positions needs a resolution")
 
@@ -156,6 +160,7 @@ class MultiscaleTransformer(Operator):
     name = "multiscale"
     Config = MultiscaleConfig
     direct = True
+    conditioned = True
 
     def __init__(self, config: MultiscaleConfig, description: Description) -> None:
         super().__init__(config, description)
@@ -168,7 +173,7 @@ class MultiscaleTransformer(Operator):
         tokens = math.prod(-(-size // config.patch) for size in config.resolution)
         self.embedding = Embedding(
             n,
-            len(description.channels) + len(config.constants),
+            len(description.channels) + len(_extra(description)),
             config.width,
             config.patch,
             tokens if config.absolute_positions else 0,
@@ -198,10 +203,11 @@ class MultiscaleTransformer(Operator):
         return self.config.ndim
 
     def field_axes(self) -> dict[str, tuple[FieldAxis, ...]]:
-        """The embedding sees every field (then the constants); recovery and mixing give them."""
+        """The embedding sees every field, then conditions; recovery and mixing give the fields."""
         channels, fields = self.description.channels, self.description.fields
+        extra = _extra(self.description)
         return {
-            "embedding.projection.weight": (FieldAxis(1, channels, extra=self.config.constants),),
+            "embedding.projection.weight": (FieldAxis(1, channels, extra=extra),),
             "recovery.weight": (FieldAxis(1, fields),),
             "recovery.bias": (FieldAxis(0, fields),),
             "recovery.mixing.weight": (FieldAxis(0, fields), FieldAxis(1, fields)),
@@ -250,7 +256,7 @@ class MultiscaleTransformer(Operator):
         time: Float[Tensor, " B"],
         periodic: tuple[bool, ...] | None = None,
     ) -> Float[Tensor, "B D *S"]:
-        """The published network: scaled fields (and constants) to scaled fields at `time`.
+        """The published network: scaled fields (and conditions) to scaled fields at `time`.
 
         Args:
             fields: input channels.
@@ -297,12 +303,13 @@ class MultiscaleTransformer(Operator):
         """Blocks in sequence, recomputed in the backward pass if so configured."""
         assert isinstance(blocks, nn.ModuleList)
         keep = not (self.config.checkpoint_activations and torch.is_grad_enabled())
+        random = self.training and self.config.drop_path > 0
         for block, grid in zip(blocks, grids, strict=False):
             if keep:
                 x = block(x, grid, affines)
             else:
                 x = checkpoint(
-                    block, x, grid, affines, use_reentrant=False, preserve_rng_state=False
+                    block, x, grid, affines, use_reentrant=False, preserve_rng_state=random
                 )
         return x
 
@@ -333,8 +340,7 @@ class MultiscaleTransformer(Operator):
         context, last = state.context, state.history[:, -1]
         scaling = self._scaling(state)
         inputs = scaling.encode(state.history)[:, -1]
-        if self.config.constants:
-            inputs = torch.cat((inputs, self._constants(context).to(inputs)), 1)
+        inputs = torch.cat((inputs, *_channels(state.conditions, inputs)), 1)
         batch, count = leads.shape
         scale = self.description.time_scale_of(context.dataset)
         time = (leads / scale).to(inputs.device, inputs.dtype, True)
@@ -342,16 +348,6 @@ class MultiscaleTransformer(Operator):
         inputs = inputs.repeat_interleave(count, 0) if count > 1 else inputs
         output = self.network(inputs, time.flatten(), periodic).unflatten(0, (batch, count))
         return torch.stack([scaling.decode(frame, last) for frame in output.unbind(1)], 1)
-
-    def _constants(self, context: Context) -> Float[Tensor, "B K *S"]:
-        missing = [name for name in self.config.constants if name not in context.constant_fields]
-        if missing or context.constants is None:
-            raise ValueError(
-                f"this operator needs the constant field(s) {', '.join(self.config.constants)}; "
-                f"the data has {', '.join(context.constant_fields) or 'none'}"
-            )
-        index = [context.constant_fields.index(name) for name in self.config.constants]
-        return context.constants[:, index]
 
     def _check_lead(self, leads: Tensor) -> None:
         """Refuse impossible lead times; warn once about those outside the trained range."""
@@ -369,7 +365,24 @@ class MultiscaleTransformer(Operator):
             )
 
 
+def _extra(description: Description) -> tuple[str, ...]:
+    """Input channels beyond the fields: constant fields, then parameters (as constant channels)."""
+    return (*description.constant_fields, *description.parameters)
+
+
+def _channels(conditions: Conditions, like: Float[Tensor, "B C *S"]) -> Iterator[Tensor]:
+    """The conditions as channels on the grid."""
+    if conditions.constants is not None:
+        yield conditions.constants.to(like)
+    if conditions.parameters is not None:
+        points = like.shape[2:]
+        values = conditions.parameters.to(like)[(..., *(None,) * len(points))]
+        yield values.expand(*values.shape[:2], *points)
+
+
 def _stage(config: MultiscaleConfig, part: str, level: int, norms: dict[str, int]) -> nn.ModuleList:
+    depths, total = config.depths, sum(config.depths)
+    before = sum(depths[:level]) if part == "encoder" else total + sum(depths[level + 1 :])
     return nn.ModuleList(
         TransformerBlock(
             f"{part}.{level}.{j}",
@@ -379,9 +392,10 @@ def _stage(config: MultiscaleConfig, part: str, level: int, norms: dict[str, int
             config.mlp_ratio,
             config.biased,
             config.eps,
+            config.drop_path * (before + j) / (2 * total - 1),
             norms,
         )
-        for j in range(config.depths[level])
+        for j in range(depths[level])
     )
 
 

@@ -63,6 +63,7 @@ class TransformerBlock(nn.Module):
         ratio: width of the MLP over D.
         biased: whether queries and values have biases.
         eps: ε of the norms.
+        drop: probability with which, in training, a sample skips each of the two branches.
         norms: registry of the network's norms.
     """
 
@@ -75,10 +76,11 @@ class TransformerBlock(nn.Module):
         ratio: float,
         biased: bool,
         eps: float,
+        drop: float,
         norms: dict[str, int],
     ) -> None:
         super().__init__()
-        self.name, self.eps = name, eps
+        self.name, self.eps, self.drop = name, eps, drop
         self.attention = WindowAttention(ndim, channels, heads, biased)
         self.expand = Linear(channels, int(ratio * channels))
         self.contract = Linear(int(ratio * channels), channels)
@@ -86,10 +88,15 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tokens, grid: WindowGrid, affines: dict[str, Affine]) -> Tokens:
         """The block on tokens of `grid`."""
-        mixed = self.attention(x, grid)
-        x = affine_norm(mixed, affines[f"{self.name}.attention"], self.eps, x)
-        mixed = self.contract(F.gelu(self.expand(x)))
-        return affine_norm(mixed, affines[f"{self.name}.mlp"], self.eps, x)
+        x = self._add(x, self.attention(x, grid), affines[f"{self.name}.attention"])
+        return self._add(x, self.contract(gelu(self.expand(x))), affines[f"{self.name}.mlp"])
+
+    def _add(self, x: Tokens, branch: Tokens, affine: Affine) -> Tokens:
+        if not (self.training and self.drop):
+            return affine_norm(branch, affine, self.eps, x)
+        # Stochastic depth, from torch's global generator: the training loop seeds it.
+        kept = torch.rand(x.shape[0], 1, 1, device=x.device) >= self.drop
+        return x + affine_norm(branch, affine, self.eps) * (kept / (1 - self.drop))
 
 
 class ConvNeXtBlock(nn.Module):
@@ -115,7 +122,7 @@ class ConvNeXtBlock(nn.Module):
         image = to_image(x, grid.shape)
         image = convolve(image, self.depthwise, grid.periodic, groups=x.shape[-1])
         hidden = affine_norm(to_tokens(image), affines[self.name], self.eps)
-        hidden = self.contract(F.gelu(self.expand(hidden)))
+        hidden = self.contract(gelu(self.expand(hidden)))
         return torch.addcmul(x, self.scale, hidden)
 
 
@@ -255,6 +262,13 @@ class Recovery(nn.Module):
         )
         fields = spread(patches, shape, points).movedim(-1, 1)
         return convolve(fields, self.mixing, periodic)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """The exact GELU; without gradients in place, for `x` is always an intermediate result."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return F.gelu(x)
+    return torch.ops.aten.gelu_(x)
 
 
 def reset_normal(module: Linear | Kernel, generator: torch.Generator) -> None:

@@ -9,8 +9,6 @@ of its tokens. A smaller piece of a window has the middle of the same table.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -18,6 +16,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from .constants import constant
 
 # Ceiling of the bias, width of its network, base of the logarithm.
 BIAS_RANGE, BIAS_HIDDEN, COORDINATE_RANGE = 16.0, 512, 8.0
@@ -156,12 +156,7 @@ class _Expand(torch.autograd.Function):
         return total.flatten(1), None, None
 
 
-def _constant(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Compute once per argument, as an ordinary tensor even under inference mode."""
-    return lru_cache(maxsize=64)(torch.inference_mode(False)(function))
-
-
-@_constant
+@constant
 def _coordinates(window: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, " _"]:
     """Log-spaced offsets −(w − 1) … w − 1."""
     offset = torch.arange(1 - window, window, dtype=torch.float64)
@@ -170,7 +165,7 @@ def _coordinates(window: int, dtype: torch.dtype, device: torch.device) -> Float
     return (logs * offset.sign()).to(device, dtype)
 
 
-@_constant
+@constant
 def _extended(
     window: Shape, dtype: torch.dtype, device: torch.device
 ) -> Float[Tensor, "extended offsets"]:
@@ -179,14 +174,14 @@ def _extended(
     return torch.stack((*mesh, torch.ones_like(mesh[0]))).flatten(1)
 
 
-@_constant
+@constant
 def _offsets(window: int, device: torch.device) -> Tensor:
     """Where i − j lies among the offsets −(w − 1) … w − 1, for all pairs of positions."""
     position = torch.arange(window)
     return (position[:, None] - position + window - 1).flatten().to(device)
 
 
-@_constant
+@constant
 def _same_offset(window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(pairs, offsets): 1 where a pair has that offset."""
     offsets = _offsets(window, torch.device("cpu"))

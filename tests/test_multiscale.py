@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pelagos.datasets.fields import Context, Grid, Window
+from pelagos.datasets.normalization import Standard
 from pelagos.finetune.adapt import adapt
 from pelagos.operators import Description, MultiscaleTransformer, create
 from pelagos.operators.biased_attention import attend
@@ -175,6 +176,7 @@ class TestCheckpoints:
         [
             ({"embed_dim": 24}, r"is \(.*\), expected"),
             ({"image_size": [48, 32]}, r"image_size is \[48, 32\], but published .* square"),
+            ({"hidden_dropout_prob": 0.1}, "hidden_dropout_prob 0.1, which is not supported"),
             ({"hidden_act": "relu"}, "only 'gelu' is known"),
             ({"pretrained_window_sizes": [8, 8, 8]}, "only zeros are known"),
             ({"depths": [1, 2]}, "need one entry per level; got 2 depths, 3 heads"),
@@ -443,22 +445,73 @@ class TestFast:
             torch.testing.assert_close(a, b)
 
 
+class TestStochasticDepth:
+    def test_rates_grow_along_the_network(self):
+        operator = small(depths=(2, 1), drop_path=0.5)
+        path = [*operator.encoder[0], *operator.encoder[1]]
+        path += [*operator.decoder[1], *operator.decoder[0]]
+        assert [block.drop for block in path] == pytest.approx([0.1 * i for i in range(6)])
+
+    def test_training_only_reproducible_and_right_on_average(self):
+        operator, plain = small(1, drop_path=0.5), small(1)
+        x, t = random(4, 1, 16), torch.full((4,), 0.5)
+        with torch.no_grad():
+            assert torch.equal(operator.eval().network(x, t), plain.network(x, t))
+            operator.train()
+            drawn = []
+            for seed in (0, 0, 1):
+                torch.manual_seed(seed)
+                drawn.append(operator.network(x, t))
+            assert torch.equal(drawn[0], drawn[1])
+            assert not torch.allclose(drawn[0], drawn[2])
+            block, grids = operator.encoder[1][1], operator._grids((16,), (False,))
+            tokens, affines = random(4000, 4, 16, seed=3), operator.conditioning(torch.ones(4000))
+            dropped = (block(tokens, grids[1][0], affines) - tokens).mean(0)
+            block.eval()
+            kept = (block(tokens, grids[1][0], affines) - tokens).mean(0)
+        assert (dropped - kept).abs().mean() < 0.2 * kept.abs().mean() + 0.1
+
+    def test_recomputation_draws_the_same(self):
+        results = []
+        for flag in (False, True):
+            operator = small(1, drop_path=0.5, checkpoint_activations=flag).train()
+            torch.manual_seed(0)
+            operator.network(random(4, 1, 16), torch.ones(4)).square().mean().backward()
+            results.append([p.grad for p in operator.parameters()])
+        for a, b in zip(*results, strict=True):
+            torch.testing.assert_close(a, b)
+
+
 class TestFields:
     def test_fresh_weights_give_finite_fields(self):
         for config in ({}, {"conditional": False, "residual_block": "resnet"}):
             output = small(lively=False, **config).network(random(1, 1, 16, 16), torch.ones(1))
             assert output.isfinite().all()
 
-    def test_constant_fields_come_by_name(self):
-        operator = small(1, constants=("forcing",))
+    def test_conditions_are_further_channels(self):
+        """Constant fields by name, then parameters as constant channels, both scaled."""
+        description = Description(
+            ("u",),
+            constant_fields=("forcing",),
+            parameters=("viscosity",),
+            condition_scales={"viscosity": Standard(mean=2.0, std=4.0)},
+        )
+        operator = create("multiscale", description=description, ndim=1, **SMALL)
+        enliven(operator)
         history, values = random(2, 1, 1, 16), random(2, 2, 16, seed=3)
         context = Context(
-            ("u",), Grid.unit((16,)), constants=values, constant_fields=("gravity", "forcing")
+            ("u",),
+            Grid.unit((16,)),
+            constants=values,
+            constant_fields=("gravity", "forcing"),
+            parameters=torch.tensor([[1.0, 4.0], [2.0, 10.0]]),
+            parameter_names=("other", "viscosity"),
         )
         output = next(operator.rollout(history, context, dt=1.0, steps=1))
-        inputs = torch.cat((history[:, 0], values[:, 1:]), 1)
+        scaled = torch.tensor([0.5, 2.0]).view(2, 1, 1).expand(2, 1, 16)
+        inputs = torch.cat((history[:, 0], values[:, 1:], scaled), 1)
         torch.testing.assert_close(output, operator.network(inputs, torch.ones(2)))
-        with pytest.raises(ValueError, match=r"needs the constant field\(s\) forcing"):
+        with pytest.raises(ValueError, match=r"takes the constant field\(s\) forcing as extra"):
             next(operator.rollout(history, dt=1.0, steps=1))
 
     def test_fields_keep_their_weights_by_name(self):
@@ -485,6 +538,7 @@ class TestFields:
         ({"heads": (2,)}, "need one entry per level; got 2 depths, 1 heads, 2 skips"),
         ({"depths": (2, 0)}, "depths and heads must be positive"),
         ({"residual_block": "dense"}, "residual_block is one of convnext, resnet; got 'dense'"),
+        ({"drop_path": 1.0}, r"drop_path must lie in \[0, 1\)"),
         ({"resolution": (8,)}, "resolution needs 2 entries or none"),
         ({"absolute_positions": True}, "absolute_positions needs a resolution"),
     ],
