@@ -225,6 +225,41 @@ def plot(argv: Sequence[str]) -> None:
     print("\n".join(map(str, paths)))
 
 
+def stats(argv: Sequence[str]) -> None:
+    """Run `pelagos data stats`.
+
+    Raises:
+        ValueError: an argument is wrong, or the dataset cannot be read or holds NaN.
+    """
+    parser = Parser(
+        "data stats",
+        "Mean, standard deviation, root mean square and range of every field per split, and of the "
+        "changes from frame to frame (delta). --out writes those of the training split in the form "
+        "of The Well's stats.yaml.",
+        (
+            "pelagos data stats data/burgers_1d",
+            "pelagos data stats data/mine --out data/mine/stats.yaml",
+        ),
+    )
+    _add_store(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write a stats.yaml")
+    parser.add_argument("--overwrite", action="store_true", help="replace that file")
+    given = parser.parse(argv)
+    from . import split_statistics
+    from .store import open_store
+
+    if given.out and given.out.exists() and not given.overwrite:
+        raise ValueError(f"{given.out} exists already; choose another name, or --overwrite")
+    store = open_store(given.path, given.split)
+    found = split_statistics.split_statistics(store, progress=True)
+    print(json.dumps(found, indent=2) if given.json else split_statistics.describe(found))
+    if given.out:
+        first = next(iter(found.values()))  # train, if there is one
+        form = split_statistics.well_form(first, store.grid.ndim)
+        split_statistics.write(given.out, form, given.overwrite)
+
+
 def _add_store(parser: Parser) -> None:
     """What to read: a path, and a split of it."""
     parser.add_argument("path", help="a dataset's folder, or one of its files")

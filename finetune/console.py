@@ -34,6 +34,7 @@ COMMANDS = {
     "data check": Command(
         "say what is wrong with a dataset, and what to do", "..datasets.commands", "check"
     ),
+    "data stats": Command("statistics of every field per split", "..datasets.commands", "stats"),
     "data convert": Command(
         "rewrite a dataset of any layout in The Well's", "..datasets.commands", "convert"
     ),
