@@ -54,9 +54,9 @@ def well_form(
             continue
         form[column] = {}
         for name, (order, parts) in tensor_fields([*statistics], ndim).items():
-            values = [statistics[part].get(column) for part in parts]
-            if None not in values:
-                form[column][name] = np.reshape(values, (ndim,) * order).tolist()
+            if all(column in statistics[part] for part in parts):
+                values = np.array([statistics[part][column] for part in parts])
+                form[column][name] = values.reshape((ndim,) * order).tolist()
     return form
 
 
