@@ -38,6 +38,7 @@ def simulate(argv: Sequence[str]) -> None:
         resolution=_common(given.resolution),
         frames=given.frames,
         dt=given.dt,
+        warm_up=given.warm_up,
         lengths=_common(given.length),
         parameters=dict(given.parameter),
         solver_step=given.solver_step,
@@ -306,6 +307,12 @@ def _simulate_parser() -> Parser:
     )
     add("--frames", type=arguments.count, metavar="T", help="saved frames per trajectory")
     add("--dt", type=arguments.positive, help="time between saved frames")
+    add(
+        "--warm-up",
+        type=arguments.positive,
+        metavar="TIME",
+        help="time before the first saved frame, to leave a transient behind",
+    )
     add(
         "--parameter",
         type=arguments.parameter,

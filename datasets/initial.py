@@ -109,6 +109,47 @@ def _uniform(generator: torch.Generator, count: int) -> Float[Tensor, " count"]:
 
 
 @dataclass(frozen=True)
+class PeakedSeries:
+    """White random Fourier series of |j_i| ≤ `modes` along every axis, scaled by its largest value.
+
+    The largest magnitude of the vector of components on the grid is `peak`; a constant, uniform in
+    [−mean, mean], is then added to each component. Values of a grid of `reference` points per axis
+    define the scale, so that it depends on no other grid.
+    """
+
+    modes: int
+    peak: float
+    mean: float
+    components: int
+    reference: int = 64
+
+    def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "C *S"]:
+        """One state in double precision.
+
+        Raises:
+            ValueError: the grid is too coarse for the modes.
+        """
+        if min(grid.shape) <= 3 * self.modes:
+            raise ValueError(
+                f"resolution must exceed {3 * self.modes} points per axis to hold initial states "
+                f"of {self.modes} periods per box; got {grid.shape}"
+            )
+        count = 2 * self.modes + 1
+        shape = (2, self.components, *(count,) * grid.ndim)
+        c = torch.complex(*torch.randn(shape, generator=generator, dtype=torch.float64))
+        offset = self.mean * (2 * _uniform(generator, self.components) - 1)
+        reference = self._field(c, (self.reference,) * grid.ndim)
+        scale = self.peak / reference.square().sum(0).max().sqrt()
+        return scale * self._field(c, grid.shape) + offset.reshape(-1, *(1,) * grid.ndim)
+
+    def _field(self, c: Tensor, shape: tuple[int, ...]) -> Tensor:
+        spectrum = torch.zeros(self.components, *shape, dtype=torch.complex128)
+        modes = [torch.arange(-self.modes, self.modes + 1) % n for n in shape]
+        spectrum[(slice(None), *torch.meshgrid(*modes, indexing="ij"))] = c
+        return torch.fft.ifftn(spectrum, dim=tuple(range(1, c.ndim)), norm="forward").real
+
+
+@dataclass(frozen=True)
 class WhiteNoise:
     """Independent normal values of standard deviation `deviation` at every point, per component."""
 

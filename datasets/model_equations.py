@@ -7,11 +7,12 @@ except in 2D Burgers, which has none.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Tensor
 
 from .equations import Parameter, Parameters
-from .initial import FourierSeries
+from .initial import FourierSeries, PeakedSeries
 from .semilinear import SemilinearEquation, diffusion
 from .steppers import Spectral, Term
 
@@ -131,6 +132,21 @@ BURGERS_2D = SemilinearEquation(
     parameters={"viscosity": Parameter(8e-3, 4e-2, "viscosity", log=True, minimum=0.0)},
 )
 
+BURGERS_STEEP_2D = replace(
+    BURGERS_2D,
+    name="burgers_steep_2d",
+    title="Viscous Burgers equation in two dimensions, with steep fronts",
+    subsample=4,
+    dt=0.025,
+    frames=21,
+    solver_step=2.5e-3,
+    initial=PeakedSeries(modes=4, peak=1.5, mean=1.0, components=2),
+    initial_states="white random Fourier series of up to 4 periods per axis with a largest speed "
+    "of 1.5, plus a mean",
+    parameters={"viscosity": Parameter(5e-3, 5e-3, "viscosity", log=True, minimum=0.0)},
+    source="DyMixOp's Burgers set (Lai et al. 2025), there solved on its 64 × 64 points",
+)
+
 KURAMOTO_SIVASHINSKY_1D = SemilinearEquation(
     name="kuramoto_sivashinsky_1d",
     title="Kuramoto–Sivashinsky equation",
@@ -176,6 +192,7 @@ EQUATIONS = (
     ADVECTION_1D,
     BURGERS_1D,
     BURGERS_2D,
+    BURGERS_STEEP_2D,
     KURAMOTO_SIVASHINSKY_1D,
     KORTEWEG_DE_VRIES_1D,
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, replace
@@ -72,8 +72,9 @@ class Recipe:
         if Path(self.name).name != self.name or self.name.startswith("."):
             raise ValueError(f"name must be a plain file name; got {self.name!r}")
         for split in self.trajectories:
-            if split not in SPLITS:
-                raise ValueError(f"unknown split {split!r}{codec.nearest(split, [*SPLITS])}")
+            _check_known("split", split, SPLITS)
+        _check_known("dtype", self.dtype, DTYPES)
+        _check_known("on_blowup", self.on_blowup, BLOWUPS)
         if self.trajectories.get("train", 0) < 1 or min(self.trajectories.values()) < 0:
             raise ValueError(
                 "trajectories needs counts of at least 0, and at least 1 for train (statistics "
@@ -87,12 +88,8 @@ class Recipe:
         for key, value in (("dt", self.dt), ("solver_step", self.solver_step)):
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{key} must be positive and finite; got {value}")
-        if self.dtype not in DTYPES:
-            raise ValueError(f"unknown dtype {self.dtype!r}{codec.nearest(self.dtype, [*DTYPES])}")
-        if self.on_blowup not in BLOWUPS:
-            raise ValueError(
-                f"unknown on_blowup {self.on_blowup!r}{codec.nearest(self.on_blowup, BLOWUPS)}"
-            )
+        if not (math.isfinite(self.warm_up) and self.warm_up >= 0):
+            raise ValueError(f"warm_up must be finite and at least 0; got {self.warm_up}")
 
     @property
     def record(self) -> dict[str, Any]:
@@ -105,6 +102,11 @@ class Recipe:
     def step(self) -> float:
         """Internal time step between frames: one per frame where the solution is exact."""
         return self.dt / substeps(self.dt, self.solver_step or math.inf)
+
+
+def _check_known(key: str, value: str, valid: Collection[str]) -> None:
+    if value not in valid:
+        raise ValueError(f"unknown {key} {value!r}{codec.nearest(value, [*valid])}")
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,7 @@ def simulate(
     resolution: int | Sequence[int] | None = None,
     frames: int | None = None,
     dt: float | None = None,
+    warm_up: float | None = None,
     lengths: float | Sequence[float] | None = None,
     parameters: Mapping[str, float | Sequence[float]] | None = None,
     solver_step: float | None = None,
@@ -207,6 +210,7 @@ def simulate(
         frames: saved frames per trajectory, the first one included; not for a steady equation,
             which has one.
         dt: time between frames; not for a steady equation.
+        warm_up: time integrated before the first frame; not for a steady equation.
         lengths: box length per axis; one number for all axes.
         parameters: a value for all trajectories, or a range (low, high) to draw from, by name.
         solver_step: largest internal time step, of equations that have one.
@@ -255,6 +259,7 @@ def prepare(
     resolution: int | Sequence[int] | None = None,
     frames: int | None = None,
     dt: float | None = None,
+    warm_up: float | None = None,
     lengths: float | Sequence[float] | None = None,
     parameters: Mapping[str, float | Sequence[float]] | None = None,
     solver_step: float | None = None,
@@ -274,7 +279,7 @@ def prepare(
     if isinstance(equation, str):
         equation = equations.get(equation)
     equation = equation.restricted(parameters or {})
-    _check_steps(equation, frames, dt, solver_step)
+    _check_steps(equation, frames, solver_step, {"dt": dt, "warm_up": warm_up})
     recipe = Recipe(
         name=equation.name if name is None else name,
         equation=equation.name,
@@ -284,7 +289,7 @@ def prepare(
         lengths=_per_axis("lengths", lengths, equation.lengths, float),
         frames=equation.frames if frames is None else frames,
         dt=float(equation.dt if dt is None else dt),
-        warm_up=equation.warm_up,
+        warm_up=equation.warm_up if warm_up is None else float(warm_up),
         solver_step=_finite(equation.solver_step if solver_step is None else solver_step),
         parameters={key: (p.low, p.high) for key, p in equation.parameters.items()},
         seed=seed,
@@ -311,11 +316,15 @@ def solve_block(run: Run, split: str, start: int, count: int) -> well.WellData:
 
 
 def _check_steps(
-    equation: Equation, frames: int | None, dt: float | None, solver_step: float | None
+    equation: Equation,
+    frames: int | None,
+    solver_step: float | None,
+    others: Mapping[str, float | None],
 ) -> None:
     """Refuse settings of time that the equation does not have."""
     if equation.steady:
-        for key, value in (("frames", frames), ("dt", dt), ("solver_step", solver_step)):
+        settings = {"frames": frames, "solver_step": solver_step, **others}
+        for key, value in settings.items():
             if value is not None:
                 raise ValueError(f"{equation.name} is steady and has no {key}; leave it out")
     elif frames == 1:

@@ -283,6 +283,7 @@ def test_a_damaged_recipe_is_refused(tmp_path):
         ({"dt": float("nan")}, "dt must be positive"),
         ({"solver_step": -1e-3}, "solver_step must be positive"),
         ({"solver_step": 0.0}, "solver_step must be positive"),
+        ({"warm_up": -1.0}, "warm_up must be finite and at least 0"),
         ({"dtype": "float16"}, "unknown dtype"),
         ({"device": "abacus"}, "on device abacus"),
         ({"name": "../elsewhere"}, "plain file name"),
@@ -407,13 +408,21 @@ def test_fields_are_stored_on_a_coarser_grid_than_they_are_solved_on(tmp_path):
     np.testing.assert_allclose(cells, parts.reshape(*parts.shape[:-1], 8, 2).mean(-1), rtol=1e-6)
 
 
+def test_a_warm_up_comes_before_the_first_frame(tmp_path):
+    early, _, _ = read(run(tmp_path / "a", dt=0.02, frames=6))
+    late, _, file = read(run(tmp_path / "b", dt=0.02, warm_up=0.04))
+    np.testing.assert_allclose(late, early[:, 2:], atol=1e-6)
+    assert file.times[0] == 0
+    assert file.provenance["warm_up"] == 0.04
+
+
 def test_a_steady_equation_gives_one_frame_and_has_no_time_to_set(tmp_path):
     steady = replace(GROWTH, name="steady_1d", steady=True, frames=1)
     changes = {"parameters": {"rate": 1.0}, "frames": None, "resolution": 8}
     store = open_store(run(tmp_path, steady, **changes))
     assert store.trajectory(0).shape == (1, 1, 8)
     assert store.constants(0).shape == (1, 8)
-    for key, value in (("frames", 2), ("dt", 0.1), ("solver_step", 0.1)):
+    for key, value in (("frames", 2), ("dt", 0.1), ("warm_up", 1.0), ("solver_step", 0.1)):
         with pytest.raises(ValueError, match=f"steady_1d is steady and has no {key}"):
             run(tmp_path / "no", steady, **{**changes, key: value})
 
