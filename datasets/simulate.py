@@ -235,6 +235,7 @@ def simulate(
         resolution=resolution,
         frames=frames,
         dt=dt,
+        warm_up=warm_up,
         lengths=lengths,
         parameters=parameters,
         solver_step=solver_step,

@@ -67,7 +67,8 @@ class WaveEquation(Equation):
         Raises:
             ValueError: the medium is faster than `fastest`, or not positive.
         """
-        assert warm_up == 0
+        if warm_up:
+            raise ValueError(f"{self.name} starts from rest; leave out warm_up")
         assert solver_step is None
         assert constants is not None
         if not 0 < constants.amin().item() <= constants.amax().item() <= self.fastest:
