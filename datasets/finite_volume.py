@@ -68,13 +68,17 @@ class FiniteVolume:
             largest = self.largest_step(w).double()
             sound = sound & (largest > _SHORTEST * interval)  # false for NaN
             count = torch.where(sound, (left / largest).ceil(), 0.0)
-            if not bool((count > 0).any()):
+            moving = int((count > 0).sum())
+            if not moving:
                 break
             dt = torch.where(count > 0, left / count.clamp(min=1), 0.0)
             stepped, w_stepped, kept = self.step(u, w, dt.to(u.dtype))
             sound = sound & kept
-            moving = _column(count > 0, u)
-            u, w = torch.where(moving, stepped, u), torch.where(moving, w_stepped, w)
+            if moving < len(u):
+                still = _column(count == 0, u)
+                stepped = torch.where(still, u, stepped)
+                w_stepped = torch.where(still, w, w_stepped)
+            u, w = stepped, w_stepped
             left = torch.where(count > 1, left - dt, 0.0)
         return torch.where(_column(sound, u), u, torch.nan), sound
 
@@ -121,10 +125,15 @@ class FiniteVolume:
             rate[:, 1:2] += self.rotation * w[:, 2:3]
             rate[:, 2:3] -= self.rotation * w[:, 1:2]
         half = w + 0.5 * dt * rate
-        lowest = half - 0.5 * torch.stack([slope.abs() for slope in slopes]).amax(0)
-        safe = self._positive(lowest)
-        half = torch.where(safe, half, w)
-        return half, [torch.where(safe, slope, 0.0) for slope in slopes]
+        safe = self._positive(half)
+        for i in self.system.positive:
+            twice = 2 * half[:, i].unsqueeze(1)
+            for slope in slopes:
+                safe &= slope[:, i].unsqueeze(1).abs() < twice
+        if not bool(safe.all()):
+            half = torch.where(safe, half, w)
+            slopes = [torch.where(safe, slope, 0.0) for slope in slopes]
+        return half, slopes
 
     def _jumps(self, w: Tensor, axis: int) -> Tensor:
         """w_{i+1} − w_i over all n + 1 faces, less the hydrostatic part of the pressure."""
@@ -226,7 +235,10 @@ class FiniteVolume:
 
     def _positive(self, w: Tensor) -> Tensor:
         """Where all that must be positive is (false for NaN), (B, 1, *S)."""
-        return w[:, list(self.system.positive)].amin(1, keepdim=True) > 0
+        first, *others = (w[:, i].unsqueeze(1) > 0 for i in self.system.positive)
+        for other in others:
+            first = first & other
+        return first
 
     def _potential_jumps(self, axis: int) -> Tensor:
         """φ_{i+1} − φ_i over the faces along an axis."""
