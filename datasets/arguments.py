@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import os
 import re
@@ -111,6 +112,14 @@ def counts(text: str) -> tuple[int, ...]:
 def lengths(text: str) -> tuple[float, ...]:
     """Positive numbers separated by commas, one per axis: `32` or `1,2`."""
     return tuple(positive(part) for part in text.split(","))
+
+
+def increasing(text: str) -> tuple[float, ...]:
+    """Positive increasing numbers separated by commas: `0.35,0.7`."""
+    values = tuple(positive(part) for part in text.split(","))
+    if any(a >= b for a, b in itertools.pairwise(values)):
+        raise argparse.ArgumentTypeError(f"needs increasing numbers; got {text!r}")
+    return values
 
 
 def parameter(text: str) -> tuple[str, float | tuple[float, float]]:

@@ -34,6 +34,7 @@ def predict(argv: Sequence[str]) -> None:
         (
             "pelagos predict runs/mine data/burgers_1d --trajectories 4",
             "pelagos predict runs/mine/checkpoint data/burgers_1d --steps 200 --out long.nc",
+            "pelagos predict runs/all2all data/burgers_2d --lead_times 0.35,0.7 --mode direct",
         ),
     )
     given, out = _parse(parser, argv, "prediction.nc")
@@ -143,6 +144,20 @@ def _forecast_parser(command: str, description: str, out: str, examples: Sequenc
         help="frames to predict (default: as many as are stored)",
     )
     add(
+        "--lead_times",
+        type=arguments.increasing,
+        metavar="T,…",
+        help="predict at these physical times after the last given frame instead of --steps, for "
+        "operators that are continuous in time",
+    )
+    add(
+        "--mode",
+        choices=("autoregressive", "direct"),
+        default="autoregressive",
+        help="predict each frame from the prediction before (default), or directly from the given "
+        "frames, for operators that are continuous in time",
+    )
+    add(
         "--batch",
         type=arguments.count,
         default=16,
@@ -188,9 +203,8 @@ def _open(given: argparse.Namespace) -> tuple[Operator, Store]:
 
 
 def _options(given: argparse.Namespace) -> dict[str, Any]:
-    return {
-        key: getattr(given, key) for key in ("trajectories", "start", "steps", "batch", "device")
-    }
+    keys = ("trajectories", "start", "steps", "lead_times", "mode", "batch", "device")
+    return {key: getattr(given, key) for key in keys}
 
 
 def _print_scores(result: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from ..datasets.codec import plain
 from ..datasets.masking import masked_metric, scored
 from ..datasets.store import Store
 from ..operators import Operator
-from .forecast import Plan, Step, forecast, make_plan, truth
+from .forecast import Mode, Plan, Step, forecast, make_plan, truth
 from .output import replacing
 
 SCHEMA = 1
@@ -36,7 +36,8 @@ Values = Float[np.ndarray, "N T C"]
 
 CONVENTIONS = {
     "scored": "Predicted frames only, in physical units, on the stored grid. Every frame is "
-    "predicted from the ones before it, of which only the history was given.",
+    "predicted from the ones before it, of which only the history was given; in mode direct, from "
+    "the history alone.",
     "order": "A metric reduces over space, for each trajectory, field and frame; mean, median, p10 "
     "and p90 (10th and 90th percentile) are then over trajectories.",
     "summary": "Mean over trajectories, then over fields, then over lead times; vrmse_one_step is "
@@ -80,6 +81,8 @@ def evaluate(
     trajectories: int | Sequence[int] | None = None,
     start: int = 0,
     steps: int | None = None,
+    lead_times: Sequence[float] | None = None,
+    mode: Mode = "autoregressive",
     batch: int = 16,
     device: torch.device | str = "cpu",
     progress: bool = False,
@@ -92,6 +95,7 @@ def evaluate(
         trajectories: indices into the store, or the number of trajectories from the first.
         start: first frame of the history.
         steps: frames to predict; None for as many as are stored.
+        lead_times, mode: as for `predict`, at times where frames are stored.
         batch: trajectories at a time.
         device: where to compute.
         progress: show a bar on the error stream.
@@ -102,7 +106,15 @@ def evaluate(
     Raises:
         ValueError: more steps than are stored, or as in `predict`.
     """
-    plan = make_plan(operator, store, trajectories=trajectories, start=start, steps=steps)
+    plan = make_plan(
+        operator,
+        store,
+        trajectories=trajectories,
+        start=start,
+        steps=steps,
+        lead_times=lead_times,
+        mode=mode,
+    )
     channels = _scored_channels(store, plan)
     judged = replace(plan, fields=tuple(plan.fields[c] for c in channels))
     shape = (len(plan.trajectories), plan.steps, len(channels))
@@ -163,7 +175,7 @@ class _Spectra:
             for kind, parts in self.parts.items()
         }
         return {
-            "lead_times": [self.plan.dt * (i + 1) for i in self.steps],
+            "lead_times": [self.plan.leads[i] for i in self.steps],
             "wavenumber": list(range(len(medians["truth"][0][0]))),
             "fields": {
                 name: {kind: [at[c] for at in values] for kind, values in medians.items()}
@@ -220,7 +232,7 @@ def _result(
     ours: Mapping[str, Values],
     baseline: Mapping[str, Values],
 ) -> dict[str, Any]:
-    lead = plan.dt * np.arange(1, plan.steps + 1)
+    lead = np.array(plan.leads)
     broken = ~np.isfinite(ours["nrmse"]).all(axis=(1, 2))
     return {
         "schema": SCHEMA,
@@ -239,6 +251,7 @@ def _result(
         "steps": plan.steps,
         "stride": plan.stride,
         "dt": plan.dt,
+        "mode": plan.mode,
         "history": plan.history,
         "lead_times": lead.tolist(),
         "nonfinite_trajectories": int(broken.sum()),

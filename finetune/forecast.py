@@ -3,14 +3,18 @@
 With history h, stride s and first frame `start`, the frames start, start + s, …,
 start + (h − 1) s are given, and step k = 0, 1, … predicts frame start + (h + k) s. Of a steady
 problem the input fields are given, and the only step predicts its only frame, at the lead time 1.
+Operators that are continuous in time predict at any lead times after the last given frame instead,
+autoregressively (each from the prediction before) or directly (each from the given frames).
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -21,7 +25,9 @@ from ..datasets.progress import Bar
 from ..datasets.store import Store
 from ..datasets.windows import require_channels
 from ..operators import Operator, rollout
-from ..operators.interface import SAME_STEP
+from ..operators.interface import SAME_STEP, State
+
+Mode = Literal["autoregressive", "direct"]
 
 
 @dataclass(frozen=True)
@@ -32,30 +38,43 @@ class Plan:
         trajectories: indices into the store.
         start: first given frame.
         history: given frames.
-        stride: stored frames per step.
-        steps: predicted frames.
-        dt: physical time of a step.
+        stride: stored frames per step; 1 where lead times are given.
+        dt: physical time of a step; between stored frames where lead times are given.
+        leads: physical time of every predicted frame after the last given one.
+        increments: the same after the frame before.
+        frames: stored index of every predicted frame; None between stored frames.
         fields: the operator's fields.
         inputs: its input fields, of a steady problem.
+        mode: "autoregressive": each frame from the predictions before it; "direct": each from the
+            given frames.
     """
 
     trajectories: tuple[int, ...]
     start: int
     history: int
     stride: int
-    steps: int
     dt: float
+    leads: tuple[float, ...]
+    increments: tuple[float, ...]
+    frames: tuple[int | None, ...]
     fields: tuple[str, ...]
     inputs: tuple[str, ...] = ()
+    mode: Mode = "autoregressive"
+
+    @property
+    def steps(self) -> int:
+        """Number of predicted frames."""
+        return len(self.leads)
 
     @property
     def last_given(self) -> int:
         """Stored index of the last given frame."""
         return self.start + (self.history - 1) * self.stride
 
-    def frame(self, step: int) -> int:
-        """Stored index of the frame that `step` predicts."""
-        return 0 if self.inputs else self.last_given + (step + 1) * self.stride
+    def stored(self, step: int, store: Store, trajectory: int) -> bool:
+        """Whether a trajectory has the frame that `step` predicts."""
+        frame = self.frames[step]
+        return frame is not None and frame < store.n_frames(trajectory)
 
 
 def make_plan(
@@ -65,6 +84,8 @@ def make_plan(
     trajectories: int | Sequence[int] | None = None,
     start: int = 0,
     steps: int | None = None,
+    lead_times: Sequence[float] | None = None,
+    mode: Mode = "autoregressive",
     beyond: bool = False,
 ) -> Plan:
     """Check what is asked for against what is stored, before any work is done.
@@ -73,27 +94,41 @@ def make_plan(
         trajectories: indices, or the number of trajectories from the first; None for all.
         start: first frame of the history.
         steps: frames to predict; None for all that are stored in every chosen trajectory.
-        beyond: allow more steps than are stored.
+        lead_times: physical times after the last given frame to predict at, instead of `steps`.
+        mode: see `Plan`.
+        beyond: allow frames that are not stored.
 
     Raises:
-        ValueError: no such trajectory or frame, a field is missing, or no whole number of stored
-            frames makes a time step of the operator.
+        ValueError: no such trajectory or frame, a field is missing, no whole number of stored
+            frames makes a time step of the operator, or it is not continuous in time and lead
+            times or direct prediction are asked for.
     """
     chosen = _choose(store, trajectories)
     description = operator.description
     require_channels(store, description.fields, description.inputs)
     if store.steady:
         return _steady_plan(operator, chosen, start, steps)
+    _check_continuous(operator, lead_times, mode)
+    if lead_times is not None:
+        if steps is not None:
+            raise ValueError("give either steps or lead_times, not both")
+        return _plan_at(operator, store, chosen, start, tuple(lead_times), mode, beyond)
     stride = time_stride(operator, store)
     assert store.dt is not None
+    dt = stride * store.dt
+    history = operator.history
+    count = _count_steps(operator, store, chosen, start, stride, steps, beyond)
     return Plan(
         trajectories=chosen,
         start=start,
-        history=operator.history,
+        history=history,
         stride=stride,
-        steps=_count_steps(operator, store, chosen, start, stride, steps, beyond),
-        dt=stride * store.dt,
-        fields=operator.description.fields,
+        dt=dt,
+        leads=tuple(dt * k for k in range(1, count + 1)),
+        increments=(dt,) * count,
+        frames=tuple(start + (history + k) * stride for k in range(count)),
+        fields=description.fields,
+        mode=mode,
     )
 
 
@@ -104,34 +139,97 @@ def _steady_plan(
         raise ValueError(
             f"a steady problem has one step, from start 0; got start {start}, steps {steps}"
         )
-    description = operator.description
-    return Plan(trajectories, 0, 1, 1, 1, 1.0, description.fields, description.inputs)
+    fields, inputs = operator.description.fields, operator.description.inputs
+    return Plan(trajectories, 0, 1, 1, 1.0, (1.0,), (1.0,), (0,), fields, inputs)
 
 
-def time_stride(operator: Operator, store: Store) -> int:
-    """Stored frames per step of the operator: the smallest that makes a trained time step.
+def _check_continuous(operator: Operator, lead_times: Sequence[float] | None, mode: str) -> None:
+    """Refuse what only an operator that is continuous in time can do, and impossible times."""
+    if mode not in ("autoregressive", "direct"):
+        raise ValueError(f"mode is autoregressive or direct; got {mode!r}")
+    if lead_times is not None and not _increasing((0.0, *lead_times)):
+        raise ValueError(
+            "lead times must be positive, finite and increasing; got "
+            + (", ".join(f"{time:g}" for time in lead_times) or "none")
+        )
+    if operator.direct or (lead_times is None and mode == "autoregressive"):
+        return
+    wanted = "direct prediction" if lead_times is None else "lead times of its own"
+    raise ValueError(
+        f"{wanted} needs an operator that is continuous in time, such as multiscale; "
+        f"{operator.name} steps by the dt that it was trained at"
+    )
 
-    Raises:
-        ValueError: stored times are not uniform, or no trained step is a multiple of their dt.
-    """
+
+def _increasing(times: Sequence[float]) -> bool:
+    return len(times) > 1 and all(a < b and math.isfinite(b) for a, b in itertools.pairwise(times))
+
+
+def _plan_at(
+    operator: Operator,
+    store: Store,
+    trajectories: tuple[int, ...],
+    start: int,
+    leads: tuple[float, ...],
+    mode: Mode,
+    beyond: bool,
+) -> Plan:
+    """The plan for frames at given lead times."""
+    dt, history = _uniform_step(store), operator.history
+    _count_steps(operator, store, trajectories, start, 1, 1, True)  # checks the given frames
+    last = start + history - 1
+    shifts = [lead / dt for lead in leads]
+    frames = tuple(
+        last + round(k) if abs(k - round(k)) <= SAME_STEP * k and round(k) > 0 else None
+        for k in shifts
+    )
+    held = min(store.n_frames(i) for i in trajectories)
+    lost = [t for t, k in zip(leads, frames, strict=True) if k is None or k >= held]
+    if lost and not beyond:
+        raise ValueError(
+            f"no frame of {store.name!r} is stored {', '.join(f'{t:g}' for t in lost)} after frame "
+            f"{last}: there are {held}, {dt:g} apart. Scores need stored frames; "
+            "`pelagos predict` takes any lead time"
+        )
+    increments = tuple(b - a for a, b in itertools.pairwise((0.0, *leads)))
+    fields = operator.description.fields
+    return Plan(trajectories, start, history, 1, dt, leads, increments, frames, fields, mode=mode)
+
+
+def _uniform_step(store: Store) -> float:
     if store.dt is None:
         raise ValueError(
             f"{store.name!r} has no uniform time step, which a forecast needs; "
             "resample it to equally spaced frames"
         )
+    return store.dt
+
+
+def time_stride(operator: Operator, store: Store) -> int:
+    """Stored frames per step of the operator: the smallest that makes a trained time step.
+
+    An operator that is continuous in time may step by anything not below the shortest of them.
+
+    Raises:
+        ValueError: stored times are not uniform, or no trained step is a multiple of their dt.
+    """
+    dt = _uniform_step(store)
     trained = operator.description.time_steps
     if not trained:
         return 1
-    strides = [max(1, round(step / store.dt)) for step in trained]
+    strides = [max(1, round(step / dt)) for step in trained]
     fitting = [
         stride
         for stride, step in zip(strides, trained, strict=True)
-        if abs(stride * store.dt - step) <= SAME_STEP * step
+        if abs(stride * dt - step) <= SAME_STEP * step
     ]
+    if not fitting and operator.direct:
+        shortest = min((step for step in trained if step > 0), default=dt)
+        return max(1, math.ceil(shortest / dt * (1 - SAME_STEP)))
     if not fitting:
         raise ValueError(
             f"this {operator.name} was trained at dt = {', '.join(f'{s:g}' for s in trained)}, "
-            f"no multiple of the dt = {store.dt:g} of {store.name!r}; fine-tune on it, or use data "
+            f"no multiple of the dt = {dt:g} of {store.name!r}; fine-tune on it, or use data "
             "stored at a dividing dt"
         )
     return min(fitting)
@@ -184,7 +282,7 @@ def forecast(
             window = _initial(store, plan, chosen).to(device)
             with torch.inference_mode():
                 state = operator.init(window.history, window.context)
-            frames = rollout(operator, state, repeat(plan.dt, plan.steps))
+            frames = _frames(operator, state, plan)
             rows = slice(first, first + len(chosen))
             for index in range(plan.steps):
                 fields, seconds = _timed_step(frames)
@@ -193,11 +291,21 @@ def forecast(
                 bar.advance(float(len(chosen)))
 
 
+def _frames(operator: Operator, state: State, plan: Plan) -> Iterator[Tensor]:
+    """The predicted frames, one at a time."""
+    if plan.mode == "autoregressive":
+        return rollout(operator, state, plan.increments)
+    batch = state.history.shape[0]
+    leads = (torch.full((batch,), lead) for lead in plan.leads)
+    return (operator.step(state, lead)[1] for lead in leads)
+
+
 def truth(
     store: Store, plan: Plan, trajectories: Sequence[int], step: int
 ) -> Float[Tensor, "B C *S"]:
     """The stored frame that `step` predicts, for some trajectories."""
-    frame, channels = plan.frame(step), [store.fields.index(name) for name in plan.fields]
+    frame, channels = plan.frames[step], [store.fields.index(name) for name in plan.fields]
+    assert frame is not None, "only stored frames have a truth"
     return torch.cat([store.read(i, frame, frame + 1)[:, channels] for i in trajectories])
 
 

@@ -21,7 +21,7 @@ import xarray
 from ..datasets.codec import plain
 from ..datasets.store import Store
 from ..operators import Operator
-from .forecast import Plan, forecast, make_plan, truth
+from .forecast import Mode, Plan, forecast, make_plan, truth
 from .output import replacing
 
 TRUTH = "_truth"
@@ -29,7 +29,8 @@ _MARGIN = 2**17  # bytes that a file may take beside its values
 _CONVENTIONS = (
     "NAME: predicted field; NAME_truth: stored field at the same time, NaN where none is stored. "
     "Physical units. time: of the dataset; lead_time: since the last given frame. Each frame is "
-    "predicted from the ones before it, of which only the first `history` were given."
+    "predicted from the ones before it, of which only the first `history` were given; in mode "
+    "`direct`, from these alone."
 )
 
 
@@ -40,6 +41,8 @@ def predict(
     trajectories: int | Sequence[int] | None = None,
     start: int = 0,
     steps: int | None = None,
+    lead_times: Sequence[float] | None = None,
+    mode: Mode = "autoregressive",
     batch: int = 8,
     device: torch.device | str = "cpu",
     progress: bool = False,
@@ -54,6 +57,10 @@ def predict(
         trajectories: indices into the store, or the number of trajectories from the first.
         start: first frame of the history.
         steps: frames to predict, also beyond the stored ones; None for as many as are stored.
+        lead_times: predict at these physical times after the last given frame instead, also between
+            the stored frames; for operators that are continuous in time.
+        mode: "autoregressive": each frame from the prediction before; "direct": each from the given
+            frames alone.
         batch: trajectories at a time.
         device: where to compute.
         progress: show a bar on the error stream.
@@ -62,7 +69,14 @@ def predict(
         ValueError: no such trajectory or frame, a field is missing, or the time steps do not fit.
     """
     plan = make_plan(
-        operator, store, trajectories=trajectories, start=start, steps=steps, beyond=True
+        operator,
+        store,
+        trajectories=trajectories,
+        start=start,
+        steps=steps,
+        lead_times=lead_times,
+        mode=mode,
+        beyond=True,
     )
     shape = (len(plan.trajectories), plan.steps, len(plan.fields), *store.grid.shape)
     predicted = np.empty(shape, np.float32)
@@ -72,7 +86,7 @@ def predict(
     ):
         predicted[step.rows, step.index] = step.fields.cpu().numpy()
         for row, i in enumerate(step.trajectories, step.rows.start):
-            if plan.frame(step.index) < store.n_frames(i):
+            if plan.stored(step.index, store, i):
                 stored[row, step.index] = truth(store, plan, [i], step.index)[0].numpy()
     variables: dict[str, Any] = {}
     dims = ("trajectory", "time", *store.axes)
@@ -121,7 +135,7 @@ def nonfinite(dataset: xarray.Dataset, fields: Sequence[str]) -> tuple[int, floa
 
 def _coordinates(store: Store, plan: Plan) -> dict[str, Any]:
     """Space, time, lead time, trajectory and its parameters, with units."""
-    lead = plan.dt * np.arange(1, plan.steps + 1)
+    lead = np.array(plan.leads)
     times = np.stack([_times(store.trajectory_times(i), plan, lead) for i in plan.trajectories])
     unit = _unit(store, "time")
     coordinates: dict[str, Any] = {
@@ -149,10 +163,10 @@ def _coordinates(store: Store, plan: Plan) -> dict[str, Any]:
 
 def _times(stored: np.ndarray, plan: Plan, lead: np.ndarray) -> np.ndarray:
     """Physical times of the predicted frames: as stored, and beyond that by the time step."""
-    frames = np.array([plan.frame(step) for step in range(plan.steps)])
-    known = frames < len(stored)
     times = stored[plan.last_given] + lead
-    times[known] = stored[frames[known]]
+    for step, frame in enumerate(plan.frames):
+        if frame is not None and frame < len(stored):
+            times[step] = stored[frame]
     return times
 
 
@@ -165,6 +179,7 @@ def _attributes(operator: Operator, store: Store, plan: Plan) -> dict[str, Any]:
         "dataset": store.name,
         "split": ", ".join(store.splits),
         "dt": plan.dt,
+        "mode": plan.mode,
         "history": plan.history,
         "start": plan.start,
         "stride": plan.stride,
