@@ -83,6 +83,8 @@ def _rows(equation: Equation) -> Iterator[tuple[str, str]]:
     yield "parameters", "; ".join(_parameter(name, p) for name, p in parameters)
     yield "solver", f"{equation.solver}; {_steps(equation)}"
     yield "conserved", ", ".join(equation.invariants)
+    if equation.lyapunov_time is not None:
+        yield "Lyapunov time", f"{equation.lyapunov_time:g}"
     yield "checked", equation.validation
     yield "source", equation.source
 

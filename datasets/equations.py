@@ -166,6 +166,8 @@ class Equation(ABC):
         parameters: coefficients by name.
         solver: the numerical method, in words.
         invariants: what the exact dynamics conserve, in words.
+        lyapunov_time: time in which small differences grow by a factor e, at the default settings;
+            None where unknown or not chaotic.
         validation: what the solution is tested against, with its error, in words.
         source: where the equation and its settings come from.
         units: of each field, "time" and "length".
@@ -193,6 +195,7 @@ class Equation(ABC):
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     solver: str = ""
     invariants: tuple[str, ...] = ()
+    lyapunov_time: float | None = None
     validation: str = ""
     source: str = ""
     units: Mapping[str, str] = field(default_factory=dict)

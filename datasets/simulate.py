@@ -496,9 +496,16 @@ def _contents(
             "solver": equation.solver,
             "step": equation.step_control if equation.solver_step is None else recipe.step,
             "version": version("pelagos"),
+            **_chaos(equation, recipe),
             **({"redrawn": redrawn} if redrawn else {}),
         },
     )
+
+
+def _chaos(equation: Equation, recipe: Recipe) -> dict[str, float]:
+    """The Lyapunov time, where it is known for this box."""
+    time = equation.lyapunov_time
+    return {} if time is None or recipe.lengths != equation.lengths else {"lyapunov_time": time}
 
 
 def _parts(run: Run, shard: _Shard) -> Iterator[_Shard]:

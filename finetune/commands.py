@@ -226,5 +226,18 @@ def _print_scores(result: dict[str, Any]) -> None:
             means = result[scores]["vrmse"][name]["mean"]
             table.add_row(name, label, *(number(means[k]) for k in chosen))
     Console().print(table)
+    _print_valid_time(result)
     if result["nonfinite_trajectories"]:
         print(f"{result['nonfinite_trajectories']} rollout(s) became infinite or NaN")
+
+
+def _print_valid_time(result: dict[str, Any]) -> None:
+    """How long forecasts stay correlated with the truth, beside persistence."""
+    from .comparison import number
+
+    unit, lyapunov = result["store"]["units"].get("time", ""), result["lyapunov_time"]
+    times = [part["valid_time"] for part in (result["summary"], result["summary"]["persistence"])]
+    for label, time in zip((result["operator"], "persistence"), times, strict=True):
+        if time is not None:
+            chaos = "" if lyapunov is None else f" = {number(time / lyapunov)} Lyapunov times"
+            print(f"{label} stays valid for {number(time, unit)}{chaos}")

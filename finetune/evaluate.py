@@ -68,6 +68,8 @@ CONVENTIONS = {
     "rmse_high": "The same at 12 and more periods per domain.",
     "valid_time": f"First lead time at which the correlation is below {VALID}. Where it never is, "
     "the last lead time, a lower bound; reached_end counts these trajectories.",
+    "lyapunov_time": "Time in which small differences of the true dynamics grow by a factor e, "
+    "where the data say it: divide valid times by it. Null where unknown.",
     "spectra": "Energy per shell of wave numbers (periods per domain), the sum of squared Fourier "
     "amplitudes; median over trajectories.",
     "seconds_per_step": "Median wall time of one step of one batch.",
@@ -255,6 +257,7 @@ def _result(
         "history": plan.history,
         "lead_times": lead.tolist(),
         "nonfinite_trajectories": int(broken.sum()),
+        "lyapunov_time": store.provenance.get("lyapunov_time"),
         "summary": _summary(ours, plan, lead) | {"persistence": _summary(baseline, plan, lead)},
         "scores": _scores(ours, plan),
         "persistence": _scores(baseline, plan),

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pelagos.datasets import metrics
+from pelagos.datasets.simulate import simulate
 from pelagos.datasets.store import open_store
 from pelagos.finetune.evaluate import evaluate, write_evaluation
 from pelagos.finetune.predict import predict
@@ -138,3 +139,18 @@ def test_nothing_is_overwritten(tmp_path) -> None:
         write_evaluation({"a": float("nan")}, path, overwrite=True)
     assert json.loads(path.read_text()) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["e.json"]
+
+
+def test_chaotic_data_say_their_lyapunov_time(tmp_path) -> None:
+    """In a box of another length it is another one."""
+    data = simulate("kuramoto_sivashinsky_1d", tmp_path, trajectories={"train": 1}, frames=2)
+    assert open_store(data).provenance["lyapunov_time"] == pytest.approx(12.3)
+    other = simulate(
+        "kuramoto_sivashinsky_1d",
+        tmp_path / "other",
+        trajectories={"train": 1},
+        frames=2,
+        lengths=32.0,
+        resolution=64,
+    )
+    assert "lyapunov_time" not in open_store(other).provenance

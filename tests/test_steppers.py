@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from pelagos.datasets.equations import get
 from pelagos.datasets.fields import Grid
 from pelagos.datasets.steppers import ETDRK4, Spectral, phi, substeps
 
@@ -168,3 +169,25 @@ def test_step_leaves_its_argument_alone_and_keeps_single_precision():
 )
 def test_substeps(interval, largest, count):
     assert substeps(interval, largest) == count
+
+
+def test_twins_of_a_chaotic_equation_part_at_the_stated_rate():
+    """The distance of two nearby solutions grows by e per Lyapunov time, on the average."""
+    equation = get("kuramoto_sivashinsky_1d")
+    assert equation.lyapunov_time is not None
+    grid, size = equation.grid(), 1e-7
+    generators = [torch.Generator().manual_seed(i) for i in range(16)]
+    states = torch.stack([equation.initial(generator, grid) for generator in generators]).double()
+    states = next(equation.solve(states, {}, grid, 1.0, warm_up=150.0))
+    kick = torch.randn(states.shape, generator=generators[0], dtype=torch.float64)
+    pair = torch.cat([states, states + size * kick / kick.norm(dim=-1, keepdim=True)])
+    growth = []
+    for _ in range(8):  # 25 time units each, the first for the direction to settle
+        frames = equation.solve(pair, {}, grid, 25.0)
+        next(frames)
+        one, two = next(frames).chunk(2)
+        distance = (two - one).norm(dim=-1, keepdim=True)
+        growth.append((distance / size).log())
+        pair = torch.cat([one, one + (two - one) * size / distance])
+    rate = torch.stack(growth[1:]).mean().item() / 25
+    assert rate == pytest.approx(1 / equation.lyapunov_time, rel=0.2)
