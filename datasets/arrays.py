@@ -150,7 +150,8 @@ class ArraySource:
         together: dict[tuple[str, tuple[str, ...]], list[int]] = {}
         for position, variable in enumerate(variables):
             together.setdefault((variable.array, variable.axes), []).append(position)
-        with np.errstate(over="ignore"):  # too large for single precision: infinite, and named
+        # What is too large for single precision becomes infinite, and is named by the store.
+        with np.errstate(over="ignore", invalid="ignore"):
             for (array, _), positions in together.items():
                 if not array:
                     for position in positions:

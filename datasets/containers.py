@@ -153,7 +153,7 @@ class MatArray:
         values = np.asarray(found.get(self.name))
         if values.dtype.kind not in "fiub" or values.shape != self.shape:
             raise ValueError(f"{self.path}: {self.name!r} must hold real numbers")
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             return np.ascontiguousarray(values, dtype=np.float32)
 
 

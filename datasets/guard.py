@@ -15,6 +15,7 @@ h5l: Any = importlib.import_module("h5py.h5l")
 
 METADATA = 2**26  # bytes of coordinates, names or attributes that are read at once
 CHUNK = 2**30  # bytes of a chunk, all of which a read unpacks
+SMALL_CHUNK, SMALL_CHUNKS = 2**10, 2**16  # HDF5 takes over 1 KiB of memory for each one it reads
 COMPRESSION = 1100  # no filter of HDF5 shrinks real data further than deflate, 1032 to 1
 SLACK = 2**26  # bytes that a file may declare whatever its size
 LINKS = 16  # soft links in a row
@@ -160,19 +161,28 @@ def check_dataset(dataset: h5py.Dataset) -> None:
             f"those, or copy the values into this file"
         )
     item = dataset.dtype.itemsize
-    chunk = math.prod(dataset.chunks or (0,)) * item
-    if chunk > CHUNK:
-        raise ValueError(
-            f"{path}: {dataset.name} has chunks of {chunk} bytes; at most {CHUNK} are read, so "
-            f"rewrite it in smaller chunks"
-        )
     shape: tuple[int, ...] = dataset.shape or (0,)
+    _check_chunks(dataset, path, shape, item)
     declared = math.prod(shape) * item
     size = path.stat().st_size
     if declared > max(SLACK, COMPRESSION * size):
         raise ValueError(
             f"{path}: {dataset.name} declares {declared} bytes, which a file of {size} bytes "
             f"cannot hold; it is damaged or unfinished"
+        )
+
+
+def _check_chunks(dataset: h5py.Dataset, path: Path, shape: tuple[int, ...], item: int) -> None:
+    """Refuse chunks so large, or so small and many, that a read would take much memory."""
+    chunks: tuple[int, ...] | None = dataset.chunks
+    if not chunks:
+        return
+    size = math.prod(chunks) * item
+    count = math.prod(-(-n // part) for n, part in zip(shape, chunks, strict=True))
+    if size > CHUNK or (size < SMALL_CHUNK and count > SMALL_CHUNKS):
+        raise ValueError(
+            f"{path}: {dataset.name} has {count} chunks of {size} bytes, which are not read; "
+            f"rewrite it in chunks of about a MiB"
         )
 
 

@@ -384,8 +384,11 @@ def _naming(path: Path) -> Iterator[None]:
     """Turn a failure to read into a ValueError that names the file."""
     try:
         yield
-    except OSError as error:
-        raise ValueError(f"{path} is damaged ({error}); copy or make it again") from None
+    except MemoryError:
+        raise ValueError(f"{path} declares more than fits into memory; is it damaged?") from None
+    except (OSError, RuntimeError, KeyError) as error:  # of HDF5, and of decompression
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is damaged ({reason}); copy or make it again") from None
 
 
 def _sources_of(

@@ -1,0 +1,13 @@
+"""Damaged and hostile files, some of every kind; `fuzz_layouts.py` runs any number of them."""
+
+from __future__ import annotations
+
+import fuzz_layouts
+
+
+def test_damaged_files_are_read_or_refused_in_one_line() -> None:
+    found = fuzz_layouts.fuzz(first=0, cases=240)
+    wrong = [line for line in found if line["outcome"] not in ("read", "refused")]
+    assert not wrong
+    assert len(found) == 240
+    assert sum(line["outcome"] == "refused" for line in found) > 80
