@@ -279,7 +279,7 @@ class Store:
         """History frames start, start + stride, …, then `horizon` target frames at that stride.
 
         Lead times are physical and count from the last history frame. The window's `dt` is the
-        time between its history frames; None for a single one, or where times are irregular.
+        time between its history frames; None for a single one, or where its times are irregular.
         With `horizon` 0 it holds a history to forecast from, and no target. The window of a steady
         problem has the input fields as its history, and the fields at the lead time 1.
 
@@ -295,16 +295,17 @@ class Store:
                 f"from frame {start}: trajectory {i} has {self.n_frames(i)} frames"
             )
         frames = self.read(i, start, stop, stride)
-        step = self.dt if self.dt is not None else spacing(self.trajectory_times(i))
         times = self.trajectory_times(i)[start:stop:stride]
+        common = self.dt if self.dt is not None else spacing(self.trajectory_times(i))
+        step = spacing(times) if common is None else stride * common
         lead = times[history:] - times[history - 1]
         if step is not None:
-            lead = stride * step * np.arange(1, horizon + 1)
+            lead = step * np.arange(1, horizon + 1)
         return Window(
             frames[:history],
             frames[history:],
             torch.from_numpy(lead.astype(np.float32)),
-            self._context(i, None if step is None or history == 1 else stride * step),
+            self._context(i, None if history == 1 else step),
         )
 
     def _steady_window(self, i: int, start: int, history: int, horizon: int, stride: int) -> Window:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
+import scipy.io
 import torch
-from layout_files import FILES, Expected, N
+from layout_files import FILES, Expected, N, write
+from layout_files import values as random_values
 from torch.utils.data import DataLoader
 
+from pelagos.datasets import poseidon
 from pelagos.datasets.inspect import summary
 from pelagos.datasets.layouts import LAYOUTS, detect
 from pelagos.datasets.store import Store, open_store
@@ -160,3 +166,161 @@ def test_data_are_read_in_worker_processes(store: Store) -> None:
     for i, found in enumerate(loader):
         first = 0 if store.steady else 1
         assert torch.equal(found, store.trajectory(i)[first : first + 1])
+
+
+# ------------------------------------------------------------------ folders, names, variants
+
+
+def test_files_of_several_parameters_are_one_dataset(tmp_path: Path) -> None:
+    for beta in (0.1, 0.4):
+        FILES["pdebench-advection"](tmp_path).path.rename(tmp_path / f"1D_beta{beta}.hdf5")
+        with h5py.File(tmp_path / f"1D_beta{beta}.hdf5", "a") as file:
+            file.attrs["beta"] = beta
+    store = open_store(tmp_path)
+    assert store.name == tmp_path.name
+    assert {name: len(part) for name, part in store.splits.items()} == {"train": 24, "test": 2}
+    assert store.parameter_table()[:, 0].tolist() == [0.1] * 12 + [0.4] * 12 + [0.1, 0.4]
+    assert store.origin(0) == (tmp_path / "1D_beta0.1.hdf5", 1)
+
+
+def test_splits_of_the_published_sizes(tmp_path: Path) -> None:
+    """Poseidon's from the end of the file; DyMixOp's from its start."""
+    write(tmp_path / "NS-BB.nc", {"velocity": np.zeros((400, 2, 3, 2, 2), "f4")})
+    write(tmp_path / "CE-RM.nc", {"solution": np.zeros((231, 2, 5, 2, 2), "f4")})
+    write(
+        tmp_path / "Wave-Layer.nc",
+        {name: np.zeros((301, *n, 2, 2), "f4") for name, n in (("solution", (3,)), ("c", ()))},
+    )
+    scipy.io.savemat(tmp_path / "ks.mat", {"uu": np.zeros((1300, 2, 1, 4), "f4")})
+    found = {path.stem: open_store(path).splits for path in tmp_path.iterdir()}
+    assert found["NS-BB"] == {"train": range(40), "valid": range(40, 160), "test": range(160, 400)}
+    assert found["CE-RM"] == {"train": range(1), "valid": range(1, 101), "test": range(101, 231)}
+    assert found["Wave-Layer"]["valid"] == range(1, 61)
+    assert found["ks"] == {
+        "train": range(1000),
+        "test": range(1000, 1200),
+        "all": range(1200, 1300),
+    }
+
+
+def test_published_constants() -> None:
+    """The pressure that Poseidon subtracts is in the mean."""
+    found = poseidon.statistics("CE-KH", "my-kh")
+    assert found.mean["my-kh"]["pressure"] == 1.0
+    assert found.std["my-kh"]["velocity_x"] == 0.391
+    with pytest.raises(ValueError, match="no Poseidon data set 'CE-XX'; known: NS-Sines"):
+        poseidon.statistics("CE-XX")
+
+
+def test_what_the_contents_cannot_tell(tmp_path: Path) -> None:
+    flow = FILES["pdebench-flow-1d"](tmp_path).path
+    assert open_store(flow, layout="PDEBench:wall").grid.boundary == ("wall",)
+    euler = FILES["poseidon-euler"](tmp_path).path
+    assert open_store(euler).provenance["dataset"] == "CE-KH"
+    assert open_store(euler, layout="poseidon:CE-Gauss").provenance["dataset"] == "CE-Gauss"
+    for given, message in (
+        ("Poseidon:CE-KG", "no variant 'CE-KG'; did you mean 'CE-KH'"),
+        ("Posidon", "no layout 'Posidon'; did you mean 'Poseidon'"),
+        ("Poseidon:ACE", "CE-KH.nc cannot be ACE: it has the layout of CE-RP"),
+        ("nowhere.yaml", "no such description: nowhere.yaml"),
+        ("The Well", "CE-KH.nc lacks a part of The Well's layout"),
+        ("DyMixOp:uv", "has none of DyMixOp's arrays"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            open_store(euler, layout=given)
+
+
+def test_navier_stokes_has_two_arrays(tmp_path: Path) -> None:
+    data = {"ws": np.zeros((3, 4, 1, 6, 5)), "uv": np.ones((3, 4, 2, 6, 5))}
+    scipy.io.savemat(tmp_path / "2dNS_3x4x1x6x5_dt1_t[10_14]_nu1e-05.mat", data)
+    (path,) = tmp_path.iterdir()
+    assert open_store(path).fields == ("vorticity",)
+    assert open_store(path).times.tolist() == [10, 11, 12, 13]
+    assert open_store(path).parameter_table()[0, 0] == 1e-5
+    assert open_store(path, layout="DyMixOp:uv").fields == ("velocity_x", "velocity_y")
+
+
+def test_frames_that_were_not_written_yet_are_left_out(tmp_path: Path) -> None:
+    path = FILES["pdebench-incompressible"](tmp_path).path
+    with h5py.File(path, "a") as file:
+        file.attrs["latestIndex"] = 4
+    assert open_store(path).n_frames(0) == 5
+
+
+def test_values_that_are_not_finite_are_named(tmp_path: Path) -> None:
+    path = FILES["pdebench-reaction-2d"](tmp_path).path
+    with h5py.File(path, "a") as file:
+        file["0012/data"][3, 1, 2, 1] = np.nan
+    message = r"'inhibitor' at frame 3 \(time 1.25\) of trajectory 12 holds NaN"
+    with pytest.raises(ValueError, match=message):
+        open_store(path, "test").trajectory(1)
+
+
+# ------------------------------------------------------------------ descriptions
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("axes: [x]", "fields"),
+        ("axes: [trajectory, time, x]\nfields: {u: w}\n", "no array 'w'.* There are: k \\(5, 4\\)"),
+        ("axes: [trajectory, time, x]\nfields: {u: velocitty}\n", "did you mean 'velocity'?"),
+        ("axes: [time, x]\nfields: {u: velocity}\n", r"shape \(3, 6, 5\), .* axes \['time', 'x'\]"),
+        ("axes: [trajectory, time, x]\nfields: {u: velocity}\n", "time: 6 frames need times"),
+        ("axes: [trajectory, time, x]\nfields: {u: velocity}\ntime: k\n", r"time: 'k' must have"),
+        ("axes: [a, b, c, d]\nfields: {u: k}\n", "one to three space axes"),
+        ("axes: [time, x]\nfield: {u: k}\n", "field"),
+        ("axes: [trajectory, time, x]\nfields: {u: 'velocity[0]'}\n", "write 'velocity'"),
+        ("axes: [time, x]\nfields: {u: k}\ntime: {step: 1}\nboundary: slip\n", "slip"),
+        ("axes: [time, x]\nfields: {u: k}\ntime: {step: 1}\ngrid: {y: [0, 1]}\n", "no axis y"),
+        ("axes: [time, x]\nfields: {u: k}\ntime: {step: 1}\nsplits: {train: 9}\n", "at most 1"),
+        ("axes: [time, x]\nfields: {u: k}\ntime: {step: 1}\nparameters: {n: '@n'}\n", "no attr"),
+        ("axes: {k: [time, x]}\nfields: {u: velocity}\n", "say those of 'velocity' as well"),
+    ],
+)  # fmt: skip
+def test_descriptions_that_do_not_fit(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path / "a.h5", {"velocity": np.zeros((3, 6, 5)), "k": np.zeros((5, 4))})
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        open_store(path, layout=str(tmp_path / "mine.yaml"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_steady_problem_described(tmp_path: Path) -> None:
+    arrays = {"a": random_values("xny"), "u": random_values("xny", 1)}
+    write(tmp_path / "train" / "one.h5", arrays)
+    text = "axes: [x, trajectory, y]\nfields: {u: u}\nconstants: {coefficient: a}\n"
+    (tmp_path / "description.yaml").write_text(text)
+    store = open_store(tmp_path)
+    assert store.steady
+    assert store.splits == {"train": range(N)}
+    assert torch.equal(store.window(2).target[0, 0], torch.from_numpy(arrays["u"][:, 2].copy()))
+    assert torch.equal(store.window(2).history[0, 0], torch.from_numpy(arrays["a"][:, 2].copy()))
+
+
+# ------------------------------------------------------------------ nothing outside the file
+
+
+def test_nothing_is_read_outside_the_file(tmp_path: Path) -> None:
+    path = FILES["pdebench-burgers"](tmp_path).path
+    with h5py.File(path, "a") as file:
+        file.move("tensor", "here")
+        file["tensor"] = h5py.SoftLink("/here")
+    inside = open_store(path).trajectory(0)  # a link inside the file is followed
+    with h5py.File(tmp_path / "secret", "w") as file:
+        file["tensor"] = inside
+    with h5py.File(path, "a") as file:
+        del file["tensor"]
+        file["tensor"] = h5py.ExternalLink("secret", "tensor")
+    with pytest.raises(ValueError, match="'tensor' is a link out of the file"):
+        open_store(path, layout="PDEBench")
+
+
+def test_filters_that_run_code_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("zarr")
+    path = FILES["described-zarr2"](tmp_path).path
+    mark = path / "state" / ".zarray"
+    entry = json.loads(mark.read_text())
+    mark.write_text(json.dumps({**entry, "filters": [{"id": "pickle"}]}))
+    with pytest.raises(ValueError, match=r"filters \['pickle'\], which are not read"):
+        open_store(path)

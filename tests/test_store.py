@@ -180,6 +180,14 @@ def test_irregular_times_give_their_own_lead_times(tmp_path: Path) -> None:
     assert window.lead_times.tolist() == [3.0, 7.0, 12.0]
 
 
+def test_a_regular_window_of_irregular_times_has_a_step(tmp_path: Path) -> None:
+    write(tmp_path / "a.hdf5", times=np.array([0.0, 100, 101, 102, 103, 104, 105]))
+    window = open_store(tmp_path).window(0, start=1, history=2, horizon=2)
+    assert window.dt == 1.0
+    assert window.lead_times.tolist() == [1.0, 2.0]
+    assert open_store(tmp_path).window(0, start=0, history=2, horizon=2).dt is None
+
+
 def test_trajectories_with_their_own_steps(tmp_path: Path) -> None:
     write(tmp_path / "a.hdf5", times=0.1 * np.arange(T))
     write(tmp_path / "b.hdf5", times=0.2 * np.arange(T))
