@@ -16,6 +16,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,8 +69,12 @@ class _Motion:
         ndim = len(self.order)
         lead = values.ndim - ndim
         values = values.permute(*range(lead), *(lead + axis for axis in self.order))
-        values = values.flip([lead + i for i, sign in enumerate(self.signs) if sign < 0])
-        return values.roll(self.shifts, tuple(range(lead, lead + ndim)))
+        # What does nothing would still copy.
+        if reflected := [lead + i for i, sign in enumerate(self.signs) if sign < 0]:
+            values = values.flip(reflected)
+        if any(self.shifts):
+            values = values.roll(self.shifts, tuple(range(lead, lead + ndim)))
+        return values
 
 
 class Augmentation:
@@ -110,6 +115,7 @@ class Augmentation:
         self.parity = dict(parity or {})
         self._check_parity()
         self.kinds = {name: self._kind(name) for name in self._all_names()}
+        self._known: dict[tuple[Any, ...], tuple[list[int], Tensor]] = {}
         self._axes = range(store.grid.ndim)
         self._periodic = [i for i in self._axes if store.grid.boundary[i] == _PERIODIC]
         self._flippable = [i for i in self._axes if "-" not in store.grid.boundary[i]]
@@ -174,11 +180,21 @@ class Augmentation:
         """Fields at their new positions, in their new components."""
         axis = values.ndim - 1 - len(self._axes)
         source, factor = self._components(names, motion)
-        moved = motion.space(values.index_select(axis, torch.tensor(source)))
-        return moved * factor.reshape(-1, *(1,) * len(self._axes)).to(values)
+        if source != [*range(len(names))]:
+            values = values.index_select(axis, torch.tensor(source))
+        moved = motion.space(values)
+        if (factor < 0).any():
+            moved = moved * factor.reshape(-1, *(1,) * len(self._axes)).to(values)
+        return moved
 
     def _components(self, names: Sequence[str], motion: _Motion) -> tuple[list[int], Tensor]:
         """For each quantity, from which it is taken, and with which sign."""
+        key = (tuple(names), motion.order, motion.signs)
+        if key not in self._known:
+            self._known[key] = self._find_components(names, motion)
+        return self._known[key]
+
+    def _find_components(self, names: Sequence[str], motion: _Motion) -> tuple[list[int], Tensor]:
         source, factor = [], []
         for name in names:
             kind = self.kinds[name] or _Kind(name)

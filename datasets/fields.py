@@ -7,7 +7,7 @@ K constant field, P parameter.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -274,6 +274,26 @@ class Window:
             replace(context, fields=chosen, mask=mask, inputs=channels if context.steady else ()),
         )
 
+    def filled(self, values: Mapping[str, float]) -> Window:
+        """The same window with those of these fields that it lacks, constant and not predicted."""
+        absent = {name: value for name, value in values.items() if name not in self.fields}
+        if not absent:
+            return self
+        context, axis = self.context, self.history.ndim - 1 - self.grid.ndim
+        shape = (*self.history.shape[: axis - 1], len(self.fields), *self.grid.shape)
+        everywhere = torch.ones(shape, dtype=torch.bool, device=self.history.device)
+        mask = everywhere if context.mask is None else context.mask
+        return Window(
+            self.history if context.steady else _widened(self.history, axis, absent.values()),
+            _widened(self.target, axis, absent.values()),
+            self.lead_times,
+            replace(
+                context,
+                fields=(*context.fields, *absent),
+                mask=_widened(mask, axis - 1, [0.0] * len(absent)),
+            ),
+        )
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Window:
         """The same window with its tensors on `device`.
 
@@ -333,6 +353,12 @@ def _stack_masks(windows: Sequence[Window]) -> Bool[Tensor, "B C *S"] | None:
     shape = (len(windows[0].fields), *windows[0].grid.shape)
     everywhere = torch.ones(shape, dtype=torch.bool, device=windows[0].history.device)
     return torch.stack([everywhere if mask is None else mask for mask in masks])
+
+
+def _widened(values: Tensor, axis: int, fill: Iterable[float]) -> Tensor:
+    """The tensor with one more channel per value, which fills it."""
+    like = values.narrow(axis, 0, 1)
+    return torch.cat([values, *(torch.full_like(like, value) for value in fill)], axis)
 
 
 def _take(

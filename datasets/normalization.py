@@ -85,7 +85,7 @@ class Identity:
 class Statistics:
     """Mean and standard deviation of training data, per dataset and field, by name.
 
-    A dataset that training never saw uses the entry `*`, pooled over all training datasets.
+    What a dataset has no entry for uses the entry `*`, pooled over all training datasets.
 
     Attributes:
         mean, std: `{dataset: {field: value}}` in physical units.
@@ -118,8 +118,9 @@ class Statistics:
     def _of(
         self, fields: tuple[str, ...], dataset: str, like: Float[Tensor, "B T C *S"]
     ) -> Scaling:
-        entry = dataset if dataset in self.mean else POOLED
-        mean, std = self.mean.get(entry, {}), self.std.get(entry, {})
+        mean, std = (
+            {**table.get(POOLED, {}), **table.get(dataset, {})} for table in (self.mean, self.std)
+        )
         missing = [field for field in fields if field not in mean or field not in std]
         if missing:
             raise ValueError(

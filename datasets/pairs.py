@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -24,7 +24,7 @@ class Pairs(Windows):
         steps: n, the longest lead time in strides.
         stride: stored frames between snapshots.
         identity: whether identity pairs belong to it.
-        trajectories, seed, fields: as for `Windows`.
+        trajectories, seed, fields, fill: as for `Windows`.
 
     Raises:
         ValueError: a trajectory is too short, or a number is impossible.
@@ -39,6 +39,7 @@ class Pairs(Windows):
         trajectories: int | None = None,
         seed: int = 0,
         fields: Sequence[str] | None = None,
+        fill: Mapping[str, float] | None = None,
     ) -> None:
         if store.steady:
             raise ValueError(
@@ -48,7 +49,14 @@ class Pairs(Windows):
         first = 0 if identity else 1
         self.pairs = [(i, j) for i in range(steps + 1) for j in range(i + first, steps + 1)]
         super().__init__(
-            store, 1, steps, stride, trajectories=trajectories, seed=seed, fields=fields
+            store,
+            1,
+            steps,
+            stride,
+            trajectories=trajectories,
+            seed=seed,
+            fields=fields,
+            fill=fill,
         )
 
     def _window(self, trajectory: int, number: int) -> Window:

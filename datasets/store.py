@@ -450,7 +450,7 @@ def _check_agreement(first: Source, other: Source) -> None:
         if one != two:
             raise ValueError(
                 f"files of one store must agree: {first.path} has {name} {one}, "
-                f"{other.path} has {two}"
+                f"{other.path} has {two}; open them one by one, as datasets of their own"
             )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ class Windows(Dataset[Window]):
         seed: of that choice.
         fields: keep only these fields, in this order. None for all.
         inputs: likewise for the input fields of a steady problem.
+        fill: values of fields that the store lacks; see `Window.filled`.
 
     Raises:
         ValueError: a trajectory is too short for one window, a number is impossible, or a field is
@@ -47,13 +48,15 @@ class Windows(Dataset[Window]):
         seed: int = 0,
         fields: Sequence[str] | None = None,
         inputs: Sequence[str] | None = None,
+        fill: Mapping[str, float] | None = None,
     ) -> None:
         for name, value in (("history", history), ("horizon", horizon)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1 frame; got {value}")
         if stride < 1 or every < 1:
             raise ValueError(f"stride and every must be at least 1; got {stride} and {every}")
-        require_channels(store, fields or (), inputs or ())
+        self.fill = dict(fill or {})
+        require_channels(store, fields or (), inputs or (), self.fill)
         self.store, self.history, self.horizon = store, history, horizon
         self.stride, self.every = stride, every
         self.fields = store.fields if fields is None else tuple(fields)
@@ -70,7 +73,7 @@ class Windows(Dataset[Window]):
         position = int(np.searchsorted(self._ends, index, side="right"))
         before = int(self._ends[position - 1]) if position else 0
         window = self._window(self.trajectories[position], index - before)
-        return window.select(self.fields, self.inputs)
+        return window.filled(self.fill).select(self.fields, self.inputs)
 
     def in_epoch(self, epoch: int) -> Windows:
         """The windows of an epoch: the same in each, unless the dataset is endless."""
@@ -108,13 +111,18 @@ class Windows(Dataset[Window]):
         return -(-starts // self.every)
 
 
-def require_channels(store: Store, fields: Sequence[str], inputs: Sequence[str] = ()) -> None:
-    """Refuse fields, or input fields of a steady problem, that a store has not.
+def require_channels(
+    store: Store,
+    fields: Sequence[str],
+    inputs: Sequence[str] = (),
+    fill: Collection[str] = (),
+) -> None:
+    """Refuse fields, or input fields of a steady problem, that a store has not; `fill` are given.
 
     Raises:
         ValueError: one is missing, or the problem is steady and should not be, or the reverse.
     """
-    missing = [name for name in fields if name not in store.fields]
+    missing = [name for name in fields if name not in store.fields and name not in fill]
     if missing:
         raise ValueError(
             f"dataset {store.name!r} has no field {', '.join(missing)}; "

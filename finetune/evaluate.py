@@ -188,12 +188,12 @@ class _Spectra:
 
 def _scored_channels(store: Store, plan: Plan) -> list[int]:
     """The fields that are predicted somewhere in every trajectory."""
-    chosen = torch.tensor([store.fields.index(name) for name in plan.fields])
     masks = [store.mask(i) for i in plan.trajectories]
-    anywhere = [scored(mask[chosen], store.grid.ndim) for mask in masks if mask is not None]
-    channels = [c for c in range(len(plan.fields)) if all(found[c] for found in anywhere)]
+    anywhere = [scored(mask, store.grid.ndim) for mask in masks if mask is not None]
+    predicted = [name for c, name in enumerate(store.fields) if all(found[c] for found in anywhere)]
+    channels = [c for c, name in enumerate(plan.fields) if name in predicted]
     if not channels:
-        raise ValueError(f"{store.name!r} masks every field entirely; there is nothing to score")
+        raise ValueError(f"{store.name!r} has no field that is predicted; there is none to score")
     return channels
 
 

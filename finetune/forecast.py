@@ -12,8 +12,8 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -45,6 +45,7 @@ class Plan:
         frames: stored index of every predicted frame; None between stored frames.
         fields: the operator's fields.
         inputs: its input fields, of a steady problem.
+        fill: values of fields that the store may lack.
         mode: "autoregressive": each frame from the predictions before it; "direct": each from the
             given frames.
     """
@@ -59,6 +60,7 @@ class Plan:
     frames: tuple[int | None, ...]
     fields: tuple[str, ...]
     inputs: tuple[str, ...] = ()
+    fill: Mapping[str, float] = field(default_factory=dict)
     mode: Mode = "autoregressive"
 
     @property
@@ -105,7 +107,7 @@ def make_plan(
     """
     chosen = _choose(store, trajectories)
     description = operator.description
-    require_channels(store, description.fields, description.inputs)
+    require_channels(store, description.fields, description.inputs, description.fill)
     if store.steady:
         return _steady_plan(operator, chosen, start, steps)
     _check_continuous(operator, lead_times, mode)
@@ -128,6 +130,7 @@ def make_plan(
         increments=(dt,) * count,
         frames=tuple(start + (history + k) * stride for k in range(count)),
         fields=description.fields,
+        fill=description.fill,
         mode=mode,
     )
 
@@ -139,8 +142,10 @@ def _steady_plan(
         raise ValueError(
             f"a steady problem has one step, from start 0; got start {start}, steps {steps}"
         )
-    fields, inputs = operator.description.fields, operator.description.inputs
-    return Plan(trajectories, 0, 1, 1, 1.0, (1.0,), (1.0,), (0,), fields, inputs)
+    about, once = operator.description, (1.0,)
+    return Plan(
+        trajectories, 0, 1, 1, 1.0, once, once, (0,), about.fields, about.inputs, about.fill
+    )
 
 
 def _check_continuous(operator: Operator, lead_times: Sequence[float] | None, mode: str) -> None:
@@ -192,8 +197,19 @@ def _plan_at(
             "`pelagos predict` takes any lead time"
         )
     increments = tuple(b - a for a, b in itertools.pairwise((0.0, *leads)))
-    fields = operator.description.fields
-    return Plan(trajectories, start, history, 1, dt, leads, increments, frames, fields, mode=mode)
+    return Plan(
+        trajectories=trajectories,
+        start=start,
+        history=history,
+        stride=1,
+        dt=dt,
+        leads=leads,
+        increments=increments,
+        frames=frames,
+        fields=operator.description.fields,
+        fill=operator.description.fill,
+        mode=mode,
+    )
 
 
 def _uniform_step(store: Store) -> float:
@@ -304,9 +320,16 @@ def truth(
     store: Store, plan: Plan, trajectories: Sequence[int], step: int
 ) -> Float[Tensor, "B C *S"]:
     """The stored frame that `step` predicts, for some trajectories."""
-    frame, channels = plan.frames[step], [store.fields.index(name) for name in plan.fields]
+    frame = plan.frames[step]
     assert frame is not None, "only stored frames have a truth"
-    return torch.cat([store.read(i, frame, frame + 1)[:, channels] for i in trajectories])
+    stored = torch.cat([store.read(i, frame, frame + 1) for i in trajectories])
+    channels = [
+        stored[:, store.fields.index(name)]
+        if name in store.fields
+        else torch.full_like(stored[:, 0], plan.fill[name])
+        for name in plan.fields
+    ]
+    return torch.stack(channels, 1)
 
 
 def _timed_step(frames: Iterator[Tensor]) -> tuple[Tensor, float]:
@@ -323,9 +346,9 @@ def _initial(store: Store, plan: Plan, trajectories: Sequence[int]) -> Window:
     """The given frames of some trajectories as a batch with no target frames."""
     return collate(
         [
-            store.window(i, plan.start, plan.history, 0, plan.stride).select(
-                plan.fields, plan.inputs
-            )
+            store.window(i, plan.start, plan.history, 0, plan.stride)
+            .filled(plan.fill)
+            .select(plan.fields, plan.inputs)
             for i in trajectories
         ]
     )

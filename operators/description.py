@@ -29,6 +29,7 @@ class Description:
             where it steps `fields` in time.
         constant_fields, parameters: names that it takes as extra inputs.
         condition_scales: how each of these is scaled; as it is, where nothing is said.
+        fill: values of fields that stand in data without them; they are not predicted there.
         time_scale: physical time that the network sees as 1.
         time_scales: the same for single datasets, by name, where it differs.
         time_steps: the physical time steps it was trained at; empty if unknown.
@@ -44,6 +45,7 @@ class Description:
     constant_fields: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
     condition_scales: dict[str, Standard] = field(default_factory=dict)
+    fill: dict[str, float] = field(default_factory=dict)
     time_scale: float = 1.0
     time_scales: dict[str, float] = field(default_factory=dict)
     time_steps: tuple[float, ...] = ()

@@ -12,6 +12,7 @@ from ..datasets.endless import EndlessStore
 from ..datasets.fields import Window
 from ..datasets.mixture import Mixture
 from ..datasets.normalization import (
+    POOLED,
     Identity,
     Normalizer,
     Statistics,
@@ -37,7 +38,9 @@ def open_stores(recipe: TrainRecipe) -> list[Store]:
     stores = [_open(data, "train") for data in recipe.data]
     names = [store.name for store in stores]
     if len(set(names)) < len(names):
-        raise ValueError(f"datasets of a mixture need different names; got {', '.join(names)}")
+        raise ValueError(
+            f"datasets of a mixture need different names; got {', '.join(names)}. Set data.name"
+        )
     ranks = {store.grid.ndim for store in stores}
     if len(ranks) > 1:
         raise ValueError(f"datasets of a mixture must share their dimension; got {sorted(ranks)}")
@@ -54,9 +57,11 @@ def _open(data: DataConfig, split: str, trajectories: int | None = None) -> Stor
     """A split of a dataset; `trajectories`: of a simulated one, where not a block of them."""
     simulated = data.simulate
     if simulated is None:
-        return open_store(data.path, split)
+        store = open_store(data.path, split)
+        store.name = data.name or store.name
+        return store
     size = trajectories or simulated.block
-    return EndlessStore(simulated.equation, split, size, **simulated.settings)
+    return EndlessStore(simulated.equation, split, size, name=data.name, **simulated.settings)
 
 
 def describe(
@@ -76,15 +81,17 @@ def describe(
     known = donor or Description(fields=("u",), normalizer=usual)
     normalizer = recipe.normalizer or normalizer_to_dict(known.normalizer)
     fields, inputs = recipe.fields or first.fields, recipe.inputs or first.inputs
+    fill = {name: value for name, value in (recipe.fill or known.fill).items() if name in fields}
     for store in stores:
-        _require_channels(store, fields, inputs)
+        _require_channels(store, fields, inputs, fill)
     conditions = _conditions(recipe, stores, known, inputs, raw=normalizer["name"] == Identity.name)
     grids = {store.grid for store in stores}
     return Description(
         fields=fields,
         units={name: first.units[name] for name in fields if name in first.units},
-        normalizer=_normalizer(normalizer, stores),
+        normalizer=_normalizer(normalizer, stores, fill, known),
         inputs=inputs,
+        fill=fill,
         **conditions,
         **_time_scales(recipe, stores, known),
         time_steps=_lead_times(recipe, stores),
@@ -97,12 +104,15 @@ def describe(
     )
 
 
-def _require_channels(store: Store, fields: Sequence[str], inputs: Sequence[str]) -> None:
+def _require_channels(
+    store: Store, fields: Sequence[str], inputs: Sequence[str], fill: Mapping[str, float]
+) -> None:
     try:
-        require_channels(store, fields, inputs)
+        require_channels(store, fields, inputs, fill)
     except ValueError as error:
         raise ValueError(
-            f"{error}. Name the shared ones in the recipe's `fields` and `inputs`"
+            f"{error}. Name the shared ones in the recipe's `fields` and `inputs`, or give those "
+            "that it lacks a value in `fill`"
         ) from None
 
 
@@ -207,6 +217,7 @@ def _windows(recipe: TrainRecipe, store: Store, data: DataConfig, operator: Oper
             trajectories=data.trajectories,
             fields=fields,
             inputs=operator.description.inputs,
+            fill=operator.description.fill,
         )
     if not operator.direct:
         raise ValueError(
@@ -220,20 +231,21 @@ def _windows(recipe: TrainRecipe, store: Store, data: DataConfig, operator: Oper
         identity=objective.identity,
         trajectories=data.trajectories,
         fields=fields,
+        fill=operator.description.fill,
     )
 
 
 def build_validation(recipe: TrainRecipe, operator: Operator) -> dict[str, list[Window]]:
     """Per dataset, one long window from the start of each validation trajectory."""
-    windows = {}
+    windows, description = {}, operator.description
     for data in recipe.data:
         store = _open(data, "valid", recipe.validation.trajectories)
         count = min(recipe.validation.trajectories, len(store))
         horizon = _validation_horizon(recipe, store, data, operator, count)
         windows[store.name] = [
-            store.window(i, 0, operator.history, horizon, data.stride).select(
-                operator.description.fields, operator.description.inputs
-            )
+            store.window(i, 0, operator.history, horizon, data.stride)
+            .filled(description.fill)
+            .select(description.fields, description.inputs)
             for i in range(count)
         ]
     return windows
@@ -255,7 +267,21 @@ def _validation_horizon(
     return horizon
 
 
-def _normalizer(config: Mapping[str, Any], stores: Sequence[Store]) -> Normalizer:
-    if config["name"] == Statistics.name:
-        return pooled_statistics(stores)
-    return normalizer_from_dict(config)
+def _normalizer(
+    config: Mapping[str, Any],
+    stores: Sequence[Store],
+    fill: Mapping[str, float],
+    known: Description,
+) -> Normalizer:
+    if config["name"] != Statistics.name:
+        return normalizer_from_dict(config)
+    found = pooled_statistics(stores)
+    # Fields that no dataset has: in the donor's units, else 0.
+    before = known.normalizer if isinstance(known.normalizer, Statistics) else Statistics({}, {})
+    mean = {**fill, **before.mean.get(POOLED, {}), **found.mean[POOLED]}
+    std = {**dict.fromkeys(fill, 1.0), **before.std.get(POOLED, {}), **found.std[POOLED]}
+    names = {*found.mean[POOLED], *fill}
+    return Statistics(
+        {**found.mean, POOLED: {name: mean[name] for name in mean if name in names}},
+        {**found.std, POOLED: {name: std[name] for name in std if name in names}},
+    )

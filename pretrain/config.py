@@ -29,7 +29,6 @@ class SimulateConfig:
         seed: of all random numbers of the simulation.
         dtype: precision of the solver, "float64" or "float32".
         device: where to solve, "cpu" or "cuda".
-        name: of the dataset; the equation's by default.
     """
 
     equation: str
@@ -44,7 +43,6 @@ class SimulateConfig:
     seed: int = 0
     dtype: Literal["float64", "float32"] = "float64"
     device: Literal["cpu", "cuda"] = "cpu"
-    name: str | None = None
 
     def __post_init__(self) -> None:
         _at_least_one(self, "data.simulate", "block")
@@ -62,6 +60,7 @@ class DataConfig:
     Attributes:
         path: a dataset in any layout that `open_store` reads.
         simulate: an equation to simulate instead.
+        name: by which the dataset goes, where its own would be that of another one.
         weight: its share of the micro-batches, relative to the others; see also `size_exponent`.
         stride: stored frames per time step of the operator.
         every: distance between the first frames of neighbouring windows.
@@ -75,6 +74,7 @@ class DataConfig:
 
     path: str = ""
     simulate: SimulateConfig | None = None
+    name: str | None = None
     weight: float = 1.0
     stride: int = 1
     every: int = 1
@@ -190,6 +190,8 @@ class TrainRecipe:
         operator: `name` and the operator's own config; `ndim` follows from the data.
         fields: fields to learn, by name; empty: those of the first dataset.
         inputs: input fields of a steady problem, by name; empty: those of the first dataset.
+        fill: values of fields that some datasets lack, by name: there they stand in every frame,
+            and are neither learned nor scored.
         conditions: constant fields and parameters that the operator takes as extra inputs, by
             name, or "all" that the first dataset has (without coordinates). Every dataset must
             have them. Empty: none; null: those of the checkpoint where training starts from one.
@@ -216,6 +218,7 @@ class TrainRecipe:
     size_exponent: float = 0.0
     fields: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
+    fill: dict[str, float] = field(default_factory=dict)
     conditions: Literal["all"] | tuple[str, ...] | None = None
     time_scale: float | None = None
     normalizer: dict[str, Any] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,6 +194,18 @@ def test_what_a_dataset_lacks_is_refused(drift: None, sea: Path, tmp_path: Path)
         pretrain([recipe(tmp_path, sea, conditions=["nu"]), run])
     pretrain([recipe(tmp_path, sea, other, conditions=["speed"]), run])
     assert from_pretrained(tmp_path / "run" / "checkpoint").description.parameters == ("speed",)
+
+
+def test_checkpoints_without_these_keys_open(tmp_path: Path) -> None:
+    """As they were written before there were conditions, steady problems and fills."""
+    operator = create("dymixop", fields=("u",), ndim=1, hidden=4, layers=1, modes=2)
+    path = operator.save_pretrained(tmp_path / "checkpoint") / "config.json"
+    config = json.loads(path.read_text())
+    new = ("inputs", "constant_fields", "parameters", "condition_scales", "time_scales", "fill")
+    for key in new:
+        del config[key]
+    path.write_text(json.dumps(config))
+    assert from_pretrained(path.parent).description == operator.description
 
 
 def test_time_scales_are_by_dataset(drift: None, sea: Path, tmp_path: Path) -> None:
