@@ -27,7 +27,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..datasets.fields import Window
+from ..datasets.fields import Context, Window
 from .conditioning import Affine, Conditioning
 from .description import Description
 from .interface import Conditions, FieldAxis, Operator, State
@@ -45,6 +45,8 @@ from .registry import register
 from .resampling import fourier_resample
 from .windows import WindowGrid
 
+# Grids are resampled to the operator's resolution if their axes change by about the same factor.
+MOST_STRETCH = 1.05
 RESIDUAL_BLOCKS = {"convnext": ConvNeXtBlock, "resnet": ResNetBlock}
 
 
@@ -348,6 +350,18 @@ class MultiscaleTransformer(Operator):
         inputs = inputs.repeat_interleave(count, 0) if count > 1 else inputs
         output = self.network(inputs, time.flatten(), periodic).unflatten(0, (batch, count))
         return torch.stack([scaling.decode(frame, last) for frame in output.unbind(1)], 1)
+
+    def _check_history(self, history: Tensor, context: Context) -> None:
+        super()._check_history(history, context)
+        stretch = [n / m for n, m in zip(context.grid.shape, self.config.resolution, strict=False)]
+        if stretch and max(stretch) > MOST_STRETCH * min(stretch):
+            found, own = (
+                "×".join(map(str, s)) for s in (context.grid.shape, self.config.resolution)
+            )
+            raise ValueError(
+                f"this operator works on {own} points and resamples grids of that shape to it; got "
+                f"{found}. Resample the data, or train an operator without `resolution`"
+            )
 
     def _check_lead(self, leads: Tensor) -> None:
         """Refuse impossible lead times; warn once about those outside the trained range."""

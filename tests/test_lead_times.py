@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 import torch
 import xarray
+from safetensors.torch import load_file
 
+from pelagos.datasets.fields import Grid
 from pelagos.datasets.store import open_store
+from pelagos.datasets.well import WellData, write_file
 from pelagos.finetune.commands import evaluate as evaluate_command
 from pelagos.finetune.commands import predict as predict_command
 from pelagos.finetune.evaluate import evaluate
 from pelagos.finetune.predict import predict
 from pelagos.operators import Description, create
+from pelagos.operators.compat import load_scot
 
 SMALL = {"width": 8, "depths": (1,), "heads": (2,), "skips": (1,), "patch": 2, "window": 4}
 
@@ -89,6 +93,34 @@ def test_commands(operator, wave, tmp_path) -> None:
     assert json.loads(Path(out).read_text())["lead_times"] == [0.25, 0.75]
     with pytest.raises(ValueError, match="needs increasing numbers; got '2,1'"):
         predict_command([checkpoint, str(wave), "--lead_times", "2,1"])
+
+
+def test_published_weights_predict_in_physical_units(tmp_path) -> None:
+    """A directory in the published layout, as torch wrote it, through the command."""
+    published = tmp_path / "published"
+    published.mkdir()
+    source = Path(__file__).parent / "golden" / "scot" / "padshift_abspos_residual"
+    (published / "config.json").write_text((source / "config.json").read_text())
+    torch.save(load_file(source / "state_dict.safetensors"), published / "pytorch_model.bin")
+    fluids = load_scot(published, normalization="fluids")
+    checkpoint = fluids.save_pretrained(tmp_path / "checkpoint")
+    names, grid = fluids.description.fields, Grid.unit((48, 48))
+    values = np.random.default_rng(0).standard_normal((4, 2, 15, 48, 48)).astype(np.float32)
+    data = WellData("flow", grid, np.arange(15.0), dict(zip(names, values, strict=True)))
+    write_file(tmp_path / "flow" / "data" / "test" / "a.hdf5", data)
+    out = tmp_path / "p.nc"
+    options = ["--lead_times", "7,14", "--mode", "direct", "--out", str(out)]
+    predict_command([str(checkpoint), str(tmp_path / "flow"), *options])
+    mean, std = np.array([0.8, 0, 0, 0]), np.array([0.31, 0.391, 0.356, 0.185])
+    scaled = (values[:, :, 0] - mean[:, None, None, None]) / std[:, None, None, None]
+    inputs = torch.from_numpy(scaled).float().transpose(0, 1)
+    with torch.no_grad():
+        expected = load_scot(published).network(inputs, torch.full((2,), 0.7))
+    with xarray.open_dataset(out) as found:
+        for c, name in enumerate(names):
+            physical = expected[:, c].numpy() * std[c] + mean[c]
+            np.testing.assert_allclose(found[name][:, 1], physical, rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(found[name + "_truth"][:, 1], values[c, :, 14], rtol=1e-6)
 
 
 def test_refusals(operator, wave, shift) -> None:

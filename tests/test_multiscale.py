@@ -190,6 +190,19 @@ class TestCheckpoints:
         with pytest.raises(ValueError, match=message):
             load_scot(tmp_path)
 
+    def test_channels_and_grids_that_do_not_fit(self):
+        operator = load_scot(GOLDEN / "padshift_abspos_residual")
+        fields = operator.description.fields
+        state = operator.init(random(1, 1, 4, 96, 96))
+        assert operator.step(state, torch.tensor([0.1]))[1].shape == (1, 4, 96, 96)
+        with pytest.raises(ValueError, match=r"works on 48×48 points .*; got 48×32"):
+            operator.init(random(1, 1, 4, 48, 32))
+        with pytest.raises(ValueError, match=r"history must have shape .* 4 field\(s\); got"):
+            operator.init(random(1, 1, 3, 48, 48))
+        context = Context((*fields[:3], "tracer"), Grid.unit((48, 48)))
+        with pytest.raises(ValueError, match=r"maps the fields density, .*; got .*tracer"):
+            operator.init(random(1, 1, 4, 48, 48), context)
+
     def test_missing_and_extra_tensors_are_named(self, tmp_path):
         case = GOLDEN / "resample"
         state = load_file(case / "state_dict.safetensors")
@@ -433,6 +446,23 @@ class TestFast:
         torch.testing.assert_close(attend(projected, scale, tiles, biases), expected)
         with torch.no_grad():
             torch.testing.assert_close(attend(projected, scale, tiles, biases), expected)
+
+    def test_half_precision_is_close(self):
+        """Under autocast: products in bfloat16, statistics, biases and residuals in float32."""
+        operator = small()
+        x, t = random(2, 1, 32, 32), torch.tensor([0.1, 0.9])
+        results = []
+        for enabled in (False, True):
+            operator.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                output = operator.network(x, t)
+                output.float().square().mean().backward()
+            gradients = torch.cat([p.grad.flatten() for p in operator.parameters()])
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                inference = operator.network(x, t).float()
+            results.append((output.detach().float(), inference, gradients))
+        for exact, half in zip(*results, strict=True):
+            assert (half - exact).norm() < 0.15 * exact.norm()
 
     def test_recomputed_activations_change_nothing(self):
         results = []
