@@ -31,7 +31,11 @@ PARITIES = ("even", "odd")
 
 # Scalars that a reflection leaves alone, and those whose sign it changes.
 _FIELDS = ("density", "pressure", "energy", "tracer", "temperature", "height")
-_COEFFICIENTS = ("viscosity", "diffusivity", "conductivity", "drag", "adiabatic_index")
+_COEFFICIENTS = (
+    *("viscosity", "diffusivity", "diffusivity_u", "diffusivity_v", "conductivity", "drag"),
+    *("adiabatic_index", "gamma", "porosity", "mass_squared", "coupling", "feed", "kill"),
+    *("frequency", "wave_speed", "potential"),
+)
 _NUMBERS = ("reynolds", "prandtl", "schmidt", "rayleigh", "mach")
 EVEN = frozenset({*_FIELDS, "source", "coefficient", *_COEFFICIENTS, *_NUMBERS})
 ODD = frozenset({"vorticity"})

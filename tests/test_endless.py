@@ -92,6 +92,17 @@ def test_constant_fields_come_along(tmp_path: Path) -> None:
     np.testing.assert_array_equal(store.parameter_table(), stored.parameter_table())
 
 
+def test_a_steady_equation_has_steady_windows() -> None:
+    store = EndlessStore("poisson_2d", "train", 2, resolution=16)
+    assert store.inputs == ("source",)
+    windows = Windows(store, 1, 1)
+    batch = Mixture([(windows, 1.0)], 2, 0).batch(3)
+    expected = [store.block(3).window(i) for i in range(2)]
+    for window in expected:
+        assert any(torch.equal(window.target, target) for target in batch.target)
+        assert any(torch.equal(window.history, history) for history in batch.history)
+
+
 def recipe(folder: Path, **changes: object) -> str:
     simulated = {"equation": "burgers_1d", "block": 4, **SETTINGS}
     values = {
