@@ -69,6 +69,7 @@ def load_dymixop(
         ),
         history=1 + published.get("inp_involve_history_step", 0),
         structure_change=grid_width / published.get("infer_scaling_factor", 1),
+        padding="periodic",
         **config,
     )
     assert isinstance(operator, DyMixOp)

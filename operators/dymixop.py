@@ -8,15 +8,16 @@ The last T frames and the coordinates are lifted to h channels c₀ (two linear 
 with G a spectral (global) and S a local convolution, FD a finite-difference stencil, A two linear
 convolutions, τ the structure-change coefficient, and two linear convolutions lead back to fields.
 
-Linear chains are collapsed into one convolution per call: the parameters, the function and its
-gradients are those of the paper, the cost is not.
+Linear chains and sums are collapsed into one convolution per call: the parameters, the function
+and its gradients are those of the paper, the cost is not. Between the lift and the last convolution
+fields are channels-last (B, *S, C), in which no step needs a copy into another layout.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..datasets.fields import Context
+from ..datasets.normalization import Scaling
 from .description import Description
 from .interface import FieldAxis, Operator, State
 from .layers import (
@@ -54,9 +56,13 @@ class DyMixOpConfig:
         nonlinear_branches: (G, S) pairs per layer.
         linear_branches: (conv, FD) pairs per layer.
         structure_change: τ, how fast the frames change: 1 − mean cosine similarity of consecutive
-            training frames; 1 where none is given.
+            training frames (computed from the data where a recipe gives none); 1 by default.
         resolution: points per axis at which the finite-difference width is 1; on another grid the
             width is resolution / points. Empty: the width is 1 on every grid.
+        padding: "boundary": an axis wraps around where the grid says that it is periodic, and has
+            ends elsewhere; "periodic": every axis wraps around, as published.
+        time_input: whether the logarithm of the time step (over the time scale) is one more input
+            channel, for training at several time steps.
     """
 
     ndim: int
@@ -70,6 +76,8 @@ class DyMixOpConfig:
     linear_branches: int = 1
     structure_change: float = 1.0
     resolution: tuple[int, ...] = ()
+    padding: Literal["boundary", "periodic"] = "boundary"
+    time_input: bool = False
 
     def __post_init__(self) -> None:
         if self.ndim not in (1, 2, 3):
@@ -91,19 +99,33 @@ class DyMixOpConfig:
 class DyMixOp(Operator):
     """The dynamics-mixing operator; see the module's docstring for the equations.
 
-    All convolutions are circular, as published: a boundary that is not periodic is treated as if
-    it were. Trained at one time step (or a few), it refuses others. Constant fields named
-    `coordinate_x`, `coordinate_y`, `coordinate_z` replace the default coordinates j/n in [0, 1).
+    Boundaries: a periodic axis wraps around. Beyond the end of another one, convolutions and finite
+    differences see the value at that end, and the spectral convolution a smooth transition to the
+    value at the other end over a quarter of the axis (see `spectral`). Published weights wrap
+    around everywhere (`padding="periodic"`).
+
+    Time: trained at one time step, it refuses others. Trained at several, it should see which one
+    it takes (`time_input`), and refuses all others.
+
+    Constant fields and parameters that the description names are further input channels, scaled;
+    a parameter is the same at every point. Constant fields named `coordinate_x`, `coordinate_y`,
+    `coordinate_z` replace the default coordinates j/n in [0, 1).
+
+    Raises:
+        ValueError: several time steps and no `time_input`, or `time_input` in a steady problem.
     """
 
     name = "dymixop"
     Config = DyMixOpConfig
+    conditioned = True
 
     def __init__(self, config: DyMixOpConfig, description: Description) -> None:
         super().__init__(config, description)
+        _check_time_input(config, description)
         channels = len(description.fields)
         n, h, k = config.ndim, config.hidden, config.kernel_size
-        inputs = config.history * len(description.channels) + n
+        conditions = len(description.constant_fields) + len(description.parameters)
+        inputs = config.history * len(description.channels) + conditions + n + config.time_input
         self.lift = Convolution(n, inputs, 2 * h, k)
         self.reduce = Convolution(n, 2 * h, h, k)
         self.mixing = nn.ModuleList(MixingLayer(config) for _ in range(config.layers))
@@ -126,10 +148,11 @@ class DyMixOp(Operator):
         return self.config.ndim
 
     def field_axes(self) -> dict[str, FieldAxis]:
-        """The lifting sees every field in every frame; the un-lifting gives every field."""
+        """The lifting sees fields in every frame, then conditions; the un-lifting gives fields."""
         description = self.description
+        conditions = (*description.constant_fields, *description.parameters)
         return {
-            "lift.weight": FieldAxis(1, description.channels, repeats=self.config.history),
+            "lift.weight": FieldAxis(1, description.channels, self.config.history, conditions),
             "unlift.weight": FieldAxis(0, description.fields),
             "unlift.bias": FieldAxis(0, description.fields),
         }
@@ -159,17 +182,36 @@ class DyMixOp(Operator):
         self._refuse_observation(observation)
         self._check_step(state, dt)
         scaling = self._scaling(state)
-        frames = scaling.encode(state.history).flatten(1, 2)
-        output = self.network(frames, coordinates(state.history, state.context))
+        periodic = tuple(
+            kind == "periodic" or self.config.padding == "periodic"
+            for kind in state.context.grid.boundary
+        )
+        output = self.network(self._inputs(state, scaling, dt), periodic)
         fields = scaling.decode(output, state.history[:, -1])
         return state.advance(fields, dt), fields
 
+    def _inputs(
+        self, state: State, scaling: Scaling, dt: Float[Tensor, " B"]
+    ) -> Float[Tensor, "B I *S"]:
+        """Scaled frames, conditions, coordinates and the time step as channels."""
+        history, conditions = state.history, state.conditions
+        shape = state.context.grid.shape
+        channels = [scaling.encode(history).flatten(1, 2)]
+        if conditions.constants is not None:
+            channels.append(conditions.constants)
+        if conditions.parameters is not None:
+            channels.append(_everywhere(conditions.parameters, shape))
+        channels.append(coordinates(history, state.context))
+        if self.config.time_input:
+            scale = self.description.time_scale_of(state.context.dataset)
+            channels.append(_everywhere(torch.log(dt / scale)[:, None], shape))
+        return torch.cat([c.to(history.device, history.dtype, True) for c in channels], 1)
+
     def network(
-        self, frames: Float[Tensor, "B TC *S"], coordinates: Float[Tensor, "B D *S"]
+        self, inputs: Float[Tensor, "B I *S"], periodic: tuple[bool, ...]
     ) -> Float[Tensor, "B C *S"]:
-        """The published network: scaled frames and coordinates to the next scaled frame."""
-        x = torch.cat((frames, coordinates), 1).movedim(1, -1)
-        periodic = (True,) * (x.ndim - 2)
+        """The published network: scaled input channels to the next scaled frame."""
+        x = inputs.movedim(1, -1)
         width = self._grid_width(tuple(x.shape[1:-1]))
         latent = convolution(x, *compose(self.reduce, self.lift), periodic)
         latent = latent.to(self.evolution.dtype)  # autocast gives half precision
@@ -233,6 +275,22 @@ def _plus(x: Tensor, y: Tensor, scale: Tensor | None = None) -> Tensor:
     if scale is None:
         return x + y if torch.is_grad_enabled() else x.add_(y)
     return torch.addcmul(x, scale, y) if torch.is_grad_enabled() else x.addcmul_(scale, y)
+
+
+def _everywhere(values: Float[Tensor, "B P"], shape: tuple[int, ...]) -> Float[Tensor, "B P *S"]:
+    """The same values at every point."""
+    return values.reshape(*values.shape, *(1,) * len(shape)).expand(-1, -1, *shape)
+
+
+def _check_time_input(config: DyMixOpConfig, description: Description) -> None:
+    steps = description.time_steps
+    if len(steps) > 1 and not config.time_input:
+        raise ValueError(
+            f"dymixop at several time steps ({', '.join(f'{dt:g}' for dt in steps)}) needs "
+            "time_input: true, or it cannot tell them apart"
+        )
+    if config.time_input and description.inputs:
+        raise ValueError("dymixop.time_input has no meaning for a steady problem; leave it out")
 
 
 def coordinates(history: Float[Tensor, "B T C *S"], context: Context) -> Float[Tensor, "B D *S"]:
