@@ -31,26 +31,34 @@ _DYMIXOP_KEYS = {
 
 
 def load_dymixop(
-    directory: str | Path, *, fields: tuple[str, ...] | None = None, grid_width: float = 1.0
+    path: str | Path,
+    *,
+    config: str | Path | None = None,
+    fields: tuple[str, ...] | None = None,
+    grid_width: float = 1.0,
 ) -> DyMixOp:
     """Open weights trained with the published DyMixOp code.
 
-    The directory holds `config.json` (its "model" section, or that section alone) and
-    `state_dict.safetensors`, complex weights as pairs `X_real`, `X_imag`. The operator computes
-    the function as published: the published code calls its stack with the grid width and the
-    structure-change coefficient swapped, so that the gate sees the grid width (over the inference
-    scale factor) and the finite differences are never divided.
+    The operator computes the function as published: the published code calls its stack with the
+    grid width and the structure-change coefficient swapped, so that the gate sees the grid width
+    (over the inference scale factor) and the finite differences are never divided; every axis wraps
+    around.
 
     Args:
-        directory: the checkpoint.
+        path: a checkpoint file of the published trainer (`checkpoint_at_end.pth`, …) or a bare
+            state dict, `.pth` or `.safetensors` (in which complex weights are pairs `X_real`,
+            `X_imag`); or a directory that holds one such file.
+        config: the JSON that the training was configured by (or its "model" section alone);
+            `config.json` beside the weights if not given.
         fields: names of the channels; u0, u1, … if not given.
         grid_width: third argument of the published model call.
 
     Raises:
         ValueError: a file or key is missing, or the tensors do not fit the config.
     """
-    directory = Path(directory)
-    published = read_json(directory / "config.json")
+    weights = _weights_file(Path(path))
+    directory = weights.parent
+    published = read_json(directory / "config.json" if config is None else Path(config))
     published = published.get("model", published)
     channels = required(published, "input_dim", directory)
     if channels != published.get("output_dim", channels):
@@ -61,7 +69,7 @@ def load_dymixop(
         fields = ("u",) if channels == 1 else tuple(f"u{i}" for i in range(channels))
     if len(fields) != channels:
         raise ValueError(f"{directory} has {channels} channel(s); got {len(fields)} field name(s)")
-    config = {ours: published[key] for key, ours in _DYMIXOP_KEYS.items() if key in published}
+    known = {ours: published[key] for key, ours in _DYMIXOP_KEYS.items() if key in published}
     operator = create(
         "dymixop",
         description=Description(
@@ -70,30 +78,61 @@ def load_dymixop(
         history=1 + published.get("inp_involve_history_step", 0),
         structure_change=grid_width / published.get("infer_scaling_factor", 1),
         padding="periodic",
-        **config,
+        **known,
     )
     assert isinstance(operator, DyMixOp)
-    state = read_tensors(directory / "state_dict.safetensors")
+    state = _real_pairs(read_tensors(weights, "model_state_dict"))
     load_state(operator, _dymixop_from_published(state, operator), str(directory))
     return operator.eval()
+
+
+def _weights_file(path: Path) -> Path:
+    """The one file of weights that `path` is or holds."""
+    if not path.exists():
+        raise ValueError(f"no published checkpoint at {path}")
+    if not path.is_dir():
+        return path
+    files = sorted(f for f in path.iterdir() if f.suffix in (".safetensors", ".pth", ".pt"))
+    if len(files) != 1:
+        raise ValueError(
+            f"{path} must hold one .safetensors or .pth file of weights; it has "
+            f"{', '.join(f.name for f in files) or 'none'}. Name the file itself"
+        )
+    return files[0]
+
+
+def _real_pairs(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same state with every complex tensor X as X_real and X_imag."""
+    pairs: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if value.is_complex():
+            pairs |= {f"{name}_real": value.real, f"{name}_imag": value.imag}
+        else:
+            pairs[name] = value
+    return pairs
 
 
 def save_dymixop(operator: DyMixOp, directory: str | Path) -> Path:
     """Write weights that the published DyMixOp code can load (see `load_dymixop`).
 
+    There every axis wraps around, whatever boundary the operator was trained on.
+
     Raises:
-        ValueError: the directory exists, or the operator divides its finite differences by the
-            grid width, which the published code never does.
+        ValueError: the directory exists, or the published code has no such function: finite
+            differences over a grid width, or inputs other than frames and coordinates.
     """
     directory = Path(directory)
     if directory.exists():
         raise ValueError(f"{directory} exists already; choose another path")
     config: DyMixOpConfig = operator.config
-    if config.resolution:
-        raise ValueError(
-            "the published code has no grid width in its finite differences; "
-            "save_dymixop needs an operator with resolution=()"
-        )
+    description = operator.description
+    conditions = (*description.inputs, *description.constant_fields, *description.parameters)
+    for wrong, remedy in (
+        (config.resolution, "resolution=(): it has no grid width in its finite differences"),
+        (config.time_input or conditions, "frames and coordinates as its only inputs"),
+    ):
+        if wrong:
+            raise ValueError(f"for the published code, an operator needs {remedy}")
     published: dict[str, Any] = {key: getattr(config, ours) for key, ours in _DYMIXOP_KEYS.items()}
     channels = len(operator.description.fields)
     published |= {

@@ -29,8 +29,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path, inside: str = "") -> dict[str, Tensor]:
     """The tensors of a safetensors file, or of a torch file without running code from it.
+
+    Args:
+        path: the file.
+        inside: entry of a torch file that holds the tensors, where it holds other things too.
 
     Raises:
         ValueError: missing or damaged, or something other than tensors by name.
@@ -44,6 +48,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # a damaged torch file can raise anything
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path} is damaged, or holds more than tensors: {reason}") from None
+    if isinstance(state, dict):
+        state = state.get(inside, state)
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path} must hold tensors by name and nothing else")
     return state

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from ..datasets.fields import Context
 from ..datasets.normalization import Scaling
 from .description import Description
-from .interface import FieldAxis, Operator, State
+from .interface import SAME_STEP, FieldAxis, Operator, State
 from .layers import (
     Convolution,
     FiniteDifference,
@@ -118,6 +118,7 @@ class DyMixOp(Operator):
     name = "dymixop"
     Config = DyMixOpConfig
     conditioned = True
+    measured = ("resolution", "structure_change", "time_input")
 
     def __init__(self, config: DyMixOpConfig, description: Description) -> None:
         super().__init__(config, description)
@@ -186,11 +187,11 @@ class DyMixOp(Operator):
             kind == "periodic" or self.config.padding == "periodic"
             for kind in state.context.grid.boundary
         )
-        output = self.network(self._inputs(state, scaling, dt), periodic)
+        output = self.network(self.inputs(state, scaling, dt), periodic)
         fields = scaling.decode(output, state.history[:, -1])
         return state.advance(fields, dt), fields
 
-    def _inputs(
+    def inputs(
         self, state: State, scaling: Scaling, dt: Float[Tensor, " B"]
     ) -> Float[Tensor, "B I *S"]:
         """Scaled frames, conditions, coordinates and the time step as channels."""
@@ -284,7 +285,8 @@ def _everywhere(values: Float[Tensor, "B P"], shape: tuple[int, ...]) -> Float[T
 
 def _check_time_input(config: DyMixOpConfig, description: Description) -> None:
     steps = description.time_steps
-    if len(steps) > 1 and not config.time_input:
+    several = bool(steps) and max(steps) > (1 + SAME_STEP) * min(steps)
+    if several and not config.time_input:
         raise ValueError(
             f"dymixop at several time steps ({', '.join(f'{dt:g}' for dt in steps)}) needs "
             "time_input: true, or it cannot tell them apart"

@@ -115,6 +115,7 @@ class Operator(nn.Module, ABC):
             from the history. Otherwise `forward` is the rollout.
         conditioned: whether it takes the description's constant fields and parameters as extra
             inputs, which `step` finds in `state.conditions`.
+        measured: config keys that a training run takes from its data where the recipe says nothing.
 
     Raises:
         ValueError: the description names extra inputs and the operator takes none.
@@ -125,6 +126,7 @@ class Operator(nn.Module, ABC):
     assimilates: ClassVar[bool] = False
     direct: ClassVar[bool] = False
     conditioned: ClassVar[bool] = False
+    measured: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Any, description: Description) -> None:
         super().__init__()

@@ -86,6 +86,7 @@ def convolution(
     Raises:
         ValueError: the kernel reaches further than the grid is wide.
     """
+    x = x.to(weight.dtype)  # sharded training may keep half-precision weights
     if weight[0, 0].numel() == 1:
         return F.linear(x, weight.flatten(1), bias)
     shape = tuple(x.shape[1:-1])

@@ -23,8 +23,10 @@ from ..datasets.normalization import (
 from ..datasets.pairs import Pairs
 from ..datasets.statistics import condition_scales, pooled_statistics
 from ..datasets.store import Store, open_store
+from ..datasets.structure_change import structure_change
 from ..datasets.windows import Windows, require_channels
 from ..operators import Description, Operator, create
+from ..operators.registry import get
 from .config import DataConfig, TrainRecipe
 
 
@@ -189,7 +191,39 @@ def create_operator(recipe: TrainRecipe, stores: Sequence[Store]) -> Operator:
         raise ValueError("recipe.operator needs a name, such as dymixop")
     config.setdefault("ndim", stores[0].grid.ndim)
     name = config.pop("name")
-    return create(name, description=describe(recipe, stores), seed=recipe.seed, **config)
+    description = describe(recipe, stores)
+    open_keys = [key for key in get(name).measured if key not in config]
+    config |= {key: _MEASURES[key](recipe, stores, description) for key in open_keys}
+    return create(name, description=description, seed=recipe.seed, **config)
+
+
+def _resolution(
+    recipe: TrainRecipe, stores: Sequence[Store], description: Description
+) -> tuple[int, ...]:
+    """The grid on which weights get their meaning: that of the first dataset."""
+    return stores[0].grid.shape
+
+
+def _structure_change(
+    recipe: TrainRecipe, stores: Sequence[Store], description: Description
+) -> float:
+    """How fast frames change from one time step to the next; 1 for a steady problem."""
+    if description.inputs:
+        return 1.0
+    return structure_change(stores, description.fields, [data.stride for data in recipe.data])
+
+
+def _time_input(recipe: TrainRecipe, stores: Sequence[Store], description: Description) -> bool:
+    """Whether there are several time steps to tell apart."""
+    return len(description.time_steps) > 1
+
+
+# How `Operator.measured` config keys follow from the data.
+_MEASURES = {
+    "resolution": _resolution,
+    "structure_change": _structure_change,
+    "time_input": _time_input,
+}
 
 
 def build_mixture(recipe: TrainRecipe, stores: Sequence[Store], operator: Operator) -> Mixture:

@@ -1,16 +1,19 @@
 """DyMixOp against reference outputs, and the properties its docstring promises."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from pelagos.datasets.fields import Context, Grid
-from pelagos.operators import create
+from pelagos.operators import Description, create
 from pelagos.operators.compat import load_dymixop, save_dymixop
+from pelagos.operators.spectral import SpectralConvolution
 
 GOLDEN = Path(__file__).parent / "golden" / "dymixop"
 VECTORS = sorted(str(path.relative_to(GOLDEN)) for path in GOLDEN.glob("*/io_*.npz"))
@@ -81,6 +84,238 @@ def test_published_weights_round_trip_exactly(case, tmp_path):
     again = load_dymixop(tmp_path / "out")
     for a, b in zip(operator.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_published_torch_checkpoints_open_like_their_tensors(nested, tmp_path):
+    """A bare state dict, or the trainer's checkpoint around it, with complex weights."""
+    expected = load_dymixop(GOLDEN / "2d_ks3")
+    pairs = load_file(GOLDEN / "2d_ks3" / "state_dict.safetensors")
+    state = {}
+    for name, value in pairs.items():
+        if name.endswith("_real"):
+            stem = name.removesuffix("_real")
+            state[stem] = torch.complex(value, pairs[f"{stem}_imag"])
+        elif not name.endswith("_imag"):
+            state[name] = value
+    wrapped = {"epoch": 3, "dataset_name": "1dKS", "model_state_dict": state}
+    torch.save(wrapped if nested else state, tmp_path / "checkpoint_at_end.pth")
+    config = GOLDEN / "2d_ks3" / "config.json"
+    operator = load_dymixop(tmp_path / "checkpoint_at_end.pth", config=config)
+    for a, b in zip(expected.parameters(), operator.parameters(), strict=True):
+        assert torch.equal(a, b)
+    (tmp_path / "config.json").write_text(config.read_text())
+    assert load_dymixop(tmp_path).config == expected.config
+    (tmp_path / "other.pth").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"one \.safetensors or \.pth file"):
+        load_dymixop(tmp_path)
+    with pytest.raises(ValueError, match="damaged"):
+        load_dymixop(tmp_path / "other.pth")
+
+
+@pytest.mark.parametrize(
+    ("operator", "message"),
+    [
+        ({"resolution": (16,)}, "no grid width"),
+        ({"time_input": True}, "only inputs"),
+    ],
+)
+def test_what_the_published_code_cannot_compute_is_not_written(operator, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        save_dymixop(small(**operator), tmp_path / "out")
+
+
+def small(description=None, **config):
+    known = {"ndim": 1, "hidden": 6, "layers": 2, "modes": 3, **config}
+    description = description or Description(fields=("u",))
+    return create("dymixop", description=description, **known)
+
+
+def values(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def once(operator, history, context, dt=1.0):
+    return next(operator.rollout(history, context, dt=dt, steps=1))
+
+
+class TestBoundaries:
+    def test_walls_change_nothing_far_from_them_and_periodic_grids_nothing_at_all(self):
+        operator, published = small(ndim=2), small(ndim=2, padding="periodic")
+        history, grid = values(1, 1, 1, 16, 16), Grid.unit((16, 16))
+        context = Context(("u",), grid)
+        assert torch.equal(once(operator, history, context), once(published, history, context))
+        walls = replace(context, grid=replace(grid, boundary=("wall", "periodic")))
+        assert torch.equal(once(published, history, walls), once(published, history, context))
+        assert not torch.equal(once(operator, history, walls), once(operator, history, context))
+
+    def test_taps_do_not_reach_across_a_wall(self):
+        """Without the spectral branch, a layer of 3-wide stencils sees one point to each side."""
+        operator = small(layers=1, kernel_size=1)
+        with torch.no_grad():
+            operator.mixing[0].globals[0].weight.zero_()
+        history = values(1, 1, 1, 16)
+        moved = history.clone()
+        moved[..., 0] += 1.0
+        for boundary, reached in (("periodic", [0, 1, 15]), ("wall", [0, 1]), ("open", [0, 1])):
+            context = Context(("u",), Grid((16,), (1.0,), (boundary,)))
+            change = once(operator, moved, context) - once(operator, history, context)
+            assert change[0, 0].nonzero().flatten().tolist() == reached
+
+    def test_the_same_weights_at_a_finer_grid_with_ends(self):
+        """The smooth continuation is a share of the axis: outputs converge as for periodic ones."""
+        operator = small(modes=4, resolution=(64,)).double()
+        found = []
+        for n in (64, 128, 256):
+            x = (torch.arange(n, dtype=torch.float64)) / n
+            grid = Grid((n,), (1.0,), ("open",))
+            field = torch.exp(-40 * (x - 0.4) ** 2)[None, None, None]
+            found.append(once(operator, field, Context(("u",), grid))[0, 0, :: n // 64])
+        inner = slice(4, -4)
+        errors = [(found[i] - found[i + 1])[inner].abs().max().item() for i in (0, 1)]
+        assert errors[1] < 0.6 * errors[0]
+
+
+class TestConditions:
+    def test_constants_and_parameters_are_inputs(self):
+        description = Description(
+            fields=("u",), constant_fields=("depth",), parameters=("viscosity", "drag")
+        )
+        operator = small(description)
+        assert operator.lift.weight.shape[1] == 1 + 1 + 2 + 1
+        axis = operator.field_axes()["lift.weight"]
+        assert (axis.names, axis.extra) == (("u",), ("depth", "viscosity", "drag"))
+        context = Context(
+            ("u",),
+            Grid.unit((16,)),
+            constants=values(2, 1, 16, seed=1),
+            constant_fields=("depth",),
+            parameters=torch.tensor([[0.1, 2.0], [0.3, 4.0]]),
+            parameter_names=("viscosity", "drag"),
+        )
+        history = values(1, 1, 1, 16).expand(2, -1, -1, -1)
+        out = once(operator, history, context)
+        same = replace(context, constants=context.constants[:1].expand(2, -1, -1))
+        apart = once(operator, history, same)
+        assert (out[1] - apart[1]).abs().max() > 1e-4  # the constant field matters
+        assert (apart[0] - apart[1]).abs().max() > 1e-4  # and so do the parameters
+        uniform = replace(same, parameters=same.parameters[:1].expand(2, -1))
+        assert torch.equal(*once(operator, history, uniform))
+        with pytest.raises(ValueError, match="takes the constant field"):
+            operator.init(history, Context(("u",), Grid.unit((16,))))
+
+    def test_a_steady_problem_maps_inputs_to_fields(self):
+        description = Description(fields=("pressure",), inputs=("coefficient", "source"))
+        operator = small(description, ndim=2, modes=2)
+        context = Context(("pressure",), Grid.unit((8, 8)), inputs=("coefficient", "source"))
+        history = values(2, 1, 2, 8, 8)
+        assert once(operator, history, context).shape == (2, 1, 8, 8)
+        with pytest.raises(ValueError, match="no meaning for a steady problem"):
+            small(description, time_input=True)
+
+
+class TestTime:
+    def test_several_time_steps_are_told_apart_and_others_refused(self):
+        description = Description(fields=("u",), time_steps=(0.1, 0.2))
+        with pytest.raises(ValueError, match=r"several time steps \(0\.1, 0\.2\) needs time_input"):
+            small(description)
+        operator, context = small(description, time_input=True), Context(("u",), Grid.unit((16,)))
+        history = values(1, 1, 1, 16)
+        a, b = (once(operator, history, context, dt) for dt in (0.1, 0.2))
+        assert (a - b).abs().max() > 1e-4
+        with pytest.raises(ValueError, match=r"trained at dt = 0\.1, 0\.2 and cannot step by 0\.3"):
+            once(operator, history, context, 0.3)
+        # Every trajectory of a batch has its own.
+        state = operator.init(history.expand(2, -1, -1, -1), context)
+        _, both = operator.step(state, torch.tensor([0.1, 0.2]))
+        torch.testing.assert_close(both, torch.cat((a, b)))
+
+    def test_the_unit_of_time_is_the_time_scale(self):
+        one, other = (
+            small(Description(fields=("u",), time_scale=scale), time_input=True)
+            for scale in (1.0, 10.0)
+        )
+        history, context = values(1, 1, 1, 16), Context(("u",), Grid.unit((16,)))
+        torch.testing.assert_close(
+            once(one, history, context, 0.5), once(other, history, context, 5.0)
+        )
+
+    def test_the_gate_opens_with_the_structure_change(self):
+        """σ(λτ): with λ = 0 any τ gives one half; large λτ gives the full update."""
+        history, context = values(1, 1, 1, 16), Context(("u",), Grid.unit((16,)))
+        slow, fast = (small(structure_change=tau) for tau in (0.01, 10.0))
+        assert (once(slow, history, context) - once(fast, history, context)).abs().max() > 1e-4
+        with torch.no_grad():
+            slow.gate.zero_()
+            fast.gate.zero_()
+        assert torch.equal(once(slow, history, context), once(fast, history, context))
+
+
+@pytest.mark.parametrize("shape", [(15,), (9, 14), (7, 6, 5)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"history": 3},
+        {"nonlinear_branches": 2, "linear_branches": 3},
+        {"kernel_size": 3, "mixing_kernel_size": 3, "history": 2},
+    ],
+)
+def test_channels_last_and_collapsed_is_the_plain_network(shape, config):
+    """Any history, branches, kernels, odd and non-square grids: the equations, written plainly."""
+    operator = small(ndim=len(shape), modes=2, structure_change=0.3, **config).double()
+    history = values(2, operator.history, 1, *shape).double()
+    found = once(operator, history, Context(("u",), Grid.unit(shape)))
+    axes = [torch.arange(n, dtype=torch.float64) / n for n in shape]
+    mesh = torch.stack(torch.meshgrid(*axes, indexing="ij")).expand(2, -1, *shape)
+    torch.testing.assert_close(
+        found, plainly(operator, torch.cat((history.flatten(1, 2), mesh), 1))
+    )
+
+
+def plainly(operator, x):
+    """The paper's equations, one by one, with circular convolutions of torch."""
+    n = operator.ndim
+
+    def conv(layer, x, weight=None):
+        weight = layer.weight if weight is None else weight
+        bias = getattr(layer, "bias", None)
+        pad = [size // 2 for size in reversed(weight.shape[2:]) for _ in range(2)]
+        x = F.pad(x, pad, mode="circular") if any(pad) else x
+        return (F.conv1d, F.conv2d, F.conv3d)[n - 1](x, weight, bias)
+
+    def difference(layer, x):
+        weight = layer.weight.clone()
+        weight[(..., *(1,) * n)] -= layer.weight.flatten(2).sum(2)
+        return conv(layer, x, weight)
+
+    start = latent = conv(operator.reduce, conv(operator.lift, x))
+    gate = torch.sigmoid(operator.gate * operator.config.structure_change)
+    total = start + operator.evolution_bias
+    for i, layer in enumerate(operator.mixing):
+        mixed = sum(
+            g(latent) * conv(s, latent) for g, s in zip(layer.globals, layer.locals, strict=True)
+        )
+        linear = sum(conv(c, latent) for c in layer.linear)
+        linear = linear + sum(difference(d, latent) for d in layer.differences)
+        change = F.gelu(linear + conv(layer.contract, conv(layer.expand, mixed)))
+        total = total + operator.evolution[i] * change
+        latent = latent + gate * change
+    return conv(operator.unlift, conv(operator.unreduce, total))
+
+
+def test_half_precision_autocast_leaves_the_spectral_branch_alone(monkeypatch):
+    """The latent state stays in single precision, and so does what the Fourier modes see."""
+    operator, seen = small(ndim=2), []
+    for module in operator.modules():
+        if isinstance(module, SpectralConvolution):
+            module.product = lambda modes, own=module.product: (
+                seen.append(modes.dtype) or own(modes)
+            )
+    history, context = values(1, 1, 1, 8, 8), Context(("u",), Grid.unit((8, 8)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = once(operator, history, context)
+    assert seen == [torch.float32] * 2
+    assert (half.float() - once(operator, history, context)).norm() < 0.02 * half.float().norm()
 
 
 def test_published_weights_of_another_size_are_refused(tmp_path):
