@@ -32,6 +32,7 @@ from .moments import BLOCK, Moments
 
 AXES = ("x", "y", "z")
 MASK = "prediction_mask"  # where the fields are predicted (n, C, *S); ours alone
+MAX_TRAJECTORIES = 2**24  # of a file; more is damage
 PAGE = 4096  # large arrays start on a page, so that they can be mapped into memory
 
 
@@ -387,8 +388,10 @@ class WellFile:
     the domain, as `<boundary>_mask`, unless a constant field has the same values.
 
     An axis of n points with spacing h has length n·h (our `length` attribute where given) and its
-    origin at the first point. An end of an axis has the kind of the boundary whose mask covers
-    it entirely, and is "open" where there is none.
+    origin at the first point. An axis of a curved grid (`grid_type` spherical or equiangular) may
+    be uneven: its points are then numbered at their mean spacing, and its coordinates are the
+    constant field `coordinate_<axis>`. An end of an axis has the kind of the boundary whose mask
+    covers it entirely, and is "open" where there is none.
 
     Attributes:
         name: the dataset's name.
@@ -460,9 +463,13 @@ class WellFile:
         dimensions = file["dimensions"]
         self.name = text(file.attrs["dataset_name"])
         self.axes = strings(dimensions.attrs["spatial_dims"])
+        self._grid_type = text(file.attrs.get("grid_type", "cartesian")).lower()
+        self._uneven: list[int] = []  # axes whose coordinates are constant fields
         boundary = _boundary(dict(file.get("boundary_conditions", {}).items()), self.axes)
         self.grid = Grid(*zip(*self._extents(dimensions, boundary), strict=True))
         self._trajectories = int(file.attrs["n_trajectories"])
+        if not 1 <= self._trajectories <= MAX_TRAJECTORIES:
+            raise ValueError(f"{self.path} cannot hold {self._trajectories} trajectories")
         self.times = np.asarray(dimensions["time"][()], dtype=np.float64)
         check_times(self.path, self.times)
         self.units = _units({"time": dimensions["time"], "length": dimensions[self.axes[0]]})
@@ -472,11 +479,14 @@ class WellFile:
         self, dimensions: Node, boundary: Sequence[str]
     ) -> Iterator[tuple[int, float, str, float]]:
         """Points, length, boundary and origin of each axis."""
-        for name, kind in zip(self.axes, boundary, strict=True):
+        for axis, (name, kind) in enumerate(zip(self.axes, boundary, strict=True)):
             points = np.asarray(dimensions[name][()], dtype=np.float64)
             rows = points.reshape(-1, points.shape[-1])  # one, or one per trajectory
             step = spacing(rows[0]) if rows.shape[1] > 1 else 1.0
-            if step is None or (rows != rows[0]).any():
+            if step is None and self._grid_type != "cartesian" and (np.diff(rows[0]) > 0).all():
+                step = float(rows[0, -1] - rows[0, 0]) / (rows.shape[1] - 1)
+                self._uneven.append(axis)
+            if step is None or not np.isfinite(rows).all() or (rows != rows[0]).any():
                 raise ValueError(
                     f"{self.path}: axis {name!r} must be uniform, increasing and the same for all "
                     f"trajectories; resample the data to such a grid"
@@ -513,6 +523,12 @@ class WellFile:
         self.fields = tuple(channels[True])
         self._channels = list(channels[True].values())
         constants = channels[False]
+        for axis in self._uneven:
+            along = tuple(i == axis for i in range(self.grid.ndim))
+            path = f"dimensions/{self.axes[axis]}"
+            coordinates = StoredField(path, 0, False, False, along)
+            self._check_shape(coordinates, file[path].shape)
+            constants[f"coordinate_{self.axes[axis]}"] = (coordinates, 0)
         for name, mask in self._interior_masks(file):
             if not self._known(mask, constants.values()):
                 constants[f"{name}_mask"] = (mask, 0)

@@ -439,3 +439,30 @@ def test_the_wells_own_reader_reads_it(tmp_path: Path, shape: tuple[int, ...]) -
     codes = {"wall": 0, "open": 1, "periodic": 2}
     ends = [(kind.split("-")[0], kind.split("-")[-1]) for kind in data.grid.boundary]
     assert item["boundary_conditions"].tolist() == [[codes[a], codes[b]] for a, b in ends]
+
+
+def test_uneven_axes_of_curved_grids_become_constant_fields(tmp_path: Path) -> None:
+    """Spherical and equiangular grids are read; the coordinates are not lost."""
+    write_file(tmp_path / "a.hdf5", make_data())
+    radius = np.geomspace(1.0, 32.0, 6)
+    with h5py.File(tmp_path / "a.hdf5", "a") as file:
+        file["dimensions/x"][()] = radius
+        del file["dimensions/x"].attrs["length"]
+        file.attrs["grid_type"] = "spherical"
+    read = WellFile(tmp_path / "a.hdf5")
+    assert read.constant_fields == ("depth", "coordinate_x")
+    np.testing.assert_allclose(read.constants(1)[1], np.tile(radius[:, None], (1, 4)), rtol=1e-6)
+    assert read.grid.spacing[0] == pytest.approx(31 / 5)
+    with h5py.File(tmp_path / "a.hdf5", "a") as file:
+        file.attrs["grid_type"] = "cartesian"
+    with pytest.raises(ValueError, match="axis 'x' must be uniform"):
+        WellFile(tmp_path / "a.hdf5")
+
+
+def test_a_number_of_trajectories_that_cannot_be(tmp_path: Path) -> None:
+    write_file(tmp_path / "a.hdf5", make_data())
+    for number in (0, -1, 10**9):
+        with h5py.File(tmp_path / "a.hdf5", "a") as file:
+            file.attrs["n_trajectories"] = number
+        with pytest.raises(ValueError, match=f"cannot hold {number} trajectories"):
+            WellFile(tmp_path / "a.hdf5")
