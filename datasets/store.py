@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
-from . import layouts
+from . import layouts, remote
 from .axes import spacing
 from .fields import Context, Grid, Window
 from .index import SMALLEST, Index, stat
@@ -85,7 +85,8 @@ def open_store(path: str | Path, split: str | None = None, layout: str | None = 
     """Open a dataset's root, its `data` folder, one split's folder, or a single file.
 
     Args:
-        path: what to open; every file in it must have the same layout, fields and grid.
+        path: what to open; every file in it must have the same layout, fields and grid. A URL that
+            fsspec knows is staged locally first (see `remote`).
         split: "train", "valid" or "test"; None for all, in this order.
         layout: the layout, where its detection by content should not decide: one of `LAYOUTS`, with
             a variant as in "Poseidon:CE-KH", or the path of a description (see `described`).
@@ -94,7 +95,7 @@ def open_store(path: str | Path, split: str | None = None, layout: str | None = 
         ValueError: nothing is there, a file is truncated or has no known layout, the dataset is
             incomplete, files disagree, or there is no such split.
     """
-    path = Path(path).absolute()
+    path = remote.stage(str(path), split) if remote.is_remote(path) else Path(path).absolute()
     given, variant = layouts.choose(layout) if layout else (None, "")
     files = layouts.find_files(path)
     available = dict.fromkeys(name for name, _ in files)
