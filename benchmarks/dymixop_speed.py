@@ -4,12 +4,15 @@
     python benchmarks/dymixop_speed.py ~/DyMixOp/DyMixOp/Models --threads 2
 
 Prints, per configuration, the median ratio (published / ours) of interleaved pairs for inference
-(10 steps) and for a training step (10 steps unrolled, forward and backward), and the largest
-difference of the outputs.
+(10 steps) and for a training step (10 steps unrolled, forward and backward), the memory that a
+training step adds to the resident set, and the largest difference of the outputs. With one thread
+the time is CPU time, which other jobs on the machine disturb less.
 """
 
 import argparse
 import json
+import multiprocessing
+import resource
 import statistics
 import sys
 import tempfile
@@ -39,12 +42,14 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     sys.path.insert(0, str(arguments.models))
     print(f"torch {torch.__version__}, {arguments.threads} threads, {arguments.pairs} pairs")
-    print("| case | inference | training step | largest difference |\n|---|---|---|---|")
+    print("| case | inference | training step | training memory, MiB | difference |")
+    print("|---|---|---|---|---|")
     for name, case in CASES.items():
         theirs, ours, difference = build(case)
         infer = ratio(theirs, ours, train=False, pairs=arguments.pairs)
         train = ratio(theirs, ours, train=True, pairs=arguments.pairs)
-        print(f"| {name} | {infer} | {train} | {difference:.1e} |")
+        memory = " / ".join(f"{extra_memory(arguments.models, name, i):.0f}" for i in (0, 1))
+        print(f"| {name} | {infer} | {train} | {memory} | {difference:.1e} |", flush=True)
 
 
 def build(case):
@@ -109,14 +114,31 @@ def ratio(theirs, ours, train, pairs):
     return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
 
 
+def extra_memory(models, name, which):
+    """Peak of the resident set in one training step of a fresh process, over that before it."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_extra_memory, (models, name, which))
+
+
+def _extra_memory(models, name, which):
+    torch.set_num_threads(1)
+    sys.path.insert(0, str(models))
+    function = build(CASES[name])[which]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    timed(function, train=True)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
 def timed(function, train):
-    began = time.perf_counter()
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    began = clock()
     if train:
         function().square().mean().backward()
     else:
         with torch.no_grad():
             function()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 if __name__ == "__main__":

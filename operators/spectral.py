@@ -24,6 +24,10 @@ from .constants import constant
 # Share of an axis that is not periodic by which it is continued.
 EXTENSION = 0.25
 
+# A matrix product is faster than the library's FFT, which computes all modes, up to about this many
+# modes per doubling of the points (measured on two x86 cores, 32 to 4096 points).
+MATRIX_MODES = 8
+
 
 class SpectralConvolution(nn.Module):
     """Global convolution on the lowest Fourier modes: `y = F⁻¹ R F x`, R one matrix per mode.
@@ -101,9 +105,12 @@ def low_modes(
     parts = 1
     for axis in reversed(range(len(shape))):
         basis = _Axis(shape[axis], modes, periodic[axis], x.dtype, x.device)
-        matrix = _analyse_real(basis) if parts == 1 else _analyse_complex(basis)
-        rows = math.prod((batch, *shape[:axis]))
-        x = torch.bmm(matrix.expand(rows, -1, -1), x.reshape(rows, shape[axis] * parts, -1))
+        rows = x.reshape(math.prod((batch, *shape[:axis])), shape[axis] * parts, -1)
+        if basis.few:
+            matrix = _analyse_real(basis) if parts == 1 else _analyse_complex(basis)
+            x = torch.bmm(matrix.expand(len(rows), -1, -1), rows)
+        else:
+            x = _fft(rows, basis) if parts == 2 else _rfft(rows, basis)
         parts = 2
     kept = (2 * modes,) * (len(shape) - 1) + (modes,)
     return x.reshape(batch, 2, *kept, channels)
@@ -118,9 +125,12 @@ def from_low_modes(
     for axis, n in enumerate(shape):
         basis = _Axis(n, modes, periodic[axis], x.dtype, x.device)
         last = axis == len(shape) - 1
-        matrix = _synthesise_real(basis) if last else _synthesise_complex(basis)
-        rows = math.prod((batch, *shape[:axis]))
-        x = torch.bmm(matrix.expand(rows, -1, -1), x.reshape(rows, matrix.shape[1], -1))
+        rows = x.reshape(math.prod((batch, *shape[:axis])), 2 * modes * (1 if last else 2), -1)
+        if basis.few:
+            matrix = _synthesise_real(basis) if last else _synthesise_complex(basis)
+            x = torch.bmm(matrix.expand(len(rows), -1, -1), rows)
+        else:
+            x = _irfft(rows, basis) if last else _ifft(rows, basis)
     return x.reshape(batch, *shape, channels)
 
 
@@ -137,6 +147,33 @@ class _Axis(NamedTuple):
     def extended(self) -> int:
         """Points of the axis with its continuation."""
         return self.n if self.periodic else self.n + max(1, round(EXTENSION * self.n))
+
+    @property
+    def few(self) -> bool:
+        """Whether a matrix product is the faster transform; an axis with ends has no other."""
+        return not self.periodic or self.modes <= MATRIX_MODES * math.log2(self.n)
+
+
+def _rfft(x: Float[Tensor, "N n R"], axis: _Axis) -> Float[Tensor, "N parts R"]:
+    low = torch.fft.rfft(x, dim=1)[:, : axis.modes]
+    return torch.cat((low.real, low.imag), 1)
+
+
+def _fft(x: Float[Tensor, "N pairs R"], axis: _Axis) -> Float[Tensor, "N parts R"]:
+    full = torch.fft.fft(torch.complex(x[:, ::2], x[:, 1::2]), dim=1)
+    kept = torch.cat((full[:, : axis.modes], full[:, axis.n - axis.modes :]), 1)
+    return torch.cat((kept.real, kept.imag), 1)
+
+
+def _ifft(x: Float[Tensor, "N parts R"], axis: _Axis) -> Float[Tensor, "N pairs R"]:
+    low, high = torch.complex(*x.chunk(2, 1)).chunk(2, 1)
+    empty = low.new_zeros(len(x), axis.n - 2 * axis.modes, x.shape[2])
+    field = torch.fft.ifft(torch.cat((low, empty, high), 1), dim=1)
+    return torch.stack((field.real, field.imag), 2).flatten(1, 2)
+
+
+def _irfft(x: Float[Tensor, "N parts R"], axis: _Axis) -> Float[Tensor, "N n R"]:
+    return torch.fft.irfft(torch.complex(*x.chunk(2, 1)), n=axis.n, dim=1)
 
 
 @constant

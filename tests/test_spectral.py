@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pelagos.operators import spectral
 from pelagos.operators.spectral import (
     EXTENSION,
     SpectralConvolution,
@@ -12,6 +13,13 @@ from pelagos.operators.spectral import (
 )
 
 GRIDS = [(16,), (15,), (12, 10), (9, 14), (6, 8, 10), (7, 6, 5)]
+
+
+@pytest.fixture(params=["matrices", "fft"], autouse=True)
+def transform(request, monkeypatch):
+    """Every property holds for both ways to transform a periodic axis."""
+    if request.param == "fft":
+        monkeypatch.setattr(spectral, "MATRIX_MODES", 0)
 
 
 def made(*arguments, seed=0):
@@ -133,3 +141,13 @@ def test_constants_made_under_inference_mode_can_be_trained_with():
         layer(x)
     layer(x).sum().backward()
     assert layer.weight.grad is not None
+
+
+def test_gradients_agree_between_the_transforms(monkeypatch):
+    layer, x = made(3, 2, 2, 2), random(1, 2, 5, 6, 4).requires_grad_()
+    found = []
+    for modes in (8, 0):
+        monkeypatch.setattr(spectral, "MATRIX_MODES", modes)
+        found.append(torch.autograd.grad(layer(x).square().sum(), [x, layer.weight]))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
