@@ -13,6 +13,8 @@ channels, and coordinates (neuralop's own grid embedding).
 
 Scored is the relative L2 error of the unrolled prediction on the test split, a mean over
 trajectories, fields and lead times. One JSON line per row in runs/dymixop_tasks/results.jsonl.
+
+`--steps N` and `--normalizer window` (predict scaled increments) make rows of their own.
 """
 
 import argparse
@@ -230,7 +232,7 @@ for peer in (FNO, UNO):
 # ------------------------------------------------------------------------------- one row
 
 
-def recipe_of(task, operator, seed, data):
+def recipe_of(task, operator, seed, data, normalizer, steps):
     return codec.build(
         TrainRecipe,
         {
@@ -243,12 +245,12 @@ def recipe_of(task, operator, seed, data):
                 "modes": task.modes,
             },
             "fields": list(task.fields),
-            "normalizer": {"name": "statistics"},
+            "normalizer": {"name": normalizer},
             "objective": {"horizon": task.frames, "loss": "relative_mse"},
             "optimizer": {"learning_rate": 2e-3},
             "validation": {"every": 1000, "horizon": task.frames},
             "save_every": 1000,
-            "steps": task.steps,
+            "steps": steps,
             "batch": task.batch,
             "micro_batch": task.batch,
             "seed": seed,
@@ -256,12 +258,12 @@ def recipe_of(task, operator, seed, data):
     )
 
 
-def row(name, operator, seed):
+def row(name, operator, seed, normalizer, steps):
     """Simulate, train and score; what is done already is not done again."""
     task = TASKS[name]
     data = simulate(task.equation, DATA, trajectories=COUNTS, name=name, **task.simulation)
-    recipe = recipe_of(task, operator, seed, data)
-    run = RUNS / f"{name}-{operator}-{seed}"
+    recipe = recipe_of(task, operator, seed, data, normalizer, steps)
+    run = RUNS / f"{name}-{operator}-{seed}-{normalizer}-{steps}"
     stores = open_stores(recipe)
     model = create_operator(recipe, stores)
     if inspect_run(run, recipe, resume=True) is Status.NEW:
@@ -283,6 +285,8 @@ def row(name, operator, seed):
         "task": name,
         "operator": operator,
         "seed": seed,
+        "normalizer": normalizer,
+        "steps": steps,
         "parameters": sum(p.numel() * (1 + p.is_complex()) for p in model.parameters()),
         "seconds": round(seconds, 1),
         "error": summary["nrmse"],
@@ -295,7 +299,8 @@ def row(name, operator, seed):
 
 def read(path):
     lines = path.read_text().splitlines() if path.exists() else []
-    return {(r["task"], r["operator"], r["seed"]): r for r in map(json.loads, lines)}
+    keys = ("task", "operator", "seed", "normalizer", "steps")
+    return {tuple(r[key] for key in keys): r for r in map(json.loads, lines)}
 
 
 def table(rows):
@@ -330,12 +335,14 @@ def main():
     parser.add_argument("task", nargs="?", choices=TASKS)
     parser.add_argument("operator", nargs="?", choices=OPERATORS)
     parser.add_argument("--seed", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, help="optimizer steps (default: the set's)")
+    parser.add_argument("--normalizer", choices=("statistics", "window"), default="statistics")
     parser.add_argument("--table", action="store_true", help="only print what is there")
     arguments = parser.parse_args()
     results = RUNS / "results.jsonl"
     rows = read(results)
     wanted = [
-        (task, operator, seed)
+        (task, operator, seed, arguments.normalizer, arguments.steps or TASKS[task].steps)
         for seed in arguments.seed
         for task in TASKS
         for operator in OPERATORS
@@ -347,7 +354,7 @@ def main():
             results.parent.mkdir(parents=True, exist_ok=True)
             with results.open("a") as file:
                 file.write(json.dumps(rows[key]) + "\n")
-    print(table(rows))
+    print(table({key: row for key, row in rows.items() if key in wanted}))
 
 
 if __name__ == "__main__":
