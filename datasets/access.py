@@ -59,12 +59,23 @@ class Access:
 
 def stored_arrays(path: Path) -> list[StoredArray]:
     """The arrays of an HDF5 file that hold at least a 16th of its largest one; else nothing."""
-    if not h5py.is_hdf5(path):
+    if not path.is_file() or not h5py.is_hdf5(path):
         return []
     with open_readonly(path) as file:
         found = [_describe(dataset) for dataset in _datasets(file)]
     largest = max((item.stored for item in found), default=0)
     return [item for item in found if item.stored * 16 >= largest and item.stored]
+
+
+def data_paths(store: Store) -> list[Path]:
+    """The files of a store, each once: one file may hold several splits."""
+    return list(dict.fromkeys(source.path for source in store.sources))
+
+
+def stored_bytes(path: Path) -> int:
+    """Size of a file, or of all that a folder (Zarr) holds."""
+    parts = path.rglob("*") if path.is_dir() else [path]
+    return sum(part.stat().st_size for part in parts if part.is_file())
 
 
 def measure(store: Store, history: int = 1, horizon: int = 1) -> Access:
@@ -108,7 +119,7 @@ def _sequential(store: Store, frames: int) -> float:
 
 def _stored_frame(store: Store) -> float:
     """Bytes of a frame in the file, on average."""
-    size = sum(source.path.stat().st_size for source in store.sources)
+    size = sum(map(stored_bytes, data_paths(store)))
     return size / sum(len(source) * source.times.shape[-1] for source in store.sources)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .access import Access, StoredArray, measure, stored_arrays
+from .access import Access, StoredArray, data_paths, measure, stored_arrays, stored_bytes
 from .findings import Finding, split_findings, time_findings, value_findings
 from .inspect import MEBI, summary
 from .leakage import duplicate_findings, near_findings
@@ -14,7 +14,8 @@ from .survey import Survey, survey
 
 RANKS = ("error", "warning", "note")
 COSTLY = 4.0  # bytes read over bytes used that are worth another layout
-SLOW = 4.0  # time of a random window over that of the same frames read in a row
+SLOW = 4.0  # time of a random window over that of the same frames read in a row,
+LONG = 2e-3  # if it takes more than so many seconds
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,9 @@ class Report:
             "axes": list(store.axes),
             "grid": asdict(store.grid),
             "dt": store.dt,
-            "files": len(store.sources),
-            "bytes": sum(source.path.stat().st_size for source in store.sources),
+            "files": len(data_paths(store)),
+            "bytes": sum(map(stored_bytes, data_paths(store))),
+            "steady": store.steady,
             "arrays": [asdict(item) for item in self.arrays],
             "access": asdict(self.access),
             "findings": [asdict(finding) for finding in self.findings],
@@ -93,7 +95,8 @@ def _access_findings(access: Access, arrays: list[StoredArray]) -> list[Finding]
     chunked = [item for item in arrays if item.chunks is not None]
     ratio = access.amplification
     costly = ratio is not None and ratio > COSTLY and bool(chunked)
-    if not costly and not (chunked and access.seconds > SLOW * access.sequential):
+    slow = access.seconds > max(LONG, SLOW * access.sequential)
+    if not costly and not (chunked and slow):
         return []
     read = "" if ratio is None else f" reads {ratio:.3g} times the bytes it uses and"
     return [
@@ -111,7 +114,7 @@ def _access_findings(access: Access, arrays: list[StoredArray]) -> list[Finding]
 
 def describe(report: Report) -> str:
     """The report as text: the summary, the cost of windows, then every finding and its remedy."""
-    lines = [summary(report.store), *_access_rows(report), ""]
+    lines = [summary(report.store), _access_row(report.access), ""]
     for finding in report.findings:
         lines += [f"{finding.rank}: {finding.text}", f"    {finding.remedy}"]
     counts = [sum(finding.rank == rank for finding in report.findings) for rank in RANKS]
@@ -119,23 +122,8 @@ def describe(report: Report) -> str:
     return "\n".join([*lines, ", ".join(parts) if parts else "nothing to complain about"])
 
 
-def _access_rows(report: Report) -> list[str]:
-    rows = []
-    for item in report.arrays[:4]:
-        lies = "contiguous" if item.chunks is None else f"chunks {_times(item.chunks)}"
-        text = f"{item.name} {_times(item.shape)} {item.dtype}, {lies} {item.filters}"
-        rows.append(("" if rows else "stored as", text))
-    access = report.access
+def _access_row(access: Access) -> str:
     read = f", reads {access.amplification:.3g} × its bytes" if access.amplification else ""
-    rows.append(
-        (
-            "random window",
-            f"{access.frames} frames, {access.window_bytes / MEBI:.3g} MiB in "
-            f"{1e3 * access.seconds:.3g} ms{read}; in a row {1e3 * access.sequential:.3g} ms",
-        )
-    )
-    return [f"{name:<16}{text.rstrip()}" for name, text in rows]
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))
+    cost = f"{access.frames} frames, {access.window_bytes / MEBI:.3g} MiB in "
+    cost += f"{1e3 * access.seconds:.3g} ms{read}; in a row {1e3 * access.sequential:.3g} ms"
+    return f"{'random window':<16}{cost}"

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from .access import data_paths, stored_arrays, stored_bytes
 from .store import Store
 
 MEBI = 2**20
+SHOWN = 4  # arrays
 # What the provenance of simulated data says that people ask for first.
 ORIGIN = ("equation", "formula", "seed", "solver", "step", "version")
 
@@ -19,11 +21,17 @@ def summary(store: Store) -> str:
     rows = [
         ("fields", ", ".join(_with_unit(store, name) for name in store.fields)),
         ("constant fields", ", ".join(_with_unit(store, name) for name in store.constant_fields)),
+        ("problem", f"steady: {', '.join(store.inputs)} → {', '.join(store.fields)}")
+        if store.steady
+        else ("", ""),
+        ("mask", "fields are not predicted everywhere" if store.mask(0) is not None else ""),
         *_grid_rows(store),
-        *_time_rows(store),
+        *([] if store.steady else _time_rows(store)),
         *_parameter_rows(store),
+        ("in time", ", ".join(store.sources[0].series)),
         ("splits", ", ".join(f"{name} {len(part)}" for name, part in store.splits.items())),
         ("size", _size(store)),
+        *_storage_rows(store),
         *_provenance_rows(store),
     ]
     lines = [f"{name:<16}{text}" for name, text in rows if text]
@@ -84,10 +92,30 @@ def _plain(value: Any) -> str:
     return " ".join(text.split())
 
 
+def _storage_rows(store: Store) -> list[tuple[str, str]]:
+    """How the large arrays of the first file are stored."""
+    arrays = stored_arrays(store.sources[0].path)
+    rows = []
+    for item in arrays[:SHOWN]:
+        lies = "contiguous" if item.chunks is None else f"chunks {times(item.chunks)}"
+        text = f"{item.name} {times(item.shape)} {item.dtype}, {lies} {item.filters}".rstrip()
+        rows.append(("" if rows else "stored as", text))
+    if len(arrays) > SHOWN:
+        rows.append(("", f"and {len(arrays) - SHOWN} more arrays"))
+    return rows
+
+
+def times(shape: tuple[int, ...]) -> str:
+    """`12×41×64`."""
+    return "×".join(map(str, shape))
+
+
 def _size(store: Store) -> str:
-    stored = sum(source.path.stat().st_size for source in store.sources)
+    paths = data_paths(store)
+    stored = sum(map(stored_bytes, paths))
     frame = 4 * len(store.fields) * int(np.prod(store.grid.shape))
+    files = f"{len(paths)} file{'s' * (len(paths) != 1)}"
     return (
-        f"{len(store)} trajectories in {len(store.sources)} files, {stored / MEBI:.1f} MiB; "
+        f"{len(store)} trajectories in {files}, {stored / MEBI:.1f} MiB; "
         f"a frame is {frame / MEBI:.3g} MiB"
     )
