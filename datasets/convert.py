@@ -93,7 +93,7 @@ def convert(
     store = open_store(source, split)
     recipe = Recipe(
         name=_plain_name(store.name if name is None else name),
-        source=str(Path(source).absolute()),
+        source=str(source) if "://" in str(source) else str(Path(source).absolute()),
         state=_state(store),
         fields=store.fields,
         splits=_counts(store),
