@@ -12,7 +12,7 @@ def spacing(values: Float[np.ndarray, " n"]) -> float | None:
     Files often hold coordinates in single precision, so a step may differ from the mean step by
     one thousandth of it, plus the rounding of the largest value in single precision.
     """
-    if len(values) < 2:
+    if len(values) < 2 or not np.isfinite(values).all():
         return None
     step = float(values[-1] - values[0]) / (len(values) - 1)
     rounding = 2 * float(np.finfo(np.float32).eps) * float(np.abs(values).max())

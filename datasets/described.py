@@ -26,7 +26,7 @@ import fnmatch
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from .arrays import (
     ArraySource,
     Container,
     Variable,
+    divide,
     extent,
     number,
 )
@@ -120,29 +121,7 @@ def open_file(path: Path, split: str, variant: str = "") -> Mapping[str, ArraySo
     source = _Reader(path, where, description).source()
     if split in SPLITS or not description.splits:
         return {split: source}
-    return dict(_parts(source, description.splits, where))
-
-
-def _parts(
-    source: ArraySource, splits: Mapping[str, float], where: Path
-) -> Iterator[tuple[str, ArraySource]]:
-    """Parts by fraction or number, in the order of the file."""
-    n = len(source)
-    counts = {
-        k: v * n if 0 < v <= 1 and max(splits.values()) <= 1 else v for k, v in splits.items()
-    }
-    ends = np.cumsum([0.0, *counts.values()])
-    known = set(splits) <= {*SPLITS, "all"}
-    if not known or min(counts.values()) <= 0 or ends[-1] > n + 1e-6:
-        raise ValueError(
-            f"{where}: splits are train, valid, test or all, as fractions that sum to at most 1 or "
-            f"as numbers of at most {n} trajectories; got {dict(splits)}"
-        )
-    for name, (start, stop) in zip(
-        splits, itertools.pairwise(map(round, ends.tolist())), strict=True
-    ):
-        if stop > start:
-            yield name, source.part(slice(start, stop))
+    return divide(source, description.splits, where)
 
 
 class _Reader:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 h5d: Any = importlib.import_module("h5py.h5d")  # untyped
 h5l: Any = importlib.import_module("h5py.h5l")
@@ -88,6 +89,18 @@ class Dataset:
     def __getitem__(self, key: Any) -> Any:
         _check_size(str(self._dataset.name), self.path, self.shape, self.dtype.itemsize)
         return self._dataset[key]
+
+    def numbers(self) -> np.ndarray:
+        """Real numbers of bounded size, in double precision.
+
+        Raises:
+            ValueError: the dataset holds anything else.
+        """
+        if self.dtype.kind not in "fiub":
+            raise ValueError(
+                f"{self.path}: {self._dataset.name} must hold real numbers; got {self.dtype}"
+            )
+        return np.asarray(self[()], dtype=np.float64)
 
 
 class Attributes:

@@ -110,7 +110,7 @@ def _source(file: Hdf5File, name: str, group: guard.Group) -> ArraySource:
 
 
 def _column(path: Path, group: guard.Group, name: str, n: int) -> np.ndarray:
-    values = np.asarray(group[name][()], dtype=np.float64)
+    values = group[name].numbers()
     if values.size != n:
         raise ValueError(f"{path}: {name!r} must have {n} entries; got shape {values.shape}")
     return values.reshape(n)
@@ -120,7 +120,7 @@ def _times(path: Path, group: guard.Group, n: int, frames: int) -> np.ndarray:
     """(n, T); numbers from 0 where the file does not say."""
     if "t" not in group:
         return np.arange(frames, dtype=np.float64)
-    times = np.asarray(group["t"][()], dtype=np.float64)
+    times = group["t"].numbers()
     if times.shape not in ((n, frames), (frames,)):
         raise ValueError(f"{path}: 't' must have shape {(n, frames)}; got {times.shape}")
     times = np.broadcast_to(times, (n, frames)).copy()
@@ -143,8 +143,7 @@ def _grid(
     """The grid, and the spacings of each trajectory along axes where they differ."""
     lengths, origin, spacings = [], [], {}
     for axis in space:
-        points = group[axis][()] if axis in group else None
-        rows = None if points is None else np.atleast_2d(np.asarray(points, dtype=np.float64))
+        rows = np.atleast_2d(group[axis].numbers()) if axis in group else None
         if rows is not None and rows.shape[1] != shape[axis]:
             raise ValueError(
                 f"{path}: {axis!r} must have {shape[axis]} points; got shape {rows.shape}"

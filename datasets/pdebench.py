@@ -187,7 +187,7 @@ def _times(path: Path, root: guard.Group, frames: int) -> np.ndarray:
 
 
 def _leading(path: Path, dataset: guard.Dataset, frames: int) -> np.ndarray:
-    times = np.asarray(dataset[()], dtype=np.float64)
+    times = dataset.numbers()
     if times.shape not in ((frames,), (frames + 1,)):
         raise ValueError(
             f"{path}: there must be {frames} or {frames + 1} times for {frames} frames; got shape "
@@ -329,7 +329,7 @@ def _incompressible(path: Path, root: guard.Group, variant: str) -> ArraySource:
     config = _parse(text(root.attrs.get("config", "")))
     last = int(number(path, "latestIndex", root.attrs.get("latestIndex", -1)))
     frames = shape[TIME] if last < 0 else min(shape[TIME], last + 1)
-    times = np.asarray(root["t"][()], dtype=np.float64)
+    times = root["t"].numbers()
     if times.shape != (shape[TRAJECTORY], shape[TIME]):
         raise ValueError(f"{path}: 't' must have shape {(shape[TRAJECTORY], shape[TIME])}")
     force = {

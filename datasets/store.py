@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
 from . import layouts, remote
+from .arrays import ArraySource, divide
 from .axes import spacing
 from .fields import Context, Grid, Window
 from .index import SMALLEST, Index, stat
@@ -81,7 +82,12 @@ class MaskedSource(Source, Protocol):
         ...
 
 
-def open_store(path: str | Path, split: str | None = None, layout: str | None = None) -> Store:
+def open_store(
+    path: str | Path,
+    split: str | None = None,
+    layout: str | None = None,
+    splits: Mapping[str, int | float] | None = None,
+) -> Store:
     """Open a dataset's root, its `data` folder, one split's folder, or a single file.
 
     Args:
@@ -90,6 +96,8 @@ def open_store(path: str | Path, split: str | None = None, layout: str | None = 
         split: "train", "valid" or "test"; None for all, in this order.
         layout: the layout, where its detection by content should not decide: one of `LAYOUTS`, with
             a variant as in "Poseidon:CE-KH", or the path of a description (see `described`).
+        splits: other splits than those of the layout or the folders: name -> fraction or number of
+            each file's trajectories, in the order of the file.
 
     Raises:
         ValueError: nothing is there, a file is truncated or has no known layout, the dataset is
@@ -99,9 +107,10 @@ def open_store(path: str | Path, split: str | None = None, layout: str | None = 
     given, variant = layouts.choose(layout) if layout else (None, "")
     files = layouts.find_files(path)
     available = dict.fromkeys(name for name, _ in files)
-    chosen = [(name, file) for name, file in files if split in (None, name) or name == UNSPLIT]
+    anywhere = split is None or bool(splits)
+    chosen = [(name, file) for name, file in files if anywhere or name in (split, UNSPLIT)]
     sources: list[tuple[str, Source]] = []
-    for found in _sources_of(path, chosen, given, variant):
+    for found in _sources_of(path, chosen, given, variant, splits):
         available.update(dict.fromkeys(found))
         sources += [item for item in found.items() if split in (None, item[0])]
     if not sources:
@@ -394,14 +403,19 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _sources_of(
-    path: Path, files: Sequence[tuple[str, Path]], given: Layout | None, variant: str
+    path: Path,
+    files: Sequence[tuple[str, Path]],
+    given: Layout | None,
+    variant: str,
+    splits: Mapping[str, int | float] | None,
 ) -> Iterator[Mapping[str, Source]]:
     """The sources of every file by split; those of many files come from an index of `path`.
 
     Raises:
         ValueError: a file cannot be read, or has another layout than the first.
     """
-    detected = given is None and not (files and layouts.described.matches(files[0][1]))
+    detected = given is None and not splits
+    detected &= not (files and layouts.described.matches(files[0][1]))
     index = Index(path) if detected and len(files) >= SMALLEST else None
     expected = given
     for name, file in files:
@@ -414,7 +428,7 @@ def _sources_of(
         expected = expected or layouts.detect(file)
         if expected is None or (given is None and not expected.matches(file)):
             raise ValueError(layouts.explain(file, "" if expected is None else expected.name))
-        found = _open_file(path, file, name, expected, variant)
+        found = _open_file(path, file, name, expected, variant, splits)
         if index:
             index.add(file, before, expected.name, found)
         yield found
@@ -423,10 +437,21 @@ def _sources_of(
 
 
 def _open_file(
-    path: Path, file: Path, name: str, layout: Layout, variant: str = ""
+    path: Path,
+    file: Path,
+    name: str,
+    layout: Layout,
+    variant: str = "",
+    splits: Mapping[str, int | float] | None = None,
 ) -> Mapping[str, Source]:
     """The sources of one file; those that do not say their dataset's name get that of `path`."""
-    found = layout.open(file, name, variant)
+    with _naming(file):
+        found = layout.open(file, "train" if splits else name, variant)
+    if splits:  # a file in a folder `train` is whole
+        whole = [*found.values()]
+        if len(whole) != 1 or not isinstance(whole[0], ArraySource):
+            raise ValueError(f"{file} is in {layout.name}'s layout, which says its splits itself")
+        found = divide(whole[0], splits, file)
     for source in found.values():
         source.name = source.name or layouts.dataset_name(path)
     return found

@@ -470,7 +470,7 @@ class WellFile:
         self._trajectories = int(file.attrs["n_trajectories"])
         if not 1 <= self._trajectories <= MAX_TRAJECTORIES:
             raise ValueError(f"{self.path} cannot hold {self._trajectories} trajectories")
-        self.times = np.asarray(dimensions["time"][()], dtype=np.float64)
+        self.times = dimensions["time"].numbers()
         check_times(self.path, self.times)
         self.units = _units({"time": dimensions["time"], "length": dimensions[self.axes[0]]})
         self.provenance = _provenance(file.attrs.get("provenance", "{}"))
@@ -480,13 +480,14 @@ class WellFile:
     ) -> Iterator[tuple[int, float, str, float]]:
         """Points, length, boundary and origin of each axis."""
         for axis, (name, kind) in enumerate(zip(self.axes, boundary, strict=True)):
-            points = np.asarray(dimensions[name][()], dtype=np.float64)
+            points = dimensions[name].numbers()
             rows = points.reshape(-1, points.shape[-1])  # one, or one per trajectory
             step = spacing(rows[0]) if rows.shape[1] > 1 else 1.0
-            if step is None and self._grid_type != "cartesian" and (np.diff(rows[0]) > 0).all():
+            curved = self._grid_type != "cartesian" and np.isfinite(rows).all()
+            if step is None and curved and (np.diff(rows[0]) > 0).all():
                 step = float(rows[0, -1] - rows[0, 0]) / (rows.shape[1] - 1)
                 self._uneven.append(axis)
-            if step is None or not np.isfinite(rows).all() or (rows != rows[0]).any():
+            if step is None or (rows != rows[0]).any():
                 raise ValueError(
                     f"{self.path}: axis {name!r} must be uniform, increasing and the same for all "
                     f"trajectories; resample the data to such a grid"
@@ -498,7 +499,7 @@ class WellFile:
         columns: dict[str, np.ndarray] = {}
         self.series: dict[str, np.ndarray] = {}
         for name in strings(group.attrs["field_names"]):
-            values = np.asarray(group[name][()], dtype=np.float64)
+            values = group[name].numbers()
             if group[name].attrs["time_varying"]:
                 self.series[name] = values
             elif group[name].attrs["sample_varying"]:

@@ -59,7 +59,7 @@ def _open(data: DataConfig, split: str, trajectories: int | None = None) -> Stor
     """A split of a dataset; `trajectories`: of a simulated one, where not a block of them."""
     simulated = data.simulate
     if simulated is None:
-        store = open_store(data.path, split)
+        store = open_store(data.path, split, data.layout, data.splits or None)
         store.name = data.name or store.name
         return store
     size = trajectories or simulated.block

@@ -59,6 +59,8 @@ class DataConfig:
 
     Attributes:
         path: a dataset in any layout that `open_store` reads.
+        layout, splits: as `open_store` takes them, where detection and published splits will not do
+            (training needs "train" and "valid").
         simulate: an equation to simulate instead.
         name: by which the dataset goes, where its own would be that of another one.
         weight: its share of the micro-batches, relative to the others; see also `size_exponent`.
@@ -73,6 +75,8 @@ class DataConfig:
     """
 
     path: str = ""
+    layout: str | None = None
+    splits: dict[str, float] = field(default_factory=dict)
     simulate: SimulateConfig | None = None
     name: str | None = None
     weight: float = 1.0

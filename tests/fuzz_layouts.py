@@ -279,6 +279,8 @@ def outcome(path: Path) -> str:
     except ValueError as error:
         if "\n" in str(error).strip():
             return f"several lines: {error!s:.300}"
+        if path.name not in str(error) and "description.yaml" not in str(error):
+            return f"no name: {error!s:.300}"
         return "refused" if type(error) is ValueError else f"{type(error).__name__}: {error}"
     except BaseException as error:
         return f"{type(error).__name__}: {error!s:.300}"

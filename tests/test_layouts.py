@@ -203,6 +203,19 @@ def test_splits_of_the_published_sizes(tmp_path: Path) -> None:
     }
 
 
+def test_other_splits(tmp_path: Path) -> None:
+    path = FILES["pdebench-advection"](tmp_path).path
+    shares = {"train": 0.7, "valid": 0.2, "test": 0.1}
+    store = open_store(path, splits=shares)
+    assert store.splits == {"train": range(9), "valid": range(9, 12), "test": range(12, N)}
+    assert torch.equal(open_store(path, "valid", splits=shares).trajectory(0), store.trajectory(9))
+    with pytest.raises(ValueError, match="numbers of at most 13 trajectories"):
+        open_store(path, splits={"train": 10, "valid": 5})
+    well = FILES["the well"](tmp_path).path
+    with pytest.raises(ValueError, match="The Well's layout, which says its splits itself"):
+        open_store(well, splits=shares)
+
+
 def test_published_constants() -> None:
     """The pressure that Poseidon subtracts is in the mean."""
     found = poseidon.statistics("CE-KH", "my-kh")
