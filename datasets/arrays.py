@@ -219,7 +219,9 @@ class ArraySource:
         return array
 
 
-def divide(source: ArraySource, splits: Mapping[str, int | float], where: Path) -> dict[str, ArraySource]:
+def divide(
+    source: ArraySource, splits: Mapping[str, int | float], where: Path
+) -> dict[str, ArraySource]:
     """Parts of a source by fraction (all at most 1) or number, in the order of the file.
 
     Raises:
