@@ -45,6 +45,9 @@ COMMANDS = {
     "pretrain": Command("train an operator on a mixture of datasets", "..pretrain.command", "main"),
     "finetune": Command("train on one dataset, from a checkpoint or from scratch", ".run", "main"),
     "predict": Command("roll a checkpoint out from stored initial frames", ".commands", "predict"),
+    "assimilate": Command(
+        "estimate fields from observations, and forecast", ".assimilate_command", "main"
+    ),
     "evaluate": Command(
         "score a checkpoint against a dataset and persistence", ".commands", "evaluate"
     ),

@@ -53,7 +53,6 @@ class AssimilatedOperator(AssimilatingOperator):
     """
 
     name = "assimilated"
-    predictor: Operator
     Config = AssimilatedConfig
     conditioned = True
 
@@ -140,7 +139,8 @@ def assimilate(
     )
     operator = AssimilatedOperator(config, predictor.description)
     operator.reset(torch.Generator().manual_seed(seed))
-    checkpoint.load_state(operator.predictor, predictor.state_dict(), "the predictor")
+    own = {f"predictor.{name}": value for name, value in predictor.state_dict().items()}
+    checkpoint.load_state(operator, {**operator.state_dict(), **own}, "the predictor")
     weight = next(predictor.parameters())
     operator.to(weight.device, weight.dtype)
     return operator.train(predictor.training)

@@ -142,6 +142,26 @@ class AssimilatingOperator(Operator):
         shift = normalizer.scaling(history, context.fields, context.dataset).shift
         return self.start(history + shift.unsqueeze(1), context, variance=1.0)
 
+    def draw_error(self, state: State, generator: torch.Generator) -> Float[Tensor, "B C *S"]:
+        """An error of the state's latest frame, in physical units: smooth, as the gain takes it."""
+        scale = self._scaling(state).scale
+        assert state.variance is not None
+        frame = state.history[:, -1]
+        smooth = self.correction.draw(tuple(frame.shape), generator).to(frame)
+        return scale * state.variance.sqrt() * smooth
+
+    def deviation(self, state: State) -> Float[Tensor, "B C *S"]:
+        """Standard deviation of the error of the latest frame that the gain assumes, physical."""
+        frame = state.history[:, -1]
+        if state.variance is None:
+            return torch.zeros_like(frame)
+        return (self._scaling(state).scale * state.variance.sqrt()).expand_as(frame)
+
+    def unknown_noise(self, state: State) -> Float[Tensor, " C"]:
+        """Standard deviation, physical, of measurements whose noise is not given."""
+        scale = self._scaling(state).scale.flatten(1)[0]
+        return scale * self.correction.unknown.exp().sqrt().to(scale)
+
     def _forecast(
         self, state: State, dt: Float[Tensor, " B"]
     ) -> tuple[State, Float[Tensor, "B C *S"]]:
@@ -185,6 +205,9 @@ class AssimilatingOperator(Operator):
             scaling = self._scaling(state)
             expected.append(self.correction.expect(forecast, scaling.shift, scaling.scale))
             state, analysis = self._correct(state, forecast, observation)
+            if window.context.mask is not None:  # as in a rollout: what is not predicted stays
+                analysis = torch.where(window.context.mask, analysis, window.history[:, -1])
+                state = state.corrected(analysis)
             analyses.append(analysis)
         analyses[0] = analyses[0] + self._anchor()
         return Analyses(torch.stack(analyses, 1), torch.stack(expected, 1))

@@ -145,6 +145,15 @@ class Correction(nn.Module):
         error = h * self.model_error.exp().reshape(shape)
         return (variance * factor + error).clamp(_SMALLEST, LARGEST)
 
+    @torch.no_grad()
+    def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Float[Tensor, "B C *S"]:
+        """Smooth errors Φ S ξ of unit variance (at the start of training), ξ unit normal."""
+        self._check_grid(shape[2:])
+        mixing = self._mixing(self.amplitude.dtype)
+        latent = torch.randn(shape[0], shape[1], len(mixing), generator=generator).to(mixing)
+        mixed = torch.einsum("qcp,bpq->bcq", mixing, latent)
+        return _synthesise(mixed, self.modes, shape[2:])
+
     def forward(
         self,
         forecast: Float[Tensor, "B C *S"],

@@ -25,9 +25,17 @@ from ..datasets.statistics import condition_scales, pooled_statistics
 from ..datasets.store import Store, open_store
 from ..datasets.structure_change import structure_change
 from ..datasets.windows import Windows, require_channels
-from ..operators import Description, Operator, create
+from ..operators import (
+    AssimilatedOperator,
+    Description,
+    Operator,
+    assimilate,
+    create,
+    from_pretrained,
+)
 from ..operators.registry import get
 from .config import DataConfig, TrainRecipe
+from .linear import resolve_linear
 
 
 def open_stores(recipe: TrainRecipe) -> list[Store]:
@@ -185,12 +193,18 @@ def time_step(store: Store, data: DataConfig) -> float:
 
 
 def create_operator(recipe: TrainRecipe, stores: Sequence[Store]) -> Operator:
-    """A freshly initialised operator that fits the data."""
-    config = dict(recipe.operator)
+    """A freshly initialised operator that fits the data; a predictor may come from a checkpoint.
+
+    Raises:
+        ValueError: the operator's name or config is wrong.
+    """
+    config = resolve_linear(recipe.operator)
     if "name" not in config:
         raise ValueError("recipe.operator needs a name, such as dymixop")
     config.setdefault("ndim", stores[0].grid.ndim)
     name = config.pop("name")
+    if name == AssimilatedOperator.name and "checkpoint" in config.get("predictor", {}):
+        return _around_checkpoint(config, recipe, stores)
     description = describe(recipe, stores)
     open_keys = [key for key in get(name).measured if key not in config]
     config |= {key: _MEASURES[key](recipe, stores, description) for key in open_keys}
@@ -226,6 +240,29 @@ _MEASURES = {
 }
 
 
+def _around_checkpoint(
+    config: dict[str, Any], recipe: TrainRecipe, stores: Sequence[Store]
+) -> Operator:
+    """A correction around the predictor that a checkpoint holds, as it is."""
+    predictor = dict(config["predictor"])
+    opened = from_pretrained(predictor.pop("checkpoint"))
+    if predictor:
+        raise ValueError(
+            f"operator.predictor is a checkpoint and needs no {', '.join(map(repr, predictor))}"
+        )
+    for store in stores:
+        known = opened.description
+        _require_channels(store, known.fields, known.inputs, known.fill)
+    values = {**config, "predictor": {"name": opened.name}}
+    built = codec.build(AssimilatedOperator.Config, values, prefix="operator")
+    return assimilate(
+        opened,
+        train_predictor=built.train_predictor,
+        correction=built.correction,
+        seed=recipe.seed,
+    )
+
+
 def build_mixture(recipe: TrainRecipe, stores: Sequence[Store], operator: Operator) -> Mixture:
     """The training windows of all datasets, with their shares, augmentations and order."""
     fields = operator.description.fields
@@ -241,7 +278,12 @@ def build_mixture(recipe: TrainRecipe, stores: Sequence[Store], operator: Operat
 
 def _windows(recipe: TrainRecipe, store: Store, data: DataConfig, operator: Operator) -> Windows:
     objective, fields = recipe.objective, operator.description.fields
-    if objective.kind == "rollout":
+    if objective.kind == "assimilation" and not operator.assimilates:
+        raise ValueError(
+            f"{operator.name} predicts but cannot assimilate; use operator.name: observer, or wrap "
+            f"it: operator: {{name: assimilated, predictor: {{name: {operator.name}, …}}}}"
+        )
+    if objective.kind != "all2all":
         return Windows(
             store,
             history=operator.history,

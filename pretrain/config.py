@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ..datasets import codec
 from ..datasets.normalization import Statistics, normalizer_from_dict
+from .assimilation import AssimilationConfig
 from .objective import LOSSES
 
 
@@ -104,25 +105,35 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """What is minimised: a loss of the prediction of windows or of all2all pairs.
+    """What is minimised: a loss of predictions or analyses of windows, or of all2all pairs.
 
     Attributes:
         kind: "rollout": from every window's history, `horizon` frames; "all2all": every ordered
             pair of the first `horizon` + 1 frames, one direct prediction each, for operators that
-            are continuous in time and see one frame.
+            are continuous in time and see one frame; "assimilation": as rollout, while the
+            operator is given measurements (see `assimilation`).
         horizon: frames to predict, or the longest lead time of a pair, in strides.
         identity: whether pairs of a frame with itself (lead time 0) belong to all2all.
         loss: "vrmse", "relative_l1", "relative_l2", "relative_mse" or "grouped_relative_l1"; see
             `objective`.
+        assimilation: what is measured along the windows, where that is the kind.
     """
 
-    kind: Literal["rollout", "all2all"] = "rollout"
+    kind: Literal["rollout", "all2all", "assimilation"] = "rollout"
     horizon: int = 1
     identity: bool = True
     loss: str = "vrmse"
+    assimilation: AssimilationConfig | None = None
 
     def __post_init__(self) -> None:
         _at_least_one(self, "objective", "horizon")
+        if self.kind == "assimilation" and self.assimilation is None:
+            object.__setattr__(self, "assimilation", AssimilationConfig())
+        if self.kind != "assimilation" and self.assimilation is not None:
+            raise ValueError(
+                f"objective.assimilation has no meaning for objective.kind {self.kind}; leave it "
+                "out, or use kind: assimilation"
+            )
         if self.loss not in LOSSES:
             raise ValueError(
                 f"unknown objective.loss {self.loss!r}{codec.nearest(self.loss, [*LOSSES])}"

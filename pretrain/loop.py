@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
+from functools import partial
 from math import inf, isfinite
 from pathlib import Path
 from types import FrameType
@@ -24,11 +25,14 @@ from ..datasets.mixture import Mixture
 from ..datasets.normalization import Normalizer
 from ..operators import Operator
 from . import resume
+from .assimilation import assimilated, assimilation_loss
 from .config import TrainRecipe
 from .objective import loss_of
 from .optimizer import schedule, set_learning_rate
 from .tracking import Tracker, rewind
 from .validation import validate
+
+_VALIDATION = 2**62  # no micro-batch has so large a number: validation has measurements of its own
 
 
 class Stopped(SystemExit):
@@ -84,7 +88,7 @@ def train(
         if state is not None:
             tracker.say(f"going on from step {progress.step}")
         else:
-            _validate(0, model, validation, recipe, accelerator, tracker)
+            _validate(0, model, validation, recipe, accelerator, normalizer, tracker)
         for step in range(progress.step + 1, recipe.steps + 1):
             factor = schedule(step - 1, recipe.steps, recipe.optimizer)
             rate = set_learning_rate(optimizer, factor)
@@ -105,7 +109,7 @@ def train(
             _require_finite({"loss": mean, "gradient norm": norm.item()}, step, run)
             tracker.record("train", **asdict(done), loss=mean, lr=rate, grad_norm=norm.item())
             if step % recipe.validation.every == 0 or last:
-                _validate(step, model, validation, recipe, accelerator, tracker)
+                _validate(step, model, validation, recipe, accelerator, normalizer, tracker)
             if step % recipe.save_every == 0 or last or stopping:
                 resume.save_state(run, operator, model, optimizer, done, accelerator)
             if stopping and not last:
@@ -151,7 +155,7 @@ def _train_step(
         window = window.to(accelerator.device, non_blocking=True)
         waiting = i + 1 < share
         with accelerator.no_sync(model) if waiting else nullcontext():
-            loss = loss_of(recipe.objective.loss, model(window), window, normalizer) / share
+            loss = _loss(model, window, recipe, normalizer, _seed(recipe.seed, number)) / share
             accelerator.backward(loss)
         total += loss.detach()
     clip = inf if recipe.optimizer.clip is None else recipe.optimizer.clip
@@ -163,18 +167,43 @@ def _train_step(
     return total, norm
 
 
+def _loss(
+    model: nn.Module, window: Window, recipe: TrainRecipe, normalizer: Normalizer, seed: int
+) -> Tensor:
+    """What the recipe minimises, of one micro-batch."""
+    objective = recipe.objective
+    if objective.assimilation is None:
+        return loss_of(objective.loss, model(window), window, normalizer)
+    return assimilation_loss(
+        model, window, objective.loss, objective.assimilation, normalizer, seed
+    )
+
+
 def _validate(
     step: int,
     model: nn.Module,
     validation: Mapping[str, Sequence[Window]],
     recipe: TrainRecipe,
     accelerator: Accelerator,
+    normalizer: Normalizer,
     tracker: Tracker,
 ) -> None:
-    """Score every dataset and record it."""
-    scores = validate(model, validation, recipe.micro_batch, accelerator)
+    """Score every dataset and record it; the same measurements every time, if there are any."""
+    predict = None
+    if recipe.objective.assimilation is not None:
+        predict = partial(_analyse, model, recipe, normalizer)
+    scores = validate(model, validation, recipe.micro_batch, accelerator, predict)
     for name, (score, persistence) in scores.items():
         tracker.record("valid", step=step, dataset=name, vrmse=score, persistence=persistence)
+
+
+def _analyse(
+    model: nn.Module, recipe: TrainRecipe, normalizer: Normalizer, window: Window, number: int
+) -> Tensor:
+    """The analyses along a batch of validation windows."""
+    config = recipe.objective.assimilation
+    assert config is not None
+    return assimilated(model, window, config, normalizer, _seed(recipe.seed, _VALIDATION + number))
 
 
 class _MicroBatches(Dataset[tuple[int, Window]]):

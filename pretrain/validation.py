@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from accelerate import Accelerator
@@ -19,21 +19,34 @@ def validate(
     windows: Mapping[str, Sequence[Window]],
     batch: int,
     accelerator: Accelerator,
+    predict: Callable[[Window, int], Tensor] | None = None,
 ) -> dict[str, tuple[float, float]]:
     """Mean VRMSE of model and persistence per dataset, over windows, frames and fields.
 
     What is masked does not count. A steady problem has no frame to persist: zero takes its place.
     Every process must call it. Values are infinite where a rollout is not finite.
+
+    Args:
+        model: the prepared operator.
+        windows: per dataset, what to predict.
+        batch: windows at a time.
+        accelerator: from `prepare`.
+        predict: the prediction of a batch, given the number of its first window; by default the
+            model's own.
     """
     model.eval()
-    scores = {name: _score(model, items, batch, accelerator) for name, items in windows.items()}
+    run = predict or (lambda window, _: model(window))
+    scores = {name: _score(run, items, batch, accelerator) for name, items in windows.items()}
     model.train()
     return scores
 
 
 @torch.no_grad()
 def _score(
-    model: nn.Module, windows: Sequence[Window], batch: int, accelerator: Accelerator
+    run: Callable[[Window, int], Tensor],
+    windows: Sequence[Window],
+    batch: int,
+    accelerator: Accelerator,
 ) -> tuple[float, float]:
     ranks, rank = accelerator.num_processes, accelerator.process_index
     total = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
@@ -43,7 +56,7 @@ def _score(
         start = (i * ranks + rank) * batch
         chosen = windows[start : start + batch]
         window = collate(chosen or windows[:1]).to(accelerator.device)
-        prediction = model(window)
+        prediction = run(window, start)
         if chosen:
             for j, guess in enumerate((prediction, _persistence(window))):
                 total[j] += mean_metric("vrmse", guess, window).double() * len(chosen)

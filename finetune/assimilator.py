@@ -1,0 +1,178 @@
+"""A live estimate: one measurement after another, constant memory.
+
+assimilator = Assimilator(operator, context, members=20)
+estimate = assimilator.step(time, sensors)      # analysis at the time of the measurement
+estimate = assimilator.step(later)              # forecast
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..datasets.fields import Context
+from ..operators import Observation, Sensors
+from ..operators.assimilation import AssimilatingOperator
+from ..operators.interface import SAME_STEP
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is known of the fields at one time, in physical units.
+
+    Attributes:
+        time: physical time.
+        mean: (C, *S) the estimate; of an ensemble, its mean.
+        spread: (C, *S) standard deviation: of an ensemble's members (unbiased), else what the gain
+            takes for the standard deviation of the error.
+        members: (M, C, *S) the ensemble, or the single estimate.
+    """
+
+    time: float
+    mean: Tensor
+    spread: Tensor
+    members: Tensor
+
+
+class Assimilator:
+    """Advances an estimate to any later time, with or without a measurement there.
+
+    An ensemble starts from perturbed states and gives every member the measurement with an error
+    drawn from its noise, so that its spread is an estimate of the error.
+
+    Args:
+        operator: one that assimilates.
+        context: fields, grid, parameters, …, with a batch axis of 1 in its tensors.
+        time: physical time of the start.
+        history: (1, T, C, *S) frames up to that time; None: nothing is known, and the start is the
+            mean of the training data.
+        variance: of the error of the start in units of the fields' scale squared; by default 0 for
+            a history (exact) and 1 without.
+        members: of the ensemble; 1: no ensemble.
+        seed: of its perturbations.
+
+    Raises:
+        ValueError: the history does not fit, or there is none and the operator knows no mean.
+    """
+
+    def __init__(
+        self,
+        operator: AssimilatingOperator,
+        context: Context,
+        *,
+        time: float = 0.0,
+        history: Float[Tensor, "1 T C *S"] | None = None,
+        variance: float | None = None,
+        members: int = 1,
+        seed: int = 0,
+    ) -> None:
+        if members < 1:
+            raise ValueError(f"members must be at least 1; got {members}")
+        self.operator, self.time, self.members = operator.eval(), time, members
+        self.generator = torch.Generator().manual_seed(seed)
+        wide = context.map(lambda tensor: tensor.expand(members, *tensor.shape[1:]))
+        with torch.inference_mode():
+            if history is None:
+                state = operator.cold_start(wide, members)
+            else:
+                frames = history.expand(members, *history.shape[1:])
+                state = operator.start(frames, wide, variance=variance)
+            if members > 1 and state.variance is not None:
+                error = operator.draw_error(state, self.generator)
+                state = replace(state, history=state.history + error.unsqueeze(1))
+        self.state = state
+
+    def step(self, time: float, observation: Observation | Sensors | None = None) -> Estimate:
+        """The estimate at `time`, corrected by what was measured then.
+
+        Args:
+            time: later than that of the estimate: by any amount if the operator is continuous in
+                time (in steps of at most its longest trained one), else by a multiple of its step.
+            observation: with a batch axis of 1; None: a forecast.
+
+        Raises:
+            ValueError: the time is not later or no multiple, or the measurement has no finite
+                values or does not fit fields, grid or domain.
+        """
+        dt, count = self._steps(time)
+        _require_finite(observation)
+        with torch.inference_mode(), warnings.catch_warnings():
+            # Times of measurements are what they are: steps shorter than the trained one belong.
+            warnings.filterwarnings("ignore", message="time step .* is outside the trained range")
+            steps = torch.full((self.members,), dt, dtype=torch.float64)
+            steps = steps.to(self.state.time.dtype)
+            fields = self.state.history[:, -1]
+            for i in range(count):
+                last = self._perturbed(observation) if i + 1 == count else None
+                self.state, fields = self.operator.step(self.state, steps, last)
+            self.time = time
+            return Estimate(time, fields.mean(0), self._spread(fields), fields)
+
+    def _steps(self, time: float) -> tuple[float, int]:
+        """Length and number of steps to `time`."""
+        gap = time - self.time
+        if not (gap > 0 and math.isfinite(gap)):
+            raise ValueError(f"time {time:g} is not after that of the estimate, {self.time:g}")
+        trained = self.operator.description.time_steps
+        if not trained:
+            return gap, 1
+        if self.operator.continuous:
+            count = max(1, math.ceil(gap / max(trained) * (1 - SAME_STEP)))
+            return gap / count, count
+        for dt in sorted(trained, reverse=True):
+            count = round(gap / dt)
+            if count and abs(count * dt - gap) <= SAME_STEP * dt * max(1.0, count**0.5):
+                return dt, count
+        raise ValueError(
+            f"time {time:g} is {gap:g} after the estimate, no multiple of the time step(s) "
+            f"{', '.join(f'{dt:g}' for dt in trained)} of this {self.operator.name}; use an "
+            "observer with exponential dynamics for irregular times"
+        )
+
+    def _perturbed(self, observation: Observation | Sensors | None) -> Observation | Sensors | None:
+        """The measurement for every member, with errors drawn from its noise in an ensemble."""
+        if observation is None:
+            return None
+        like = self.state.history
+        shape = (self.members, *observation.values.shape[1:])
+        values = observation.values.to(like).expand(shape)
+        if self.members > 1:
+            unit = torch.randn(shape, generator=self.generator).to(like)
+            values = values + unit * self._level(observation).to(like)
+        if isinstance(observation, Observation):
+            mask = observation.mask.to(like.device).expand(shape)
+            noise = None if observation.noise is None else observation.noise.to(like)
+            return Observation(values, mask, observation.fields, noise)
+        noise = None if observation.noise is None else observation.noise.to(like)
+        return Sensors(values, observation.positions, observation.fields, noise)
+
+    def _level(self, observation: Observation | Sensors) -> Tensor:
+        """Standard deviation of a measurement: as given, or what the operator has learned."""
+        if observation.noise is not None:
+            return observation.noise
+        unknown = self.operator.unknown_noise(self.state)  # (C,), physical
+        index = [self.state.context.fields.index(name) for name in observation.fields]
+        chosen = unknown[index]
+        if isinstance(observation, Sensors):
+            return chosen
+        return chosen.reshape(-1, *(1,) * self.operator.ndim)
+
+    def _spread(self, fields: Float[Tensor, "M C *S"]) -> Float[Tensor, "C *S"]:
+        if self.members > 1:
+            return fields.std(0)
+        return self.operator.deviation(self.state)[0].expand(fields.shape[1:])
+
+
+def _require_finite(observation: Observation | Sensors | None) -> None:
+    if observation is None:
+        return
+    values = observation.values
+    if isinstance(observation, Observation):
+        values = values[observation.mask]
+    if not values.isfinite().all():
+        raise ValueError("the measured values must be finite; mask what was not measured")

@@ -1,0 +1,225 @@
+"""Training to assimilate: what is drawn, that it learns, resumes exactly and says what is wrong."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from pelagos.datasets.fields import Context, Grid, Window
+from pelagos.datasets.normalization import Statistics, WindowScaling
+from pelagos.datasets.simulate import simulate
+from pelagos.operators import assimilate, create, from_pretrained
+from pelagos.pretrain import resume
+from pelagos.pretrain.assimilation import AssimilationConfig, draw_feed
+from pelagos.pretrain.command import RECIPES, main
+
+NORMALIZER = Statistics({"*": {"u": 1.0}}, {"*": {"u": 2.0}})
+
+
+def window(batch=6, frames=1, horizon=20, points=200):
+    generator = torch.Generator().manual_seed(0)
+    history = 1 + 2 * torch.randn(batch, frames, 1, points, generator=generator)
+    target = 1 + 2 * torch.randn(batch, horizon, 1, points, generator=generator)
+    lead = torch.arange(1.0, horizon + 1).expand(batch, horizon)
+    return Window(history, target, lead, Context(("u",), Grid.unit((points,))))
+
+
+def masks(feed):
+    return [None if o is None else o.mask.flatten(1).any(1) for o in feed.observations]
+
+
+def test_the_protocol_is_what_the_config_says():
+    config = AssimilationConfig(
+        warm_up=4, observed=(0.0, 0.0), sensors=(0.1, 0.1), noise=(0.05, 0.05), exact_start=0.0
+    )
+    given = window()
+    started, feed = draw_feed(given, config, NORMALIZER, seed=3)
+    assert [m is not None for m in masks(feed)] == [True] * 4 + [False] * 16
+    first = feed.observations[0]
+    shares = first.mask.float().flatten(1).mean(1)
+    assert shares.mean() == pytest.approx(0.1, abs=0.02)
+    assert all(torch.equal(o.mask, first.mask) for o in feed.observations[:4])
+    assert torch.unique(first.mask.flatten(1), dim=0).shape[0] == 6  # each window has its own
+    error = first.values - given.target[:, 0]
+    assert error.std() == pytest.approx(0.05 * 2, rel=0.1)
+    assert torch.equal(first.noise, torch.full_like(first.noise, 0.1))
+    assert torch.equal(started.history, torch.ones_like(given.history))
+    assert torch.equal(feed.variance, torch.ones(6))
+    _, known = draw_feed(given, AssimilationConfig(exact_start=1.0), NORMALIZER, seed=3)
+    assert torch.equal(known.variance, torch.zeros(6))
+
+
+def test_the_share_of_measured_steps_is_alpha():
+    config = AssimilationConfig(warm_up=1, observed=(0.3, 0.3))
+    _, feed = draw_feed(window(batch=40, horizon=60), config, NORMALIZER, seed=0)
+    seen = torch.stack([m for m in masks(feed)[1:] if m is not None]).float()
+    assert seen.mean() == pytest.approx(0.3, abs=0.03)
+
+
+def test_draws_depend_on_the_seed_and_the_place_alone():
+    config = AssimilationConfig()
+    given = window()
+    one, two = (draw_feed(given, config, NORMALIZER, seed=5)[1] for _ in range(2))
+    other = draw_feed(given, config, NORMALIZER, seed=6)[1]
+    for a, b, c in zip(one.observations, two.observations, other.observations, strict=True):
+        if a is not None and c is not None:
+            assert torch.equal(a.values, b.values)
+            assert torch.equal(a.mask, b.mask)
+            assert not torch.equal(a.values, c.values)
+
+
+def test_without_a_mean_the_first_guess_is_a_noisy_history():
+    given = window(frames=2)
+    config = AssimilationConfig(exact_start=0.0, noise=(0.1, 0.1))
+    started, feed = draw_feed(given, config, WindowScaling(), seed=0)
+    change = started.history - given.history
+    scale = given.history.square().mean().sqrt()
+    assert change.std() == pytest.approx(0.1 * scale.item(), rel=0.1)
+    torch.testing.assert_close(feed.variance, torch.full((6,), 0.01))
+
+
+@pytest.mark.parametrize(
+    ("config", "match"),
+    [
+        ({"warm_up": 0}, "warm_up must be at least 1"),
+        ({"sensors": (0.0, 1.0)}, "sensors needs low ≤ high within 0 to 1; got 0, 1"),
+        ({"observed": (0.2, 1.5)}, "observed needs low ≤ high within 0 to 1"),
+        ({"noise": (0.2, 0.1)}, "noise needs low ≤ high; got 0.2, 0.1"),
+        ({"exact_start": 2.0}, "exact_start is a share"),
+        ({"innovation": -1.0}, "innovation must not be negative"),
+    ],
+)
+def test_impossible_protocols(config, match):
+    with pytest.raises(ValueError, match=match):
+        AssimilationConfig(**config)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return simulate(
+        "burgers_1d",
+        tmp_path_factory.mktemp("data"),
+        trajectories={"train": 4, "valid": 2},
+        resolution=32,
+        frames=21,
+        dt=0.02,
+    )
+
+
+RECIPE = {
+    "operator": {
+        "name": "observer",
+        "linear": {"equation": "burgers_1d"},
+        "hidden": 8,
+        "layers": 1,
+        "modes": 6,
+        "correction": {"modes": 8, "hidden": 4},
+    },
+    "normalizer": {"name": "statistics"},
+    "time_scale": 0.02,
+    "objective": {
+        "kind": "assimilation",
+        "horizon": 4,
+        "assimilation": {"warm_up": 2, "sensors": [0.2, 1.0], "truncate": 2},
+    },
+    "optimizer": {"learning_rate": 5e-3},
+    "steps": 12,
+    "batch": 4,
+    "micro_batch": 4,
+    "log_every": 6,
+    "save_every": 6,
+    "validation": {"every": 12, "horizon": 6},
+}
+
+
+@pytest.fixture
+def recipe(data, tmp_path):
+    def write(**changes):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump({"data": [{"path": str(data)}], **RECIPE, **changes}))
+        return str(path)
+
+    return write
+
+
+def scores(run):
+    lines = [yaml.safe_load(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [line["vrmse"] for line in lines if line["kind"] == "valid"]
+
+
+def test_it_learns_and_resumes_to_the_bit(recipe, tmp_path, monkeypatch):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    main([recipe(), str(whole)])
+    first, *_, last = scores(whole)
+    assert last < first
+    operator = from_pretrained(whole / "checkpoint")
+    known = [(term.orders, term.parameter) for term in operator.config.linear]
+    assert known == [((2,), "viscosity")]
+    save = resume.save_state
+
+    def save_and_die(*arguments):
+        save(*arguments)
+        raise InterruptedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "save_state", save_and_die)
+        with pytest.raises(InterruptedError):
+            main([recipe(), str(parts)])
+    main([recipe(), str(parts), "--resume", "auto"])
+    resumed = from_pretrained(parts / "checkpoint")
+    for a, b in zip(operator.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_checkpoint_as_the_predictor_stays_as_it_is(recipe, tmp_path):
+    inner = create("dymixop", fields=("u",), ndim=1, hidden=4, layers=2, modes=4, history=2)
+    saved = inner.save_pretrained(tmp_path / "inner")
+    operator = {
+        "name": "assimilated",
+        "predictor": {"checkpoint": str(saved)},
+        "train_predictor": False,
+        "correction": {"modes": 8, "hidden": 4},
+    }
+    main([recipe(operator=operator, normalizer=None, steps=6, save_every=6), str(tmp_path / "run")])
+    trained = from_pretrained(tmp_path / "run" / "checkpoint")
+    for name, value in inner.state_dict().items():
+        assert torch.equal(trained.predictor.state_dict()[name], value)
+    start = assimilate(inner, correction=trained.config.correction)
+    assert not torch.equal(trained.correction.amplitude, start.correction.amplitude)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"operator": {"name": "dymixop", "modes": 4}}, "dymixop predicts but cannot assimilate"),
+        ({"objective": {"assimilation": {}}}, "no meaning for objective.kind rollout"),
+        ({"operator": {"name": "observer", "linear": {"equation": "x"}}}, "unknown equation 'x'"),
+    ],
+)
+def test_refusals(changes, match, recipe, tmp_path):
+    with pytest.raises(ValueError, match=match):
+        main([recipe(**changes), str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
+
+
+SHIPPED = {
+    "observer_ks": ("kuramoto_sivashinsky_1d", 64),
+    "observer_kdv": ("korteweg_de_vries_1d", 64),
+    "observer_ns": ("navier_stokes_forced_2d", 32),
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_recipes_start(name, tmp_path, capsys, monkeypatch):
+    """With the command of its header, in small: a dry run builds everything and predicts once."""
+    equation, points = SHIPPED[name]
+    header = (RECIPES / f"{name}.yaml").read_text()
+    assert f"pelagos data simulate {equation} --out data" in header
+    assert Path(yaml.safe_load(header)["data"][0]["path"]) == Path("data") / equation
+    monkeypatch.chdir(tmp_path)
+    simulate(
+        equation, Path("data"), trajectories={"train": 1, "valid": 1}, resolution=points, frames=24
+    )
+    main([name, "run", "--dry-run", "--operator.correction.modes", "6"])
+    assert "observer with" in capsys.readouterr().out
