@@ -13,13 +13,15 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from .constants import constant
 
 PADDING = -1
 
@@ -63,16 +65,15 @@ class WindowGrid:
         """The tokens window by window: for each shape, sample by sample."""
         if self.single:
             return x.flatten(0, 1)
-        order, back = _orders(self, x.shape[0], x.device)
-        return _select(x.flatten(0, 1), order, back)
+        key = (self, x.shape[0], x.device)
+        return _select(x.flatten(0, 1), _order(*key), _back(*key))
 
     def merge(self, rows: Float[Tensor, "rows D"]) -> Float[Tensor, "B T D"]:
         """The inverse of `partition`; padded tokens are dropped."""
         tokens = math.prod(self.shape)
         if not self.single:
-            batch = rows.shape[0] // math.prod(self.padded)
-            order, back = _orders(self, batch, rows.device)
-            rows = _select(rows, back, order)
+            key = (self, rows.shape[0] // math.prod(self.padded), rows.device)
+            rows = _select(rows, _back(*key), _order(*key))
         return rows.unflatten(0, (-1, tokens))
 
 
@@ -89,13 +90,11 @@ def _segments(grid: WindowGrid, axis: int) -> list[Tensor]:
     return [whole, *ends] if len(whole) else ends
 
 
-@lru_cache(maxsize=128)
-@torch.inference_mode(False)
-def _orders(grid: WindowGrid, batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Row of every window token (`PADDING` for a padded one), and the window token of every row."""
-    n = len(grid.shape)
+@constant
+def _order(grid: WindowGrid, batch: int, device: torch.device) -> Tensor:
+    """Row of every window token; `PADDING` for a padded one."""
+    n, tokens = len(grid.shape), math.prod(grid.shape)
     position = torch.full(grid.padded, PADDING)
-    tokens = math.prod(grid.shape)
     position[tuple(slice(size) for size in grid.shape)] = torch.arange(tokens).view(grid.shape)
     parts = []
     for axes in itertools.product(*(_segments(grid, k) for k in range(n))):
@@ -105,9 +104,14 @@ def _orders(grid: WindowGrid, batch: int, device: torch.device) -> tuple[Tensor,
         index = index.permute(*range(0, 2 * n, 2), *range(1, 2 * n, 2)).flatten()
         samples = tokens * torch.arange(batch)[:, None]
         parts.append(torch.where(index == PADDING, PADDING, index + samples).flatten())
-    order = torch.cat(parts)
-    back = order.argsort()[len(order) - batch * tokens :]  # padding sorts first
-    return order.to(device), back.to(device)
+    return torch.cat(parts).to(device)
+
+
+@constant
+def _back(grid: WindowGrid, batch: int, device: torch.device) -> Tensor:
+    """The window token of every row."""
+    order = _order(grid, batch, device)
+    return order.argsort()[len(order) - batch * math.prod(grid.shape) :]  # padding sorts first
 
 
 def _select(rows: Tensor, index: Tensor, back: Tensor) -> Tensor:
