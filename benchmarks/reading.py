@@ -197,7 +197,8 @@ def memory(folder, rounds):
             windows[k]
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         files = len(list(Path("/proc/self/fd").iterdir()))
-        print(f"  {(million + 1) * 100_000:9,} items: peak {used:.1f} MiB, {files} open files")
+        line = f"  {(million + 1) * 100_000:9,} items: peak {used:.1f} MiB, {files} open files"
+        print(line, flush=True)
 
 
 def files(folder, rounds):
