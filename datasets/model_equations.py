@@ -94,6 +94,27 @@ ADVECTION_1D = SemilinearEquation(
     invariants=("mean of u", "mean of u²"),
 )
 
+ADVECTION_DIFFUSION_2D = SemilinearEquation(
+    name="advection_diffusion_2d",
+    title="Linear advection and diffusion",
+    formula="u_t + c_x u_x + c_y u_y = D (u_xx + u_yy)",
+    fields=("u",),
+    lengths=(1.0, 1.0),
+    resolution=(64, 64),
+    dt=0.02,
+    frames=51,
+    initial=FourierSeries(modes=8, rms=(0.5, 1.0), mean=0.5),
+    initial_states="random Fourier series of up to 8 periods per box, plus a mean",
+    linear=lambda s, p: -p["diffusivity"] * s.k2 - p["speed_x"] * s.ik[0] - p["speed_y"] * s.ik[1],
+    parameters={
+        "diffusivity": Parameter(1e-4, 1e-2, "diffusivity D", log=True, minimum=0.0),
+        "speed_x": Parameter(-1.0, 1.0, "speed c_x, positive towards larger x"),
+        "speed_y": Parameter(-1.0, 1.0, "speed c_y, positive towards larger y"),
+    },
+    invariants=("mean of u",),
+    validation="translation and decay of modes, to 1e-12",
+)
+
 BURGERS_1D = SemilinearEquation(
     name="burgers_1d",
     title="Viscous Burgers equation",
@@ -191,6 +212,7 @@ EQUATIONS = (
     HEAT_1D,
     HEAT_2D,
     ADVECTION_1D,
+    ADVECTION_DIFFUSION_2D,
     BURGERS_1D,
     BURGERS_2D,
     BURGERS_STEEP_2D,

@@ -40,8 +40,9 @@ def _brusselator(w: Tensor, p: Parameters) -> Tensor:
 def _gray_scott(w: Tensor, p: Parameters) -> Tensor:
     """(−u v² + F (1 − u), u v² − (F + k) v)."""
     u, v = w[:, :1], w[:, 1:]
-    product = u * v * v
-    return torch.cat((p["feed"] * (1 - u) - product, product - (p["feed"] + p["kill"]) * v), 1)
+    product = (v * v).mul_(u)
+    supply = (1 - u).mul_(p["feed"]).sub_(product)
+    return torch.cat((supply, product.addcmul_(p["feed"] + p["kill"], v, value=-1)), 1)
 
 
 def _fitzhugh_nagumo(w: Tensor, p: Parameters) -> Tensor:
@@ -52,12 +53,12 @@ def _fitzhugh_nagumo(w: Tensor, p: Parameters) -> Tensor:
 
 def _allen_cahn(u: Tensor, p: Parameters) -> Tensor:
     """u − u³."""
-    return u - u**3
+    return torch.addcmul(u, u * u, u, value=-1)
 
 
 def _fisher(u: Tensor, p: Parameters) -> Tensor:
     """ρ u (1 − u)."""
-    return p["rate"] * u * (1 - u)
+    return torch.addcmul(u, u, u, value=-1).mul_(p["rate"])
 
 
 # ---------------------------------------------------------------------------------- classes
@@ -245,6 +246,7 @@ GRAY_SCOTT_2D = RegimeEquation(
     fields=("u", "v"),
     lengths=(2.0, 2.0),
     resolution=(128, 128),
+    subsample=2,
     dt=20.0,
     frames=101,
     solver_step=4.0,

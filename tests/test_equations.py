@@ -94,6 +94,24 @@ def test_advection_translates(n):
     torch.testing.assert_close(got, exact, atol=1e-12, rtol=0)
 
 
+def test_advection_diffusion_translates_and_decays():
+    grid = box((24, 20), 1.0, 2.0)
+    x, y = torch.meshgrid(*grid.coordinates(), indexing="ij")
+    kx, ky = 2 * math.pi * 3, 2 * math.pi * 4 / 2
+    chosen = {"diffusivity": 2e-3, "speed_x": 0.6, "speed_y": -0.9}
+    got = at(
+        equations.get("advection_diffusion_2d"),
+        torch.sin(kx * x + ky * y)[None, None],
+        grid,
+        1.7,
+        **chosen,
+    )
+    exact = math.exp(-2e-3 * (kx**2 + ky**2) * 1.7) * torch.sin(
+        kx * (x - 0.6 * 1.7) + ky * (y + 0.9 * 1.7)
+    )
+    torch.testing.assert_close(got[0, 0], exact, atol=1e-12, rtol=0)
+
+
 def test_korteweg_de_vries_soliton_translates():
     grid, c = box((256,), 40.0), 3.0
     (x,) = grid.coordinates()
