@@ -67,13 +67,13 @@ def rates(only: str) -> None:
 
 
 def cost(equation: Equation) -> float:
-    """CPU seconds per trajectory at the defaults; from a few frames where there are many."""
+    """CPU seconds per trajectory at the defaults; from a few frames where it takes long."""
     points = math.prod(equation.resolution) * equation.subsample**equation.ndim
     count = max(1, min(32, 2**15 // (points * len(equation.fields))))
-    warm = {"warm_up": 0.0} if equation.warm_up else {}
+    warm = 0.0 if equation.warm_up else None
 
     def seconds(frames: int | None) -> float:
-        run = prepare(equation, frames=frames, **warm)
+        run = prepare(equation, frames=frames, warm_up=warm if frames else None)
         start = time.process_time()
         solve_block(run, "train", 0, count)
         return (time.process_time() - start) / count
@@ -84,6 +84,8 @@ def cost(equation: Equation) -> float:
     seconds(2)
     short, long = seconds(2), seconds(4)
     intervals = equation.frames - 1 + equation.warm_up / equation.dt
+    if short * intervals * count < 20:
+        return seconds(None)
     return short + (intervals - 1) * (long - short) / 2
 
 
