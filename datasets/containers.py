@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import struct
 import warnings
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,14 @@ from .arrays import Container
 from .guard import COMPRESSION, METADATA, SLACK, Dataset, Group
 from .hdf5 import Hdf5File, metadata
 
-MATLAB_TYPES = {"double": "f8", "single": "f4", "logical": "b1"} | {
-    f"{sign}int{8 * size}": f"{sign or 'i'}{size}" for sign in ("", "u") for size in (1, 2, 4, 8)
+# The format's numbers for elements, for the classes of arrays and for the types they are stored as.
+MATRIX, COMPRESSED = 14, 15
+MATLAB_CLASSES = dict(
+    zip(range(6, 16), ["f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"], strict=True)
+)
+MATLAB_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8"} | {
+    12: "i8",
+    13: "u8",
 }
 # Of the filters that Zarr knows, those that only move, pack or check numbers ("pickle" runs code).
 ZARR_COMPRESSORS = {"blosc", "zlib", "gzip", "bz2", "lzma", "zstd", "lz4", "lzf"}
@@ -110,62 +118,120 @@ class _Lazy:
 
 
 class MatFile(_Lazy):
-    """A MATLAB file of version 5 (the usual one below 2 GB)."""
+    """A MATLAB file of version 5 (the usual one below 2 GB), of whose variables the real arrays.
+
+    Read here and not by SciPy, whose reader can crash the process on a damaged file.
+    """
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the arrays."""
-        return {name: shape for name, (shape, _) in self._header().items()}
+        return {name: array.shape for name, array in self._arrays().items()}
 
     def array(self, name: str) -> MatArray:
         """An array, not read yet."""
+        return self._arrays()[name]
+
+    def _arrays(self) -> dict[str, MatArray]:
         self._own()
         if self._opened is None:
-            self._opened = {
-                key: MatArray(self.path, key, shape, dtype)
-                for key, (shape, dtype) in self._header().items()
-            }
-        return self._opened[name]
+            try:
+                self._opened = dict(_matlab_arrays(self.path))
+            except (struct.error, zlib.error, UnicodeDecodeError, IndexError) as error:
+                raise ValueError(
+                    f"{self.path} is damaged ({error}); copy or make it again"
+                ) from None
+        return self._opened
 
-    def _header(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-        found = _matlab(self.path, lambda: scipy.io.whosmat(self.path, appendmat=False))
-        return {
-            str(name): (tuple(map(int, shape)), np.dtype(MATLAB_TYPES.get(kind, "O")))
-            for name, shape, kind in found
-        }
+
+def _matlab_arrays(path: Path) -> Iterator[tuple[str, MatArray]]:
+    """The real arrays of a file: elements (type, size, data), matrices, often compressed."""
+    with path.open("rb") as file:
+        order = "<" if file.read(128)[126:128] == b"IM" else ">"
+        place, end = 128, path.stat().st_size
+        while place + 8 <= end:
+            file.seek(place)
+            kind, size = struct.unpack(f"{order}II", file.read(8))
+            head = file.read(min(size, 2**16))
+            if kind == COMPRESSED:
+                head = zlib.decompressobj().decompress(head, 2**12)[8:]
+            if kind in (COMPRESSED, MATRIX):
+                found = _matlab_header(head, order)
+                if found is not None:
+                    name, shape, dtype = found
+                    yield name, MatArray(path, name, shape, dtype, (place, order))
+            place += 8 + size
+
+
+def _matlab_header(head: bytes, order: str) -> tuple[str, tuple[int, ...], np.dtype] | None:
+    """Name, shape and type of a matrix; None for one without a name."""
+    flags, place = _element(head, 0, order)
+    dims, place = _element(head, place, order)
+    name, place = _element(head, place, order)
+    (word,) = struct.unpack_from(f"{order}I", flags)
+    code = "" if word & 0x800 else MATLAB_CLASSES.get(word & 0xFF, "")  # complex: no real array
+    shape = struct.unpack(f"{order}{len(dims) // 4}i", dims)
+    if min(shape, default=-1) < 0:
+        raise struct.error("negative dimensions")
+    return (name.decode("ascii"), shape, np.dtype(code or "O")) if name else None
+
+
+def _element(data: bytes, place: int, order: str) -> tuple[bytes, int]:
+    """The data of a sub-element and the place of the next; small ones share their tag's words."""
+    (word,) = struct.unpack_from(f"{order}I", data, place)
+    if word >> 16:
+        size = word >> 16
+        return data[place + 4 : place + 4 + min(size, 4)], place + 8
+    (size,) = struct.unpack_from(f"{order}I", data, place + 4)
+    if place + 8 + size > len(data):
+        raise struct.error("an element reaches beyond its end")
+    return data[place + 8 : place + 8 + size], place + 8 + -(-size // 8) * 8
 
 
 class MatArray:
     """An array of a MATLAB 5 file, read as a whole on first use."""
 
-    def __init__(self, path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        self.path, self.name, self.shape, self.dtype = path, name, shape, dtype
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        where: tuple[int, str],
+    ) -> None:
+        self.path, self.name, self.shape, self.dtype, self._where = path, name, shape, dtype, where
         self._values: np.ndarray | None = None
         _check_declared(path, name, shape, dtype.itemsize)
 
     def __getitem__(self, key: Any) -> np.ndarray:
         if self._values is None:
-            self._values = self._read()
+            try:
+                self._values = self._read()
+            except (struct.error, zlib.error, IndexError) as error:
+                raise ValueError(
+                    f"{self.path}: {self.name!r} is damaged ({error}); copy or make it again"
+                ) from None
         return self._values[key]
 
     def _read(self) -> np.ndarray:
-        options: dict[str, Any] = {"variable_names": [self.name], "appendmat": False}
-        found = _matlab(self.path, lambda: scipy.io.loadmat(self.path, **options))
-        values = np.asarray(found.get(self.name))
-        if values.dtype.kind not in "fiub" or values.shape != self.shape:
-            raise ValueError(f"{self.path}: {self.name!r} must hold real numbers")
+        place, order = self._where
+        count = math.prod(self.shape)
+        with self.path.open("rb") as file:
+            file.seek(place)
+            kind, size = struct.unpack(f"{order}II", file.read(8))
+            data = file.read(size)
+        if kind == COMPRESSED:  # no more than the header, the names and 8 bytes a number
+            data = zlib.decompressobj().decompress(data, 8 * count + 2**16)[8:]
+        start = 0
+        for _ in range(3):
+            _, start = _element(data, start, order)
+        values, _ = _element(data, start, order)
+        (word,) = struct.unpack_from(f"{order}I", data, start)
+        stored = MATLAB_TYPES.get(word & 0xFFFF if word >> 16 else word)
+        if stored is None or len(values) < count * int(stored[1:]):
+            raise struct.error("fewer numbers than declared")
+        array = np.frombuffer(values, np.dtype(order + stored), count)
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.ascontiguousarray(values, dtype=np.float32)
-
-
-def _matlab(path: Path, read: Any) -> Any:
-    """What `read` returns; whatever SciPy raises for a damaged file becomes a ValueError."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of parts that are skipped
-            return read()
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"{path} is damaged ({reason:.200}); copy or make it again") from None
+            return np.ascontiguousarray(array.reshape(self.shape, order="F"), dtype=np.float32)
 
 
 class NetcdfFile(_Lazy):

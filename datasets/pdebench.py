@@ -291,10 +291,10 @@ def _config(group: guard.Group) -> dict[str, Any]:
 def _parse(stored: str) -> dict[str, Any]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        found = yaml.load(stored, loader)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        found = json.loads(json.dumps(yaml.load(stored, loader), default=str))
+    except (yaml.YAMLError, TypeError, ValueError, RecursionError):
         return {}
-    return json.loads(json.dumps(found, default=str)) if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _table(

@@ -397,7 +397,11 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except MemoryError:
         raise ValueError(f"{path} declares more than fits into memory; is it damaged?") from None
-    except (OSError, RuntimeError, KeyError) as error:  # of HDF5, and of decompression
+    except ValueError as error:
+        if str(path) in str(error) or layouts.described.FILE in str(error):
+            raise
+        raise ValueError(f"{path}: {error}") from None
+    except (OSError, RuntimeError, KeyError, TypeError) as error:  # of HDF5, of decompression
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} is damaged ({reason}); copy or make it again") from None
 
