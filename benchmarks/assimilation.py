@@ -1,6 +1,7 @@
 """The semilinear observer against the methods of data assimilation, on one set of observations.
 
     python benchmarks/assimilation.py ks --seed 0 --out results     # also kdv, ns
+    python benchmarks/assimilation.py gains --seed 0     # Kuramoto–Sivashinsky, no training
     python benchmarks/assimilation.py table results
     python benchmarks/assimilation.py figure results docs/figures/assimilation.svg
 
@@ -162,6 +163,7 @@ def train(problem: Problem, model: Model, data: Tensor, kind: str, seed: int) ->
         seed=seed, ndim=model.grid.ndim, dynamics=dynamics, linear=linear, correction=correction,
         **problem.network,
     )  # fmt: skip
+    operator.correction.fit((data[:, ::10].flatten(0, 1) - data.mean()) / data.std())
     config = AssimilationConfig(warm_up=problem.horizon // 2, truncate=problem.horizon // 2)
     if kind == "predict":
         config = replace(config, exact_start=1.0, warm_up=1, innovation=0.0)
@@ -315,6 +317,68 @@ def valid_steps(analyses: Tensor, truth: Tensor, std: float) -> float:
     bad = ~(error < 0.4)
     first = torch.where(bad.any(1), bad.float().argmax(1), error.shape[1])
     return first.float().mean().item()
+
+
+@torch.no_grad()
+def gains(name: str, seed: int) -> None:
+    """Filters alone, on the true model: the observer's gain before any training, and the others."""
+    problem = PROBLEMS[name]
+    model = Model(problem)
+    data = model.draw(*problem.train, seed=1)
+    test = model.draw(2, STEPS + 1, seed=2)[:, 1:]
+    tune = model.draw(1, STEPS + 1, seed=3)[:, 1:]
+    std, mean = data.std().item(), data.mean()
+    given = feed(tune, std, CENTRE, seed)
+    pool = data[:, -1]
+
+    def start(u: Tensor) -> Tensor:
+        return mean + torch.zeros_like(u[:, 0])
+
+    nudge = _tune(
+        lambda gain, width: nudged(model, start(tune), given, gain, width),
+        [(g, w) for g in (0.3, 0.6, 0.9) for w in (1.0, 2.0, 4.0)],
+        tune, std,
+    )  # fmt: skip
+    local = _tune(
+        lambda radius, inflation: filtered(model, pool, given, radius, inflation, seed)[0],
+        [(r, i) for r in problem.widths for i in (1.02, 1.15)],
+        tune, std,
+    )  # fmt: skip
+    operator = create(
+        "observer",
+        description=Description(
+            model.equation.fields, normalizer=_normalizer(model, data), time_scale=problem.dt
+        ),
+        ndim=model.grid.ndim, correction={"modes": problem.gain}, **problem.network,
+    )  # fmt: skip
+    operator.correction.fit((data[:, ::10].flatten(0, 1) - mean) / std)
+    operator.forecast = lambda state, dt: _true_forecast(model, state, dt)
+    methods = {
+        "observer's gain, untrained": lambda g, u: observer(operator, model, g, u),
+        "insertion": lambda g, u: inserted(model, start(u), g),
+        "nudging": lambda g, u: nudged(model, start(u), g, *nudge),
+        "LETKF": lambda g, u: filtered(model, pool, g, *local, seed)[0],
+    }
+    print(f"{name}, seed {seed}: nudging {nudge}, LETKF {local}")
+    for setting in (
+        CENTRE,
+        (1.0, 0.05, 0.3),
+        (0.1, 0.05, 0.3),
+        (0.25, 0.2, 0.3),
+        (0.25, 0.05, 1.0),
+    ):
+        given, shown = feed(test, std, setting, seed), {}
+        for method, call in methods.items():
+            began = time.process_time()
+            error = np.mean(score(call(given, test), test, std)[WARM_UP:])
+            cost = 1e3 * (time.process_time() - began) / (len(test) * STEPS)
+            shown[method] = f"{error:.3f} ({cost:.1f} ms)"
+        print(setting, shown, flush=True)
+
+
+def _true_forecast(model: Model, state, dt: Tensor):
+    fields = model(state.history[:, -1])
+    return state.advance(fields, dt), fields
 
 
 @torch.no_grad()
@@ -482,13 +546,15 @@ def figure(folder: Path, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=(*PROBLEMS, "table", "figure"))
+    parser.add_argument("what", choices=(*PROBLEMS, "gains", "table", "figure"))
     parser.add_argument("paths", nargs="*", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("results"))
     given = parser.parse_args()
     if given.what in PROBLEMS:
         run(given.what, given.seed, given.out)
+    elif given.what == "gains":
+        gains("ks", given.seed)
     else:
         {"table": table, "figure": figure}[given.what](*given.paths)
 

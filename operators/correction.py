@@ -44,6 +44,7 @@ from .measurement import Information, NoiseModel, Observation, Sensors, informat
 
 LARGEST = 2.0  # of the variance, in units of the scale squared: two unrelated states
 _SMALLEST = 1e-6
+_ROUGH = -6.0  # logarithm of the rough fraction where the spectrum is known
 _RATE = 20.0  # largest exponent of growth in one step
 
 
@@ -126,6 +127,20 @@ class Correction(nn.Module):
         self.modulation.reset(generator)
         if self.observer is not None:
             self.observer.reset(generator)
+
+    @torch.no_grad()
+    def fit(self, fields: Float[Tensor, "N C *S"]) -> None:
+        """Amplitudes S from scaled fields: errors have the spectrum of the fields themselves.
+
+        That is what the error of the mean is, and a good start: the length over which a measurement
+        counts is that of the fields.
+        """
+        self._check_grid(tuple(fields.shape[2:]))
+        points = math.prod(fields.shape[2:])
+        chosen = _spectrum(fields.double())[..., _index(self.modes, tuple(fields.shape[2:]))]
+        power = (chosen / points).abs().square().mean(0).clamp_min(1e-8)
+        self.amplitude.copy_(torch.diag_embed(power.sqrt().T))
+        self.fraction.fill_(_ROUGH)
 
     def expect(
         self, forecast: Float[Tensor, "B C *S"], shift: Tensor, scale: Tensor

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+import torch
+
 from ..datasets import codec
 from ..datasets.augmentation import Augmentation
 from ..datasets.endless import EndlessStore
@@ -33,9 +35,12 @@ from ..operators import (
     create,
     from_pretrained,
 )
+from ..operators.assimilation import AssimilatingOperator
 from ..operators.registry import get
 from .config import DataConfig, TrainRecipe
 from .linear import resolve_linear
+
+_FITTED = 16  # trajectories, and frames of each, whose spectrum starts a gain
 
 
 def open_stores(recipe: TrainRecipe) -> list[Store]:
@@ -208,7 +213,26 @@ def create_operator(recipe: TrainRecipe, stores: Sequence[Store]) -> Operator:
     description = describe(recipe, stores)
     open_keys = [key for key in get(name).measured if key not in config]
     config |= {key: _MEASURES[key](recipe, stores, description) for key in open_keys}
-    return create(name, description=description, seed=recipe.seed, **config)
+    operator = create(name, description=description, seed=recipe.seed, **config)
+    if isinstance(operator, AssimilatingOperator):
+        _fit_errors(operator, stores[0])
+    return operator
+
+
+def _fit_errors(operator: AssimilatingOperator, store: Store) -> None:
+    """Start the gain with the spectrum of the data: of some frames of the first trajectories."""
+    fields, normalizer = operator.description.fields, operator.description.normalizer
+    channels = [store.fields.index(name) for name in fields if name in store.fields]
+    if len(channels) < len(fields):
+        return  # a field that these data lack: the usual start
+    frames = []
+    for i in range(min(_FITTED, len(store))):
+        stop = store.n_frames(i)
+        history = store.read(i, 0, stop, max(1, stop // _FITTED))[None, :, channels]
+        scaled = normalizer.scaling(history, fields, store.name).encode(history)[0]
+        frames.append(scaled)
+    found = torch.cat(frames)
+    operator.correction.fit(found - found.mean((0, *range(2, found.ndim)), keepdim=True))
 
 
 def _resolution(

@@ -237,6 +237,18 @@ def test_what_cannot_be_a_measurement_is_named(make, match):
         run(correction(1), forecast, make(), forecast + 1)
 
 
+def test_fitted_errors_have_the_spectrum_of_the_fields():
+    gain = correction(1, modes=4)
+    x = torch.arange(12, dtype=torch.float64) / 12
+    phase = 2 * math.pi * torch.rand(500, 2, 1, dtype=torch.float64)
+    size = torch.tensor([1.0, 3.0], dtype=torch.float64)[:, None]
+    gain.fit(size * torch.cos(2 * math.pi * 2 * x + phase))
+    drawn = gain.draw((2000, 2, 12), torch.Generator().manual_seed(0))
+    power = torch.fft.rfft(drawn).abs().square().mean(0) / 144
+    torch.testing.assert_close(drawn.var((0, 2)), size[:, 0] ** 2 / 2, rtol=0.1, atol=0)
+    assert (power[:, 2] / power.sum(1)).min() > 0.99
+
+
 def test_a_grid_too_coarse_for_the_modes_is_refused():
     gain = correction(1, modes=7)
     forecast, observation, variance = case(1)
