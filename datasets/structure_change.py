@@ -27,7 +27,7 @@ def structure_change(
 
     Args:
         stores: datasets with a training split.
-        fields: which fields count.
+        fields: which fields count; of a dataset, those that it has.
         strides: stored frames per time step, by store.
 
     Raises:
@@ -43,7 +43,7 @@ def _of_store(store: Store, stride: int, fields: Sequence[str]) -> float:
     indices = store.splits.get("train", store.splits.get(UNSPLIT))
     if indices is None:
         raise ValueError(f"{store.name!r} was opened without its training split")
-    channels = [store.fields.index(name) for name in fields]
+    channels = [store.fields.index(name) for name in fields if name in store.fields]
     pairs = [(i, k) for i in indices for k in range(store.n_frames(i) - stride)]
     if not pairs:
         raise ValueError(

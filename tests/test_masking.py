@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from pelagos.datasets import metrics, store, well
+from pelagos.datasets import metrics
 from pelagos.datasets.fields import Context, Grid, Window
 from pelagos.datasets.masking import masked_metric, scored
 from pelagos.datasets.normalization import Identity
 from pelagos.datasets.statistics import pooled_statistics
-from pelagos.datasets.store import open_store
-from pelagos.datasets.well import WellData, WellFile, write_file
+from pelagos.datasets.store import Store, open_store
+from pelagos.datasets.well import WellData, write_file
 from pelagos.finetune.evaluate import evaluate
 from pelagos.finetune.predict import predict
 from pelagos.operators import create
@@ -25,29 +25,21 @@ RELATIVE = ("vrmse", "nrmse", "relative_l1", "relative_l2", "correlation")
 POINTS, FRAMES = 16, 6
 
 
-class MaskedFile(WellFile):
-    """The first half of `u` and all of `tracer` are not predicted."""
-
-    def mask(self, trajectory: int) -> np.ndarray:
-        mask = np.zeros((len(self.fields), POINTS), bool)
-        mask[self.fields.index("u"), POINTS // 2 :] = True
-        return mask
-
-
 @pytest.fixture
-def masked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> store.Store:
+def masked(tmp_path: Path) -> Store:
     """u = trajectory + t in its predicted half, 100 elsewhere; tracer = 7."""
     values = np.full((2, FRAMES, POINTS), 100.0)
     values[..., POINTS // 2 :] = np.arange(2)[:, None, None] + np.arange(FRAMES)[:, None]
+    mask = np.zeros((2, 2, POINTS), bool)  # neither the tracer nor the first half of u
+    mask[:, 0, POINTS // 2 :] = True
     data = WellData(
         dataset="masked",
         grid=Grid.unit((POINTS,)),
         times=np.arange(FRAMES) / 2,
         fields={"u": values, "tracer": np.full_like(values, 7)},
+        mask=mask,
     )
     write_file(tmp_path / "a.hdf5", data)
-    layout = store.Layout("masked", well.matches, lambda path, split: {split: MaskedFile(path)})
-    monkeypatch.setattr(store, "LAYOUTS", (layout,))
     return open_store(tmp_path)
 
 
@@ -118,7 +110,7 @@ def test_the_grouped_loss_is_as_published() -> None:
     assert value.item() == pytest.approx(1.0 / 10.0)
 
 
-def test_a_rollout_keeps_the_values_of_the_last_given_frame(masked: store.Store) -> None:
+def test_a_rollout_keeps_the_values_of_the_last_given_frame(masked: Store) -> None:
     operator = operator_for(masked.fields)
     window = masked.window(0, history=1)
     assert window.context.mask is not None
@@ -134,7 +126,7 @@ def test_a_rollout_keeps_the_values_of_the_last_given_frame(masked: store.Store)
     assert not torch.equal(frames[2][context.mask], free[2][context.mask])  # it was fed back
 
 
-def test_statistics_ignore_what_is_masked(masked: store.Store) -> None:
+def test_statistics_ignore_what_is_masked(masked: Store) -> None:
     found = pooled_statistics([masked])
     u = np.arange(2)[:, None] + np.arange(FRAMES)
     assert found.mean["masked"]["u"] == pytest.approx(u.mean())
@@ -143,7 +135,7 @@ def test_statistics_ignore_what_is_masked(masked: store.Store) -> None:
     assert (found.mean["masked"]["tracer"], found.std["masked"]["tracer"]) == (0.0, 1.0)
 
 
-def test_evaluation_scores_what_is_predicted(masked: store.Store) -> None:
+def test_evaluation_scores_what_is_predicted(masked: Store) -> None:
     operator = operator_for(masked.fields)
     result = evaluate(operator, masked)
     assert result["store"]["fields"] == ["u"]

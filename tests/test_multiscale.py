@@ -449,7 +449,7 @@ class TestFast:
 
     def test_half_precision_is_close(self):
         """Under autocast: products in bfloat16, statistics, biases and residuals in float32."""
-        operator = small()
+        operator = small(width=32)  # fewer channels make norms of nearly nothing, and noise of them
         x, t = random(2, 1, 32, 32), torch.tensor([0.1, 0.9])
         results = []
         for enabled in (False, True):
@@ -462,7 +462,7 @@ class TestFast:
                 inference = operator.network(x, t).float()
             results.append((output.detach().float(), inference, gradients))
         for exact, half in zip(*results, strict=True):
-            assert (half - exact).norm() < 0.15 * exact.norm()
+            assert (half - exact).norm() < 0.05 * exact.norm()
 
     def test_recomputed_activations_change_nothing(self):
         results = []
