@@ -183,3 +183,12 @@ def _stop(message: str, code: int) -> NoReturn:
     where = "" if rank == "0" else f" (process {rank})"
     print(f"{message}{where}", file=sys.stderr)
     sys.exit(code)
+
+
+def add_layout(parser: argparse.ArgumentParser) -> None:
+    """`--layout`, of commands that read a dataset."""
+    parser.add_argument(
+        "--layout",
+        help="what contents cannot tell, as in Poseidon:CE-KH or PDEBench:open, or the path of a "
+        "description.yaml",
+    )

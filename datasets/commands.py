@@ -71,7 +71,7 @@ def inspect(argv: Sequence[str]) -> None:
     from .inspect import summary  # imported here, so that `--help` needs no torch
     from .store import open_store
 
-    print(summary(open_store(given.path, given.split)))
+    print(summary(open_store(given.path, given.split, given.layout)))
 
 
 def check(argv: Sequence[str]) -> None:
@@ -104,7 +104,12 @@ def check(argv: Sequence[str]) -> None:
     from .check import describe
     from .store import open_store
 
-    report = run(open_store(given.path, given.split), given.history, given.horizon, progress=True)
+    report = run(
+        open_store(given.path, given.split, given.layout),
+        given.history,
+        given.horizon,
+        progress=True,
+    )
     print(json.dumps(report.as_dict(), indent=2) if given.json else describe(report))
     if not report.fine:
         raise SystemExit(1)
@@ -130,6 +135,7 @@ def convert(argv: Sequence[str]) -> None:
     parser.add_argument("out", type=Path, help="folder of the new dataset")
     parser.add_argument("--name", help="name of the new dataset (default: the source's)")
     parser.add_argument("--split", help="only this split: train, valid or test")
+    arguments.add_layout(parser)
     parser.add_argument(
         "--shard",
         type=arguments.count,
@@ -145,6 +151,7 @@ def convert(argv: Sequence[str]) -> None:
         given.out,
         name=given.name,
         split=given.split,
+        layout=given.layout,
         shard=given.shard,
         overwrite=given.overwrite,
         progress=True,
@@ -215,7 +222,7 @@ def plot(argv: Sequence[str]) -> None:
     from .store import open_store
 
     paths = run(
-        open_store(given.path, given.split),
+        open_store(given.path, given.split, given.layout),
         given.out,
         trajectory=given.trajectory,
         fields=given.field,
@@ -252,7 +259,7 @@ def stats(argv: Sequence[str]) -> None:
 
     if given.out and given.out.exists() and not given.overwrite:
         raise ValueError(f"{given.out} exists already; choose another name, or --overwrite")
-    store = open_store(given.path, given.split)
+    store = open_store(given.path, given.split, given.layout)
     found = split_statistics.split_statistics(store, progress=True)
     print(json.dumps(found, indent=2) if given.json else split_statistics.describe(found))
     if given.out:
@@ -265,6 +272,7 @@ def _add_store(parser: Parser) -> None:
     """What to read: a path, and a split of it."""
     parser.add_argument("path", help="a dataset's folder, or one of its files")
     parser.add_argument("--split", help="only this split: train, valid or test")
+    arguments.add_layout(parser)
 
 
 def _simulate_parser() -> Parser:

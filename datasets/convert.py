@@ -64,6 +64,7 @@ def convert(
     *,
     name: str | None = None,
     split: str | None = None,
+    layout: str | None = None,
     shard: int | None = None,
     overwrite: bool = False,
     progress: bool = False,
@@ -80,6 +81,7 @@ def convert(
         out: the new dataset's folder.
         name: its name; the source's by default.
         split: convert only this split.
+        layout: as for `open_store`.
         shard: trajectories per file; by default, as many as fit into 512 MiB.
         overwrite: delete a converted dataset there first.
         progress: show a progress bar on stderr.
@@ -90,7 +92,7 @@ def convert(
     Raises:
         ValueError: the source cannot be read or holds NaN, or the folder holds something else.
     """
-    store = open_store(source, split)
+    store = open_store(source, split, layout)
     recipe = Recipe(
         name=_plain_name(store.name if name is None else name),
         source=str(source) if "://" in str(source) else str(Path(source).absolute()),

@@ -124,6 +124,7 @@ def _forecast_parser(command: str, description: str, out: str, examples: Sequenc
     )
     add("data", type=Path, metavar="DATA", help="a dataset that has the operator's fields")
     add("--split", default="test", help="which split: train, valid, test or all (default: test)")
+    arguments.add_layout(parser)
     add(
         "--trajectories",
         type=arguments.count,
@@ -198,7 +199,7 @@ def _open(given: argparse.Namespace) -> tuple[Operator, Store]:
     from ..datasets.store import open_store
     from ..operators import from_pretrained
 
-    store = open_store(given.data, None if given.split == "all" else given.split)
+    store = open_store(given.data, None if given.split == "all" else given.split, given.layout)
     return from_pretrained(given.checkpoint), store
 
 

@@ -20,6 +20,7 @@ from pelagos.datasets import poseidon
 from pelagos.datasets.inspect import summary
 from pelagos.datasets.layouts import LAYOUTS, detect
 from pelagos.datasets.store import Store, open_store
+from pelagos.finetune.console import main
 
 
 @pytest.fixture(scope="module", params=FILES)
@@ -241,6 +242,14 @@ def test_what_the_contents_cannot_tell(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             open_store(euler, layout=given)
+
+
+def test_commands_take_the_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flow = str(FILES["pdebench-flow-1d"](tmp_path).path)
+    main(["data", "inspect", flow, "--layout", "PDEBench:wall"])
+    assert "wall" in capsys.readouterr().out
+    main(["data", "convert", flow, str(tmp_path / "out"), "--layout", "PDEBench:wall"])
+    assert open_store(tmp_path / "out").grid.boundary == ("wall",)
 
 
 def test_navier_stokes_has_two_arrays(tmp_path: Path) -> None:
