@@ -209,14 +209,22 @@ def create_operator(recipe: TrainRecipe, stores: Sequence[Store]) -> Operator:
     config.setdefault("ndim", stores[0].grid.ndim)
     name = config.pop("name")
     if name == AssimilatedOperator.name and "checkpoint" in config.get("predictor", {}):
-        return _around_checkpoint(config, recipe, stores)
-    description = describe(recipe, stores)
-    open_keys = [key for key in get(name).measured if key not in config]
-    config |= {key: _MEASURES[key](recipe, stores, description) for key in open_keys}
-    operator = create(name, description=description, seed=recipe.seed, **config)
+        operator = _around_checkpoint(config, recipe, stores)
+    else:
+        operator = _fresh(name, config, recipe, stores)
     if isinstance(operator, AssimilatingOperator):
         _fit_errors(operator, stores[0])
     return operator
+
+
+def _fresh(
+    name: str, config: dict[str, Any], recipe: TrainRecipe, stores: Sequence[Store]
+) -> Operator:
+    """Initial weights; config keys that follow from the data are measured."""
+    description = describe(recipe, stores)
+    open_keys = [key for key in get(name).measured if key not in config]
+    measured = {key: _MEASURES[key](recipe, stores, description) for key in open_keys}
+    return create(name, description=description, seed=recipe.seed, **config, **measured)
 
 
 def _fit_errors(operator: AssimilatingOperator, store: Store) -> None:

@@ -6,13 +6,16 @@ import pytest
 import torch
 import yaml
 
+from pelagos.datasets import codec
 from pelagos.datasets.fields import Context, Grid, Window
 from pelagos.datasets.normalization import Statistics, WindowScaling
 from pelagos.datasets.simulate import simulate
 from pelagos.operators import assimilate, create, from_pretrained
 from pelagos.pretrain import resume
+from pelagos.pretrain.assemble import create_operator, open_stores
 from pelagos.pretrain.assimilation import AssimilationConfig, draw_feed
 from pelagos.pretrain.command import RECIPES, main
+from pelagos.pretrain.config import TrainRecipe
 
 NORMALIZER = Statistics({"*": {"u": 1.0}}, {"*": {"u": 2.0}})
 
@@ -186,7 +189,30 @@ def test_a_checkpoint_as_the_predictor_stays_as_it_is(recipe, tmp_path):
     for name, value in inner.state_dict().items():
         assert torch.equal(trained.predictor.state_dict()[name], value)
     start = assimilate(inner, correction=trained.config.correction)
-    assert not torch.equal(trained.correction.amplitude, start.correction.amplitude)
+    assert not torch.equal(trained.correction.spread.weight, start.correction.spread.weight)
+
+
+def test_the_gain_around_a_checkpoint_starts_from_the_spectrum_of_the_data(data, tmp_path):
+    inner = create("dymixop", fields=("u",), ndim=1, hidden=4, layers=2, modes=4, history=2)
+    saved = inner.save_pretrained(tmp_path / "inner")
+    operator = {
+        "name": "assimilated",
+        "predictor": {"checkpoint": str(saved)},
+        "correction": {"modes": 8, "hidden": 4},
+    }
+    changes = {"data": [{"path": str(data)}], "operator": operator, "normalizer": None}
+    built = codec.build(TrainRecipe, {**RECIPE, **changes})
+    stores = open_stores(built)
+    wrapped = create_operator(built, stores)
+    store = stores[0]
+    power = torch.zeros(8)
+    for i in range(len(store)):  # in the units of the checkpoint's own normaliser
+        frames = store.read(i, 0, store.n_frames(i))[None]
+        scaling = inner.description.normalizer.scaling(frames, ("u",), store.name)
+        power += torch.fft.rfft(scaling.encode(frames)[0, :, 0]).abs().square().mean(0)[:8]
+    found = wrapped.correction.amplitude[:, 0, 0]
+    expected = power.sqrt()
+    torch.testing.assert_close(found[2:] / found[1], expected[2:] / expected[1], rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize(
