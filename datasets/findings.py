@@ -42,7 +42,7 @@ def value_findings(store: Store, survey: Survey) -> Iterator[Finding]:
     """NaN, fields that never vary, repeated frames, outliers."""
     for table in (survey.fields, survey.constants):
         yield from _not_finite(store, table)
-        yield from _constant(table)
+        yield from _constant(store, table)
     yield from _frozen_fields(store, survey.fields)
     yield from _repeated_frames(store, survey)
     yield from _outliers(store, survey.fields)
@@ -69,16 +69,32 @@ def _not_finite(store: Store, table: Table) -> Iterator[Finding]:
         )
 
 
-def _constant(table: Table) -> Iterator[Finding]:
+def _constant(store: Store, table: Table) -> Iterator[Finding]:
     for channel, name in enumerate(table.names):
         low, high = table.low[:, channel].min(), table.high[:, channel].max()
         if low == high:
+            expected = _expected(store, name)
             yield Finding(
-                "warning",
+                "note" if expected else "warning",
                 "constant",
-                f"{name!r} is {low:g} everywhere",
+                f"{name!r} is {low:g} everywhere{expected}",
                 "leave it out of the recipe's `fields`: it carries nothing",
             )
+
+
+def _expected(store: Store, name: str) -> str:
+    """Why a field need not vary; empty if it should."""
+    if all(name in getattr(source, "filled", ()) for source in store.sources):
+        return ", as its layout fills it"
+    if name in store.fields and not any(_predicted(store, i, name) for i in range(len(store))):
+        return ", and is not predicted"
+    return ""
+
+
+def _predicted(store: Store, i: int, name: str) -> bool:
+    """Whether a field of trajectory i is predicted anywhere."""
+    mask = store.mask(i)
+    return mask is None or bool(mask[store.fields.index(name)].any())
 
 
 def _frozen_fields(store: Store, table: Table) -> Iterator[Finding]:
@@ -89,10 +105,11 @@ def _frozen_fields(store: Store, table: Table) -> Iterator[Finding]:
             and not table.largest[:, channel].any()
             and constant < table.high[:, channel].max()
         ):
+            expected = _expected(store, name)
             yield Finding(
-                "warning",
+                "note" if expected else "warning",
                 "frozen",
-                f"{name!r} does not change in time in any trajectory",
+                f"{name!r} does not change in time in any trajectory{expected}",
                 "store it as a constant field, or leave it out of the recipe's `fields`",
             )
 

@@ -70,6 +70,11 @@ class IndexedSource:
         return getattr(self.source, "rows", None)
 
     @property
+    def filled(self) -> tuple[str, ...]:
+        """Names of the fields that the layout gives one value."""
+        return getattr(self.source, "filled", ())
+
+    @property
     def source(self) -> Any:
         """The source itself.
 

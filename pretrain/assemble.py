@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -12,6 +13,7 @@ from ..datasets import codec
 from ..datasets.augmentation import Augmentation
 from ..datasets.endless import EndlessStore
 from ..datasets.fields import Window
+from ..datasets.in_memory import keep_in_memory
 from ..datasets.mixture import Mixture
 from ..datasets.normalization import (
     POOLED,
@@ -47,8 +49,8 @@ def open_stores(recipe: TrainRecipe) -> list[Store]:
     """The train split of every dataset of the mixture.
 
     Raises:
-        ValueError: a dataset cannot be read, or datasets share a name, differ in rank, or only some
-            are steady problems.
+        ValueError: a dataset cannot be read or does not fit into memory as it should, or datasets
+            share a name, differ in rank, or only some are steady problems.
     """
     stores = [_open(data, "train") for data in recipe.data]
     names = [store.name for store in stores]
@@ -65,7 +67,15 @@ def open_stores(recipe: TrainRecipe) -> list[Store]:
             f"{steady[True]} is a steady problem and {steady[False]} varies in time; one operator "
             "learns one or the other"
         )
-    return stores
+    return _cached(recipe, stores)
+
+
+def _cached(recipe: TrainRecipe, stores: list[Store]) -> list[Store]:
+    """The stores, those that should be kept in memory by every process that reads them."""
+    small = [i for i, data in enumerate(recipe.data) if data.cache == "memory"]
+    readers = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) * (1 + recipe.workers)
+    kept = dict(zip(small, keep_in_memory([stores[i] for i in small], readers), strict=True))
+    return [kept.get(i, store) for i, store in enumerate(stores)]
 
 
 def _open(data: DataConfig, split: str, trajectories: int | None = None) -> Store:

@@ -73,6 +73,7 @@ class DataConfig:
         augment: symmetries by which every sample is moved at random: "flip", "rotate", "roll",
             "galilean"; see `datasets.augmentation`.
         parity: "even" or "odd" under reflections, for names that do not say it.
+        cache: "memory" keeps the training trajectories there once they are read.
     """
 
     path: str = ""
@@ -87,6 +88,7 @@ class DataConfig:
     time_scale: float | None = None
     augment: tuple[str, ...] = ()
     parity: dict[str, str] = field(default_factory=dict)
+    cache: Literal["none", "memory"] = "none"
 
     def __post_init__(self) -> None:
         if bool(self.path) == (self.simulate is not None):
@@ -95,6 +97,10 @@ class DataConfig:
             raise ValueError(
                 "data.trajectories has no meaning for a simulated dataset, which never ends; see "
                 "simulate.block"
+            )
+        if self.simulate is not None and self.cache != "none":
+            raise ValueError(
+                "data.cache has no meaning for a simulated dataset, which is never stored"
             )
         if not self.weight > 0:
             raise ValueError(f"data.weight must be positive; got {self.weight}")

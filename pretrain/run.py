@@ -23,7 +23,7 @@ from .config import TrainRecipe
 _DRAFT = ".recipe.yaml"
 
 # What may change between the attempts of one run: it does not change what is learned.
-_MAY_CHANGE = ("workers", "wandb", "log_every", "save_every", "validation")
+_MAY_CHANGE = ("workers", "wandb", "log_every", "save_every", "validation", "cache")
 
 
 class Status(Enum):
@@ -51,7 +51,7 @@ def inspect_run(run: Path, recipe: TrainRecipe, resume: bool) -> Status:
             f"run {run} exists; choose another directory, or continue it with --resume auto"
         )
     stored = codec.read(type(recipe), run / "recipe.yaml")  # fills in what newer versions added
-    differing = _differences(codec.plain(stored), codec.plain(recipe))
+    differing = _differences(_learned(stored), _learned(recipe))
     if differing:
         raise ValueError(
             f"run {run} was made by another recipe: {'; '.join(differing)}. "
@@ -88,13 +88,22 @@ def locked(run: Path) -> Iterator[None]:
         yield
 
 
+def _learned(recipe: TrainRecipe) -> dict[str, Any]:
+    """What a recipe says about what is learned."""
+    values = _without_changeable(codec.plain(recipe))
+    return {**values, "data": [_without_changeable(data) for data in values["data"]]}
+
+
+def _without_changeable(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in _MAY_CHANGE}
+
+
 def _differences(stored: Any, wanted: Any, prefix: str = "") -> list[str]:
     """Dotted keys whose values differ, with both values."""
     if isinstance(stored, dict) and isinstance(wanted, dict):
-        keys = [k for k in {**stored, **wanted} if prefix or k not in _MAY_CHANGE]
         return [
             line
-            for key in keys
+            for key in {**stored, **wanted}
             for line in _differences(stored.get(key), wanted.get(key), f"{prefix}{key}.")
         ]
     return [] if stored == wanted else [f"{prefix[:-1]} was {stored!r}, now {wanted!r}"]

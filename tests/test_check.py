@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from layout_files import poseidon_incompressible
 
 from pelagos.datasets import open_store
 from pelagos.datasets.check import Report, check, describe
@@ -106,6 +107,35 @@ def test_fields_that_never_vary(checked: Callable[..., Report]) -> None:
     assert kinds(report) == [("warning", "constant"), ("warning", "frozen")]
     assert "'flag' is 2.5 everywhere" in report.findings[0].text
     assert "'p' does not change in time" in report.findings[1].text
+
+
+def test_fields_that_the_layout_fills_are_notes(tmp_path: Path) -> None:
+    found = check(open_store(poseidon_incompressible(tmp_path).path)).findings
+    constant = [(f.rank, f.text) for f in found if f.kind == "constant"]
+    assert constant == [
+        ("note", "'density' is 1 everywhere, as its layout fills it"),
+        ("note", "'pressure' is 0 everywhere, as its layout fills it"),
+    ]
+
+
+@pytest.mark.parametrize(("points", "rank"), [(0, "note"), (1, "warning")])
+def test_fields_that_are_not_predicted_may_stand_still(
+    checked: Callable[..., Report], points: int, rank: str
+) -> None:
+    """`points` of one trajectory of the test split are predicted after all."""
+
+    def change(split: str, data: WellData) -> WellData:
+        still = np.repeat(data.fields["p"][:, :1], FRAMES, axis=1)
+        mask = np.ones((8, 3, *SHAPE), dtype=bool)
+        mask[:, 1:] = False
+        mask[5, 1:, 0, :points] = split == "test"
+        flag = np.full_like(still, 2.5)
+        return replace(data, fields={**data.fields, "p": still, "flag": flag}, mask=mask)
+
+    report = checked(change)
+    assert kinds(report) == [(rank, "constant"), (rank, "frozen")]
+    assert report.fine == (rank == "note")
+    assert all(f.text.endswith(", and is not predicted") == report.fine for f in report.findings)
 
 
 def test_repeated_frames(checked: Callable[..., Report]) -> None:
