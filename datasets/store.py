@@ -401,7 +401,8 @@ def _naming(path: Path) -> Iterator[None]:
         if str(path) in str(error) or layouts.described.FILE in str(error):
             raise
         raise ValueError(f"{path}: {error}") from None
-    except (OSError, RuntimeError, KeyError, TypeError) as error:  # of HDF5, of decompression
+    except (OSError, RuntimeError, KeyError, TypeError, SystemError) as error:
+        # Of HDF5 and of decompression, whose extensions trip over damaged lengths.
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} is damaged ({reason}); copy or make it again") from None
 
