@@ -130,3 +130,16 @@ def test_only_the_frames_of_a_stride_are_touched(tmp_path: Path) -> None:
     whole = store.trajectory(0)
     assert window.history.equal(whole[[1, 3]])
     assert window.target.equal(whole[[5, 7]])
+
+
+@pytest.mark.parametrize("chunks", [(2, 3, 4, 1), (2, 3, 4, 2)])
+def test_channels_are_read_in_any_chunks(tmp_path: Path, chunks: tuple[int, ...]) -> None:
+    """Apart where they lie in chunks of their own, else together."""
+    chunked(tmp_path / "a.h5", s=((7, 6, 8, 3), chunks)).close()
+    (tmp_path / "description.yaml").write_text(
+        "axes: [time, y, x, channel]\nfields: {w: 's[2]', u: 's[0]'}\n"
+        "time: {start: 0, step: 0.5}\nboundary: periodic\n"
+    )
+    stored = np.arange(7 * 6 * 8 * 3, dtype="f4").reshape(7, 6, 8, 3)
+    expected = stored[1:6:2].transpose(0, 3, 2, 1)[:, [2, 0]]
+    np.testing.assert_array_equal(open_store(tmp_path / "a.h5").read(0, 1, 6, 2), expected)
