@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import pickle
+from multiprocessing.reduction import ForkingPickler  # what workers use
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +74,9 @@ def test_micro_batches_do_not_depend_on_who_asks(tmp_path: Path) -> None:
     """Any number of processes, any order, and after pickling, as for data-loading processes."""
     whole = Mixture([(Windows(burgers(), 2, 1), 1.0)], 5, 3)
     expected = [whole.batch(k) for k in range(8)]
-    other = pickle.loads(pickle.dumps(Mixture([(Windows(burgers(), 2, 1), 1.0)], 5, 3)))
+    other = ForkingPickler.loads(
+        ForkingPickler.dumps(Mixture([(Windows(burgers(), 2, 1), 1.0)], 5, 3))
+    )
     for k in (7, 2, 3, 0):
         batch = other.batch(k)
         assert torch.equal(batch.history, expected[k].history)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Callable
 from functools import partial
+from multiprocessing.reduction import ForkingPickler  # what workers use
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -100,12 +100,12 @@ def test_who_changes_a_window_changes_no_other(root: Path) -> None:
 
 def test_another_process_reads_for_itself(root: Path) -> None:
     (kept,) = keep_in_memory([open_store(root, "train")])
-    before = len(pickle.dumps(kept))
+    before = len(ForkingPickler.dumps(kept))
     kept.trajectory(0)
     kept.window(1)
-    message = pickle.dumps(kept)
+    message = bytes(ForkingPickler.dumps(kept))
     assert len(message) < before + 100
-    assert_same_windows(open_store(root, "train"), pickle.loads(message))
+    assert_same_windows(open_store(root, "train"), ForkingPickler.loads(message))
 
 
 def test_values_that_are_not_finite_are_named(tmp_path: Path) -> None:

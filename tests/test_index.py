@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import pickle
+from multiprocessing.reduction import ForkingPickler  # what workers use
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ def test_an_indexed_store_is_the_same_and_opens_no_file(
     second = open_store(root)
     assert set(read) <= {second.sources[0].path}  # whose provenance is the store's
     same(first, second)
-    same(first, pickle.loads(pickle.dumps(second)))
+    same(first, ForkingPickler.loads(ForkingPickler.dumps(second)))
 
 
 def test_trajectories_with_their_own_times(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import pickle
+from multiprocessing.reduction import ForkingPickler  # what workers use
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,7 @@ def test_what_was_read_belongs_to_the_caller(store: Store) -> None:
 
 def test_a_pickled_store_reads_the_same(store: Store) -> None:
     before = store.trajectory(1)
-    copied = pickle.loads(pickle.dumps(store))
+    copied = ForkingPickler.loads(ForkingPickler.dumps(store))
     assert torch.equal(copied.trajectory(1), before)
 
 
