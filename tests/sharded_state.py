@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from processes import leave
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.optim import AdamW
@@ -70,5 +71,4 @@ def main(name, folder):
 if __name__ == "__main__":
     for operator in names():
         main(operator, Path(sys.argv[1]) / operator)
-    torch.distributed.barrier()  # a process that leaves early aborts the other
-    torch.distributed.destroy_process_group()
+    leave()

@@ -1,11 +1,9 @@
 """DyMixOp compiled, and on two processes: the same function, the same gradients."""
 
-import os
 import shutil
-import subprocess
-import sys
 
 import pytest
+from processes import TWO, run
 
 COMMON = """
 import torch
@@ -48,6 +46,7 @@ with torch.no_grad():
 
 PROCESSES = """
 import torch.distributed as dist
+from processes import leave
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
@@ -82,29 +81,20 @@ fully_shard(half, mesh=mesh, mp_policy=policy)
 for a, b in zip(gradients(half, mine), plain, strict=True):
     assert a.dtype == torch.float32
     assert (a.full_tensor() - b).norm() < 0.1 * b.norm() + 1e-3
-dist.barrier()
-dist.destroy_process_group()
+leave()
 """
 
 
-def run(tmp_path, script, *launcher):
+def script(tmp_path, text):
     path = tmp_path / "script.py"
-    path.write_text(COMMON + script)
-    done = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning:pelagos", *launcher, path],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stderr
+    path.write_text(COMMON + text)
+    return path
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_is_the_same_function_with_the_same_gradients(tmp_path):
-    assert "Warning" not in run(tmp_path, COMPILED)
+    assert "Warning" not in run(script(tmp_path, COMPILED)).stderr
 
 
 def test_two_processes_give_the_gradients_of_one(tmp_path):
-    run(tmp_path, PROCESSES, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    run(script(tmp_path, PROCESSES), launcher=TWO)

@@ -3,13 +3,12 @@
 (The compiler cannot trace through the type checks that the tests switch on.)
 """
 
-import os
-import subprocess
-import sys
+from processes import TWO, run
 
 DISTRIBUTED = """
 import torch
 import torch.distributed as dist
+from processes import leave
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
@@ -55,8 +54,7 @@ for stage in (*sharded.encoder, *sharded.decoder):
         fully_shard(block, mesh=mesh)
 fully_shard(sharded, mesh=mesh)
 torch.testing.assert_close(trained(sharded, mine), expected)
-dist.destroy_process_group()
-print("agree")
+leave()
 """
 
 
@@ -81,7 +79,6 @@ for network in (operator.network, torch.compile(operator.network, backend="aot_e
     results.append([output.detach(), *(p.grad for p in operator.parameters())])
 for a, b in zip(*results, strict=True):
     torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
-print("agree")
 """
 
 
@@ -89,19 +86,10 @@ def test_traced_equals_eager(tmp_path):
     """What the compiler sees, gradients included; in float64, so that noise hides nothing."""
     script = tmp_path / "traced.py"
     script.write_text(TRACED)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, env=environment, timeout=120
-    )
-    assert result.stdout.strip() == "agree", result.stderr[-3000:]
+    run(script)
 
 
 def test_two_processes_train_as_one(tmp_path):
     script = tmp_path / "train.py"
     script.write_text(DISTRIBUTED)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        [*command, str(script)], capture_output=True, text=True, env=environment, timeout=120
-    )
-    assert result.stdout.count("agree") == 2, result.stderr[-3000:]
+    run(script, launcher=TWO)
