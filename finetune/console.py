@@ -42,6 +42,10 @@ COMMANDS = {
         "rewrite HDF5 files for fast reading, in the same layout", "..datasets.commands", "rechunk"
     ),
     "data plot": Command("draw fields, time series, an animation", "..datasets.commands", "plot"),
+    "import": Command("published weights into a checkpoint", ".exchange", "import_weights"),
+    "export": Command(
+        "a checkpoint into the layout of the published code", ".exchange", "export_weights"
+    ),
     "pretrain": Command("train an operator on a mixture of datasets", "..pretrain.command", "main"),
     "finetune": Command("train on one dataset, from a checkpoint or from scratch", ".run", "main"),
     "predict": Command("roll a checkpoint out from stored initial frames", ".commands", "predict"),

@@ -125,10 +125,15 @@ def read_config(directory: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from None
     schema = config.get("schema") if isinstance(config, dict) else None
+    if schema is None:
+        raise ValueError(
+            f"{path} is not a pelagos checkpoint's; bring published weights in with "
+            "`pelagos import` or operators.compat"
+        )
     if schema != SCHEMA:
         raise ValueError(
             f"{path} has checkpoint schema {schema!r}; this version of pelagos reads schema "
-            f"{SCHEMA}. Upgrade pelagos, or import foreign weights through operators.compat"
+            f"{SCHEMA}. Upgrade pelagos"
         )
     missing = {"operator", "config", "fields"} - set(config)
     if missing:
