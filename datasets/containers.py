@@ -22,7 +22,7 @@ import numpy as np
 import scipy.io
 
 from .arrays import Container
-from .guard import COMPRESSION, METADATA, SLACK, Dataset, Group
+from .guard import COMPRESSION, METADATA, SLACK, STORED, Dataset, Group
 from .hdf5 import Hdf5File, metadata
 
 # The format's numbers for elements, for the classes of arrays and for the types they are stored as.
@@ -34,6 +34,7 @@ MATLAB_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9
     12: "i8",
     13: "u8",
 }
+ZARR_METADATA = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
 # Of the filters that Zarr knows, those that only move, pack or check numbers ("pickle" runs code).
 ZARR_COMPRESSORS = {"blosc", "zlib", "gzip", "bz2", "lzma", "zstd", "lz4", "lzf"}
 ZARR_CODECS = ZARR_COMPRESSORS | {
@@ -309,7 +310,14 @@ def _zarr_array(root: Path, name: str) -> Any:
         raise ValueError(f"{folder} is damaged ({error!s:.200}); copy or make it again") from None
     item = array.dtype.itemsize
     chunk = math.prod(array.chunks) * item
-    stored = sum(entry.stat().st_size for entry in folder.rglob("*") if entry.is_file())
+    sizes = {entry: entry.stat().st_size for entry in folder.rglob("*") if entry.is_file()}
+    stored, unit = sum(sizes.values()), math.prod(array.shards or array.chunks) * item
+    largest = max((n for path, n in sizes.items() if path.name not in ZARR_METADATA), default=0)
+    if largest > unit + STORED:
+        raise ValueError(
+            f"{folder} stores a chunk in {largest} bytes that should unpack to {unit}; is it "
+            f"damaged?"
+        )
     _check_declared(folder, name, array.shape, item, stored)
     _check_declared(folder, f"a chunk of {name}", (chunk,), 1, stored)
     return array

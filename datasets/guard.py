@@ -11,7 +11,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-h5d: Any = importlib.import_module("h5py.h5d")  # untyped
+h5a: Any = importlib.import_module("h5py.h5a")  # untyped
+h5d: Any = importlib.import_module("h5py.h5d")
 h5l: Any = importlib.import_module("h5py.h5l")
 
 METADATA = 2**26  # bytes of coordinates, names or attributes that are read at once
@@ -19,6 +20,7 @@ CHUNK = 2**30  # bytes of a chunk, all of which a read unpacks
 SMALL_CHUNK, SMALL_CHUNKS = 2**10, 2**16  # HDF5 takes over 1 KiB of memory for each one it reads
 COMPRESSION = 1100  # no filter of HDF5 shrinks real data further than deflate, 1032 to 1
 SLACK = 2**26  # bytes that a file may declare whatever its size
+STORED = 2**14  # bytes that a stored chunk may have beyond its size, for checksums and headers
 LINKS = 16  # soft links in a row
 
 
@@ -30,9 +32,9 @@ class Group:
         KeyError: there is no such member.
     """
 
-    def __init__(self, group: h5py.Group) -> None:
-        self._group = group
-        self.path = Path(group.file.filename)
+    def __init__(self, group: h5py.Group, path: Path) -> None:
+        self._group, self.path = group, path
+        self._known: dict[str, Group | Dataset] = {}
 
     @property
     def attrs(self) -> Attributes:
@@ -53,8 +55,11 @@ class Group:
         return True
 
     def __getitem__(self, name: str) -> Any:
-        found = member(self._group, name)
-        return Group(found) if isinstance(found, h5py.Group) else Dataset(found)
+        if name not in self._known:
+            found = member(self._group, name)
+            kind = Group if isinstance(found, h5py.Group) else Dataset
+            self._known[name] = kind(found, self.path)
+        return self._known[name]
 
     def get(self, name: str, default: Any = None) -> Any:
         """The member, or `default` if there is none."""
@@ -75,9 +80,8 @@ class Group:
 class Dataset:
     """A dataset of a file; `[()]` reads metadata, of bounded size."""
 
-    def __init__(self, dataset: h5py.Dataset) -> None:
-        self._dataset = dataset
-        self.path = Path(dataset.file.filename)
+    def __init__(self, dataset: h5py.Dataset, path: Path) -> None:
+        self._dataset, self.path = dataset, path
         self.shape: tuple[int, ...] = () if dataset.shape is None else tuple(dataset.shape)
         self.dtype = dataset.dtype
 
@@ -88,6 +92,7 @@ class Dataset:
 
     def __getitem__(self, key: Any) -> Any:
         _check_size(str(self._dataset.name), self.path, self.shape, self.dtype.itemsize)
+        check_stored(self._dataset)
         return self._dataset[key]
 
     def numbers(self) -> np.ndarray:
@@ -116,9 +121,11 @@ class Attributes:
         return name in self._item.attrs
 
     def __getitem__(self, name: str) -> Any:
-        stored = self._item.attrs.get_id(name)
-        shape = () if stored.shape is None else stored.shape
-        _check_size(name, self._path, shape, stored.dtype.itemsize)
+        try:
+            size = h5a.get_info(self._item.id, name.encode(errors="surrogateescape")).data_size
+        except (KeyError, OSError, RuntimeError):
+            raise KeyError(f"no attribute {name!r}") from None
+        _check_size(name, self._path, (size,), 1)
         return self._item.attrs[name]
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -166,26 +173,28 @@ def _step(group: h5py.Group, name: str, links: int) -> Any:
 
 def check_dataset(dataset: h5py.Dataset) -> None:
     """Raise a ValueError if values lie in other files, or are more than this file can hold."""
-    path = Path(dataset.file.filename)
     created = dataset.id.get_create_plist()
     if created.get_layout() == h5d.VIRTUAL or created.get_external_count():
         raise ValueError(
-            f"{path}: {dataset.name} keeps its values in other files, which are not read; open "
-            f"those, or copy the values into this file"
+            f"{dataset.file.filename}: {dataset.name} keeps its values in other files, which are "
+            f"not read; open those, or copy the values into this file"
         )
     item = dataset.dtype.itemsize
     shape: tuple[int, ...] = dataset.shape or (0,)
-    _check_chunks(dataset, path, shape, item)
+    _check_chunks(dataset, shape, item)
     declared = math.prod(shape) * item
+    if declared <= SLACK:
+        return
+    path = Path(dataset.file.filename)
     size = path.stat().st_size
-    if declared > max(SLACK, COMPRESSION * size):
+    if declared > COMPRESSION * size:
         raise ValueError(
             f"{path}: {dataset.name} declares {declared} bytes, which a file of {size} bytes "
             f"cannot hold; it is damaged or unfinished"
         )
 
 
-def _check_chunks(dataset: h5py.Dataset, path: Path, shape: tuple[int, ...], item: int) -> None:
+def _check_chunks(dataset: h5py.Dataset, shape: tuple[int, ...], item: int) -> None:
     """Refuse chunks so large, or so small and many, that a read would take much memory."""
     chunks: tuple[int, ...] | None = dataset.chunks
     if not chunks:
@@ -194,9 +203,39 @@ def _check_chunks(dataset: h5py.Dataset, path: Path, shape: tuple[int, ...], ite
     count = math.prod(-(-n // part) for n, part in zip(shape, chunks, strict=True))
     if size > CHUNK or (size < SMALL_CHUNK and count > SMALL_CHUNKS):
         raise ValueError(
-            f"{path}: {dataset.name} has {count} chunks of {size} bytes, which are not read; "
-            f"rewrite it in chunks of about a MiB"
+            f"{dataset.file.filename}: {dataset.name} has {count} chunks of {size} bytes, which "
+            f"are not read; rewrite it in chunks of about a MiB"
         )
+
+
+def check_stored(dataset: h5py.Dataset) -> None:
+    """Refuse compressed chunks that are stored as more than they declare to unpack to.
+
+    HDF5 unpacks all that is stored, whatever a chunk's size should be: deflate makes a GiB of a
+    MiB. What is stored of real data takes at most the size of its chunk and a few bytes.
+    """
+    chunks: tuple[int, ...] | None = dataset.chunks
+    if not chunks or not dataset.id.get_create_plist().get_nfilters():
+        return
+    limit = math.prod(chunks) * dataset.dtype.itemsize + STORED
+    stored = 0
+
+    def largest(info: Any) -> None:
+        nonlocal stored
+        stored = max(stored, info.size)
+
+    dataset.id.chunk_iter(largest)
+    if stored > limit:
+        raise ValueError(
+            f"{dataset.file.filename}: {dataset.name} stores a chunk in {stored} bytes that should "
+            f"unpack to {limit - STORED}; it is damaged"
+        )
+
+
+def one_line(text: str) -> str:
+    """Text from a file for people to read: no line breaks, no codes that steer a terminal."""
+    plain = "".join(letter if letter.isprintable() or letter.isspace() else "?" for letter in text)
+    return " ".join(plain.split())
 
 
 def _check_size(name: str, path: Path, shape: tuple[int, ...], item: int) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+import mmap
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 
-from .guard import Group, member
+from .guard import Group, check_stored, member
 
 CACHE = 2**24  # bytes of decoded chunks that a file keeps, or one row of chunks if that is more,
 ROW = 2**26  # up to so many, or one chunk if that is more,
@@ -22,16 +23,28 @@ CHUNK = 2**28  # up to so many
 Node = Any  # a file, group or dataset of h5py, whose types do not tell which one a name holds
 
 
+class Place(NamedTuple):
+    """Where a dataset lies in its file, and how it is read."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    offset: int | None  # of values that lie in a row, to be mapped; None: read by HDF5
+    cache: tuple[int, int]  # bytes of the cache and of a chunk; (0, 0) unless chunked
+
+
 class Hdf5File:
     """Read-only access that survives pickling and forks, and holds nothing until it is used.
 
     Contiguous, uncompressed numeric datasets are memory-mapped; all others are read by h5py, with
     a cache of decoded chunks that fits theirs (HDF5's own does not hold a chunk larger than it).
-    Chunked datasets beyond `CACHE` are given back, the one used longest ago first.
+    Chunked datasets beyond `CACHE` are given back, the one used longest ago first. Where datasets
+    lie is remembered after `close`, so that opening an unchanged file again takes microseconds.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._places: dict[str, Place] = {}
+        self._version = (-1, -1)  # size and modification time of the file that they are of
         self._reset()
 
     def array(self, name: str) -> np.ndarray | h5py.Dataset:
@@ -49,42 +62,51 @@ class Hdf5File:
         self._reset()
 
     def _open_array(self, name: str) -> np.ndarray | h5py.Dataset:
-        file = self._file or open_readonly(self.path)
-        dataset = member(file, name)
-        if not isinstance(dataset, h5py.Dataset):
-            raise KeyError(f"{name} is not a dataset")
-        offset = dataset.id.get_offset()  # None unless contiguous and in this file
-        if offset is None or dataset.dtype.kind not in "fiub" or dataset.size == 0:
-            self._file = file
-            if dataset.chunks is None:
-                return dataset
-            size, chunk = cache_size(dataset), _chunk_bytes(dataset)
-            del dataset  # HDF5 sizes the cache when the last handle on it is gone
-            return self._with_cache(name, size, chunk)
-        if self._bytes is None:
-            self._bytes = np.memmap(self.path, mode="r")
-        values = self._bytes[offset : offset + dataset.nbytes]
-        if len(values) < dataset.nbytes:
-            raise OSError(f"{name} reaches beyond the end of the file")
-        values = values.view(np.ndarray).view(dataset.dtype).reshape(dataset.shape)
-        if self._file is None:  # the map suffices: others may open the file with locks
-            file.close()
-        return values
+        if not self._arrays:
+            self._forget_if_changed()
+        place = self._places.get(name)
+        if place is None:
+            file = self._file or open_readonly(self.path)
+            place = self._places[name] = _place(file, name)
+            if place.offset is None:
+                self._file = file
+            elif self._file is None:  # the map suffices: others may open the file with locks
+                file.close()
+        return self._by_hdf5(name, place) if place.offset is None else self._mapped(name, place)
 
-    def _with_cache(self, name: str, size: int, chunk: int) -> h5py.Dataset:
-        """A chunked dataset with a cache of `size` bytes, after others have made room for it."""
-        assert self._file is not None
-        while self._caches and sum(self._caches.values()) + size > CACHE:
-            del self._arrays[self._caches.popitem(last=False)[0]]
-        self._caches[name] = size
+    def _forget_if_changed(self) -> None:
+        found = self.path.stat()
+        version = (found.st_size, found.st_mtime_ns)
+        if version != self._version:
+            self._places, self._version = {}, version
+
+    def _mapped(self, name: str, place: Place) -> np.ndarray:
+        if self._bytes is None:
+            with self.path.open("rb") as file:
+                self._bytes = np.frombuffer(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), "u1")
+        size = math.prod(place.shape) * place.dtype.itemsize
+        values = self._bytes[place.offset : (place.offset or 0) + size]
+        if len(values) < size:
+            raise OSError(f"{name} reaches beyond the end of the file")
+        return values.view(place.dtype).reshape(place.shape)
+
+    def _by_hdf5(self, name: str, place: Place) -> h5py.Dataset:
+        """A dataset; if chunked with a cache, after others have made room for it."""
+        if self._file is None:
+            self._file = open_readonly(self.path)
+        size, chunk = place.cache
         access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
-        access.set_chunk_cache(max(521, 10 * size // max(chunk, 1) | 1), size, 0.75)
+        if size:
+            while self._caches and sum(self._caches.values()) + size > CACHE:
+                del self._arrays[self._caches.popitem(last=False)[0]]
+            self._caches[name] = size
+            access.set_chunk_cache(max(521, 10 * size // max(chunk, 1) | 1), size, 0.75)
         return h5py.Dataset(h5py.h5d.open(self._file.id, name.encode(), access))
 
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._file: h5py.File | None = None
-        self._bytes: np.memmap | None = None
+        self._bytes: np.ndarray | None = None
         self._arrays: dict[str, np.ndarray | h5py.Dataset] = {}
         self._caches: OrderedDict[str, int] = OrderedDict()  # chunked datasets -> bytes
 
@@ -93,6 +115,28 @@ class Hdf5File:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)
+
+
+def _place(file: h5py.File, name: str) -> Place:
+    """Where a dataset lies.
+
+    The handle on it is gone afterwards: HDF5 sizes a cache only when a dataset is opened first.
+
+    Raises:
+        ValueError: it lies outside the file, or holds more than it declares.
+        KeyError: there is no such dataset.
+    """
+    dataset = member(file, name)
+    if not isinstance(dataset, h5py.Dataset):
+        raise KeyError(f"{name} is not a dataset")
+    shape: tuple[int, ...] = dataset.shape or ()
+    offset = dataset.id.get_offset()  # None unless contiguous and in this file
+    if offset is not None and dataset.dtype.kind in "fiub" and dataset.size:
+        return Place(dataset.dtype, shape, offset, (0, 0))
+    if dataset.chunks is None:
+        return Place(dataset.dtype, shape, None, (0, 0))
+    check_stored(dataset)
+    return Place(dataset.dtype, shape, None, (cache_size(dataset), _chunk_bytes(dataset)))
 
 
 def cache_size(dataset: Node) -> int:
@@ -130,7 +174,7 @@ def metadata(path: Path, layout: str = "its layout") -> Iterator[Group]:
     """
     try:
         with open_readonly(path) as file:
-            yield Group(file)
+            yield Group(file, path)
     except MemoryError:
         raise ValueError(f"{path} declares more than fits into memory; is it damaged?") from None
     except (OSError, RuntimeError) as error:  # what h5py raises for broken structures

@@ -102,7 +102,6 @@ def explain(path: Path, expected: str) -> str:
             names = ", ".join(listing(path)) or "nothing"
     except (OSError, RuntimeError, KeyError) as error:
         return f"{path} is truncated or damaged ({error}); copy or make it again"
-    names = "".join(letter if letter.isprintable() else "?" for letter in names)
     found = {"hdf5": "HDF5", "netcdf": "NetCDF", "matlab": "MATLAB", "zarr": "Zarr"}[kind(path)]
     return (
         f"{path} is {found} with {names} at its root, which is no known layout; describe it in a "

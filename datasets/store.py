@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
-from . import layouts, remote
+from . import guard, layouts, remote
 from .arrays import ArraySource, divide
 from .axes import spacing
 from .fields import Context, Grid, Window
@@ -30,7 +30,7 @@ from .layouts import SPLITS, UNSPLIT, Layout
 if TYPE_CHECKING:
     import xarray
 
-MAX_OPEN = 128  # files held open at once
+MAX_OPEN = 32  # files held open at once, by each store
 
 
 @runtime_checkable
@@ -104,6 +104,15 @@ def open_store(
             incomplete, files disagree, or there is no such split.
     """
     path = remote.stage(str(path), split) if remote.is_remote(path) else Path(path).absolute()
+    try:
+        return _open(path, split, layout, splits)
+    except ValueError as error:  # names from a file may hold anything
+        raise ValueError(guard.one_line(str(error))) from None
+
+
+def _open(
+    path: Path, split: str | None, layout: str | None, splits: Mapping[str, int | float] | None
+) -> Store:
     given, variant = layouts.choose(layout) if layout else (None, "")
     files = layouts.find_files(path)
     available = dict.fromkeys(name for name, _ in files)
@@ -152,6 +161,7 @@ class Store:
             ordered.sort(key=lambda item: [*SPLITS, item[0]].index(item[0]))
         self.sources = [source for _, source in ordered]
         first = self.sources[0]
+        _check_names(first)
         for source in self.sources[1:]:
             _check_agreement(first, source)
         self._ends = np.cumsum([len(source) for source in self.sources]).tolist()
@@ -400,10 +410,12 @@ def _naming(path: Path) -> Iterator[None]:
     except ValueError as error:
         if str(path) in str(error) or layouts.described.FILE in str(error):
             raise
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(guard.one_line(f"{path}: {error}")) from None
+    except PermissionError:
+        raise ValueError(f"{path} may not be read; ask for permission to read it") from None
     except (OSError, RuntimeError, KeyError, TypeError, SystemError) as error:
         # Of HDF5 and of decompression, whose extensions trip over damaged lengths.
-        reason = " ".join(str(error).split())
+        reason = guard.one_line(str(error))
         raise ValueError(f"{path} is damaged ({reason}); copy or make it again") from None
 
 
@@ -431,9 +443,14 @@ def _sources_of(
             continue
         before = stat(file)
         expected = expected or layouts.detect(file)
-        if expected is None or (given is None and not expected.matches(file)):
-            raise ValueError(layouts.explain(file, "" if expected is None else expected.name))
-        found = _open_file(path, file, name, expected, variant, splits)
+        if expected is None:
+            raise ValueError(layouts.explain(file, ""))
+        try:
+            found = _open_file(path, file, name, expected, variant, splits)
+        except ValueError:
+            if given is None and not expected.matches(file):
+                raise ValueError(layouts.explain(file, expected.name)) from None
+            raise
         if index:
             index.add(file, before, expected.name, found)
         yield found
@@ -464,6 +481,14 @@ def _open_file(
 
 def _open_source(path: Path, file: Path, name: str, layout: str, split: str) -> Source:
     return _open_file(path, file, name, layouts.named(layout))[split]
+
+
+def _check_names(source: Source) -> None:
+    """Refuse names that would steer a terminal."""
+    names = [source.name, *source.fields, *source.constant_fields, *source.parameter_names]
+    for name in [*names, *source.axes, *source.series, *source.units, *source.units.values()]:
+        if not name.isprintable():
+            raise ValueError(f"{source.path}: the name {name!r} cannot be printed; rename it")
 
 
 def _check_agreement(first: Source, other: Source) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from hostile import deflated_zeros
 from layout_files import FILES, Expected, N, write
 from layout_files import values as random_values
 from torch.utils.data import DataLoader
@@ -336,6 +337,40 @@ def test_nothing_is_read_outside_the_file(tmp_path: Path) -> None:
         file["tensor"] = h5py.ExternalLink("secret", "tensor")
     with pytest.raises(ValueError, match="'tensor' is a link out of the file"):
         open_store(path, layout="PDEBench")
+
+
+def test_chunks_that_unpack_to_more_than_they_declare_are_refused(tmp_path: Path) -> None:
+    """HDF5 itself would unpack 256 MiB for an array of 2 KiB."""
+    path = FILES["pdebench-burgers"](tmp_path).path
+    for name in ("tensor", "t-coordinate"):
+        with h5py.File(path, "a") as file:
+            shape = file[name].shape
+            del file[name]
+            file.create_dataset(name, shape, "f4", chunks=shape, compression="gzip")
+            file[name].id.write_direct_chunk((0,) * len(shape), deflated_zeros(256), 0)
+        with pytest.raises(ValueError, match=rf"{path.name}: /{name} stores a chunk in .* damaged"):
+            open_store(path).trajectory(0)
+
+
+def test_names_that_would_steer_a_terminal_are_refused(tmp_path: Path) -> None:
+    path = FILES["the well"](tmp_path).path
+    with h5py.File(path, "a") as file:
+        file.attrs["dataset_name"] = "red\n\x1b[31m"
+    with pytest.raises(ValueError, match="cannot be printed; rename it") as refused:
+        open_store(path)
+    assert str(refused.value).isprintable()
+    write(tmp_path / "b.h5", {"a\x1b[2J": np.zeros(3)})
+    with pytest.raises(ValueError, match=r"is HDF5 with a\?\[2J at its root"):
+        open_store(tmp_path / "b.h5")
+
+
+def test_zarr_chunks_larger_than_they_declare_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("zarr")
+    path = FILES["described-zarr2"](tmp_path).path
+    chunk = next(item for item in (path / "state").iterdir() if item.name[0].isdigit())
+    chunk.write_bytes(deflated_zeros(256))
+    with pytest.raises(ValueError, match=r"stores a chunk in .* bytes"):
+        open_store(path).trajectory(0)
 
 
 def test_filters_that_run_code_are_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import tracemalloc
 from pathlib import Path
 
 import h5py
@@ -121,6 +122,39 @@ def test_memory_and_open_files_stay_flat(tmp_path: Path, monkeypatch: pytest.Mon
         counts.append(len(list(Path(f"/proc/{os.getpid()}/fd").iterdir())))
     assert max(counts) - min(counts) == 0
     assert len(store._open) == 4
+
+
+def test_a_file_is_mapped_again_without_hdf5(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as new:
+        new["u"] = np.arange(1000.0)
+    file = Hdf5File(path)
+    first = file.array("u").copy()
+    file.close()
+    monkeypatch.setattr(hdf5, "open_readonly", lambda path: pytest.fail(f"{path} is opened"))
+    np.testing.assert_array_equal(file.array("u"), first)
+    monkeypatch.undo()
+    file.close()
+    with h5py.File(path, "w") as new:  # elsewhere in a file that has changed
+        new["more"], new["u"] = np.zeros(50), np.arange(5, dtype="i2")
+    np.testing.assert_array_equal(file.array("u"), np.arange(5, dtype="i2"))
+
+
+def test_memory_does_not_grow_with_what_is_read(tmp_path: Path) -> None:
+    for k in range(40):  # more than are held open
+        write(tmp_path / "made" / f"{k:02d}.hdf5")
+    store = open_store(tmp_path / "made")
+    rng = np.random.default_rng(0)
+    held = []
+    tracemalloc.start()
+    for _ in range(4):
+        for i in rng.integers(len(store), size=1500).tolist():
+            store.window(i, 1)
+        held.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert held[-1] - held[0] < 2**16
 
 
 def test_only_the_frames_of_a_stride_are_touched(tmp_path: Path) -> None:
