@@ -56,9 +56,9 @@ class Group:
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._known:
-            found = member(self._group, name)
-            kind = Group if isinstance(found, h5py.Group) else Dataset
-            self._known[name] = kind(found, self.path)
+            item, path = member(self._group, name), self.path
+            found = Group(item, path) if isinstance(item, h5py.Group) else Dataset(item, path)
+            self._known[name] = found
         return self._known[name]
 
     def get(self, name: str, default: Any = None) -> Any:
