@@ -36,6 +36,7 @@ FLUID_STATISTICS = Statistics(
     mean={"*": dict(zip(FLUIDS, (0.80, 0.0, 0.0, 0.0), strict=True))},
     std={"*": dict(zip(FLUIDS, (0.31, 0.391, 0.356, 0.185), strict=True))},
 )
+FLUID_FILL = {"density": 1.0, "pressure": 0.0}  # in the incompressible flows among them
 FLUID_TIME_SCALE = 20.0
 FLUID_TIME_STEPS = tuple(float(step) for step in range(0, 21, 2))
 FLUID_LICENSE = "CC-BY-NC-4.0 (published Poseidon weights: not for commercial use)"
@@ -79,7 +80,8 @@ def load_scot(
     in the network's units, time in the network's unit. With "fluids" it brings what the published
     Poseidon checkpoints were pretrained with: mean and standard deviation of density, velocity and
     pressure, a time scale of 20 snapshots (dt then counts snapshots of the published datasets),
-    lead times of 0 to 20 snapshots, and the licence.
+    lead times of 0 to 20 snapshots, the values that stand for density and pressure in data without
+    them, and the licence.
 
     The published config is kept in the description's provenance and written back by `save_scot`.
 
@@ -223,6 +225,7 @@ def _describe(
         fields,
         normalizer=FLUID_STATISTICS,
         constant_fields=constants,
+        fill=FLUID_FILL,
         time_scale=FLUID_TIME_SCALE,
         time_steps=FLUID_TIME_STEPS,
         provenance=provenance,

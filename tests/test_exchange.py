@@ -54,6 +54,7 @@ def test_fluids_bring_units_licence_and_the_unit_of_time(scot, tmp_path, capsys)
     after = [next(a.rollout(frames, dt=6.0, steps=1)), next(b.rollout(frames, dt=0.3, steps=1))]
     torch.testing.assert_close(*after)
     assert b.description.time_steps[-1] == pytest.approx(1.0)
+    assert b.description.fill == {"density": 1.0, "pressure": 0.0}  # of incompressible flows
 
 
 @pytest.mark.parametrize(
