@@ -24,7 +24,8 @@ import torch
 from pelagos.datasets import open_store
 from pelagos.datasets.fields import Grid
 from pelagos.datasets.rechunk import rechunk
-from pelagos.datasets.well import WellData, write_file, write_stats
+from pelagos.datasets.split_statistics import write_stats
+from pelagos.datasets.well import WellData, write_file
 from pelagos.datasets.windows import Windows
 
 

@@ -21,6 +21,8 @@ import yaml
 from . import codec, well
 from .index import stat
 from .progress import Bar
+from .replacing import replacing, unfinished
+from .split_statistics import write_stats
 from .store import UNSPLIT, Store, open_store
 
 BLOCK = 2**22  # values to hold at once
@@ -113,7 +115,7 @@ def convert(
         for part in missing:
             _write(store, part, recipe, bar)
     if not (out / "stats.yaml").exists():
-        well.write_stats(out)
+        write_stats(out)
     return out
 
 
@@ -149,10 +151,10 @@ def _prepare(out: Path, recipe: Recipe, overwrite: bool) -> None:
     Raises:
         ValueError: the folder holds something else, or was converted from something else.
     """
-    path, partial = out / RECIPE, out / f".{RECIPE}.partial"
+    path = out / RECIPE
     remedy = "choose another folder, or replace it (--overwrite, in Python overwrite=True)"
     if out.exists() and not path.is_file():
-        if not out.is_dir() or any(found != partial for found in out.iterdir()):
+        if not out.is_dir() or any(found != unfinished(path) for found in out.iterdir()):
             raise ValueError(f"{out} exists and is no converted dataset; choose another folder")
     elif out.exists() and not overwrite:
         _check_same(path, recipe, remedy)
@@ -162,8 +164,8 @@ def _prepare(out: Path, recipe: Recipe, overwrite: bool) -> None:
         shutil.rmtree(out / "data")
     out.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(codec.plain(recipe), sort_keys=False, allow_unicode=True)
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _check_same(path: Path, recipe: Recipe, remedy: str) -> None:

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .progress import Bar
+from .replacing import replacing
 from .store import Store
 from .style import INK, MUTED, RULE, RUNS, SIGNED, STEPS, STYLE, UNSIGNED
 
@@ -127,13 +128,8 @@ def plot(
             raise ValueError(f"{path} exists already; choose another folder, or --overwrite")
     out.mkdir(parents=True, exist_ok=True)
     for path, draw in jobs.items():
-        partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-        try:
-            with matplotlib.rc_context(STYLE):
-                draw(partial)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path) as partial, matplotlib.rc_context(STYLE):
+            draw(partial)
     return [*jobs]
 
 

@@ -7,9 +7,9 @@ arrays become contiguous (mapped into memory when read) or, compressed, get chun
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,8 +17,10 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
+from .guard import one_line
 from .hdf5 import Node, data_files, open_readonly
 from .progress import Bar
+from .replacing import replacing
 from .store import SPLITS, Store, open_store
 from .well import PAGE
 
@@ -124,8 +126,7 @@ def _large_bytes(file: Path) -> int:
 def _rewrite(source: Path, path: Path, target: _Target, bar: Bar) -> None:
     """Write one file; it appears under its name when it is complete and on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with _reading(source), replacing(path) as partial:
         with open_readonly(source) as old:
             plan, root = old.id.get_create_plist(), old["/"].id.get_create_plist()
             plan.set_link_creation_order(root.get_link_creation_order())
@@ -139,13 +140,15 @@ def _rewrite(source: Path, path: Path, target: _Target, bar: Bar) -> None:
                 _Copy(target, bar).group(old, new)
                 _attach_scales(old, new)
         _copy_user_block(source, partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+
+
+@contextmanager
+def _reading(source: Path) -> Iterator[None]:
+    """Name the file that cannot be read."""
+    try:
+        yield
     except (OSError, RuntimeError, KeyError) as error:
-        raise ValueError(f"{source} cannot be rewritten ({error})") from None
-    finally:
-        partial.unlink(missing_ok=True)
+        raise ValueError(f"{source} cannot be rewritten ({one_line(str(error))})") from None
 
 
 def _copy_user_block(source: Path, partial: Path) -> None:

@@ -28,6 +28,7 @@ from .equations import BlowUp, Draw, Equation
 from .fields import Grid
 from .initial import trajectory_generator
 from .progress import Bar
+from .split_statistics import write_stats
 from .steppers import substeps
 
 SPLITS = {"train": 128, "valid": 16, "test": 16}  # and the default numbers of trajectories
@@ -422,7 +423,7 @@ def _complete(root: Path, run: Run, progress: bool) -> None:
     with bar, _single_threaded_operations() as workers:
         for shard in missing:
             well.write_file(shard.path, _compute(run, shard, workers, bar.advance))
-    well.write_stats(root)
+    write_stats(root)
 
 
 @contextmanager

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from .store import Store
+from .hdf5 import data_files
+from .replacing import replacing
+from .store import SPLITS, Store
 from .survey import Survey, Table, survey
-from .well import tensor_fields
+from .well import WellFile, tensor_fields
 
 COLUMNS = ("mean", "std", "rms", "min", "max", "mean_delta", "std_delta", "rms_delta")
 
@@ -64,16 +65,31 @@ def write(path: Path, form: dict[str, Any], overwrite: bool = False) -> None:
     """Write `stats.yaml`; it appears when it is complete.
 
     Raises:
-        ValueError: the path exists.
+        ValueError: the path exists, or the disk is full.
     """
     if path.exists() and not overwrite:
         raise ValueError(f"{path} exists already; choose another name, or --overwrite")
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        yaml.safe_dump(form, file, sort_keys=False)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(yaml.safe_dump(form, sort_keys=False), encoding="utf-8")
+
+
+def write_stats(root: Path) -> None:
+    """Write `stats.yaml` of a dataset in The Well's layout, which makes it complete.
+
+    The statistics are those of its first split, `data/train`.
+
+    Raises:
+        ValueError: `stats.yaml` exists, there are no training files, or a value is not finite.
+    """
+    folders = [root / "data" / split for split in SPLITS if (root / "data" / split).is_dir()]
+    files = data_files(folders[0]) if folders else []
+    if not files:
+        raise ValueError(f"no HDF5 files in {root / 'data/train'}; statistics need training data")
+    if (root / "stats.yaml").exists():
+        raise ValueError(f"{root / 'stats.yaml'} exists already; delete it to compute it again")
+    split = folders[0].name
+    store = Store([(split, WellFile(file)) for file in files])
+    write(root / "stats.yaml", well_form(split_statistics(store)[split], store.grid.ndim))
 
 
 def describe(statistics: dict[str, dict[str, dict[str, float]]]) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,14 +20,13 @@ from typing import Any
 
 import h5py
 import numpy as np
-import yaml
 from jaxtyping import Bool, Float32, Float64
 
 from .arrays import check_numeric, check_times
 from .axes import spacing
 from .fields import BOUNDARIES, Grid
-from .hdf5 import Hdf5File, Node, data_files, metadata, strings, text
-from .moments import BLOCK, Moments
+from .hdf5 import Hdf5File, Node, metadata, strings, text
+from .replacing import replacing
 
 AXES = ("x", "y", "z")
 MASK = "prediction_mask"  # where the fields are predicted (n, C, *S); ours alone
@@ -96,14 +94,14 @@ def create_file(path: Path, data: WellData) -> Iterator[Callable[[int, int, np.n
     block has succeeded and the file is on disk.
 
     Raises:
-        ValueError: the path exists, a shape is wrong, a value is NaN or infinite.
+        ValueError: the path exists, a shape is wrong, a value is NaN or infinite, the disk is full.
     """
     if path.exists():
         raise ValueError(f"{path} exists already; choose another name or delete it")
     _check(data)
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
-        _replacing(path) as partial,
+        replacing(path) as partial,
         h5py.File(partial, "w", alignment_threshold=PAGE, alignment_interval=PAGE) as file,
     ):
         _write_root(file, data)
@@ -168,19 +166,6 @@ def _check_finite(name: str, values: np.ndarray) -> None:
     with np.errstate(over="ignore"):
         if not np.isfinite(np.asarray(values, dtype=np.float32)).all():
             raise ValueError(f"{name!r} holds NaN, infinite or too large values")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its name once the block has succeeded."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _write_root(file: h5py.File, data: WellData) -> None:
@@ -305,56 +290,6 @@ def _texts(names: Any) -> np.ndarray:
     return np.array(list(names), dtype=h5py.string_dtype())
 
 
-def write_stats(root: Path) -> None:
-    """Write `stats.yaml` of a dataset from all files of its first split, `data/train`.
-
-    Mean, standard deviation (population) and root mean square per field and component, over
-    trajectories, time and space; `*_delta` are those of the change from frame to frame, for fields
-    that vary in time. One pass in constant memory.
-
-    Raises:
-        ValueError: `stats.yaml` exists, or there are no training files.
-    """
-    path = root / "stats.yaml"
-    splits = [root / "data" / split for split in ("train", "valid", "test")]
-    folder = next((split for split in splits if split.is_dir()), splits[0])
-    if path.exists():
-        raise ValueError(f"{path} exists already; delete it to compute it again")
-    files = data_files(folder) if folder.is_dir() else []
-    if not files:
-        raise ValueError(f"no HDF5 files in {folder}; statistics need training data")
-    values: dict[StoredField, Moments] = {}
-    changes: dict[StoredField, Moments] = {}
-    for name in files:
-        file = WellFile(name)
-        for stored in file.stored:
-            for block, change in file.blocks(stored):
-                _add(values, stored, block)
-                _add(changes, stored, change)
-    with _replacing(path) as partial:
-        stats = {**_table(values, ""), **_table(changes, "_delta")}
-        partial.write_text(yaml.safe_dump(stats, sort_keys=False))
-
-
-def _add(total: dict[StoredField, Moments], key: StoredField, values: np.ndarray) -> None:
-    if len(values):
-        moments = Moments.of(values)
-        total[key] = total[key] + moments if key in total else moments
-
-
-def _table(moments: Mapping[StoredField, Moments], suffix: str) -> dict[str, dict[str, Any]]:
-    """`{statistic: {field: number | [D] | [D][D]}}`."""
-    return {
-        statistic + suffix: {
-            key.name: getattr(value, statistic)
-            .reshape((len(key.dim_varying),) * key.order)
-            .tolist()
-            for key, value in moments.items()
-        }
-        for statistic in ("mean", "std", "rms")
-    }
-
-
 # ---------------------------------------------------------------------------------- reading
 
 
@@ -439,25 +374,6 @@ class WellFile:
     def close(self) -> None:
         """Give the file back; the next access opens it again."""
         self._file.close()
-
-    def blocks(self, stored: StoredField) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Values (N, components) of a stored field and their changes between frames, in pieces."""
-        for trajectory in range(len(self) if stored.sample_varying else 1):
-            if not stored.time_varying:
-                values = self._block(stored, trajectory, slice(None))
-                yield values.reshape(-1, stored.components), np.empty((0, stored.components))
-                continue
-            size = self._block(stored, trajectory, slice(0, 1)).size
-            step = max(1, BLOCK // size)
-            for start in range(0, self.times.shape[-1], step):
-                before = min(start, 1)  # one frame more, for the first change
-                frames = slice(start - before, start + step)
-                values = self._block(stored, trajectory, frames).astype(np.float64)
-                change = np.diff(values, axis=0)
-                yield (
-                    values[before:].reshape(-1, stored.components),
-                    change.reshape(-1, stored.components),
-                )
 
     def _read_header(self, file: Node) -> None:
         dimensions = file["dimensions"]

@@ -32,6 +32,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.optim import Optimizer
 
 from ..datasets import codec
+from ..datasets.replacing import naming_full_disk
 from ..operators import Operator, checkpoint
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -143,13 +144,14 @@ def publish(run: Path) -> None:
 def _appearing(final: Path) -> Iterator[Path]:
     """A directory that is filled under a hidden name and appears under its own when complete."""
     temporary = final.with_name(f".{final.name}.{os.getpid()}")
-    temporary.mkdir()
     try:
-        yield temporary
-        for path in temporary.rglob("*"):
-            if path.is_file():
-                _flush(path)
-        temporary.rename(final)
+        with naming_full_disk(final):
+            temporary.mkdir()
+            yield temporary
+            for path in temporary.rglob("*"):
+                if path.is_file():
+                    _flush(path)
+            temporary.rename(final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -13,8 +13,9 @@ from pelagos.datasets import rechunk as module
 from pelagos.datasets.fields import Grid
 from pelagos.datasets.progress import Bar
 from pelagos.datasets.rechunk import _Target, frame_chunks, rechunk
+from pelagos.datasets.split_statistics import write_stats
 from pelagos.datasets.store import Store
-from pelagos.datasets.well import WellData, write_file, write_stats
+from pelagos.datasets.well import WellData, write_file
 from pelagos.finetune.console import main
 
 SHAPE, FRAMES = (32, 24), 30

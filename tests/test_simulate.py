@@ -182,7 +182,7 @@ simulate({MODES!r}, pathlib.Path({str(tmp_path / "part")!r}), **{SMALL!r})
     assert done.returncode == -9
     root = tmp_path / "part" / MODES
     assert [path.name for path in sorted((root / "data" / "train").iterdir())] == [
-        ".burgers_1d_0001.hdf5.partial",
+        ".burgers_1d_0001.partial.hdf5",
         "burgers_1d_0000.hdf5",
     ]
     assert digests(run(tmp_path / "part")) == digests(run(tmp_path / "whole"))

@@ -12,8 +12,8 @@ import yaml
 
 from pelagos.datasets import open_store
 from pelagos.datasets.fields import Grid
-from pelagos.datasets.split_statistics import split_statistics, well_form
-from pelagos.datasets.well import WellData, write_file, write_stats
+from pelagos.datasets.split_statistics import split_statistics, well_form, write_stats
+from pelagos.datasets.well import WellData, write_file
 from pelagos.finetune.console import main
 
 NAMES = ("p", "velocity_x", "velocity_y", "D_xx", "D_xy", "D_yx", "D_yy")

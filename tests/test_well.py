@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import yaml
 
-from pelagos.datasets import well
+from pelagos.datasets import survey, well
 from pelagos.datasets.fields import Grid
-from pelagos.datasets.well import WellData, WellFile, write_file, write_stats
+from pelagos.datasets.split_statistics import write_stats
+from pelagos.datasets.well import WellData, WellFile, write_file
 
 SAMPLE = Path(__file__).parent / "samples" / "well_edge_cases.hdf5"
 N, T = 3, 5
@@ -181,7 +182,7 @@ def test_an_interrupted_write_leaves_nothing(
 def test_statistics_are_those_of_all_training_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(well, "BLOCK", 100)  # several blocks per trajectory
+    monkeypatch.setattr(survey, "BLOCK", 100)  # several blocks per trajectory
     first = make_data()
     longer = {k: np.concatenate([v, v[:, :2] + 3], 1) for k, v in first.fields.items()}
     second = make_data(fields=longer, times=0.1 * np.arange(T + 2))
