@@ -159,7 +159,15 @@ def time_findings(store: Store) -> Iterator[Finding]:
             "sort the frames by time and drop doubled ones",
         )
         return
-    steps = [spacing(row) for _, row in rows]
+    if store.first:
+        yield Finding(
+            "note",
+            "first_interval",
+            f"the first interval differs from all others ({rows[0][1][1] - rows[0][1][0]:g}, then "
+            f"{store.dt:g}); training windows begin at frame {store.first}",
+            "nothing, or cut the first frame off",
+        )
+    steps = [spacing(row[store.first :]) for _, row in rows]
     uneven = [
         (s.path, np.diff(row)) for (s, row), step in zip(rows, steps, strict=True) if not step
     ]

@@ -64,6 +64,8 @@ def _time_rows(store: Store) -> list[tuple[str, str]]:
     count = str(min(frames)) if len(frames) == 1 else f"{min(frames)} to {max(frames)}"
     unit = _unit(store, "time")
     step = "not the same everywhere" if store.dt is None else f"{store.dt:.6g}{unit}"
+    if store.first:
+        step += f" from frame {store.first} on, where training windows begin"
     span = f"{store.times[0]:.6g} to {store.times[-1]:.6g}{unit}"
     return [("frames", f"{count} per trajectory, {span}"), ("time step", step)]
 

@@ -61,7 +61,7 @@ class Pairs(Windows):
 
     def _window(self, trajectory: int, number: int) -> Window:
         i, j = self.pairs[number]
-        start = i * self.stride
+        start = self.store.first + i * self.stride
         if j > i:
             return self.store.window(trajectory, start, 1, 1, (j - i) * self.stride)
         window = self.store.window(trajectory, start, 1, 0)

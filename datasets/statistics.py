@@ -115,12 +115,12 @@ def _training(store: Store) -> range:
 
 
 def _field_table(store: Store) -> Table:
-    """Mean and standard deviation of each field that is predicted anywhere."""
+    """Mean and standard deviation of each field that is predicted anywhere, from `store.first`."""
     step = max(1, BLOCK // (len(store.fields) * int(np.prod(store.grid.shape))))
     found: dict[str, Moments] = {}
     for i in _training(store):
         mask = store.mask(i)
-        for start in range(0, store.n_frames(i), step):
+        for start in range(store.first, store.n_frames(i), step):
             block = store.read(i, start, min(start + step, store.n_frames(i)))
             for channel, name in enumerate(store.fields):
                 values = block[:, channel]

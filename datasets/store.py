@@ -30,6 +30,7 @@ from .layouts import SPLITS, UNSPLIT, Layout
 if TYPE_CHECKING:
     import xarray
 
+SHORTEST = 5  # frames of a trajectory whose first interval may differ
 MAX_OPEN = 32  # files held open at once, by each store
 
 
@@ -145,6 +146,9 @@ class Store:
         units: name of a field or parameter, "time" or "length" -> unit, where known.
         grid: the spatial grid.
         times: physical times of the first trajectory's frames, (T,).
+        first: the frame from which on frames are `dt` apart: 0, or 1 where only the first interval
+            of every trajectory differs, as where an initial state is kept before a warm-up.
+            Training windows begin there.
         dt: time between frames where it is uniform and the same in all trajectories (up to one
             part in 10⁵, and within a trajectory as in `axes.spacing`), else None.
         splits: split -> the range of its trajectories, in the order train, valid, test. The
@@ -177,7 +181,7 @@ class Store:
         self.units, self.provenance, self.axes = first.units, first.provenance, first.axes
         self.splits = _ranges([(split, len(source)) for split, source in ordered])
         self.times = self.trajectory_times(0)
-        self.dt = _common_spacing(self.sources)
+        self.first, self.dt = _common_spacing(self.sources)
         single = all(source.times.shape[-1] == 1 for source in self.sources)
         inputs = tuple(k for k in self.constant_fields if not k.startswith("coordinate_"))
         self.inputs = inputs if single else ()
@@ -316,7 +320,8 @@ class Store:
             )
         frames = self.read(i, start, stop, stride)
         times = self.trajectory_times(i)[start:stop:stride]
-        common = self.dt if self.dt is not None else spacing(self.trajectory_times(i))
+        uniform = self.dt is not None and start >= self.first
+        common = self.dt if uniform else spacing(self.trajectory_times(i))
         step = spacing(times) if common is None else stride * common
         lead = times[history:] - times[history - 1]
         if step is not None:
@@ -526,8 +531,17 @@ def _ranges(counts: Sequence[tuple[str, int]]) -> dict[str, range]:
     return {name: ranges[name] for name in dict.fromkeys([*SPLITS, *ranges]) if name in ranges}
 
 
-def _common_spacing(sources: Sequence[Source]) -> float | None:
-    steps = [spacing(times) for source in sources for times in np.atleast_2d(source.times)]
+def _common_spacing(sources: Sequence[Source]) -> tuple[int, float | None]:
+    """The first of the frames that are uniform in time, and their distance."""
+    rows = [times for source in sources for times in np.atleast_2d(source.times)]
+    step = _same([spacing(times) for times in rows])
+    if step is None and all(len(times) >= SHORTEST and times[0] < times[1] for times in rows):
+        step = _same([spacing(times[1:]) for times in rows])
+        return (0 if step is None else 1), step
+    return 0, step
+
+
+def _same(steps: Sequence[float | None]) -> float | None:
     first = steps[0]
     if first is None or any(s is None or abs(s - first) > 1e-5 * first for s in steps):
         return None

@@ -44,7 +44,7 @@ def _of_store(store: Store, stride: int, fields: Sequence[str]) -> float:
     if indices is None:
         raise ValueError(f"{store.name!r} was opened without its training split")
     channels = [store.fields.index(name) for name in fields if name in store.fields]
-    pairs = [(i, k) for i in indices for k in range(store.n_frames(i) - stride)]
+    pairs = [(i, k) for i in indices for k in range(store.first, store.n_frames(i) - stride)]
     if not pairs:
         raise ValueError(
             f"{store.name!r} has no two frames that lie {stride} apart; use a smaller stride"

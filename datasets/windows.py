@@ -17,8 +17,9 @@ from .store import Store
 class Windows(Dataset[Window]):
     """Every window of `history` → `horizon` frames at a stride, trajectory by trajectory.
 
-    A trajectory of T frames has T − stride·(history + horizon − 1) windows, one per first frame;
-    only every `every`-th of them is kept. In epoch e an endless dataset gives those of its block e.
+    A trajectory of T frames has T − stride·(history + horizon − 1) windows, one per first frame
+    (from `store.first` on); only every `every`-th of them is kept. In epoch e an endless dataset
+    gives those of its block e.
 
     Args:
         store: where the trajectories are.
@@ -85,7 +86,7 @@ class Windows(Dataset[Window]):
 
     def _window(self, trajectory: int, number: int) -> Window:
         """Window `number` of a trajectory."""
-        start = number * self.every
+        start = self.store.first + number * self.every
         return self.store.window(trajectory, start, self.history, self.horizon, self.stride)
 
     def _require_steady(self) -> None:
@@ -100,7 +101,7 @@ class Windows(Dataset[Window]):
         if self.store.steady:
             self._require_steady()
             return 1
-        frames = self.store.n_frames(trajectory)
+        frames = self.store.n_frames(trajectory) - self.store.first
         starts = frames - self.stride * (self.history + self.horizon - 1)
         if starts < 1:
             raise ValueError(

@@ -94,7 +94,7 @@ def make_plan(
 
     Args:
         trajectories: indices, or the number of trajectories from the first; None for all.
-        start: first frame of the history.
+        start: first frame of the history; not before `store.first`.
         steps: frames to predict; None for all that are stored in every chosen trajectory.
         lead_times: physical times after the last given frame to predict at, instead of `steps`.
         mode: see `Plan`.
@@ -111,6 +111,7 @@ def make_plan(
     if store.steady:
         return _steady_plan(operator, chosen, start, steps)
     _check_continuous(operator, lead_times, mode)
+    start = start if start < 0 else max(start, store.first)
     if lead_times is not None:
         if steps is not None:
             raise ValueError("give either steps or lead_times, not both")

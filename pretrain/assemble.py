@@ -246,7 +246,7 @@ def _fit_errors(operator: AssimilatingOperator, store: Store) -> None:
     frames = []
     for i in range(min(_FITTED, len(store))):
         stop = store.n_frames(i)
-        history = store.read(i, 0, stop, max(1, stop // _FITTED))[None, :, channels]
+        history = store.read(i, store.first, stop, max(1, stop // _FITTED))[None, :, channels]
         scaled = normalizer.scaling(history, fields, store.name).encode(history)[0]
         frames.append(scaled)
     found = torch.cat(frames)
@@ -361,7 +361,7 @@ def build_validation(recipe: TrainRecipe, operator: Operator) -> dict[str, list[
         count = min(recipe.validation.trajectories, len(store))
         horizon = _validation_horizon(recipe, store, data, operator, count)
         windows[store.name] = [
-            store.window(i, 0, operator.history, horizon, data.stride)
+            store.window(i, store.first, operator.history, horizon, data.stride)
             .filled(description.fill)
             .select(description.fields, description.inputs)
             for i in range(count)
@@ -375,7 +375,7 @@ def _validation_horizon(
     """Frames to roll out: as many as are wanted and stored."""
     if store.steady:
         return 1
-    stored = (min(store.n_frames(i) for i in range(count)) - 1) // data.stride + 1
+    stored = (min(map(store.n_frames, range(count))) - store.first - 1) // data.stride + 1
     horizon = min(recipe.validation.horizon, stored - operator.history)
     if horizon < 1:
         raise ValueError(

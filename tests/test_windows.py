@@ -9,9 +9,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from layout_files import FILES
 from torch.utils.data import DataLoader
 
 from pelagos.datasets.fields import Grid, collate
+from pelagos.datasets.inspect import summary
+from pelagos.datasets.mixture import Mixture
+from pelagos.datasets.statistics import pooled_statistics
 from pelagos.datasets.store import Store, open_store
 from pelagos.datasets.well import WellData, write_file
 from pelagos.datasets.windows import Windows
@@ -112,3 +116,23 @@ def test_impossible_windows_are_refused(store: Store) -> None:
     for count in (0, 5):
         with pytest.raises(ValueError, match=f"has 4 trajectories; cannot use {count}"):
             Windows(store, 1, 1, trajectories=count)
+
+
+def test_windows_begin_after_a_first_interval_of_its_own(tmp_path: Path) -> None:
+    """An initial state is kept before a warm-up, as in DyMixOp's Kuramoto–Sivashinsky files."""
+    path = FILES["dymixop-ks"](tmp_path).path
+    store = open_store(path)
+    assert (store.first, store.dt, store.n_frames(0)) == (1, 1.0, 9)
+    windows = Windows(store, history=2, horizon=1)
+    assert len(windows) == len(store) * (9 - 1 - 2)
+    assert windows[0].history.equal(store.read(0, 1, 3))
+    assert windows[len(windows) - 1].target.equal(store.read(len(store) - 1, 8, 9))
+    assert all(window.dt == 1.0 for window in (windows[0], windows[7]))
+    assert Mixture([(windows, 1.0)], batch=4, seed=0).batch(3).lead_times.unique().tolist() == [1.0]
+    initial = store.window(0, 0, 1, 1)  # still there for who asks for it
+    assert initial.lead_times.tolist() == [100.0]
+    assert "1 from frame 1 on" in summary(store)
+    mean = pooled_statistics([store]).mean[store.name]["u"]
+    assert mean == pytest.approx(
+        float(torch.cat([store.read(i, 1, 9) for i in store.splits["train"]]).mean()), abs=1e-6
+    )
