@@ -20,8 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Scores that are computed at a time: 1 MiB in single precision.
-PIECE = 2**18
+# Scores that are computed at a time: 2 MiB in single precision.
+PIECE = 2**19
 SHORTEST = 1e-12
 
 

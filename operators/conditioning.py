@@ -76,10 +76,10 @@ def affine_norm(
     """Layer norm over the channels with one gain and shift per batch entry, plus the residual."""
     gain, shift = affine
     x = x.to(gain.dtype)  # autocast gives half precision; statistics and residuals stay full
-    size = gain.shape[-1:]
     if torch.is_grad_enabled() and x.device.type == "cpu" and not torch.compiler.is_compiling():
-        normed = _SampleNorm.apply(x, gain, shift, eps)
-    elif gain.shape[0] == 1:
+        return _Norm.apply(x, gain, shift, eps, residual)
+    size = gain.shape[-1:]
+    if gain.shape[0] == 1:
         normed = F.layer_norm(x, size, gain[0], shift[0], eps)
     else:
         normed = F.layer_norm(x, size, None, None, eps)
@@ -88,36 +88,37 @@ def affine_norm(
     return normed if residual is None else normed.add_(residual)
 
 
-class _SampleNorm(torch.autograd.Function):
-    """Layer norm by the library's fused kernel, which knows one gain and shift, per sample."""
+class _Norm(torch.autograd.Function):
+    """`affine_norm`, whose way back needs x̂ = (x − μ) / √(σ² + ε) and 1 / √(σ² + ε) alone."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, eps: float, residual: Tensor | None
+    ) -> Tensor:
         rows = x.reshape(gain.shape[0], -1, x.shape[-1])
-        output, statistics = x.new_empty(x.shape), []
-        for out, row, g, s in zip(output.view(rows.shape), rows, gain, shift, strict=True):
-            _, *moments = torch.ops.aten.native_layer_norm.out(
-                row, g.shape, g, s, eps, out0=out, out1=g.new_empty(0), out2=g.new_empty(0)
-            )
-            statistics.append(moments)
-        ctx.statistics = statistics
-        ctx.save_for_backward(rows, gain, shift)
-        return output
+        unit, _, deviation = torch.native_layer_norm(rows, gain.shape[1:], None, None, eps)
+        ctx.save_for_backward(unit, deviation, gain)
+        output = torch.addcmul(shift[:, None], unit, gain[:, None]).view(x.shape)
+        return output if residual is None else output.add_(residual)
 
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, gradient: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, None]:
-        rows, gain, shift = ctx.saved_tensors
-        upstream = gradient.reshape(rows.shape)
-        parts = [
-            torch.ops.aten.native_layer_norm_backward(
-                g, row, w.shape, mean, deviation, w, s, [True, True, True]
-            )
-            for g, row, w, s, (mean, deviation) in zip(
-                upstream, rows, gain, shift, ctx.statistics, strict=True
-            )
-        ]
-        x, gains, shifts = (torch.stack(part) for part in zip(*parts, strict=True))
-        return x.view(gradient.shape), gains, shifts, None
+    ) -> tuple[Tensor | None, ...]:
+        unit, deviation, gain = ctx.saved_tensors
+        upstream = gradient.reshape(unit.shape)
+        gains, shifts = (upstream * unit).sum(1), upstream.sum(1)
+        # The library's kernel for x̂, which has mean 0 and deviation 1, and then the deviation.
+        inner, _, _ = torch.ops.aten.native_layer_norm_backward(
+            upstream * gain[:, None],
+            unit,
+            gain.shape[1:],
+            torch.zeros_like(deviation),
+            torch.ones_like(deviation),
+            None,
+            None,
+            [True, False, False],
+        )
+        residual = gradient if ctx.needs_input_grad[4] else None
+        return inner.mul_(deviation).view(gradient.shape), gains, shifts, None, residual

@@ -12,7 +12,6 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -46,26 +45,24 @@ class PositionBias(nn.Module):
         """(H, N, N) for every shape, which fits into the window."""
         weights = (self.hidden_weight, self.hidden_bias, self.weight)
         with torch.autocast(self.weight.device.type, enabled=False):  # 16 has no spare digits
-            if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-                table = _Table.apply(*weights, window)
-                return list(_Expand.apply(table, window, shapes))
-            return _expand(_table(*weights, window), window, shapes)
+            by_hand = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+            table = (_Table.apply if by_hand else _table)(*weights, window)
+            return _expand(table, window, shapes)
 
 
 def _table(
     hidden_weight: Tensor, hidden_bias: Tensor, weight: Tensor, window: Shape
 ) -> Float[Tensor, "H offsets"]:
     hidden = _hidden(hidden_weight, hidden_bias, window).relu_()
-    return BIAS_RANGE * torch.sigmoid(weight @ hidden.T)
+    return BIAS_RANGE * torch.sigmoid(weight @ hidden)
 
 
-def _hidden(hidden_weight: Tensor, hidden_bias: Tensor, window: Shape) -> Tensor:
-    """W₁ c + b₁ at all offsets, (offsets, hidden): c is separable, so that it is an outer sum."""
-    total = hidden_bias
-    for axis, w in enumerate(window):
-        along = _coordinates(w, hidden_weight.dtype, hidden_weight.device)[:, None]
-        total = total[..., None, :] + along * hidden_weight[:, axis]
-    return total.flatten(0, -2)
+def _hidden(
+    hidden_weight: Tensor, hidden_bias: Tensor, window: Shape
+) -> Float[Tensor, "hidden offsets"]:
+    """W₁ c + b₁ at all offsets."""
+    extended = _extended(window, hidden_weight.dtype, hidden_weight.device)
+    return torch.cat((hidden_weight, hidden_bias[:, None]), 1) @ extended
 
 
 class _Table(torch.autograd.Function):
@@ -94,7 +91,7 @@ class _Table(torch.autograd.Function):
             slope = gradient * table * (1 - table / BIAS_RANGE)
             active = _hidden(hidden_weight, hidden_bias, ctx.window).gt_(0)
             extended = _extended(ctx.window, weight.dtype, weight.device)
-            inner = (slope[:, None] * extended).flatten(0, 1) @ active
+            inner = (slope[:, None] * extended).flatten(0, 1) @ active.T
             inner = inner.unflatten(0, (weight.shape[0], -1))  # (H, n + 1, hidden)
             first = torch.cat((hidden_weight.T, hidden_bias[None]))
             first_gradient = (inner * weight[:, None]).sum(0)
@@ -106,54 +103,16 @@ def _expand(
     table: Float[Tensor, "H offsets"], window: Shape, shapes: tuple[Shape, ...]
 ) -> list[Tensor]:
     """β[i, j] = table[i − j], from (H, offsets) to (H, N, N) for a piece of each shape."""
-    n, w = len(window), window[0]
-    # By index along all axes but the first, (H, offsets of the first, (i, j) of each other axis) …
-    beta = table.unflatten(1, [2 * size - 1 for size in window])
-    for axis in range(1, n):
-        beta = beta.index_select(1 + axis, _offsets(window[axis], table.device))
-    beta = beta.reshape(-1, 2 * w - 1, *(k for size in window[1:] for k in (size, size)))
-    # … and along that by planes: for every i, the j fall with the offset.
-    order = (0, *range(2, 2 * n, 2), 1, *range(3, 2 * n, 2))
-    beta = beta.flip(1).permute(order)
-    planes = [beta.narrow(n, w - 1 - i, w) for i in range(w)]
-    whole = torch.stack(planes, 1)
-    return [_piece(whole, shape).reshape(-1, *(math.prod(shape),) * 2) for shape in shapes]
-
-
-def _piece(whole: Tensor, shape: Shape) -> Tensor:
-    """The part of (H, *window, *window) that belongs to a piece of the window."""
-    return whole[(slice(None), *(slice(size) for size in (*shape, *shape)))]
-
-
-class _Expand(torch.autograd.Function):
-    """`_expand`; its gradient takes the same way back: planes, then products with 0/1 matrices."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, table: Tensor, window: Shape, shapes: tuple[Shape, ...]
-    ) -> tuple[Tensor, ...]:
-        ctx.window, ctx.shapes = window, shapes
-        return tuple(_expand(table, window, shapes))
-
-    @staticmethod
-    @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, *gradients: Tensor
-    ) -> tuple[Tensor, None, None]:
-        window, n, w = ctx.window, len(ctx.window), ctx.window[0]
-        whole = gradients[0].new_zeros(gradients[0].shape[0], *window, *window)
-        for gradient, shape in zip(gradients, ctx.shapes, strict=True):
-            _piece(whole, shape).add_(gradient.view(-1, *shape, *shape))
-        # (H, i, i', …, j, j', …) → (H, i, j, i', j', …)
-        pairs = whole.permute(0, 1, 1 + n, *(k for a in range(2, 1 + n) for k in (a, a + n)))
-        total = pairs.new_zeros(pairs.shape[0], 2 * w - 1, *pairs.shape[3:])
-        for i in range(w):
-            total[:, w - 1 - i : 2 * w - 1 - i].add_(pairs[:, i])
-        total = total.flip(1).reshape(*total.shape[:2], *(size * size for size in window[1:]))
-        for axis in range(1, n):
-            same = _same_offset(window[axis], whole.dtype, whole.device)
-            total = total.movedim(1 + axis, -1).matmul(same).movedim(-1, 1 + axis)
-        return total.flatten(1), None, None
+    axes = tuple(range(1, 1 + len(window)))
+    # With i and the table reversed, the offset of a pair is a sum: sliding windows give all pairs.
+    whole = table.unflatten(1, [2 * size - 1 for size in window]).flip(axes)
+    for axis, size in zip(axes, window, strict=True):
+        whole = whole.unfold(axis, size, 1)
+    whole = whole.flip(axes)
+    pieces = (
+        whole[(slice(None), *(slice(size) for size in (*shape, *shape)))] for shape in shapes
+    )
+    return [p.reshape(-1, *(math.prod(s),) * 2) for p, s in zip(pieces, shapes, strict=True)]
 
 
 @constant
@@ -172,17 +131,3 @@ def _extended(
     """(c, 1) of all offsets, row-major."""
     mesh = torch.meshgrid(*(_coordinates(w, dtype, device) for w in window), indexing="ij")
     return torch.stack((*mesh, torch.ones_like(mesh[0]))).flatten(1)
-
-
-@constant
-def _offsets(window: int, device: torch.device) -> Tensor:
-    """Where i − j lies among the offsets −(w − 1) … w − 1, for all pairs of positions."""
-    position = torch.arange(window)
-    return (position[:, None] - position + window - 1).flatten().to(device)
-
-
-@constant
-def _same_offset(window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(pairs, offsets): 1 where a pair has that offset."""
-    offsets = _offsets(window, torch.device("cpu"))
-    return F.one_hot(offsets, 2 * window - 1).to(device, dtype)

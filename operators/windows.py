@@ -13,7 +13,6 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -52,14 +51,12 @@ class WindowGrid:
         """Whether one window is the whole grid."""
         return self.padded == self.shape == self.window
 
-    @cached_property
+    @property
     def tiles(self) -> tuple[tuple[tuple[int, ...], int], ...]:
         """Shapes of the windows, and how many there are of each in one sample."""
-        shapes = itertools.product(*(_segments(self, k) for k in range(len(self.shape))))
-        counts: dict[tuple[int, ...], int] = {}
-        for axes in shapes:
-            counts[tuple(x.shape[1] for x in axes)] = math.prod(x.shape[0] for x in axes)
-        return tuple(counts.items())
+        axes = ([tuple(x.shape) for x in _segments(self, k)] for k in range(len(self.shape)))
+        kinds = [tuple(zip(*kind, strict=True)) for kind in itertools.product(*axes)]
+        return tuple((lengths, math.prod(counts)) for counts, lengths in kinds)
 
     def partition(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "rows D"]:
         """The tokens window by window: for each shape, sample by sample."""
