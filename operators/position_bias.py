@@ -109,9 +109,7 @@ def _expand(
     for axis, size in zip(axes, window, strict=True):
         whole = whole.unfold(axis, size, 1)
     whole = whole.flip(axes)
-    pieces = (
-        whole[(slice(None), *(slice(size) for size in (*shape, *shape)))] for shape in shapes
-    )
+    pieces = (whole[(slice(None), *(slice(size) for size in (*shape, *shape)))] for shape in shapes)
     return [p.reshape(-1, *(math.prod(s),) * 2) for p, s in zip(pieces, shapes, strict=True)]
 
 

@@ -54,9 +54,9 @@ class WindowGrid:
     @property
     def tiles(self) -> tuple[tuple[tuple[int, ...], int], ...]:
         """Shapes of the windows, and how many there are of each in one sample."""
-        axes = ([tuple(x.shape) for x in _segments(self, k)] for k in range(len(self.shape)))
-        kinds = [tuple(zip(*kind, strict=True)) for kind in itertools.product(*axes)]
-        return tuple((lengths, math.prod(counts)) for counts, lengths in kinds)
+        kinds = itertools.product(*(_lengths(self, k) for k in range(len(self.shape))))
+        axes = (zip(*kind, strict=True) for kind in kinds)
+        return tuple((lengths, math.prod(counts)) for lengths, counts in axes)
 
     def partition(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "rows D"]:
         """The tokens window by window: for each shape, sample by sample."""
@@ -72,6 +72,16 @@ class WindowGrid:
             key = (self, rows.shape[0] // math.prod(self.padded), rows.device)
             rows = _select(rows, _back(*key), _order(*key))
         return rows.unflatten(0, (-1, tokens))
+
+
+def _lengths(grid: WindowGrid, axis: int) -> list[tuple[int, int]]:
+    """Along an axis: the lengths of windows, and how many there are of each (see `_segments`)."""
+    size, window, shift = grid.padded[axis], grid.window[axis], grid.shift[axis]
+    if shift == 0 or (grid.periodic[axis] and size == grid.shape[axis]):
+        return [(window, size // window)]
+    whole = [(window, size // window - 1)] if size > window else []
+    ends = [(shift, 2)] if 2 * shift == window else [(shift, 1), (window - shift, 1)]
+    return whole + ends
 
 
 def _segments(grid: WindowGrid, axis: int) -> list[Tensor]:
