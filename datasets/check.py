@@ -124,6 +124,9 @@ def describe(report: Report) -> str:
 
 def _access_row(access: Access) -> str:
     read = f", reads {access.amplification:.3g} × its bytes" if access.amplification else ""
-    cost = f"{access.frames} frames, {access.window_bytes / MEBI:.3g} MiB in "
-    cost += f"{1e3 * access.seconds:.3g} ms{read}; in a row {1e3 * access.sequential:.3g} ms"
+    frames = f"{access.frames} frame{'s' * (access.frames != 1)}"
+    cost = (
+        f"{frames}, {access.window_bytes / MEBI:.3g} MiB in {1e3 * access.seconds:.3g} ms{read}; "
+    )
+    cost += f"in a row {1e3 * access.sequential:.3g} ms"
     return f"{'random window':<16}{cost}"

@@ -247,6 +247,7 @@ def _contents(store: Store, part: _Shard, recipe: Recipe) -> well.WellData:
     nothing = np.broadcast_to(np.float32(0), (n, frames, *store.grid.shape))
     times = np.stack([store.trajectory_times(i) for i in chosen])
     constants = np.stack([_constants(store, i) for i in chosen])
+    filled = list(getattr(store.sources[0], "filled", ()))
     return well.WellData(
         dataset=recipe.name,
         grid=store.grid,
@@ -263,6 +264,7 @@ def _contents(store: Store, part: _Shard, recipe: Recipe) -> well.WellData:
             "converted_from": Path(recipe.source).name,
             "first_trajectory": chosen.start - store.splits[part.split].start,
             "source": store.provenance,
+            **({"filled": filled} if filled else {}),
             "version": version("pelagos"),
         },
     )

@@ -84,7 +84,8 @@ def _constant(store: Store, table: Table) -> Iterator[Finding]:
 
 def _expected(store: Store, name: str) -> str:
     """Why a field need not vary; empty if it should."""
-    if all(name in getattr(source, "filled", ()) for source in store.sources):
+    filled = store.provenance.get("filled", [])  # of a converted dataset
+    if name in filled or all(name in getattr(s, "filled", ()) for s in store.sources):
         return ", as its layout fills it"
     if name in store.fields and not any(_predicted(store, i, name) for i in range(len(store))):
         return ", and is not predicted"
@@ -206,7 +207,8 @@ def split_findings(store: Store, survey: Survey) -> Iterator[Finding]:
             "note",
             "missing_split",
             f"there is no {' and no '.join(missing)} split",
-            "training needs train and valid, scores need test; put files into data/SPLIT",
+            "training needs train and valid, scores need test: put files into data/SPLIT, or say "
+            "`splits: {train: 0.8, valid: 0.1, test: 0.1}` in the recipe",
         )
     train = store.splits.get("train")
     if train is None or len(train) < ENOUGH:

@@ -13,7 +13,7 @@ from .store import Store
 MEBI = 2**20
 SHOWN = 4  # arrays
 # What the provenance of simulated data says that people ask for first.
-ORIGIN = ("equation", "formula", "seed", "solver", "step", "version")
+ORIGIN = ("source", "dataset", "converted_from", "equation", "formula", "seed", "solver", "step")
 
 
 def summary(store: Store) -> str:
@@ -81,8 +81,12 @@ def _parameter_rows(store: Store) -> list[tuple[str, str]]:
 
 def _provenance_rows(store: Store) -> list[tuple[str, str]]:
     """What is known of `ORIGIN`, a line each; else the names of all that is known."""
-    known = [(key, store.provenance[key]) for key in ORIGIN if key in store.provenance]
-    lines = [f"{key}: {_plain(value)}" for key, value in known]
+    said = store.provenance
+    inner = said.get("source")
+    if isinstance(inner, dict):  # of a converted dataset: what its own source says
+        said = {**said, **{"source": "", **inner}}
+    known = {key: said[key] for key in ORIGIN if said.get(key) not in (None, "")}
+    lines = [f"{key.replace('_', ' ')}: {_plain(value)}" for key, value in known.items()]
     if not lines and store.provenance:
         lines = [f"keys: {', '.join(sorted(store.provenance))}"]
     return [("" if k else "provenance", line) for k, line in enumerate(lines)]
@@ -118,6 +122,6 @@ def _size(store: Store) -> str:
     frame = 4 * len(store.fields) * int(np.prod(store.grid.shape))
     files = f"{len(paths)} file{'s' * (len(paths) != 1)}"
     return (
-        f"{len(store)} trajectories in {files}, {stored / MEBI:.1f} MiB; "
+        f"{len(store)} trajectories in {files}, {stored / MEBI:.3g} MiB; "
         f"a frame is {frame / MEBI:.3g} MiB"
     )

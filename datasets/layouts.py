@@ -128,6 +128,11 @@ def find_files(path: Path) -> list[tuple[str, Path]]:
         for file in _data_files(folder)
     ]
     if not files:
+        inner = sorted(item.name for item in path.iterdir() if item.is_dir())
+        if inner and base == path:
+            raise ValueError(
+                f"no data files in {path}, but the folders {', '.join(inner[:8])}; open one of them"
+            )
         raise ValueError(
             f"no HDF5 files in {path}; expected {', '.join(f'*{s}' for s in SUFFIXES)} in it or in "
             f"data/train, data/valid, data/test below it"

@@ -26,6 +26,7 @@ from .style import INK, MUTED, RULE, RUNS, SIGNED, STEPS, STYLE, UNSIGNED
 COLUMNS = 6  # frames beside each other
 ROWS = 8  # fields below each other
 LINES = 8  # trajectories in a chart of time series
+ROUNDING = 1e-5  # of the size of a field, within which its mean is constant
 FRAMES = 100  # of an animation, at most
 RATE = 12  # of them per second
 BLOCK = 2**22  # values to hold at once
@@ -134,8 +135,9 @@ def plot(
 
 
 def _picture(store: Store, i: int, fields: tuple[str, ...], count: int) -> _Picture:
-    """Frames spread evenly over the trajectory."""
-    chosen = np.unique(np.linspace(0, store.n_frames(i) - 1, count).round().astype(int))
+    """Frames spread evenly over the trajectory, from `store.first` on."""
+    chosen = np.linspace(store.first, store.n_frames(i) - 1, count).round().astype(int)
+    chosen = np.unique(chosen)
     channels = [store.fields.index(name) for name in fields]
     frames = [store.read_raw(i, slice(int(k), int(k) + 1), channels)[0] for k in chosen]
     values, mask = np.stack(frames).astype(np.float64), store.mask(i)
@@ -251,7 +253,7 @@ def _draw_series(store: Store, fields: tuple[str, ...], path: Path) -> None:
     velocity = [k for k, name in enumerate(fields) if name.startswith("velocity_")]
     rows = len(fields) + bool(velocity)
     figure = Figure(figsize=(9, 1.9 * rows + 0.5), layout="constrained")
-    axes = figure.subplots(rows, 2, squeeze=False)
+    axes, sizes = figure.subplots(rows, 2, squeeze=False), [0.0] * len(fields)
     for number, i in enumerate(chosen):
         times, (mean, square) = store.trajectory_times(i), _averages(store, i, fields)
         style: dict[str, Any] = {
@@ -261,12 +263,15 @@ def _draw_series(store: Store, fields: tuple[str, ...], path: Path) -> None:
             "label": str(i),
         }
         for k in range(len(fields)):
+            sizes[k] = max(sizes[k], math.sqrt(np.nanmax(square[:, k], initial=0.0)))
             axes[k, 0].plot(times, mean[:, k], **style)
             axes[k, 1].plot(times, np.sqrt(square[:, k]), **style)
         if velocity:
             axes[-1, 0].plot(times, 0.5 * square[:, velocity].sum(1), **style)
     for k, name in enumerate(fields):
         axes[k, 0].set_ylabel(_with_unit(store, name, name))
+        for ax in axes[k]:
+            _leave_out_rounding(ax, sizes[k])
     if velocity:
         axes[-1, 0].set_ylabel("½⟨|velocity|²⟩")
         axes[-1, 1].set_axis_off()
@@ -285,13 +290,22 @@ def _draw_series(store: Store, fields: tuple[str, ...], path: Path) -> None:
     figure.savefig(path, dpi=_DPI, format="png")
 
 
+def _leave_out_rounding(ax: Axes, size: float) -> None:
+    """Give what is constant up to rounding an axis on which it is a straight line."""
+    low, high = ax.get_ylim()
+    if high - low < ROUNDING * size:
+        middle = (low + high) / 2
+        ax.set_ylim(middle - 0.02 * size, middle + 0.02 * size)
+
+
 def _averages(store: Store, i: int, fields: tuple[str, ...]) -> np.ndarray:
     """Mean and mean square over space (2, T, C) of a trajectory, where fields are predicted."""
     channels = [store.fields.index(name) for name in fields]
     step = max(1, BLOCK // (len(channels) * math.prod(store.grid.shape)))
     mask = store.mask(i)
     weight = np.ones((len(channels), *store.grid.shape)) if mask is None else mask.numpy()[channels]
-    weight = (weight / weight.sum(tuple(range(1, weight.ndim)), keepdims=True))[None]
+    points = weight.sum(tuple(range(1, weight.ndim)), keepdims=True)
+    weight = (weight / np.maximum(points, 1))[None]
     parts = []
     for start in range(0, store.n_frames(i), step):
         frames = slice(start, min(start + step, store.n_frames(i)))

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from layout_files import FILES
 
 from pelagos.datasets import convert as module
 from pelagos.datasets import open_store
+from pelagos.datasets.check import check
 from pelagos.datasets.convert import convert
 from pelagos.datasets.fields import Grid
 from pelagos.datasets.store import Store
@@ -286,3 +288,14 @@ def test_the_wells_reader_accepts_it(root: Path, tmp_path: Path) -> None:
     ours = open_store(out, "train").window(0, 1, 2, 1)
     item = theirs[1]
     np.testing.assert_array_equal(np.moveaxis(item["input_fields"].numpy(), -1, 1), ours.history)
+
+
+def test_what_the_layout_fills_is_no_warning_after_conversion(tmp_path: Path) -> None:
+    """Poseidon's incompressible flows have the density 1 everywhere."""
+    out = convert(FILES["poseidon-incompressible"](tmp_path / "a").path, tmp_path / "out")
+    report = check(open_store(out))
+    constant = [finding for finding in report.findings if finding.kind == "constant"]
+    assert [finding.text for finding in constant if "density" in finding.text] == [
+        "'density' is 1 everywhere, as its layout fills it"
+    ]
+    assert all(finding.rank == "note" for finding in constant)

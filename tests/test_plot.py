@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from layout_files import FILES
 from PIL import Image
 
 from pelagos.datasets import open_store
@@ -133,3 +134,11 @@ def test_the_command(
     main(["data", "plot", path, "--out", str(out), "--field", "density"])
     printed = capsys.readouterr().out.split()
     assert printed == [str(out / f"made_{kind}.png") for kind in ("fields", "series")]
+
+
+def test_fields_that_are_nowhere_predicted_are_drawn(tmp_path: Path) -> None:
+    store = open_store(FILES["poseidon-incompressible"](tmp_path).path)
+    mask = store.mask(0)
+    assert mask is not None
+    assert not mask.flatten(1).any(1).all()
+    assert len(plot(store, tmp_path / "out")) == 2
