@@ -105,12 +105,15 @@ def _expand(
     """β[i, j] = table[i − j], from (H, offsets) to (H, N, N) for a piece of each shape."""
     axes = tuple(range(1, 1 + len(window)))
     # With i and the table reversed, the offset of a pair is a sum: sliding windows give all pairs.
-    whole = table.unflatten(1, [2 * size - 1 for size in window]).flip(axes)
+    whole = table.flip(1).unflatten(1, [2 * size - 1 for size in window])
     for axis, size in zip(axes, window, strict=True):
         whole = whole.unfold(axis, size, 1)
-    whole = whole.flip(axes)
-    pieces = (whole[(slice(None), *(slice(size) for size in (*shape, *shape)))] for shape in shapes)
-    return [p.reshape(-1, *(math.prod(s),) * 2) for p, s in zip(pieces, shapes, strict=True)]
+    pieces = []
+    for shape in shapes:
+        first = tuple(slice(w - size, w) for w, size in zip(window, shape, strict=True))
+        piece = whole[(slice(None), *first, *(slice(size) for size in shape))]
+        pieces.append(piece.reshape(-1, *(math.prod(shape),) * 2).flip(1))
+    return pieces
 
 
 @constant
