@@ -1,6 +1,6 @@
 """The multiscale transformer against the published scOT code, with equal weights.
 
-    python benchmarks/scot_speed.py PATH_OF_A_POSEIDON_CLONE [--threads 2] [--rounds 15]
+    python benchmarks/scot_speed.py PATH_OF_A_POSEIDON_CLONE [--compile ours]
 
 Needs the published code's requirements (transformers 4.45) in the environment. T preset, 128².
 Outputs must agree to 1e-5 and gradients to 1e-4 before anything is timed. The two codes run
@@ -52,24 +52,27 @@ def main() -> None:
     parser.add_argument("clone", type=Path, help="a clone of the published code")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--compile", action="store_true", help="compile ours")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--compile", choices=MEMORY[:2], nargs="+", default=[], metavar="CODE")
     parser.add_argument("--memory", choices=MEMORY, help="only print the peak of one code, in MiB")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.memory:
         print(f"{peak_memory(options.memory, *models(options.clone)):.0f}")
         return
-    # First: a child's peak is never below what its parent occupies.
-    report_memory(options.clone)
+    if not options.compile:  # first: a child's peak is never below what its parent occupies
+        report_memory(options.clone)
     theirs, ours = models(options.clone)
-    if options.compile:
-        ours.compile()
-    print(f"{platform.processor() or platform.machine()}, {options.threads} threads")
+    for code, model in zip(MEMORY, (theirs, ours), strict=False):
+        if code in options.compile:
+            model.compile(dynamic=False)
+    compiled = f"compiled: {' and '.join(options.compile) or 'none'}"
+    print(f"{platform.processor() or platform.machine()}, {options.threads} threads, {compiled}")
     print(f"torch {torch.__version__}, python {platform.python_version()}, fp32")
     print("| what | published, ms | ours, ms | ratio |\n|---|---|---|---|")
-    for batch in (1, 4):
+    for batch in options.batches:
         report(f"inference, batch {batch}", *inference(theirs, ours, batch), options.rounds)
-    for batch in (1, 4):
+    for batch in options.batches:
         steps = training(theirs, ours, batch)
         report(f"forward and backward, batch {batch}", *steps[:2], options.rounds)
         report(f"training step with fused AdamW, batch {batch}", *steps[2:], options.rounds)
