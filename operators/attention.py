@@ -25,10 +25,12 @@ LARGEST_SCALE = 100.0
 
 
 class Prepared(NamedTuple):
-    """What follows from the weights alone: bias of the projection, τ, and β per kind of tile."""
+    """What follows from weights and grid: bias of the projection, τ, and of every kind of tile the
+    tokens per sample and β."""
 
     bias: Tensor | None
     scale: Tensor
+    tokens: list[int]
     biases: list[Tensor]
 
 
@@ -70,16 +72,16 @@ class WindowAttention(nn.Module):
         """Attention of the tokens of a grid (row-major) within its windows."""
         prepared = self._prepared(grid)
         projected = F.linear(grid.partition(x), self.weight, prepared.bias)
-        tiles = [x.shape[0] * count * math.prod(shape) for shape, count in grid.tiles]
+        tiles = [x.shape[0] * tokens for tokens in prepared.tokens]
         mixed = attend(projected, prepared.scale, tiles, prepared.biases)
         return grid.merge(F.linear(mixed, self.output_weight, self.output_bias))
 
     def _prepared(self, grid: WindowGrid) -> Prepared:
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self._prepare(grid)
-        weights = [
-            w for w in (self.bias, self.log_scale, *self.position.parameters()) if w is not None
-        ]
+        position = self.position
+        weights = (self.log_scale, position.hidden_weight, position.hidden_bias, position.weight)
+        weights += () if self.bias is None else (self.bias,)
         key = (grid, *((w.data_ptr(), w._version, w.dtype, w.device) for w in weights))
         if key not in self._kept:
             self._kept = {k: v for k, v in self._kept.items() if k[1:] == key[1:]}
@@ -87,9 +89,10 @@ class WindowAttention(nn.Module):
         return self._kept[key]
 
     def _prepare(self, grid: WindowGrid) -> Prepared:
-        channels = self.output_bias.shape[0]
+        channels, tiles = self.output_bias.shape[0], grid.tiles
         return Prepared(
             bias=None if self.bias is None else F.pad(self.bias, (0, channels)),
             scale=self.log_scale.clamp_max(math.log(LARGEST_SCALE)).exp(),
-            biases=self.position(grid.window, tuple(shape for shape, _ in grid.tiles)),
+            tokens=[count * math.prod(shape) for shape, count in tiles],
+            biases=self.position(grid.window, tuple(shape for shape, _ in tiles)),
         )

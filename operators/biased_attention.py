@@ -60,12 +60,11 @@ def attend(
 
 def _normalised(projected: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """v, τ q̂ and k̂, each (R, H, D)."""
-    heads = len(scale)
-    value, pair = projected.unflatten(1, (3 * heads, -1)).split((heads, 2 * heads), 1)
-    length = torch.linalg.vector_norm(pair, dim=-1, keepdim=True).clamp_min(SHORTEST)
-    factor = torch.cat((scale, torch.ones_like(scale)))[:, None] / length
-    query, key = (pair * factor).to(value.dtype).chunk(2, 1)
-    return value, query, key
+    vectors = projected.unflatten(1, (3, len(scale), -1))
+    value, query, key = vectors.unbind(1)
+    length = torch.linalg.vector_norm(vectors[:, 1:], dim=-1, keepdim=True).clamp_min(SHORTEST)
+    query, key = query * (scale[:, None] / length[:, 0]), key / length[:, 1]
+    return value, query.to(value.dtype), key.to(value.dtype)
 
 
 class _Attention(torch.autograd.Function):
