@@ -45,8 +45,7 @@ class PositionBias(nn.Module):
         """(H, N, N) for every shape, which fits into the window."""
         weights = (self.hidden_weight, self.hidden_bias, self.weight)
         with torch.autocast(self.weight.device.type, enabled=False):  # 16 has no spare digits
-            by_hand = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-            table = (_Table.apply if by_hand else _table)(*weights, window)
+            table = (_Table.apply if torch.is_grad_enabled() else _table)(*weights, window)
             return _expand(table, window, shapes)
 
 

@@ -123,7 +123,7 @@ def _back(grid: WindowGrid, batch: int, device: torch.device) -> Tensor:
 
 def _select(rows: Tensor, index: Tensor, back: Tensor) -> Tensor:
     """`rows[index]`, zero where the index is `PADDING`."""
-    if rows.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+    if rows.requires_grad and torch.is_grad_enabled():
         return _Select.apply(rows, index, back)
     return _take(rows, index)
 
