@@ -1,14 +1,14 @@
 """Does all2all training help? All pairs of frames against two other choices, at equal budget.
 
-    OMP_NUM_THREADS=1 python benchmarks/all2all.py --trajectories 8 64 --seeds 0 1 2
+    OMP_NUM_THREADS=1 python benchmarks/all2all.py --trajectories 8 --seeds 0 1 2 [--refine 5]
 
-A small multiscale transformer learns the viscous Burgers equation from trajectories of 11 frames:
-from all their ordered pairs, from the pairs that start at the first frame, or from neighbouring
-frames. The same operator, initial weights, optimizer, steps and predictions per step; the weights
-of the last step are scored. On 64 test trajectories they predict from the first frame in one
-evaluation (the lead time is an input), in steps of five frames, and frame by frame, with
-persistence beside it. Prints the VRMSE, mean over trajectories, and its spread over seeds. Runs
-that are done are not repeated.
+A small multiscale transformer learns the viscous Burgers equation from trajectories of eleven
+frames, 0.07 apart (`--refine 5`: 51 frames, 0.014 apart): from all their ordered pairs, from the
+pairs that start at the first frame, or from neighbouring frames. The same operator, initial
+weights, optimizer, steps and predictions per step; the weights of the last step are scored. On 64
+test trajectories they predict from the first frame in one evaluation (the lead time is an input)
+and in steps of several lengths, with persistence beside it. Prints the VRMSE, mean over
+trajectories, and its spread over seeds. Runs that are done are not repeated.
 """
 
 import argparse
@@ -27,15 +27,15 @@ from pelagos.datasets import metrics, open_store
 from pelagos.datasets.simulate import simulate
 from pelagos.operators import Operator, from_pretrained
 
-EQUATION, FRAMES, DT, RESOLUTION = "burgers_1d", 11, 0.07, 64
-LAST = FRAMES - 1
-LEADS, STRIDES = (1, 2, 5, 10), {"in one evaluation": 0, "by five frames": 5, "by one frame": 1}
+EQUATION, RESOLUTION, STEP, COUNT = "burgers_1d", 64, 0.07, 10
+# Predictions at these multiples of STEP, in one evaluation (None) or by steps of so many.
+LEADS, STRIDES = (1, 2, 5, 10), (None, 5, 1)
 MOST = 64  # trajectories for training; recipes take subsets, a smaller one part of a larger one
-# Every step makes 20 predictions: a window of the second kind has one per later frame.
+# What is learned from, and the windows of a step: together they make 20 predictions.
 OBJECTIVES = {
-    "all pairs": ({"kind": "all2all", "horizon": LAST}, 20),
-    "pairs from the first frame": ({"kind": "rollout", "horizon": LAST}, 20 // LAST),
-    "neighbouring frames": ({"kind": "rollout", "horizon": 1}, 20),
+    "all pairs": ("all2all", None, 20),
+    "pairs from the first frame": ("rollout", None, 2),
+    "neighbouring frames": ("rollout", 1, 20),
 }
 OPERATOR = {
     "name": "multiscale",
@@ -54,57 +54,64 @@ def main() -> None:
     parser.add_argument("--trajectories", type=int, nargs="+", default=[8, 64])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--refine", type=int, default=1, help="frames per 0.07")
     parser.add_argument("--out", type=Path, default=Path("runs/all2all"))
     options = parser.parse_args()
+    options.out = options.out / f"refined-{options.refine}"
     data = simulate(
         EQUATION,
         options.out / "data",
         trajectories={"train": MOST, "valid": 4, "test": 64},
         resolution=RESOLUTION,
         subsample=2,
-        frames=FRAMES,
-        dt=DT,
+        frames=COUNT * options.refine + 1,
+        dt=STEP / options.refine,
         parameters={"viscosity": 0.01},
     )
     print(
-        "| trajectories | trained on | predicts | " + " | ".join(f"after {k}" for k in LEADS) + " |"
+        "| trajectories | trained on | predicts | "
+        + " | ".join(f"t = {k * STEP:g}" for k in LEADS),
+        "|",
     )
     print("|---|---|---|" + "---|" * len(LEADS))
+    # With fine frames, the first one has more pairs than a step has predictions.
+    names = list(OBJECTIVES) if options.refine == 1 else ["all pairs", "neighbouring frames"]
     for count in options.trajectories:
-        for name in OBJECTIVES:
+        for name in names:
             found = [scores(name, count, seed, data, options) for seed in options.seeds]
-            for mode in STRIDES:
+            for mode in found[0]:
                 row([str(count), name, mode], [seed[mode] for seed in found])
-    frames, _ = test_frames(data)
-    still = dict.fromkeys(LEADS, frames[:, 0])
-    row(["", "persistence", ""], [vrmse(still, frames)])
+    frames = test_frames(data, options.refine)[0]
+    row(["", "persistence", ""], [vrmse(dict.fromkeys(LEADS, frames[:, 0]), frames)])
 
 
 def scores(name: str, count: int, seed: int, data: Path, options: argparse.Namespace) -> dict:
-    """VRMSE after every number of frames, direct and autoregressive, of one training run."""
+    """VRMSE by way of predicting and lead time, of one training run."""
     run = options.out / f"{name.replace(' ', '-')}-{count}-{seed}-{options.steps}"
     file = run / "scores.json"
     if not file.is_file():
-        operator = train(*OBJECTIVES[name], count, seed, data, run, options.steps)
-        frames, store = test_frames(data)
-        found = {
-            mode: vrmse(predict(operator, frames, store, stride), frames)
-            for mode, stride in STRIDES.items()
-        }
+        operator = train(name, count, seed, data, run, options)
+        frames, store = test_frames(data, options.refine)
+        found = {}
+        for stride in (*STRIDES, 1 / options.refine) if options.refine > 1 else STRIDES:
+            mode = f"by {stride * STEP:g}" if stride else "in one evaluation"
+            found[mode] = vrmse(predict(operator, frames, store, stride), frames)
         file.write_text(json.dumps(found))
     return json.loads(file.read_text())
 
 
 def train(
-    objective: dict, batch: int, count: int, seed: int, data: Path, run: Path, steps: int
+    name: str, count: int, seed: int, data: Path, run: Path, options: argparse.Namespace
 ) -> Operator:
     """The operator after training by this objective."""
+    kind, horizon, batch = OBJECTIVES[name]
+    last, steps = COUNT * options.refine, options.steps
     recipe = {
         "data": [{"path": str(data), "trajectories": count}],
         "operator": OPERATOR,
         "normalizer": {"name": "statistics"},
-        "time_scale": DT * LAST,
-        "objective": {**objective, "loss": "grouped_relative_l1"},
+        "time_scale": STEP * COUNT,
+        "objective": {"kind": kind, "horizon": horizon or last, "loss": "grouped_relative_l1"},
         "optimizer": {"learning_rate": 2e-3, "warmup": 0.1, "weight_decay": 1e-4, "clip": 5.0},
         "steps": steps,
         "batch": batch,
@@ -112,7 +119,7 @@ def train(
         "seed": seed,
         "log_every": steps,
         "save_every": steps,
-        "validation": {"every": steps, "trajectories": 4, "horizon": LAST},
+        "validation": {"every": steps, "trajectories": 4, "horizon": last},
     }
     path = run.with_suffix(".yaml")
     path.write_text(yaml.safe_dump(recipe))
@@ -121,29 +128,30 @@ def train(
     return from_pretrained(run / "checkpoint").eval()
 
 
-def test_frames(data: Path):
-    """The test trajectories (N, T, C, *S) and their store."""
+def test_frames(data: Path, refine: int):
+    """The test trajectories (N, T, C, *S) at multiples of STEP, and their store."""
     store = open_store(data, "test")
-    return torch.stack([store.trajectory(i) for i in range(len(store))]), store
+    frames = torch.stack([store.trajectory(i) for i in range(len(store))])
+    return frames[:, ::refine], store
 
 
 @torch.inference_mode()
-def predict(operator: Operator, frames: Tensor, store, stride: int) -> dict[int, Tensor]:
-    """The fields after each of `LEADS` that is a multiple of the stride; 0: in one evaluation."""
+def predict(operator: Operator, frames: Tensor, store, stride: float | None) -> dict[int, Tensor]:
+    """The fields at `LEADS`, where they are multiples of the stride."""
     context = store.window(0).context
     found = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # neighbouring frames have one lead time
         for lead in LEADS:
-            if lead % (stride or lead) == 0:
-                step = stride or lead
-                dt, count = step * DT, lead // step
-                *_, found[lead] = operator.rollout(frames[:, :1], context, dt=dt, steps=count)
+            count = lead / stride if stride else 1
+            if count == int(count):
+                dt = STEP * (stride or lead)
+                *_, found[lead] = operator.rollout(frames[:, :1], context, dt=dt, steps=int(count))
     return found
 
 
 def vrmse(predictions: dict[int, Tensor], frames: Tensor) -> dict[str, float]:
-    """Mean over trajectories and fields, by the number of frames ahead."""
+    """Mean over trajectories and fields, by lead time."""
     return {
         str(lead): metrics.vrmse(fields, frames[:, lead], frames.ndim - 3).mean().item()
         for lead, fields in predictions.items()
