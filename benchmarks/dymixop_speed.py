@@ -3,10 +3,12 @@
     git clone https://github.com/Lain-PY/DyMixOp ~/DyMixOp
     python benchmarks/dymixop_speed.py ~/DyMixOp/DyMixOp/Models --threads 2
 
-Prints, per configuration, the median ratio (published / ours) of interleaved pairs for inference
-(10 steps) and for a training step (10 steps unrolled, forward and backward), the memory that a
-training step adds to the resident set, and the largest difference of the outputs. With one thread
-the time is CPU time, which other jobs on the machine disturb less.
+Every case is measured in a process of its own, as what ran before changes how much memory the
+allocator has to map anew. Printed are, as they come: the median ratio (published / ours) of
+interleaved pairs for inference (10 steps) and for a training step (10 steps unrolled, forward and
+backward), the median seconds and page faults of either, and the largest difference of the outputs;
+then the memory that a training step adds to the resident set. With one thread the time is CPU time,
+which other jobs on the machine disturb less.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -39,21 +42,22 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--pairs", type=int, default=7)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    sys.path.insert(0, str(arguments.models))
-    # First of all: a child's peak starts from that of its parent.
-    memory = {
-        name: " / ".join(f"{extra_memory(arguments.models, name, i):.0f}" for i in (0, 1))
-        for name in CASES
-    }
-    print(f"torch {torch.__version__}, {arguments.threads} threads, {arguments.pairs} pairs")
-    print("| case | inference | training step | training memory, MiB | difference |")
-    print("|---|---|---|---|---|")
-    for name, case in CASES.items():
-        theirs, ours, difference = build(case)
-        infer = ratio(theirs, ours, train=False, pairs=arguments.pairs)
-        train = ratio(theirs, ours, train=True, pairs=arguments.pairs)
-        print(f"| {name} | {infer} | {train} | {memory[name]} | {difference:.1e} |", flush=True)
+    models, threads = arguments.models, arguments.threads
+    print(f"torch {torch.__version__}, {threads} threads, {arguments.pairs} pairs")
+    print("| case | ratio | published, ours: seconds | page faults | difference |")
+    print("|---|---|---|---|---|", flush=True)
+    for train in (False, True):
+        for name in CASES:
+            row = in_fresh_process(ratio, models, name, train, threads, arguments.pairs)
+            print(f"| {name}, {'training' if train else 'inference'} | {row} |", flush=True)
+    for name in CASES:
+        published, ours = (in_fresh_process(extra_memory, models, name, i) for i in (0, 1))
+        print(f"{name}: a training step adds {published:.0f}, {ours:.0f} MiB", flush=True)
+
+
+def in_fresh_process(function, *arguments):
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
 
 
 def build(case):
@@ -108,24 +112,37 @@ def export(published, config, folder):
     return folder
 
 
-def ratio(theirs, ours, train, pairs):
-    """Median and range of (published time / our time) over interleaved pairs."""
-    found = []
-    for i in range(pairs + 1):
-        seconds = [timed(function, train) for function in (theirs, ours)]
-        if i:  # the first pair warms up
-            found.append(seconds[0] / seconds[1])
-    return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
+def ratio(models, name, train, threads, pairs):
+    """A row: published over ours, over interleaved pairs of which the first warms up."""
+    torch.set_num_threads(threads)
+    sys.path.insert(0, str(models))
+    theirs, ours, difference = build(CASES[name])
+    seconds, faults = [], []
+    for _ in range(pairs + 1):
+        before = [page_faults()]
+        seconds.append([])
+        for function in (theirs, ours):
+            seconds[-1].append(timed(function, train))
+            before.append(page_faults())
+        faults.append([after - began for began, after in pairwise(before)])
+    found = [a / b for a, b in seconds[1:]]
+    return (
+        f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f}) | "
+        f"{middle(seconds[1:], '.3f')} | {middle(faults[1:], '.0f')} | {difference:.1e}"
+    )
+
+
+def middle(rows, form):
+    """Medians of the columns."""
+    return ", ".join(format(statistics.median(column), form) for column in zip(*rows, strict=True))
+
+
+def page_faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 def extra_memory(models, name, which):
-    """Peak of the resident set in one training step of a fresh process, over that before it."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(_extra_memory, (models, name, which))
-
-
-def _extra_memory(models, name, which):
+    """Peak of the resident set in one training step, over that before it, MiB."""
     torch.set_num_threads(1)
     sys.path.insert(0, str(models))
     function = build(CASES[name])[which]

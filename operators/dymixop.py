@@ -17,15 +17,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ..datasets.fields import Context
 from ..datasets.normalization import Scaling
+from . import mixing_1d
 from .description import Description
 from .interface import SAME_STEP, FieldAxis, Operator, State
 from .layers import (
@@ -218,12 +220,11 @@ class DyMixOp(Operator):
         latent = latent.to(self.evolution.dtype)  # autocast gives half precision
         gate = torch.sigmoid(self.gate * self.config.structure_change)
         total = latent + self.evolution_bias
-        weights = self.evolution.split(1)
-        for layer, weight in zip(self.mixing, weights, strict=True):
+        *weights, last = self.evolution.split(1)
+        for layer, weight in zip(self.mixing, weights, strict=False):
             change = layer(latent, width, periodic)
-            total = _plus(total, change, weight)
-            if layer is not self.mixing[-1]:
-                latent = _plus(latent, change, gate)
+            total, latent = _evolved(total, latent, change, weight, gate)
+        total = _plus(total, self.mixing[-1](latent, width, periodic), last)
         return convolution(total, *compose(self.unlift, self.unreduce), periodic).movedim(-1, 1)
 
     def _grid_width(self, shape: tuple[int, ...]) -> float:
@@ -255,16 +256,51 @@ class MixingLayer(nn.Module):
         spectral = cast(list[SpectralConvolution], [*self.globals])
         local = cast(list[Convolution], [*self.locals])
         branches = cast(list[Convolution | FiniteDifference], [*self.linear, *self.differences])
-        mixed = _times(
-            spectral_convolution(latent, spectral, periodic),
-            convolution(latent, *side_by_side(local), periodic),
-        )
+        spread = spectral_convolution(latent, spectral, periodic)
+        product, product_bias = side_by_side(local)
+        mixing, bias = compose(self.contract, self.expand)
+        linear, linear_bias = sum_of(branches, width)
+        bias = linear_bias + bias
+        if mixing_1d.applies(latent, spread, product, linear, mixing):
+            assert product_bias is not None
+            kernels = (product, product_bias), (linear, bias), mixing
+            return mixing_1d.mixing_layer(latent, spread, *kernels, periodic[0])
+        mixed = _times(spread, convolution(latent, product, product_bias, periodic))
         if len(local) > 1:
             mixed = mixed.unflatten(-1, (len(local), -1)).sum(-2)
-        weight, bias = compose(self.contract, self.expand)
-        linear_weight, linear_bias = sum_of(branches, width)
-        linear = convolution(latent, linear_weight, linear_bias + bias, periodic)
-        return F.gelu(_plus(linear, convolution(mixed, weight, None, periodic)))
+        change = convolution(latent, linear, bias, periodic)
+        return F.gelu(_plus(change, convolution(mixed, mixing, None, periodic)))
+
+
+def _evolved(
+    total: Tensor, latent: Tensor, change: Tensor, weight: Tensor, gate: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`total + w F` and `c + g F`."""
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        return _Evolved.apply(total, latent, change, weight, gate)
+    return _plus(total, change, weight), _plus(latent, change, gate)
+
+
+class _Evolved(torch.autograd.Function):
+    """Both updates; the gradients of their scalars are inner products, made in one pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, total: Tensor, latent: Tensor, change: Tensor, weight: Tensor, gate: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(change, weight, gate)
+        return torch.addcmul(total, weight, change), torch.addcmul(latent, gate, change)
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, total: Tensor, latent: Tensor
+    ) -> tuple[Tensor, ...]:
+        change, weight, gate = ctx.saved_tensors
+        flat = change.to(total.dtype).flatten()
+        scalars = [torch.dot(gradient.flatten(), flat)[None] for gradient in (total, latent)]
+        gradient = torch.addcmul(total * weight, gate, latent)
+        return total, latent, gradient.to(change.dtype), *scalars
 
 
 # In inference these work in place: their first argument is a temporary.

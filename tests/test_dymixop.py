@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from pelagos.datasets.fields import Context, Grid
-from pelagos.operators import Description, create
+from pelagos.operators import Description, create, mixing_1d
 from pelagos.operators.compat import load_dymixop, save_dymixop
 from pelagos.operators.spectral import SpectralConvolution
 
@@ -270,6 +270,28 @@ def test_channels_last_and_collapsed_is_the_plain_network(shape, config):
     torch.testing.assert_close(
         found, plainly(operator, torch.cat((history.flatten(1, 2), mesh), 1))
     )
+
+
+@pytest.mark.parametrize("boundary", ["periodic", "wall"])
+@pytest.mark.parametrize("points", [16, 5])
+def test_the_backward_pass_in_1d_is_that_of_the_plain_operations(boundary, points, monkeypatch):
+    operator = small(modes=2, structure_change=0.02).double()
+    context = Context(("u",), Grid((points,), (1.0,), (boundary,)))
+
+    def gradients():
+        history = values(3, 1, 1, points).double().requires_grad_()
+        loss = torch.stack(list(operator.rollout(history, context, dt=1.0, steps=2))).cos().sum()
+        return torch.autograd.grad(loss, [history, *operator.parameters()])
+
+    own, used = gradients(), []
+    layer = mixing_1d.mixing_layer
+    monkeypatch.setattr(mixing_1d, "mixing_layer", lambda *a: used.append(1) or layer(*a))
+    for a, b in zip(own, gradients(), strict=True):
+        assert torch.equal(a, b)
+    assert len(used) == 4
+    monkeypatch.setattr(mixing_1d, "applies", lambda *_: False)
+    for a, b in zip(own, gradients(), strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def plainly(operator, x):
