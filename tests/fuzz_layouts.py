@@ -120,7 +120,7 @@ def fuzz(first: int, cases: int) -> Iterator[list[dict[str, Any]]]:
             results.write_text("")
             ended = subprocess.run(
                 [sys.executable, "-P", __file__, *arguments],
-                env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
                 check=False,
             )
             lines = [json.loads(line) for line in results.read_text().splitlines()]
