@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -330,11 +331,11 @@ def collate(windows: Sequence[Window]) -> Window:
 
     def stack(name: str) -> Tensor | None:
         values = [getattr(window.context, name) for window in windows]
-        return None if values[0] is None else torch.stack(values)
+        return None if values[0] is None else _stacked(values)
 
     return Window(
-        torch.stack([window.history for window in windows]),
-        torch.stack([window.target for window in windows]),
+        _stacked([window.history for window in windows]),
+        _stacked([window.target for window in windows]),
         torch.stack([window.lead_times for window in windows]),
         replace(
             first.context,
@@ -343,6 +344,16 @@ def collate(windows: Sequence[Window]) -> Window:
             mask=_stack_masks(windows),
         ),
     )
+
+
+def _stacked(values: Sequence[Tensor]) -> Tensor:
+    """The values in a row; in a data loader's worker in memory that the training process maps."""
+    if torch.utils.data.get_worker_info() is None:
+        return torch.stack([*values])
+    out: Any = values[0].new_empty(0)
+    shape = (len(values), *values[0].shape)
+    place = torch.UntypedStorage._new_shared(math.prod(shape) * out.element_size())
+    return torch.stack([*values], out=out.set_(place, 0, shape))
 
 
 def _stack_masks(windows: Sequence[Window]) -> Bool[Tensor, "B C *S"] | None:

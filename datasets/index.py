@@ -129,6 +129,9 @@ class Index:
             self.headers, self.files = known["headers"], known["files"]
             self._numbers = {_text(plain): k for k, plain in enumerate(self.headers)}
 
+    def __contains__(self, file: Path) -> bool:
+        return str(file) in self.files
+
     def get(self, file: Path, opener: Callable[[str, str], Any]) -> tuple[str, Sources] | None:
         """Layout and sources of a file that has not changed since they were added, or None.
 

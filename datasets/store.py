@@ -26,10 +26,12 @@ from .axes import spacing
 from .fields import Context, Grid, Window
 from .index import SMALLEST, Index, stat
 from .layouts import SPLITS, UNSPLIT, Layout
+from .progress import Bar
 
 if TYPE_CHECKING:
     import xarray
 
+MANY = 1000  # files, the first reading of which shows its progress
 SHORTEST = 5  # frames of a trajectory whose first interval may differ
 MAX_OPEN = 32  # files held open at once, by each store
 
@@ -440,25 +442,23 @@ def _sources_of(
     detected &= not (files and layouts.described.matches(files[0][1]))
     index = Index(path) if detected and len(files) >= SMALLEST else None
     expected = given
-    for name, file in files:
-        known = index and index.get(file, partial(_open_source, path, file, name))
-        if known and (expected is None or known[0] == expected.name):
-            expected = expected or layouts.named(known[0])
-            yield known[1]
-            continue
-        before = stat(file)
-        expected = expected or layouts.detect(file)
-        if expected is None:
-            raise ValueError(layouts.explain(file, ""))
-        try:
-            found = _open_file(path, file, name, expected, variant, splits)
-        except ValueError:
-            if given is None and not expected.matches(file):
-                raise ValueError(layouts.explain(file, expected.name)) from None
-            raise
-        if index:
-            index.add(file, before, expected.name, found)
-        yield found
+    new = sum(index is None or file not in index for _, file in files)
+    with Bar(f"opening {path.name}", new, unit="files", active=new >= MANY) as bar:
+        for name, file in files:
+            known = index and index.get(file, partial(_open_source, path, file, name))
+            if known and (expected is None or known[0] == expected.name):
+                expected = expected or layouts.named(known[0])
+                yield known[1]
+                continue
+            before = stat(file)
+            expected = expected or layouts.detect(file)
+            if expected is None:
+                raise ValueError(layouts.explain(file, ""))
+            found = _open_file(path, file, name, expected, variant, splits, given is not None)
+            if index:
+                index.add(file, before, expected.name, found)
+            yield found
+            bar.advance(1.0)
     if index:
         index.save()
 
@@ -470,10 +470,19 @@ def _open_file(
     layout: Layout,
     variant: str = "",
     splits: Mapping[str, int | float] | None = None,
+    surely: bool = True,
 ) -> Mapping[str, Source]:
-    """The sources of one file; those that do not say their dataset's name get that of `path`."""
-    with _naming(file):
-        found = layout.open(file, "train" if splits else name, variant)
+    """The sources of one file; those that do not say their dataset's name get that of `path`.
+
+    Unless the file has the layout `surely`, an error says whether it has it at all.
+    """
+    try:
+        with _naming(file):
+            found = layout.open(file, "train" if splits else name, variant)
+    except ValueError:
+        if not surely and not layout.matches(file):
+            raise ValueError(layouts.explain(file, layout.name)) from None
+        raise
     if splits:  # a file in a folder `train` is whole
         whole = [*found.values()]
         if len(whole) != 1 or not isinstance(whole[0], ArraySource):

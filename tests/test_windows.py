@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from layout_files import FILES
 from torch.utils.data import DataLoader
 
-from pelagos.datasets.fields import Grid, collate
+from pelagos.datasets.fields import Grid, Window, collate
 from pelagos.datasets.inspect import summary
 from pelagos.datasets.mixture import Mixture
 from pelagos.datasets.statistics import pooled_statistics
@@ -136,3 +136,28 @@ def test_windows_begin_after_a_first_interval_of_its_own(tmp_path: Path) -> None
     assert mean == pytest.approx(
         float(torch.cat([store.read(i, 1, 9) for i in store.splits["train"]]).mean()), abs=1e-6
     )
+
+
+class Batches(torch.utils.data.Dataset):
+    """Pairs of windows as batches, and whether they lie in shared memory where they are made."""
+
+    def __init__(self, windows: Windows) -> None:
+        self.windows = windows
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, k: int) -> tuple[bool, Window]:
+        batch = collate([self.windows[2 * k], self.windows[2 * k + 1]])
+        return batch.history.is_shared() and batch.target.is_shared(), batch
+
+
+def test_workers_collate_into_shared_memory(tmp_path: Path) -> None:
+    """So that a batch is not copied once more when it is sent."""
+    batches = Batches(Windows(make_store(tmp_path), 2, 1))
+    for workers in (0, 1):
+        for k, (shared, batch) in enumerate(DataLoader(batches, None, num_workers=workers)):
+            assert shared == bool(workers)
+            expected = batches[k][1]
+            assert batch.history.equal(expected.history)
+            assert batch.target.equal(expected.target)
