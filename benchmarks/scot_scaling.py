@@ -20,8 +20,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import scot_speed
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))  # a safe path leaves it out
+import scot_speed
 
 SIZES = (32, 64, 128, 256)
 CODES = ("published", "ours")
