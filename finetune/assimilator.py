@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..datasets.fields import Context
-from ..operators import Observation, Sensors
+from ..operators import EnsembleGain, Observation, Sensors, State
 from ..operators.assimilation import AssimilatingOperator
 from ..operators.interface import SAME_STEP
 
@@ -42,8 +42,8 @@ class Estimate:
 class Assimilator:
     """Advances an estimate to any later time, with or without a measurement there.
 
-    An ensemble starts from perturbed states and gives every member the measurement with an error
-    drawn from its noise, so that its spread is an estimate of the error.
+    An ensemble starts from perturbed states; measurements count by the covariance of its members
+    (see `operators/ensemble`), and its spread is an estimate of the error.
 
     Args:
         operator: one that assimilates.
@@ -53,7 +53,8 @@ class Assimilator:
             mean of the training data.
         variance: of the error of the start in units of the fields' scale squared; by default 0 for
             a history (exact) and 1 without.
-        members: of the ensemble; 1: no ensemble.
+        members: of the ensemble; 1: no ensemble, and the operator's own gain.
+        gain: how an ensemble's covariance is used.
         seed: of its perturbations.
 
     Raises:
@@ -69,12 +70,13 @@ class Assimilator:
         history: Float[Tensor, "1 T C *S"] | None = None,
         variance: float | None = None,
         members: int = 1,
+        gain: EnsembleGain | None = None,
         seed: int = 0,
     ) -> None:
         if members < 1:
             raise ValueError(f"members must be at least 1; got {members}")
         self.operator, self.time, self.members = operator.eval(), time, members
-        self.generator = torch.Generator().manual_seed(seed)
+        self.gain = gain or EnsembleGain()
         wide = context.map(lambda tensor: tensor.expand(members, *tensor.shape[1:]))
         with torch.inference_mode():
             if history is None:
@@ -83,7 +85,7 @@ class Assimilator:
                 frames = history.expand(members, *history.shape[1:])
                 state = operator.start(frames, wide, variance=variance)
             if members > 1 and state.variance is not None:
-                error = operator.draw_error(state, self.generator)
+                error = operator.draw_error(state, torch.Generator().manual_seed(seed))
                 state = replace(state, history=state.history + error.unsqueeze(1))
         self.state = state
 
@@ -108,10 +110,17 @@ class Assimilator:
             steps = steps.to(self.state.time.dtype)
             fields = self.state.history[:, -1]
             for i in range(count):
-                last = self._perturbed(observation) if i + 1 == count else None
-                self.state, fields = self.operator.step(self.state, steps, last)
+                last = observation if i + 1 == count else None
+                self.state, fields = self._advance(steps, last)
             self.time = time
             return Estimate(time, fields.mean(0), self._spread(fields), fields)
+
+    def _advance(
+        self, dt: Tensor, observation: Observation | Sensors | None
+    ) -> tuple[State, Tensor]:
+        if self.members == 1:
+            return self.operator.step(self.state, dt, observation)
+        return self.operator.step_ensemble(self.state, dt, observation, self.members, self.gain)
 
     def _steps(self, time: float) -> tuple[float, int]:
         """Length and number of steps to `time`."""
@@ -133,34 +142,6 @@ class Assimilator:
             f"{', '.join(f'{dt:g}' for dt in trained)} of this {self.operator.name}; use an "
             "observer with exponential dynamics for irregular times"
         )
-
-    def _perturbed(self, observation: Observation | Sensors | None) -> Observation | Sensors | None:
-        """The measurement for every member, with errors drawn from its noise in an ensemble."""
-        if observation is None:
-            return None
-        like = self.state.history
-        shape = (self.members, *observation.values.shape[1:])
-        values = observation.values.to(like).expand(shape)
-        if self.members > 1:
-            unit = torch.randn(shape, generator=self.generator).to(like)
-            values = values + unit * self._level(observation).to(like)
-        if isinstance(observation, Observation):
-            mask = observation.mask.to(like.device).expand(shape)
-            noise = None if observation.noise is None else observation.noise.to(like)
-            return Observation(values, mask, observation.fields, noise)
-        noise = None if observation.noise is None else observation.noise.to(like)
-        return Sensors(values, observation.positions, observation.fields, noise)
-
-    def _level(self, observation: Observation | Sensors) -> Tensor:
-        """Standard deviation of a measurement: as given, or what the operator has learned."""
-        if observation.noise is not None:
-            return observation.noise
-        unknown = self.operator.unknown_noise(self.state)  # (C,), physical
-        index = [self.state.context.fields.index(name) for name in observation.fields]
-        chosen = unknown[index]
-        if isinstance(observation, Sensors):
-            return chosen
-        return chosen.reshape(-1, *(1,) * self.operator.ndim)
 
     def _spread(self, fields: Float[Tensor, "M C *S"]) -> Float[Tensor, "C *S"]:
         if self.members > 1:

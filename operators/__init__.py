@@ -4,6 +4,7 @@ from .assimilated import AssimilatedOperator, assimilate
 from .checkpoint import from_pretrained
 from .description import Description
 from .dymixop import DyMixOp
+from .ensemble import EnsembleGain
 from .interface import Conditions, FieldAxis, Operator, State
 from .measurement import Observation, Sensors
 from .multiscale import MultiscaleTransformer
@@ -16,6 +17,7 @@ __all__ = [
     "Conditions",
     "Description",
     "DyMixOp",
+    "EnsembleGain",
     "FieldAxis",
     "MultiscaleTransformer",
     "Observation",

@@ -115,7 +115,9 @@ class AssimilatedOperator(AssimilatingOperator):
 
 def assimilate(
     predictor: Operator,
+    frames: Float[Tensor, "N C *S"] | None,
     *,
+    dataset: str = "",
     train_predictor: bool = False,
     correction: CorrectionConfig | None = None,
     seed: int = 0,
@@ -124,12 +126,15 @@ def assimilate(
 
     Args:
         predictor: the operator; its weights are copied.
+        frames: some of its training data, in physical units: the gain takes errors to have their
+            spectrum. None: smooth errors of no particular spectrum, to be trained or fitted.
+        dataset: name of the frames, where the predictor's normaliser scales datasets apart.
         train_predictor: whether training changes them.
         correction: settings of the gain.
         seed: of the gain's initial weights.
 
     Raises:
-        ValueError: the operator assimilates already.
+        ValueError: the operator assimilates already, or the frames do not fit it.
     """
     config = AssimilatedConfig(
         predictor={"name": predictor.name, **codec.plain(predictor.config)},
@@ -141,6 +146,8 @@ def assimilate(
     operator.reset(torch.Generator().manual_seed(seed))
     own = {f"predictor.{name}": value for name, value in predictor.state_dict().items()}
     checkpoint.load_state(operator, {**operator.state_dict(), **own}, "the predictor")
+    if frames is not None:
+        operator.fit(frames, dataset)  # pyright: ignore[reportCallIssue]
     weight = next(predictor.parameters())
     operator.to(weight.device, weight.dtype)
     return operator.train(predictor.training)

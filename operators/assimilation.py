@@ -20,6 +20,7 @@ from torch import Tensor
 from ..datasets.fields import Context, Window
 from .correction import LARGEST, Correction
 from .description import Description
+from .ensemble import RADII, EnsembleGain, ensemble_analysis
 from .interface import Operator, State
 from .measurement import Observation, Sensors
 
@@ -74,6 +75,21 @@ class AssimilatingOperator(Operator):
             ValueError: the operator cannot take this time step.
         """
 
+    def fit(self, frames: Float[Tensor, "N C *S"], dataset: str = "") -> None:
+        """Take from training data where training starts: errors have the spectrum of the fields.
+
+        Args:
+            frames: some of the data, in physical units.
+            dataset: their name, where the normaliser scales datasets apart.
+        """
+        history = frames.unsqueeze(1)
+        scaling = self.description.normalizer.scaling(history, self.description.fields, dataset)
+        self._fit((frames - scaling.shift) / scaling.scale)
+
+    def _fit(self, scaled: Float[Tensor, "N C *S"]) -> None:
+        mean = scaled.mean((0, *range(2, scaled.ndim)), keepdim=True)
+        self.correction.fit(scaled - mean)
+
     def step(
         self,
         state: State,
@@ -86,6 +102,40 @@ class AssimilatingOperator(Operator):
             ValueError: as `forecast`, or the observation does not fit fields, grid or domain.
         """
         return self._correct(*self._forecast(state, dt), observation)
+
+    def step_ensemble(
+        self,
+        state: State,
+        dt: Float[Tensor, " N"],
+        observation: Observation | Sensors | None,
+        members: int,
+        gain: EnsembleGain,
+    ) -> tuple[State, Float[Tensor, "N C *S"]]:
+        """Forecasts of all members, corrected with their own covariance; see `ensemble`.
+
+        Args:
+            state: of N = B · members, the members of a trajectory next to each other.
+            dt: physical time.
+            observation: with a batch axis of B; None: a forecast.
+            members: M, at least 2.
+            gain: settings.
+
+        Raises:
+            ValueError: as `step`.
+        """
+        state, fields = self._forecast(state, dt)
+        if observation is None:
+            return state, fields
+        context, scaling, correction = state.context, self._scaling(state), self.correction
+        # A scaling that differs between samples is that of the first member.
+        shift, scale = (x if len(x) == 1 else x[::members] for x in (scaling.shift, scaling.scale))
+        each = fields.unflatten(0, (-1, members))
+        measured = correction.measure(each.mean(1), observation, context, shift, scale)
+        if gain.radius is None:
+            length = correction.correlation_length(context.grid.lengths)
+            gain = replace(gain, radius=RADII * length)
+        fields = ensemble_analysis(each, measured, scale, context.grid, gain).flatten(0, 1)
+        return state.corrected(fields), fields
 
     # Distributed training wraps `forward`, so it is what a feed goes through too.
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -156,11 +206,6 @@ class AssimilatingOperator(Operator):
         if state.variance is None:
             return torch.zeros_like(frame)
         return (self._scaling(state).scale * state.variance.sqrt()).expand_as(frame)
-
-    def unknown_noise(self, state: State) -> Float[Tensor, " C"]:
-        """Standard deviation, physical, of measurements whose noise is not given."""
-        scale = self._scaling(state).scale.flatten(1)[0]
-        return scale * self.correction.unknown.exp().sqrt().to(scale)
 
     def _forecast(
         self, state: State, dt: Float[Tensor, " B"]

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,6 +46,7 @@ from .measurement import Information, NoiseModel, Observation, Sensors, informat
 LARGEST = 2.0  # of the variance, in units of the scale squared: two unrelated states
 _SMALLEST = 1e-6
 _ROUGH = -6.0  # logarithm of the rough fraction where the spectrum is known
+_MODEL_ERROR = math.log(0.03)  # a smaller one trusts the forecast between sensors too soon
 _RATE = 20.0  # largest exponent of growth in one step
 
 
@@ -141,6 +143,7 @@ class Correction(nn.Module):
         power = (chosen / points).abs().square().mean(0).clamp_min(1e-8)
         self.amplitude.copy_(torch.diag_embed(power.sqrt().T))
         self.fraction.fill_(_ROUGH)
+        self.model_error.fill_(_MODEL_ERROR)
 
     def expect(
         self, forecast: Float[Tensor, "B C *S"], shift: Tensor, scale: Tensor
@@ -189,13 +192,40 @@ class Correction(nn.Module):
             single = torch.promote_types(forecast.dtype, torch.float32)
             forecast, shift, scale = (x.to(single) for x in (forecast, shift, scale))
             variance = variance.to(single).expand_as(forecast)
-            expected = self.expect(forecast, shift, scale)
-            model = NoiseModel(self.unknown.exp(), self.extra.exp())
-            measured = information(observation, expected, context, scale, model)
+            measured = self.measure(forecast, observation, context, shift, scale)
             smooth, rough = self._deviations((forecast - shift) / scale, measured, variance)
             change, left = self._smooth(smooth, measured)
             change = change + self._rough(rough, measured, change)
             return forecast + scale * change, self._mixed(variance * left, measured)
+
+    def measure(
+        self,
+        forecast: Float[Tensor, "B C *S"],
+        observation: Observation | Sensors,
+        context: Context,
+        shift: Tensor,
+        scale: Tensor,
+    ) -> Information:
+        """Precision and weighted innovation of a measurement, in scaled units.
+
+        Raises:
+            ValueError: the observation does not fit the fields or the grid.
+        """
+        model = NoiseModel(self.unknown.exp(), self.extra.exp())
+        expected = self.expect(forecast, shift, scale)
+        return information(observation, expected, context, scale, model)
+
+    @torch.no_grad()
+    def correlation_length(self, lengths: Sequence[float]) -> float:
+        """Of smooth errors: √ndim over their root mean square wavenumber; same unit as `lengths`.
+
+        Args:
+            lengths: of the domain along every axis.
+        """
+        power = self.amplitude.double().square().sum((1, 2))
+        waves = 2 * math.pi * self.modes.double() / torch.tensor(lengths, dtype=torch.float64)
+        square = (power * waves.square().sum(1).to(power)).sum() / power[1:].sum()
+        return math.sqrt(self.ndim / square.item())
 
     def _mixed(self, variance: Tensor, measured: Information) -> Tensor:
         """A part of the pattern of the variance, and its mean; as it is where nothing was seen."""

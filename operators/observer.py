@@ -12,6 +12,9 @@ N_θ sees scaled fields v = (u − shift)/scale, and G_θ = scale / time_scale �
 rate, W_θ = scale · N_θ(v) a change. Where A has a constant term, A(shift) is part of A û as well,
 and N_θ does not see it.
 
+N_θ is evaluated on v clamped to the range of the data, and so bounded: an estimate that overshoots
+between sensors grows by what the data know, not by an extrapolated power of itself. A is unbounded.
+
 The learned part of A is, per field, Σ_p [ a_p (−κ²)^p + Σ_axis b_p,axis (i κ_axis)^{2p+1} ] over
 the time scale, p = 0, 1, 2 (odd: 0, 1), κ the wavenumber over that of the mode `modes` of the
 training grid. It starts at zero, and may become unstable: Kuramoto–Sivashinsky is.
@@ -37,6 +40,9 @@ from .exponential import Derivative, exponential_step, monomial, symbol, wavenum
 from .interface import Conditions, FieldAxis, State
 from .registry import register
 from .tendency import Tendency
+
+_NO_BOUND = 1e30  # before any data are known; a checkpoint holds finite numbers only
+_MARGIN = 0.1  # of the range of the data, beyond it
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,7 @@ class Observer(AssimilatingOperator):
     name = "observer"
     Config = ObserverConfig
     conditioned = True
+    bounds: Tensor
 
     def __init__(self, config: ObserverConfig, description: Description) -> None:
         super().__init__(config, description)
@@ -113,6 +120,7 @@ class Observer(AssimilatingOperator):
         self.tendency = Tendency(
             ndim, inputs, fields, config.hidden, config.layers, config.modes, config.kernel_size
         )
+        self.register_buffer("bounds", torch.tensor([[-_NO_BOUND, _NO_BOUND]]).repeat(fields, 1))
         self.even = self.odd = None
         if config.learn_linear:
             self.even = nn.Parameter(torch.empty(fields, 3))
@@ -142,6 +150,7 @@ class Observer(AssimilatingOperator):
             "tendency.lift.weight": FieldAxis(1, fields, extra=extra),
             "tendency.project.weight": FieldAxis(0, fields),
             "tendency.project.bias": FieldAxis(0, fields),
+            "bounds": FieldAxis(0, fields),
         }
         if self.config.learn_linear:
             axes |= {"even": FieldAxis(0, fields), "odd": FieldAxis(0, fields)}
@@ -155,6 +164,19 @@ class Observer(AssimilatingOperator):
         for parameter in (self.even, self.odd):
             if parameter is not None:
                 parameter.zero_()
+
+    @torch.no_grad()
+    def _fit(self, scaled: Float[Tensor, "N C *S"]) -> None:
+        """As for every operator that assimilates; and the bounds of what the network sees."""
+        super()._fit(scaled)
+        each = scaled.transpose(0, 1).flatten(1)
+        low, high = each.amin(1), each.amax(1)
+        margin = _MARGIN * (high - low)
+        low, high = low - margin, high + margin
+        known = (self.bounds.abs() < _NO_BOUND).all(1)
+        low = torch.where(known, torch.minimum(low, self.bounds[:, 0]), low)
+        high = torch.where(known, torch.maximum(high, self.bounds[:, 1]), high)
+        self.bounds.copy_(torch.stack((low, high), 1))
 
     def forecast(
         self, state: State, dt: Float[Tensor, " B"]
@@ -184,6 +206,8 @@ class Observer(AssimilatingOperator):
     def _network(self, fields: Tensor, scaling: Scaling, extra: Sequence[Tensor]) -> Tensor:
         """N_θ of physical fields."""
         scaled = (fields - scaling.shift) / scaling.scale
+        low, high = self.bounds.to(scaled).reshape(-1, 2, *(1,) * self.ndim).unbind(1)
+        scaled = scaled.clamp(low, high)
         return self.tendency(torch.cat((scaled, *extra), 1))
 
     def symbol(

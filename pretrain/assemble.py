@@ -232,25 +232,29 @@ def _fresh(
 ) -> Operator:
     """Initial weights; config keys that follow from the data are measured."""
     description = describe(recipe, stores)
-    open_keys = [key for key in get(name).measured if key not in config]
-    measured = {key: _MEASURES[key](recipe, stores, description) for key in open_keys}
-    return create(name, description=description, seed=recipe.seed, **config, **measured)
+
+    def complete(name: str, config: dict[str, Any]) -> dict[str, Any]:
+        open_keys = [key for key in get(name).measured if key not in config]
+        return config | {key: _MEASURES[key](recipe, stores, description) for key in open_keys}
+
+    config = complete(name, config)
+    inner = config.get("predictor")
+    if name == AssimilatedOperator.name and isinstance(inner, dict) and inner.get("name"):
+        config["predictor"] = complete(inner["name"], inner)
+    return create(name, description=description, seed=recipe.seed, **config)
 
 
 def _fit_errors(operator: AssimilatingOperator, store: Store) -> None:
     """Start the gain with the spectrum of the data: of some frames of the first trajectories."""
-    fields, normalizer = operator.description.fields, operator.description.normalizer
+    fields = operator.description.fields
     channels = [store.fields.index(name) for name in fields if name in store.fields]
     if len(channels) < len(fields):
         return  # a field that these data lack: the usual start
     frames = []
     for i in range(min(_FITTED, len(store))):
         stop = store.n_frames(i)
-        history = store.read(i, store.first, stop, max(1, stop // _FITTED))[None, :, channels]
-        scaled = normalizer.scaling(history, fields, store.name).encode(history)[0]
-        frames.append(scaled)
-    found = torch.cat(frames)
-    operator.correction.fit(found - found.mean((0, *range(2, found.ndim)), keepdim=True))
+        frames.append(store.read(i, store.first, stop, max(1, stop // _FITTED))[:, channels])
+    operator.fit(torch.cat(frames), store.name)
 
 
 def _resolution(
@@ -299,6 +303,7 @@ def _around_checkpoint(
     built = codec.build(AssimilatedOperator.Config, values, prefix="operator")
     return assimilate(
         opened,
+        None,
         train_predictor=built.train_predictor,
         correction=built.correction,
         seed=recipe.seed,

@@ -251,7 +251,9 @@ class TestAssimilator:
         inner = create(
             "dymixop", description=description, ndim=1, hidden=4, layers=1, modes=3, history=2
         )
-        live = Assimilator(assimilate(inner), self.context(wave), history=torch.randn(1, 2, 1, 128))
+        live = Assimilator(
+            assimilate(inner, None), self.context(wave), history=torch.randn(1, 2, 1, 128)
+        )
         assert live.step(3 * DT).time == 3 * DT
         with pytest.raises(ValueError, match=r"no multiple of the time step\(s\) 0\.02"):
             live.step(3.5 * DT)
@@ -281,5 +283,5 @@ class TestAssimilator:
         description = replace(inner.description, normalizer=WindowScaling())
         twin = create("dymixop", description=description, **vars(inner.config))
         with pytest.raises(ValueError, match="a cold start needs the mean"):
-            Assimilator(assimilate(twin), self.context(wave))
+            Assimilator(assimilate(twin, None), self.context(wave))
         assert isinstance(self.context(wave), Context)

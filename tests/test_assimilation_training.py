@@ -1,5 +1,8 @@
 """Training to assimilate: what is drawn, that it learns, resumes exactly and says what is wrong."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -188,8 +191,38 @@ def test_a_checkpoint_as_the_predictor_stays_as_it_is(recipe, tmp_path):
     trained = from_pretrained(tmp_path / "run" / "checkpoint")
     for name, value in inner.state_dict().items():
         assert torch.equal(trained.predictor.state_dict()[name], value)
-    start = assimilate(inner, correction=trained.config.correction)
+    start = assimilate(inner, None, correction=trained.config.correction)
     assert not torch.equal(trained.correction.spread.weight, start.correction.spread.weight)
+
+
+def test_two_processes_learn_what_one_does(recipe, tmp_path):
+    """Whole steps without a measurement, or with an exact start, leave no parameter waiting."""
+    path = recipe(steps=6, micro_batch=2, validation={"every": 6, "horizon": 6})
+    main([path, str(tmp_path / "one")])
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", "-m", "pelagos.pretrain", path, str(tmp_path / "two")]
+    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
+    environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two = (from_pretrained(tmp_path / name / "checkpoint") for name in ("one", "two"))
+    for name, value in one.state_dict().items():
+        torch.testing.assert_close(two.state_dict()[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_a_predictor_takes_what_is_measured_from_the_data(data):
+    operator = {"name": "assimilated", "predictor": {"name": "dymixop", "hidden": 4, "modes": 4}}
+    operator["correction"] = {"modes": 8, "hidden": 4}
+    changes = {"data": [{"path": str(data)}], "operator": operator}
+    built = codec.build(TrainRecipe, {**RECIPE, **changes})
+    wrapped = create_operator(built, open_stores(built))
+    alone = codec.build(
+        TrainRecipe,
+        {**RECIPE, **changes, "operator": operator["predictor"], "objective": {"kind": "rollout"}},
+    )
+    inner = create_operator(alone, open_stores(alone))
+    for key in ("resolution", "structure_change", "time_input"):
+        assert getattr(wrapped.predictor.config, key) == getattr(inner.config, key)
 
 
 def test_the_gain_around_a_checkpoint_starts_from_the_spectrum_of_the_data(data, tmp_path):

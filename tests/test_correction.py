@@ -272,7 +272,7 @@ def predictors():
         "multiscale", description=description, ndim=1, width=8, depths=(1, 1), heads=(2, 2),
         skips=(1, 0), window=2, patch=2,
     )  # fmt: skip
-    return [small(), assimilate(dymixop), assimilate(transformer)]
+    return [small(), assimilate(dymixop, None), assimilate(transformer, None)]
 
 
 @pytest.mark.parametrize("operator", predictors(), ids=lambda o: o.name)
@@ -312,7 +312,7 @@ def test_wrapping_keeps_the_weights_and_can_freeze_them(tmp_path):
     from pelagos.operators import from_pretrained
 
     inner = predictors()[1].predictor
-    frozen, trained = assimilate(inner), assimilate(inner, train_predictor=True)
+    frozen, trained = assimilate(inner, None), assimilate(inner, None, train_predictor=True)
     assert not any(p.requires_grad for p in frozen.predictor.parameters())
     assert all(p.requires_grad for p in trained.correction.parameters())
     assert any(p.requires_grad for p in trained.predictor.parameters())
@@ -321,7 +321,36 @@ def test_wrapping_keeps_the_weights_and_can_freeze_them(tmp_path):
     opened = from_pretrained(frozen.save_pretrained(tmp_path / "checkpoint"))
     assert opened.config == frozen.config
     with pytest.raises(ValueError, match="assimilates already"):
-        assimilate(opened)
+        assimilate(opened, None)
+
+
+def test_frames_start_the_gain_and_bound_what_the_network_sees():
+    """In physical units, whatever the normaliser."""
+    normalizer = Statistics({"*": {"u": 3.0}}, {"*": {"u": 2.0}})
+    x = torch.arange(32) / 32
+    phase = 2 * math.pi * torch.rand(64, 1, 1, generator=torch.Generator().manual_seed(0))
+    frames = 3 + 2 * 1.4 * torch.cos(2 * math.pi * 2 * x + phase)
+    description = Description(("u",), normalizer=normalizer)
+    inner = create("dymixop", description=description, ndim=1, hidden=4, layers=1, modes=3)
+    wrapped = assimilate(inner, frames, correction=CorrectionConfig(modes=6))
+    power = 2 * wrapped.correction.amplitude[:, 0, 0].square()
+    assert power[2].item() == pytest.approx(1.4**2 / 2, rel=1e-4)
+    length = wrapped.correction.correlation_length((32.0,))
+    assert length == pytest.approx(16 / math.tau, rel=0.01)
+    operator = create(
+        "observer", description=description, ndim=1, hidden=4, layers=1, modes=3,
+        correction={"modes": 6},
+    )  # fmt: skip
+    operator.fit(frames)
+    expected = 1.2 * 1.4 * torch.tensor([[-1.0, 1.0]])
+    torch.testing.assert_close(operator.bounds, expected, rtol=1e-3, atol=0)
+    context = Context(("u",), Grid((32,), (1.0,), ("periodic",)))
+    high, higher = (torch.full((1, 1, 1, 32), value) for value in (30.0, 300.0))
+    changes = []
+    for start in (high, higher):
+        state = operator.init(start, context)
+        changes.append(operator.step(state, torch.ones(1))[1] - start[:, 0])
+    torch.testing.assert_close(*changes, atol=1e-4, rtol=1e-4)
 
 
 def test_a_learned_observation_operator_is_an_ablation():
