@@ -16,6 +16,7 @@ fields are channels-last (B, *S, C), in which no step needs a copy into another 
 from __future__ import annotations
 
 import math
+from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -84,10 +85,12 @@ class DyMixOpConfig:
     def __post_init__(self) -> None:
         if self.ndim not in (1, 2, 3):
             raise ValueError(f"dymixop.ndim must be 1, 2 or 3; got {self.ndim}")
-        positive = ("history", "hidden", "layers", "modes", "nonlinear_branches")
-        for name in (*positive, "linear_branches"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"dymixop.{name} must be at least 1; got {getattr(self, name)}")
+        least = dict.fromkeys(("history", "hidden", "layers", "modes", "nonlinear_branches"), 1)
+        for name, smallest in {**least, "linear_branches": 0}.items():
+            if getattr(self, name) < smallest:
+                raise ValueError(
+                    f"dymixop.{name} must be at least {smallest}; got {getattr(self, name)}"
+                )
         for name in ("kernel_size", "mixing_kernel_size"):
             if getattr(self, name) < 1 or getattr(self, name) % 2 == 0:
                 raise ValueError(f"dymixop.{name} must be odd; got {getattr(self, name)}")
@@ -259,15 +262,16 @@ class MixingLayer(nn.Module):
         spread = spectral_convolution(latent, spectral, periodic)
         product, product_bias = side_by_side(local)
         mixing, bias = compose(self.contract, self.expand)
+        if not branches:
+            mixed = _products(spread, convolution(latent, product, product_bias, periodic), local)
+            return F.gelu(convolution(mixed, mixing, bias, periodic))
         linear, linear_bias = sum_of(branches, width)
         bias = linear_bias + bias
         if mixing_1d.applies(latent, spread, product, linear, mixing):
             assert product_bias is not None
             kernels = (product, product_bias), (linear, bias), mixing
             return mixing_1d.mixing_layer(latent, spread, *kernels, periodic[0])
-        mixed = _times(spread, convolution(latent, product, product_bias, periodic))
-        if len(local) > 1:
-            mixed = mixed.unflatten(-1, (len(local), -1)).sum(-2)
+        mixed = _products(spread, convolution(latent, product, product_bias, periodic), local)
         change = convolution(latent, linear, bias, periodic)
         return F.gelu(_plus(change, convolution(mixed, mixing, None, periodic)))
 
@@ -304,6 +308,12 @@ class _Evolved(torch.autograd.Function):
 
 
 # In inference these work in place: their first argument is a temporary.
+def _products(spread: Tensor, product: Tensor, branches: Sized) -> Tensor:
+    """Σ G(c) ⊙ S(c) over branches that lie side by side."""
+    mixed = _times(spread, product)
+    return mixed.unflatten(-1, (len(branches), -1)).sum(-2) if len(branches) > 1 else mixed
+
+
 def _times(x: Tensor, y: Tensor) -> Tensor:
     return x * y if torch.is_grad_enabled() else x.mul_(y)
 

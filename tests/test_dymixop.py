@@ -257,6 +257,7 @@ class TestTime:
     [
         {"history": 3},
         {"nonlinear_branches": 2, "linear_branches": 3},
+        {"linear_branches": 0},
         {"kernel_size": 3, "mixing_kernel_size": 3, "history": 2},
     ],
 )
