@@ -11,7 +11,7 @@ from rich.console import Console
 from ..datasets import codec
 from ..datasets.store import Store
 from ..operators import Operator, checkpoint
-from ..pretrain.assemble import create_operator, describe
+from ..pretrain.assemble import create_operator, describe, fit_to_data
 from ..pretrain.command import run_training, start_accelerator, training_arguments
 from ..pretrain.config import find_recipe
 from .adapt import adapt, checkpoint_of
@@ -73,6 +73,7 @@ def start_operator(recipe: FinetuneRecipe, stores: list[Store]) -> Operator:
         freeze=recipe.freeze,
         seed=recipe.seed,
     )
+    fit_to_data(operator, stores, fresh=False)
     if PartialState().is_main_process:
         Console(stderr=True).print(report.table())
     return operator

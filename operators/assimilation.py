@@ -82,13 +82,18 @@ class AssimilatingOperator(Operator):
             frames: some of the data, in physical units.
             dataset: their name, where the normaliser scales datasets apart.
         """
-        history = frames.unsqueeze(1)
-        scaling = self.description.normalizer.scaling(history, self.description.fields, dataset)
-        self._fit((frames - scaling.shift) / scaling.scale)
-
-    def _fit(self, scaled: Float[Tensor, "N C *S"]) -> None:
+        scaled = self._scaled(frames, dataset)
         mean = scaled.mean((0, *range(2, scaled.ndim)), keepdim=True)
         self.correction.fit(scaled - mean)
+        self.widen(frames, dataset)
+
+    def widen(self, frames: Float[Tensor, "N C *S"], dataset: str = "") -> None:
+        """Learn the range of further data, where the operator minds it; arguments as for `fit`."""
+
+    def _scaled(self, frames: Float[Tensor, "N C *S"], dataset: str) -> Float[Tensor, "N C *S"]:
+        normalizer, fields = self.description.normalizer, self.description.fields
+        scaling = normalizer.scaling(frames.unsqueeze(1), fields, dataset)
+        return (frames - scaling.shift) / scaling.scale
 
     def step(
         self,

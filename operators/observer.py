@@ -166,10 +166,9 @@ class Observer(AssimilatingOperator):
                 parameter.zero_()
 
     @torch.no_grad()
-    def _fit(self, scaled: Float[Tensor, "N C *S"]) -> None:
-        """As for every operator that assimilates; and the bounds of what the network sees."""
-        super()._fit(scaled)
-        each = scaled.transpose(0, 1).flatten(1)
+    def widen(self, frames: Float[Tensor, "N C *S"], dataset: str = "") -> None:
+        """Extend the bounds of what the network sees to these data."""
+        each = self._scaled(frames, dataset).transpose(0, 1).flatten(1)
         low, high = each.amin(1), each.amax(1)
         margin = _MARGIN * (high - low)
         low, high = low - margin, high + margin

@@ -42,7 +42,7 @@ from ..operators.registry import get
 from .config import DataConfig, TrainRecipe
 from .linear import resolve_linear
 
-_FITTED = 16  # trajectories, and frames of each, whose spectrum starts a gain
+_FITTED = 16  # trajectories, and frames of each, that are looked at before training
 
 
 def open_stores(recipe: TrainRecipe) -> list[Store]:
@@ -222,8 +222,7 @@ def create_operator(recipe: TrainRecipe, stores: Sequence[Store]) -> Operator:
         operator = _around_checkpoint(config, recipe, stores)
     else:
         operator = _fresh(name, config, recipe, stores)
-    if isinstance(operator, AssimilatingOperator):
-        _fit_errors(operator, stores[0])
+    fit_to_data(operator, stores, fresh=True)
     return operator
 
 
@@ -244,17 +243,27 @@ def _fresh(
     return create(name, description=description, seed=recipe.seed, **config)
 
 
-def _fit_errors(operator: AssimilatingOperator, store: Store) -> None:
-    """Start the gain with the spectrum of the data: of some frames of the first trajectories."""
-    fields = operator.description.fields
-    channels = [store.fields.index(name) for name in fields if name in store.fields]
-    if len(channels) < len(fields):
-        return  # a field that these data lack: the usual start
-    frames = []
-    for i in range(min(_FITTED, len(store))):
-        stop = store.n_frames(i)
-        frames.append(store.read(i, store.first, stop, max(1, stop // _FITTED))[:, channels])
-    operator.fit(torch.cat(frames), store.name)
+def fit_to_data(operator: Operator, stores: Sequence[Store], *, fresh: bool) -> None:
+    """What an operator that assimilates takes from data before training; others nothing.
+
+    Args:
+        operator: changed in place.
+        stores: of the training data.
+        fresh: whether its gain starts with the spectrum of the first; else only ranges are widened.
+    """
+    if not isinstance(operator, AssimilatingOperator):
+        return
+    for i, store in enumerate(stores):
+        fields = operator.description.fields
+        channels = [store.fields.index(name) for name in fields if name in store.fields]
+        if len(channels) < len(fields):
+            continue  # a field that these data lack
+        frames = []
+        for j in range(min(_FITTED, len(store))):
+            stop = store.n_frames(j)
+            frames.append(store.read(j, store.first, stop, max(1, stop // _FITTED))[:, channels])
+        take = operator.fit if fresh and i == 0 else operator.widen
+        take(torch.cat(frames), store.name)
 
 
 def _resolution(

@@ -15,7 +15,7 @@ from pelagos.datasets.normalization import Statistics, WindowScaling
 from pelagos.datasets.simulate import simulate
 from pelagos.operators import assimilate, create, from_pretrained
 from pelagos.pretrain import resume
-from pelagos.pretrain.assemble import create_operator, open_stores
+from pelagos.pretrain.assemble import create_operator, fit_to_data, open_stores
 from pelagos.pretrain.assimilation import AssimilationConfig, draw_feed
 from pelagos.pretrain.command import RECIPES, main
 from pelagos.pretrain.config import TrainRecipe
@@ -223,6 +223,24 @@ def test_a_predictor_takes_what_is_measured_from_the_data(data):
     inner = create_operator(alone, open_stores(alone))
     for key in ("resolution", "structure_change", "time_input"):
         assert getattr(wrapped.predictor.config, key) == getattr(inner.config, key)
+
+
+def test_bounds_take_in_all_data_and_only_grow(data):
+    built = codec.build(TrainRecipe, {**RECIPE, "data": [{"path": str(data)}]})
+    stores = open_stores(built)
+    operator = create_operator(built, stores)
+    scaling = operator.description.normalizer
+    frames = torch.cat([stores[0].trajectory(i) for i in range(len(stores[0]))])
+    scaled = scaling.scaling(frames[:, None], ("u",), stores[0].name).encode(frames[:, None])
+    low, high = operator.bounds[0].tolist()
+    assert low < scaled.min().item() < scaled.max().item() < high
+    amplitude = operator.correction.amplitude.clone()
+    operator.widen(3 * frames, stores[0].name)
+    assert operator.bounds[0, 1].item() > 2 * high
+    grown = operator.bounds.clone()
+    fit_to_data(operator, stores, fresh=False)
+    assert torch.equal(operator.bounds, grown)
+    assert torch.equal(operator.correction.amplitude, amplitude)
 
 
 def test_the_gain_around_a_checkpoint_starts_from_the_spectrum_of_the_data(data, tmp_path):
