@@ -12,7 +12,8 @@ alike, modes per axis are the same. The peers get what DyMixOp gets: all history
 channels, and coordinates (neuralop's own grid embedding).
 
 Scored is the relative L2 error of the unrolled prediction on the test split, a mean over
-trajectories, fields and lead times. One JSON line per row in runs/dymixop_tasks/results.jsonl.
+trajectories, fields and lead times. One JSON line per row, printed and kept in
+runs/dymixop_tasks/results.jsonl; `--table` prints the table of what is there.
 
 `--steps N` and `--normalizer window` (predict scaled increments) make rows of their own.
 """
@@ -313,14 +314,15 @@ def read(path):
 
 def table(rows):
     lines = [
-        "| set | persistence | " + " | ".join(OPERATORS) + " | parameters | seconds |",
-        "|---|---|" + "---|" * (len(OPERATORS) + 2),
+        "| set | seeds | persistence | " + " | ".join(OPERATORS) + " | parameters | seconds |",
+        "|---|---|---|" + "---|" * (len(OPERATORS) + 2),
     ]
     for name in TASKS:
         found = {o: [r for k, r in rows.items() if k[:2] == (name, o)] for o in OPERATORS}
         if not any(found.values()):
             continue
         base = next(r["persistence"] for rs in found.values() for r in rs)
+        seeds = "/".join(str(len(found[o])) for o in OPERATORS)
         errors = [spread([r["error"] for r in found[o]]) for o in OPERATORS]
         sizes = " / ".join(f"{found[o][0]['parameters'] / 1e3:.0f}k" for o in OPERATORS if found[o])
         times = " / ".join(
@@ -328,14 +330,15 @@ def table(rows):
             for o in OPERATORS
             if found[o]
         )
-        lines.append(f"| {name} | {base:.3f} | {' | '.join(errors)} | {sizes} | {times} |")
+        cells = (name, seeds, f"{base:.3f}", *errors, sizes, times)
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def spread(values):
     if len(values) < 2:
-        return f"{values[0]:.4f}" if values else "–"
-    return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
+        return f"{values[0]:.3f}" if values else "–"
+    return f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
 
 
 def main():
@@ -360,8 +363,10 @@ def main():
         if key not in rows:
             rows[key] = row(*key)
             results.parent.mkdir(parents=True, exist_ok=True)
+            line = json.dumps(rows[key])
+            print(line, flush=True)
             with results.open("a") as file:
-                file.write(json.dumps(rows[key]) + "\n")
+                file.write(f"{line}\n")
     print(table({key: row for key, row in rows.items() if key in wanted}))
 
 
