@@ -26,7 +26,7 @@ from types import SimpleNamespace
 import torch
 from safetensors.torch import save_file
 
-from pelagos.datasets.fields import Context, Grid
+from pelagos.datasets.fields import Context, Grid, Window
 from pelagos.operators.compat import load_dymixop
 
 CASES = {
@@ -86,9 +86,12 @@ def build(case):
     coordinates = torch.stack(torch.meshgrid(*axes, indexing="ij")).expand(len(x), ndim, *grid)
     context = Context(("u",), Grid.unit(grid))
 
+    history, target = x.unsqueeze(2), torch.zeros(len(x), STEPS, 1, *grid)
+    lead_times = torch.arange(1.0, STEPS + 1).expand(len(x), STEPS)
+    window = Window(history, target, lead_times, context)
+
     def ours():
-        frames = operator.rollout(x.unsqueeze(2), context, dt=1.0, steps=STEPS)
-        return torch.stack(list(frames), 1)
+        return operator(window)
 
     def theirs():
         return published(x, [coordinates])

@@ -16,7 +16,6 @@ fields are channels-last (B, *S, C), in which no step needs a copy into another 
 from __future__ import annotations
 
 import math
-from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -26,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ..datasets.fields import Context
+from ..datasets.fields import Context, Window
 from ..datasets.normalization import Scaling
 from . import mixing_1d
 from .description import Description
@@ -40,6 +39,7 @@ from .layers import (
     sum_of,
 )
 from .measurement import Observation, Sensors
+from .mixing_1d import Kernels
 from .registry import register
 from .spectral import SpectralConvolution, spectral_convolution
 
@@ -142,6 +142,7 @@ class DyMixOp(Operator):
         self.evolution_bias = nn.Parameter(torch.empty(1))
         self.unreduce = Convolution(n, h, 2 * h, k)
         self.unlift = Convolution(n, 2 * h, channels, k)
+        self._shared: dict[float, list[Kernels | None]] | None = None  # during a forward pass
 
     @property
     def history(self) -> int:
@@ -223,12 +224,34 @@ class DyMixOp(Operator):
         latent = latent.to(self.evolution.dtype)  # autocast gives half precision
         gate = torch.sigmoid(self.gate * self.config.structure_change)
         total = latent + self.evolution_bias
-        *weights, last = self.evolution.split(1)
-        for layer, weight in zip(self.mixing, weights, strict=False):
-            change = layer(latent, width, periodic)
+        *weights, last_weight = self.evolution.split(1)
+        *kernels, last_kernels = self._kernels(width)
+        for layer, weight, kernel in zip(self.mixing, weights, kernels, strict=False):
+            change = layer(latent, width, periodic, kernel)
             total, latent = _evolved(total, latent, change, weight, gate)
-        total = _plus(total, self.mixing[-1](latent, width, periodic), last)
+        change = self.mixing[-1](latent, width, periodic, last_kernels)
+        total = _plus(total, change, last_weight)
         return convolution(total, *compose(self.unlift, self.unreduce), periodic).movedim(-1, 1)
+
+    def forward(self, window: Window) -> Float[Tensor, "B T C *S"]:
+        """Prediction at the window's lead times; layers collapse once for all steps."""
+        # Whoever wraps a layer (sharding, say) wants its parameters used in its own forward only.
+        if torch.compiler.is_compiling() or any(type(m) is not MixingLayer for m in self.mixing):
+            return super().forward(window)
+        self._shared = {}
+        try:
+            return super().forward(window)
+        finally:
+            self._shared = None
+
+    def _kernels(self, width: float) -> list[Kernels | None]:
+        """Those of every layer, made before; None where the layer makes its own."""
+        if self._shared is None:
+            return [None] * len(self.mixing)
+        if width not in self._shared:
+            layers = cast(list[MixingLayer], [*self.mixing])
+            self._shared[width] = [layer.kernels(width) for layer in layers]
+        return self._shared[width]
 
     def _grid_width(self, shape: tuple[int, ...]) -> float:
         """Grid spacing relative to the training resolution (geometric mean over the axes)."""
@@ -252,28 +275,36 @@ class MixingLayer(nn.Module):
         self.expand = Convolution(n, h, 2 * h, k_mix)
         self.contract = Convolution(n, 2 * h, h, k_mix)
 
-    def forward(
-        self, latent: Float[Tensor, "B *S H"], width: float, periodic: tuple[bool, ...]
-    ) -> Float[Tensor, "B *S H"]:
-        """F_i of the latent state c on a grid of relative width `width`."""
-        spectral = cast(list[SpectralConvolution], [*self.globals])
-        local = cast(list[Convolution], [*self.locals])
+    def kernels(self, width: float) -> Kernels:
+        """The convolutions into which the layer collapses, on a grid of relative width `width`."""
+        local = side_by_side(cast(list[Convolution], [*self.locals]))
         branches = cast(list[Convolution | FiniteDifference], [*self.linear, *self.differences])
-        spread = spectral_convolution(latent, spectral, periodic)
-        product, product_bias = side_by_side(local)
         mixing, bias = compose(self.contract, self.expand)
         if not branches:
-            mixed = _products(spread, convolution(latent, product, product_bias, periodic), local)
-            return F.gelu(convolution(mixed, mixing, bias, periodic))
+            return Kernels(local, None, mixing, bias)
         linear, linear_bias = sum_of(branches, width)
-        bias = linear_bias + bias
-        if mixing_1d.applies(latent, spread, product, linear, mixing):
-            assert product_bias is not None
-            kernels = (product, product_bias), (linear, bias), mixing
-            return mixing_1d.mixing_layer(latent, spread, *kernels, periodic[0])
-        mixed = _products(spread, convolution(latent, product, product_bias, periodic), local)
-        change = convolution(latent, linear, bias, periodic)
-        return F.gelu(_plus(change, convolution(mixed, mixing, None, periodic)))
+        return Kernels(local, linear, mixing, linear_bias + bias)
+
+    def forward(
+        self,
+        latent: Float[Tensor, "B *S H"],
+        width: float,
+        periodic: tuple[bool, ...],
+        kernels: Kernels | None = None,
+    ) -> Float[Tensor, "B *S H"]:
+        """F_i of the latent state c on a grid of relative width `width`."""
+        kernels = kernels or self.kernels(width)
+        spectral = cast(list[SpectralConvolution], [*self.globals])
+        spread = spectral_convolution(latent, spectral, periodic)
+        if mixing_1d.applies(latent, spread, kernels):
+            return mixing_1d.mixing_layer(latent, spread, kernels, periodic[0])
+        mixed = _times(spread, convolution(latent, *kernels.local, periodic))
+        if len(spectral) > 1:
+            mixed = mixed.unflatten(-1, (len(spectral), -1)).sum(-2)
+        if kernels.linear is None:
+            return F.gelu(convolution(mixed, kernels.mixing, kernels.bias, periodic))
+        change = convolution(latent, kernels.linear, kernels.bias, periodic)
+        return F.gelu(_plus(change, convolution(mixed, kernels.mixing, None, periodic)))
 
 
 def _evolved(
@@ -308,12 +339,6 @@ class _Evolved(torch.autograd.Function):
 
 
 # In inference these work in place: their first argument is a temporary.
-def _products(spread: Tensor, product: Tensor, branches: Sized) -> Tensor:
-    """Σ G(c) ⊙ S(c) over branches that lie side by side."""
-    mixed = _times(spread, product)
-    return mixed.unflatten(-1, (len(branches), -1)).sum(-2) if len(branches) > 1 else mixed
-
-
 def _times(x: Tensor, y: Tensor) -> Tensor:
     return x * y if torch.is_grad_enabled() else x.mul_(y)
 

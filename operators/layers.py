@@ -143,14 +143,14 @@ def _compose(outer: Convolution, inner: Convolution) -> tuple[Tensor, Tensor]:
     return full.transpose(0, 1), outer.bias + outer.weight.flatten(2).sum(2) @ inner.bias
 
 
-def side_by_side(branches: Sequence[Convolution]) -> tuple[Tensor, Tensor | None]:
+def side_by_side(branches: Sequence[Convolution]) -> tuple[Tensor, Tensor]:
     """Weight and bias of the one convolution that gives the channels of all `branches` in turn."""
-    first = branches[0]
-    if len(branches) == 1:
-        return first.weight, first.bias
     weights: list[Tensor] = [branch.weight for branch in branches]
     biases: list[Tensor] = [branch.bias for branch in branches if branch.bias is not None]
-    return torch.cat(weights), torch.cat(biases) if biases else None
+    assert len(biases) == len(weights)
+    if len(branches) == 1:
+        return weights[0], biases[0]
+    return torch.cat(weights), torch.cat(biases)
 
 
 def sum_of(

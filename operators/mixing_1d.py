@@ -8,7 +8,7 @@ that no padded copy is made, and the gradient of c is collected in one array in 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +17,32 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-def applies(latent: Tensor, spread: Tensor, local: Tensor, kernel: Tensor, mixing: Tensor) -> bool:
+class Kernels(NamedTuple):
+    """The convolutions into which a mixing layer collapses.
+
+    Attributes:
+        local: weight and bias of the local branches S, side by side.
+        linear: weight of the sum of the linear branches; None if there are none.
+        mixing: weight of A.
+        bias: the sum of all biases behind the product.
+    """
+
+    local: tuple[Tensor, Tensor]
+    linear: Tensor | None
+    mixing: Tensor
+    bias: Tensor
+
+
+def applies(latent: Tensor, spread: Tensor, kernels: Kernels) -> bool:
     """Whether `mixing_layer` can stand for the plain operations."""
     device = latent.device.type
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling() or device != "cpu":
+    local, linear, mixing = kernels.local[0], kernels.linear, kernels.mixing
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
+    if linear is None or device != "cpu":
         return False
     # One branch, three taps between two channel matrices, and nothing that casts.
-    widths = [weight.shape[2:] for weight in (local, kernel, mixing)]
+    widths = [weight.shape[2:] for weight in (local, linear, mixing)]
     square = local.shape[:2] == mixing.shape[:2]
     same = latent.dtype == spread.dtype == local.dtype and not torch.is_autocast_enabled(device)
     return widths == [(1,), (3,), (1,)] and square and same
@@ -32,9 +51,7 @@ def applies(latent: Tensor, spread: Tensor, local: Tensor, kernel: Tensor, mixin
 def mixing_layer(
     latent: Float[Tensor, "B N H"],
     spread: Float[Tensor, "B N H"],
-    local: tuple[Tensor, Tensor],
-    linear: tuple[Tensor, Tensor],
-    mixing: Tensor,
+    kernels: Kernels,
     periodic: bool,
 ) -> Float[Tensor, "B N H"]:
     """F of the latent state c and `spread` = G(c).
@@ -42,14 +59,12 @@ def mixing_layer(
     Args:
         latent: c.
         spread: the global convolution of c.
-        local: S (H, H, 1) and s.
-        linear: K (H, H, 3) and the sum of all biases behind the product.
-        mixing: A (H, H, 1).
+        kernels: S (H, H, 1) and s, K (H, H, 3) and b, A (H, H, 1).
         periodic: whether the axis wraps around; the value at the end is repeated otherwise.
     """
-    weight, bias = local
-    matrices = weight.squeeze(2), bias, *linear, mixing.squeeze(2)
-    return _MixingLayer.apply(latent, spread, *matrices, periodic)
+    (local, bias), linear, mixing = kernels.local, kernels.linear, kernels.mixing.squeeze(2)
+    first = latent, spread, local.squeeze(2), bias
+    return _MixingLayer.apply(*first, linear, kernels.bias, mixing, periodic)
 
 
 class _MixingLayer(torch.autograd.Function):

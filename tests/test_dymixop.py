@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from pelagos.datasets.fields import Context, Grid
+from pelagos.datasets.fields import Context, Grid, Window
 from pelagos.operators import Description, create, mixing_1d
 from pelagos.operators.compat import load_dymixop, save_dymixop
 from pelagos.operators.spectral import SpectralConvolution
@@ -276,23 +276,27 @@ def test_channels_last_and_collapsed_is_the_plain_network(shape, config):
 @pytest.mark.parametrize("boundary", ["periodic", "wall"])
 @pytest.mark.parametrize("points", [16, 5])
 def test_the_backward_pass_in_1d_is_that_of_the_plain_operations(boundary, points, monkeypatch):
+    """Also, layers collapsed once for all steps (in `forward`) are those collapsed in each."""
     operator = small(modes=2, structure_change=0.02).double()
     context = Context(("u",), Grid((points,), (1.0,), (boundary,)))
+    start = values(3, 1, 1, points).double().requires_grad_()
+    target = values(3, 2, 1, points).double()
+    window = Window(start, target, torch.tensor([[1.0, 2.0]] * 3), context)
 
-    def gradients():
-        history = values(3, 1, 1, points).double().requires_grad_()
-        loss = torch.stack(list(operator.rollout(history, context, dt=1.0, steps=2))).cos().sum()
-        return torch.autograd.grad(loss, [history, *operator.parameters()])
+    def gradients(prediction):
+        return torch.autograd.grad(prediction.cos().sum(), [start, *operator.parameters()])
 
-    own, used = gradients(), []
-    layer = mixing_1d.mixing_layer
+    def rolled_out():
+        return torch.stack(list(operator.rollout(start, context, dt=1.0, steps=2)), 1)
+
+    used, layer = [], mixing_1d.mixing_layer
     monkeypatch.setattr(mixing_1d, "mixing_layer", lambda *a: used.append(1) or layer(*a))
-    for a, b in zip(own, gradients(), strict=True):
-        assert torch.equal(a, b)
-    assert len(used) == 4
+    once, each = gradients(operator(window)), gradients(rolled_out())
+    assert len(used) == 8
     monkeypatch.setattr(mixing_1d, "applies", lambda *_: False)
-    for a, b in zip(own, gradients(), strict=True):
+    for a, b, c in zip(once, each, gradients(rolled_out()), strict=True):
         torch.testing.assert_close(a, b)
+        torch.testing.assert_close(a, c)
 
 
 def plainly(operator, x):

@@ -73,6 +73,11 @@ fully_shard(sharded, mesh=mesh)
 for a, b in zip(gradients(sharded, mine), plain, strict=True):
     torch.testing.assert_close(a.full_tensor(), b)
 
+whole = operator()
+fully_shard(whole, mesh=mesh)
+for a, b in zip(gradients(whole, mine), plain, strict=True):
+    torch.testing.assert_close(a.full_tensor(), b)
+
 # A policy that casts parameters rounds the spectral ones too; the transforms and products of the
 # spectral branch still compute in single precision, so that nothing is lost but that rounding.
 half = operator()
