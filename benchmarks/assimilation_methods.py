@@ -62,7 +62,7 @@ def observer(operator: Operator, context: Context, dt: float, given: Feed) -> Te
 
 
 def ensemble(
-    operator: Operator, context: Context, dt: float, given: Feed, relaxation: float, seed: int
+    operator: Operator, context: Context, dt: float, given: Feed, gain: EnsembleGain, seed: int
 ) -> Tensor:
     """The operator with the gain of its ensemble, whose radius follows from the data's spectrum."""
     batch = len(given.values)
@@ -70,7 +70,6 @@ def ensemble(
     error = operator.draw_error(state, torch.Generator().manual_seed(seed))
     state = replace(state, history=state.history + error.unsqueeze(1))
     steps, frames = torch.full((batch * MEMBERS,), dt), []
-    gain = EnsembleGain(relaxation=relaxation)
     for t in range(len(given.steps)):
         seen = given.at(t, context)
         state, fields = operator.step_ensemble(state, steps, seen, MEMBERS, gain)

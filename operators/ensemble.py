@@ -10,8 +10,9 @@ mean (see `measurement`), the local ensemble transform Kalman filter (Hunt, Kost
 
 ρ the taper of Gaspari & Cohn (1999), which is zero beyond twice the radius. All the sums are
 convolutions. A and what follows from it vary as slowly as ρ; they are found on every few points and
-interpolated. Where measurements shrink the spread, a share of the loss is given back (relaxation to
-the prior spread, Whitaker & Hamill 2012): few members underestimate their error.
+interpolated. Before, X grows by the variance of a model error. Where measurements shrink the
+spread, a share of the loss is given back (relaxation to the prior spread, Whitaker & Hamill 2012):
+few members underestimate their error.
 
 The correction of the mean is zero to the bit where the innovation is, and without a measurement all
 members are as they were.
@@ -41,18 +42,23 @@ class EnsembleGain:
     Attributes:
         radius: of the localisation, in physical units: a measurement counts up to twice as far;
             None: 3.3 correlation lengths of the operator's fitted error spectrum.
-        relaxation: share of the spread lost to a measurement that is given back, 0 to 1; more where
-            the model is poor.
+        relaxation: share of the spread lost to a measurement that is given back, 0 to 1.
+        model_error: variance in units of the fields' scale squared by which the members' grows at
+            every measurement, in its own pattern: what the forecast adds that they do not show.
+            About three to ten times the squared error of one step; 0 for a perfect model.
     """
 
     radius: float | None = None
     relaxation: float = 0.3
+    model_error: float = 3e-4
 
     def __post_init__(self) -> None:
         if self.radius is not None and not (self.radius > 0 and math.isfinite(self.radius)):
             raise ValueError(f"the radius of localisation must be positive; got {self.radius}")
         if not 0 <= self.relaxation <= 1:
             raise ValueError(f"relaxation is a share, 0 to 1; got {self.relaxation}")
+        if not 0 <= self.model_error < math.inf:
+            raise ValueError(f"model_error must not be negative; got {self.model_error}")
 
 
 def ensemble_analysis(
@@ -73,7 +79,7 @@ def ensemble_analysis(
     """
     assert gain.radius is not None
     mean, scale = fields.mean(1, keepdim=True), scale.unsqueeze(1)
-    deviations = (fields - mean) / scale
+    deviations = _inflated((fields - mean) / scale, gain.model_error)
     change, after = transform(deviations, measured, grid, gain.radius, gain.relaxation)
     seen = measured.precision.flatten(1).any(1).reshape(-1, *(1,) * (fields.ndim - 1))
     return torch.where(seen, mean + scale * (change.unsqueeze(1) + after), fields)
@@ -119,6 +125,13 @@ def transform(
     change = (x * weights.unsqueeze(2)).sum(1)
     after = torch.einsum("bmc...,bmn...->bnc...", deviations, root)
     return change, _relaxed(after, deviations, relaxation)
+
+
+def _inflated(deviations: Float[Tensor, "B M C *S"], error: float) -> Tensor:
+    """Deviations whose mean variance over space is larger by `error`, at most four times."""
+    axes = (1, *range(3, deviations.ndim))
+    variance = deviations.square().mean(axes, keepdim=True).clamp_min(_SMALLEST)
+    return deviations * (1 + error / variance).clamp(max=4.0).sqrt()
 
 
 def taper(distance: Tensor, radius: float) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from pelagos.datasets import equations
 from pelagos.datasets.fields import Context, Grid
 from pelagos.operators import EnsembleGain, Observation, create
-from pelagos.operators.ensemble import taper, transform
+from pelagos.operators.ensemble import ensemble_analysis, taper, transform
 from pelagos.operators.measurement import Information
 
 GRIDS = {1: (12,), 2: (6, 7), 3: (5, 4, 6)}
@@ -80,7 +80,20 @@ def test_relaxation_gives_back_a_share_of_the_spread():
     torch.testing.assert_close(kept, old)
 
 
-@pytest.mark.parametrize("change", [{"radius": 0.0}, {"radius": math.inf}, {"relaxation": 1.5}])
+def test_a_model_error_adds_to_the_variance_that_a_measurement_meets():
+    deviations, measured, grid, _ = case(1)
+    scale = torch.ones(1, 2, 1, dtype=torch.float64)
+    barely = Information(1e-9 * measured.precision, 0 * measured.weighted)
+    variance = deviations.square().mean((1, 3))
+    for error, expected in ((0.0, variance), (0.1, variance + 0.1), (1e3, 4 * variance)):
+        gain = EnsembleGain(radius=2.0, relaxation=0.0, model_error=error)
+        after = ensemble_analysis(deviations, barely, scale, grid, gain)
+        torch.testing.assert_close(after.square().mean((1, 3)), expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "change", [{"radius": 0.0}, {"radius": math.inf}, {"relaxation": 1.5}, {"model_error": -1.0}]
+)
 def test_impossible_gains(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         EnsembleGain(**change)
