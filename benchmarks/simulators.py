@@ -103,6 +103,9 @@ GROWTH = {
     "poisson_2d": [(n, n) for n in (64, 128, 256, 512)],
     "helmholtz_2d": [(n, n) for n in (32, 64, 128, 256)],
     "brusselator_3d": [(n, n, n) for n in (32, 64, 128)],
+    "euler_riemann_2d": [(n, n) for n in (64, 128, 256, 512)],
+    "shallow_water_2d": [(n, n) for n in (64, 128, 256, 512)],
+    "wave_lenses_2d": [(n, n) for n in (64, 128, 256, 512)],
 }
 
 
@@ -126,14 +129,14 @@ def four_steps(name: str, shape: tuple[int, ...]) -> float:
     equation = equations.get(name)
     count = 16 if len(shape) == 1 else 1
     states, parameters, constants, grid = draws(equation, count, shape)
-    step = 1e-3 * (equation.solver_step or 1.0)
+    step = 1e-3 * (equation.solver_step or 0.1)  # shorter than what any solver chooses itself
     frames = equation.solve(
         states,
         parameters,
         grid,
         step if not equation.steady else 1.0,
         constants=constants,
-        solver_step=None if equation.steady else step,
+        solver_step=step if equation.solver_step else None,
     )
     if not equation.steady:
         next(frames)
@@ -154,7 +157,7 @@ class Case:
     Attributes:
         stepper: (exponax, dimensions, length, points, step, parameters) → its stepper.
         steps: steps that are compared and timed.
-        batch: trajectories at once.
+        batch: trajectories at once: as many as the simulator steps on a core.
     """
 
     name: str
@@ -171,7 +174,7 @@ CASES = (
             d, length, n, h, diffusivity=p["viscosity"], conservative=True, order=4
         ),
         100,
-        16,
+        128,
         (256,),
     ),
     Case(
@@ -180,7 +183,7 @@ CASES = (
             d, length, n, h, order=4
         ),
         100,
-        32,
+        256,
         (128,),
     ),
     Case(
@@ -196,7 +199,7 @@ CASES = (
             order=4,
         ),
         100,
-        16,
+        128,
         (256,),
     ),
     Case(
@@ -212,7 +215,7 @@ CASES = (
             order=4,
         ),
         100,
-        16,
+        128,
         (256,),
     ),
     Case(
@@ -251,7 +254,7 @@ CASES = (
             order=4,
         ),
         100,
-        16,
+        128,
         (256,),
     ),
     Case(

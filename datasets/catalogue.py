@@ -18,7 +18,11 @@ _INTRODUCTION = """\
 What `pelagos data simulate NAME` knows, family by family, with the defaults of each dataset;
 points, domain, frames, parameters and steps can be changed per dataset. Subscripts are
 derivatives; in 2D the first axis is x. Quantities are dimensionless where no unit is given.
-Parameters are drawn per trajectory, uniformly or (log) uniformly in the logarithm.
+Parameters are drawn per trajectory, uniformly or (log) uniformly in the logarithm. In motion: the
+[gallery](gallery.md).
+
+Sets "after" a publication have its equations, domain, times and kind of initial states. Ranges of
+random numbers in those after Poseidon are what we draw from: its appendix has not been compared.
 
 To add an equation, write an instance of its family's class (`SemilinearEquation` takes the
 symbol of the linear part and a nonlinear term; `Equation` with a `solve` of your own takes
@@ -39,14 +43,14 @@ def listing() -> str:
     width = max(len(equation.name) for equation in known)
     lines = []
     for family in FAMILIES:
-        title, _, members = _members(family)
+        title, _, found = members(family)
         lines += ["", title] + [
-            f"  {one.name:{width}}  {one.formula}   [{_field_names(one)}]" for one in members
+            f"  {one.name:{width}}  {one.formula}   [{_field_names(one)}]" for one in found
         ]
     return "\n".join(lines[1:])
 
 
-def _members(family: str) -> tuple[str, str, tuple[Equation, ...]]:
+def members(family: str) -> tuple[str, str, tuple[Equation, ...]]:
     """Title and introduction of a family (its file's docstring), and its equations."""
     module = importlib.import_module(f".{family}", __package__)
     title, _, rest = (module.__doc__ or "").strip().partition("\n")
@@ -54,8 +58,8 @@ def _members(family: str) -> tuple[str, str, tuple[Equation, ...]]:
 
 
 def _family(family: str) -> str:
-    title, introduction, members = _members(family)
-    parts = [f"## {title}", introduction, *map(_section, members)]
+    title, introduction, found = members(family)
+    parts = [f"## {title}", introduction, *map(_section, found)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -1,14 +1,14 @@
 """The compressible Euler equations of an ideal gas, and the datasets made from them.
 
-The families follow the names and initial states of Poseidon (Herde et al. 2024, arXiv 2405.19101,
-appendix B) as far as these are published; what is our own choice is said with each. Positions are
-in units of the box.
+The families follow the names and kinds of initial states of Poseidon (Herde et al. 2024, arXiv
+2405.19101); what is known to be our own choice is said with each. Positions are in units of the
+box.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -23,7 +23,10 @@ from .riemann import Euler
 
 _SOLVER = "MUSCL–Hancock finite volumes, HLLC, monotonised central slopes, positivity repair"
 _FORMULA = "ρ_t + ∇·(ρv) = 0, (ρv)_t + ∇·(ρ v⊗v) + ∇p = 0, E_t + ∇·((E + p) v) = 0"
-_VALIDATION = "exact Riemann solutions (5), isentropic vortex (order 2), conservation to rounding"
+_VALIDATION = (
+    "five exact Riemann solutions, mean error of ρ 0.1 to 0.6 % of its range on 400 cells; "
+    "isentropic vortex, second order, 5e-4 on 64 × 64; mass, momentum and energy to 1e-13"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,91 +259,63 @@ EULER_RIEMANN_2D = GasEquation(
     source=_POSEIDON + "CE-RP",
 )
 
-EULER_CURVED_RIEMANN_2D = GasEquation(
+EULER_CURVED_RIEMANN_2D = replace(
+    EULER_RIEMANN_2D,
     name="euler_curved_riemann_2d",
     title="Riemann problems with curved borders",
     fields=(*_FLOW, "energy"),
-    lengths=(1.0, 1.0),
-    resolution=(64, 64),
-    subsample=2,
-    dt=0.05,
-    frames=21,
     initial=curved_quadrants,
     initial_states=_doc(curved_quadrants),
-    parameters=_GAMMA,
-    invariants=_KEPT,
     source=_POSEIDON + "CE-CRP; spectrum of the borders our own",
 )
 
-KELVIN_HELMHOLTZ_2D = GasEquation(
+KELVIN_HELMHOLTZ_2D = replace(
+    EULER_RIEMANN_2D,
     name="kelvin_helmholtz_2d",
     title="Kelvin–Helmholtz instability",
-    fields=_FLOW,
-    lengths=(1.0, 1.0),
-    resolution=(64, 64),
-    subsample=2,
-    dt=0.05,
-    frames=21,
     initial=shear_layers,
     initial_states=_doc(shear_layers),
-    parameters=_GAMMA,
-    invariants=_KEPT,
     source=_POSEIDON + "CE-KH",
 )
 
-EULER_GAUSSIANS_2D = GasEquation(
+EULER_GAUSSIANS_2D = replace(
+    EULER_RIEMANN_2D,
     name="euler_gaussians_2d",
     title="Gaussian vortices in a gas",
-    fields=_FLOW,
-    lengths=(1.0, 1.0),
-    resolution=(64, 64),
-    subsample=2,
-    dt=0.05,
-    frames=21,
     initial=gaussian_vortices,
     initial_states=_doc(gaussian_vortices),
-    parameters=_GAMMA,
-    invariants=_KEPT,
     source=_POSEIDON + "CE-Gauss",
 )
 
-RICHTMYER_MESHKOV_2D = GasEquation(
+RICHTMYER_MESHKOV_2D = replace(
+    EULER_RIEMANN_2D,
     name="richtmyer_meshkov_2d",
     title="Richtmyer–Meshkov instability",
-    fields=_FLOW,
-    lengths=(1.0, 1.0),
-    resolution=(64, 64),
-    subsample=2,
     dt=0.1,
-    frames=21,
     initial=imploding_disc,
     initial_states=_doc(imploding_disc),
-    parameters=_GAMMA,
-    invariants=_KEPT,
     source=_POSEIDON + "CE-RM; amplitude of the border our own",
 )
 
 _STAR = Star()
-RAYLEIGH_TAYLOR_2D = GasEquation(
+RAYLEIGH_TAYLOR_2D = replace(
+    EULER_RIEMANN_2D,
     name="rayleigh_taylor_2d",
     title="Rayleigh–Taylor instability in a star",
     formula=_FORMULA.replace("∇p = 0", "∇p = −ρ∇φ").replace(
         "(E + p) v) = 0", "(E + p) v) = −ρv·∇φ"
     ),
-    fields=_FLOW,
     constant_fields=("potential",),
-    lengths=(1.0, 1.0),
-    resolution=(64, 64),
     boundary=("open", "open"),
-    subsample=2,
     dt=0.5,
     frames=11,
     initial=_STAR,
     initial_states=_doc(_STAR),
     constants=_STAR.potential,
     parameters={"gamma": Parameter(2.0, 2.0, "ratio of specific heats γ", minimum=1.01)},
+    invariants=(),
     solver=_SOLVER + ", well-balanced gravity",
-    validation=_VALIDATION + ", hydrostatic balance to rounding",
+    validation=_VALIDATION + "; a star at rest, to 1e-10",
     source=_POSEIDON + "GCE-RT; amplitudes and contrast our own",
 )
 

@@ -25,12 +25,16 @@ def vorticity_advection(s: Spectral, p: Parameters) -> Term:
     """
     kx, ky = s.k
     velocity = torch.stack(torch.broadcast_tensors(s.ik[1], -s.ik[0])) * s.inverse_k2
-    fluxes = torch.stack(torch.broadcast_tensors(kx**2 - ky**2, -kx * ky)).to(velocity.dtype)
+    shear, stretch = ((kx**2 - ky**2).to(velocity.dtype), (-kx * ky).to(velocity.dtype))
 
     def term(w: Tensor) -> Tensor:
-        u, v = s.inverse(velocity * w).unbind(1)
-        products = torch.stack((u * v, (u - v).mul_(u + v)), 1)
-        return s.forward(products).mul_(fluxes).sum(1, keepdim=True)
+        fields = s.inverse(velocity * w)
+        u, v = fields.unbind(1)
+        products = torch.empty_like(fields)
+        torch.mul(u, v, out=products[:, 0])
+        torch.mul(u - v, u + v, out=products[:, 1])
+        spectra = s.forward(products)
+        return spectra[:, :1].mul_(shear).addcmul_(stretch, spectra[:, 1:])
 
     return term
 

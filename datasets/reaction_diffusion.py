@@ -16,52 +16,76 @@ from torch import Tensor
 from .equations import Draw, Equation, Parameter, Parameters
 from .fields import Grid
 from .initial import Around, FourierSeries, Rescaled, Sampler, Spots, WhiteNoise
-from .semilinear import SemilinearEquation, diffusion, pointwise
-from .steppers import ETDRK4, Spectral, substeps
+from .semilinear import SemilinearEquation, constant
+from .steppers import ETDRK4, Multiplied, Spectral, Term, substeps
 
 _SOLVER = "ETDRK4, Fourier collocation"
 
 
-def _diffusivities(*names: str) -> Callable[[Spectral, Parameters], Tensor]:
-    """Symbol −D_c |k|² per component c, D_c being the parameters of these names."""
-    return lambda s, p: -torch.cat([p[name] for name in names], 1) * s.k2
+# Only products are formed at points; what is linear needs no transform.
+
+_Bind = Callable[[Spectral, Parameters], Term]
+
+
+def _linear(
+    *rates: Callable[[Parameters], Tensor | float],
+) -> Callable[[Spectral, Parameters], Tensor]:
+    """Symbols r_c − D_c |k|² of the substances c = u, v, D_c being `diffusivity_c`."""
+
+    def symbol(s: Spectral, p: Parameters) -> Tensor:
+        substances = zip("uv", rates, strict=True)
+        return torch.cat([rate(p) - p[f"diffusivity_{c}"] * s.k2 for c, rate in substances], 1)
+
+    return symbol
 
 
 # ------------------------------------------------------------------------------ the reactions
 
 
-def _brusselator(w: Tensor, p: Parameters) -> Tensor:
-    """(a − (1 + b) u + u² v, b u − u² v)."""
-    u, v = w[:, :1], w[:, 1:]
-    product, conversion = u * u * v, p["b"] * u
-    return torch.cat((p["a"] - u - conversion + product, conversion - product), 1)
+def _power(power_: Callable[[Tensor], Tensor], factor: Callable[[Parameters], Tensor]) -> _Bind:
+    """N(u) = factor · power_(u), which may change u in place."""
+    return lambda s, p: Multiplied(lambda v: s.forward(power_(s.inverse(v))), factor(p))
 
 
-def _gray_scott(w: Tensor, p: Parameters) -> Tensor:
+def _brusselator(s: Spectral, p: Parameters) -> Term:
+    """(a + u² v, b u − u² v); L has −(1 + b) u."""
+
+    def term(w: Tensor) -> Tensor:
+        u, v = s.inverse(w).split(1, 1)
+        product = s.forward((u * u).mul_(v))
+        spectra = torch.cat((product, -product), 1)
+        spectra[:, 1:].addcmul_(p["b"].to(w.dtype), w[:, :1])
+        return constant(s, spectra, p["a"])
+
+    return term
+
+
+def _gray_scott(s: Spectral, p: Parameters) -> Term:
     """(−u v² + F (1 − u), u v² − (F + k) v)."""
-    u, v = w[:, :1], w[:, 1:]
-    product = (v * v).mul_(u)
-    supply = (1 - u).mul_(p["feed"]).sub_(product)
-    return torch.cat((supply, product.addcmul_(p["feed"] + p["kill"], v, value=-1)), 1)
+    rates = -torch.cat((p["feed"], p["feed"] + p["kill"]), 1)
+
+    def term(w: Tensor) -> Tensor:
+        u, v = s.inverse(w).split(1, 1)
+        product = s.forward((v * v).mul_(u))
+        spectra = rates * w
+        spectra[:, :1].sub_(product)
+        spectra[:, 1:].add_(product)
+        return constant(s, spectra, p["feed"])
+
+    return term
 
 
-def _fitzhugh_nagumo(w: Tensor, p: Parameters) -> Tensor:
-    """(u − u³ − k − v, u − v)."""
-    u, v = w[:, :1], w[:, 1:]
-    return torch.cat((u - u**3 - p["k"] - v, u - v), 1)
+def _fitzhugh_nagumo(s: Spectral, p: Parameters) -> Term:
+    """(−u³ − k − v, u); L has u and −v."""
+
+    def term(w: Tensor) -> Tensor:
+        cube = s.forward(s.inverse(w[:, :1]).pow_(3))
+        return constant(s, torch.cat((cube.add_(w[:, 1:]).neg_(), w[:, :1]), 1), -p["k"])
+
+    return term
 
 
-def _allen_cahn(u: Tensor, p: Parameters) -> Tensor:
-    """u − u³."""
-    return torch.addcmul(u, u * u, u, value=-1)
-
-
-def _fisher(u: Tensor, p: Parameters) -> Tensor:
-    """ρ u (1 − u)."""
-    return torch.addcmul(u, u, u, value=-1).mul_(p["rate"])
-
-
-# ---------------------------------------------------------------------------------- classes
+# ------------------------------------------------------------------------------ classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,12 +146,14 @@ class ResponseEquation(Equation):
         assert constants is not None, self.name
         assert self.flow.nonlinear is not None, self.name
         space = self.flow.grid(grid.shape[1:], grid.lengths[1:])
-        spectral = Spectral(space.shape, space.lengths, initial.dtype, initial.device, False)
+        spectral = Spectral(space.shape, space.lengths, initial.dtype, initial.device)
         interval = grid.spacing[0]
         count = substeps(interval, self.flow.solver_step or interval)
         values = {k: p.to(initial) for k, p in self.flow.broadcast(parameters).items()}
         term = self.flow.nonlinear(spectral, values)
-        stepper = ETDRK4(self.flow.symbol(space, parameters), term, interval / count, spectral)
+        stepper = ETDRK4(
+            self.flow.symbol_on(spectral, parameters), term, interval / count, spectral
+        )
         start = self.start(torch.Generator().manual_seed(0), space).to(initial)
         v = spectral.forward(start.expand(len(initial), *start.shape))
         forcing = spectral.forward(constants[:, 0].to(initial))  # (B, T, *K)
@@ -194,8 +220,8 @@ BRUSSELATOR_2D = SemilinearEquation(
     solver_step=0.05,
     initial=Around((1.0, 2.0), FourierSeries(modes=8, rms=(0.1, 0.3), components=2)),
     initial_states="(1, 2) plus random Fourier series of up to 8 periods per box",
-    linear=_diffusivities("diffusivity_u", "diffusivity_v"),
-    nonlinear=pointwise(_brusselator),
+    linear=_linear(lambda p: -1 - p["b"], lambda p: 0.0),
+    nonlinear=_brusselator,
     parameters=_BRUSSELATOR,
     dealias=False,
     solver=_SOLVER,
@@ -252,8 +278,8 @@ GRAY_SCOTT_2D = RegimeEquation(
     solver_step=4.0,
     initial=Spots(count=(10, 30), radius=(0.02, 0.05)),
     initial_states="10 to 30 Gaussian spots of v in u = 1",
-    linear=_diffusivities("diffusivity_u", "diffusivity_v"),
-    nonlinear=pointwise(_gray_scott),
+    linear=_linear(lambda p: 0.0, lambda p: 0.0),
+    nonlinear=_gray_scott,
     parameters={
         "diffusivity_u": Parameter(2e-5, 2e-5, "diffusivity of u", minimum=0.0),
         "diffusivity_v": Parameter(1e-5, 1e-5, "diffusivity of v", minimum=0.0),
@@ -288,8 +314,8 @@ FITZHUGH_NAGUMO_2D = SemilinearEquation(
     solver_step=0.0125,
     initial=WhiteNoise(1.0, components=2),
     initial_states="independent standard normal values in every cell",
-    linear=_diffusivities("diffusivity_u", "diffusivity_v"),
-    nonlinear=pointwise(_fitzhugh_nagumo),
+    linear=_linear(lambda p: 1.0, lambda p: -1.0),
+    nonlinear=_fitzhugh_nagumo,
     parameters={
         "diffusivity_u": Parameter(1e-3, 1e-3, "diffusivity of u", minimum=0.0),
         "diffusivity_v": Parameter(5e-3, 5e-3, "diffusivity of v", minimum=0.0),
@@ -313,8 +339,8 @@ ALLEN_CAHN_1D = SemilinearEquation(
     solver_step=0.05,
     initial=FourierSeries(modes=16, rms=(0.1, 0.5), decay=1.0, corner=4.0),
     initial_states="random Fourier series of up to 16 periods per box",
-    linear=diffusion("diffusivity"),
-    nonlinear=pointwise(_allen_cahn),
+    linear=lambda s, p: 1 - p["diffusivity"] * s.k2,
+    nonlinear=_power(lambda u: u.pow_(3), lambda p: -torch.ones_like(p["diffusivity"])),
     parameters={
         "diffusivity": Parameter(5e-5, 5e-4, "squared interface width ε²", log=True, minimum=0.0)
     },
@@ -358,8 +384,8 @@ FISHER_1D = SemilinearEquation(
     solver_step=0.01,
     initial=Rescaled(FourierSeries(modes=8, rms=(1.0, 1.0)), 0.0, 1.0),
     initial_states="random Fourier series of up to 8 periods per box, scaled to [0, 1]",
-    linear=diffusion("diffusivity"),
-    nonlinear=pointwise(_fisher),
+    linear=lambda s, p: p["rate"] - p["diffusivity"] * s.k2,
+    nonlinear=_power(torch.square_, lambda p: -p["rate"]),
     parameters={
         "diffusivity": Parameter(5e-4, 5e-3, "diffusivity ν", log=True, minimum=0.0),
         "rate": Parameter(1.0, 10.0, "growth rate ρ", log=True, minimum=0.0),

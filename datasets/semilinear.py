@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Inexact
@@ -61,7 +61,15 @@ class SemilinearEquation(Equation):
         Returns:
             Double precision, real or complex, broadcastable to (B, C, *K).
         """
-        symbol = self.linear(Spectral(grid.shape, grid.lengths), self.broadcast(parameters))
+        symbol = self.symbol_on(Spectral(grid.shape, grid.lengths), parameters)
+        return symbol.permute(0, 1, *reversed(range(2, symbol.ndim)))
+
+    def symbol_on(
+        self, spectral: Spectral, parameters: Mapping[str, Float[Tensor, " B"]]
+    ) -> Inexact[Tensor, "#B #C *#K"]:
+        """As `symbol`, on the modes of the solver's grid, in its order."""
+        grid = replace(spectral, dtype=torch.float64, device="cpu")
+        symbol = self.linear(grid, self.broadcast(parameters))
         return symbol.reshape(*(1,) * (2 + self.ndim - symbol.ndim), *symbol.shape)
 
     def solve(
@@ -80,7 +88,8 @@ class SemilinearEquation(Equation):
         For a nonlinear equation the modes that the 2/3 rule removes are dropped from `initial`.
         """
         box = _mirrored(grid)
-        spectral = Spectral(box.shape, box.lengths, initial.dtype, initial.device, self.dealias)
+        dealias = self.dealias and self.nonlinear is not None
+        spectral = Spectral(box.shape, box.lengths, initial.dtype, initial.device, dealias)
         walls = [axis for axis, kind in enumerate(grid.boundary) if kind == "wall"]
         v = self.encode(spectral, spectral.forward(_mirror(initial, walls)))
         term = None
@@ -88,7 +97,7 @@ class SemilinearEquation(Equation):
             values = {k: p.to(initial) for k, p in self.broadcast(parameters).items()}
             term = self.nonlinear(spectral, values)
             v = v * spectral.resolved
-        symbol = self.symbol(box, parameters)
+        symbol = self.symbol_on(spectral, parameters)
         largest = self.solver_step if solver_step is None else solver_step
         assert largest is not None, self.name
         if term is None:
@@ -134,12 +143,7 @@ def diffusion(name: str) -> Callable[[Spectral, Parameters], Tensor]:
     return lambda s, p: -p[name] * s.k2
 
 
-def pointwise(
-    rate: Callable[[Tensor, Parameters], Tensor],
-) -> Callable[[Spectral, Parameters], Term]:
-    """N(u) = R(u) at every point; `rate` maps states (B, C, *S) and parameters to R."""
-
-    def bind(s: Spectral, p: Parameters) -> Term:
-        return lambda v: s.forward(rate(s.inverse(v), p))
-
-    return bind
+def constant(s: Spectral, spectra: Tensor, value: Tensor) -> Tensor:
+    """Adds a constant in space, (B, 1, *1), to the first component of spectra (B, C, *K)."""
+    spectra[(slice(None), 0, *(0,) * len(s.shape))] += math.prod(s.shape) * value.flatten()
+    return spectra

@@ -280,7 +280,10 @@ def _positions(grid: Grid) -> list[Tensor]:
 # --------------------------------------------------------------------------------- equations
 
 _STATES = "2 to 6 Gaussian bumps at rest"
-_VALIDATION = "standing waves (order 4), conserved energy, layers that reflect 0.1 %"
+_VALIDATION = (
+    "standing waves, to 2e-3 with order 4; energy, to 1 %; open boundaries, which reflect less "
+    "than 0.2 % of the initial height"
+)
 
 WAVE_LAYERS_2D = WaveEquation(
     name="wave_layers_2d",

@@ -24,7 +24,7 @@ class Known(nn.Module):
 
     def __init__(self, equation, grid):
         super().__init__()
-        self.spectral = Spectral(grid.shape, grid.lengths)
+        self.spectral = Spectral(grid.shape, grid.lengths, dealias=True)
         self.term = equation.nonlinear(self.spectral, {})
         self.mask = self.spectral.resolved
 
