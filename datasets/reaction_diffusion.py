@@ -62,7 +62,7 @@ def _brusselator(s: Spectral, p: Parameters) -> Term:
 
 def _gray_scott(s: Spectral, p: Parameters) -> Term:
     """(−u v² + F (1 − u), u v² − (F + k) v)."""
-    rates = -torch.cat((p["feed"], p["feed"] + p["kill"]), 1)
+    rates = -torch.cat((p["feed"], p["feed"] + p["kill"]), 1).to(s.dtype.to_complex())
 
     def term(w: Tensor) -> Tensor:
         u, v = s.inverse(w).split(1, 1)

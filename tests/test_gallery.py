@@ -37,8 +37,8 @@ def test_every_equation_has_a_small_animation(name):
 def test_pictures_follow_the_fields(tmp_path):
     """Two frames of a decaying heat profile differ; a pair of fields has two panels."""
     one, two = tmp_path / "one.webp", tmp_path / "two.webp"
-    gallery.draw("heat_2d", one, resolution=16, frames=3)
-    gallery.draw("brusselator_2d", two, resolution=16, frames=2)
+    gallery.draw("heat_2d", one, resolution=32, frames=3)
+    gallery.draw("brusselator_2d", two, resolution=32, frames=2)
     with Image.open(one) as first, Image.open(two) as second:
         assert getattr(first, "n_frames", 1) == 3
         assert second.width > first.width
