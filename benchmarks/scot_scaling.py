@@ -4,7 +4,7 @@
 
 Inference of one sample on one thread, T preset built for 32² to 256² points (64 to 4,096 tokens),
 equal random weights. Times are CPU seconds, medians of alternating runs; memory is the growth of
-the process's peak, each in a process of its own. The slope is that of log cost over log tokens.
+the process, each in a process of its own. The slope is that of log cost over log tokens.
 Needs what `scot_speed.py` needs.
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import resource
 import statistics
 import subprocess
 import sys
@@ -38,7 +37,7 @@ def main() -> None:
     torch.set_num_threads(1)
     if options.memory:
         code, size = options.memory
-        print(peak(calls(options.clone, int(size))[code]))
+        print(scot_speed.growth(calls(options.clone, int(size))[code]))
         return
     print("| points | tokens | " + " | ".join(f"{c}, ms | {c}, MiB" for c in CODES) + " | ratio |")
     print("|---|---|" + "---|---|" * len(CODES) + "---|")
@@ -75,13 +74,6 @@ def calls(clone: Path, size: int) -> dict[str, Callable]:
         return ours(x, t)
 
     return {"published": published, "ours": own}
-
-
-def peak(function: Callable) -> float:
-    """Growth of the process's peak memory over the first pass, in MiB."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    function()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
 def in_a_process(clone: Path, code: str, size: int) -> float:

@@ -10,8 +10,9 @@ alternately and the medians are reported, with the median of the ratios of neigh
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -168,17 +169,34 @@ def training(theirs: nn.Module, ours: nn.Module, batch: int) -> tuple[Callable, 
 
 
 def peak_memory(kind: str, theirs: nn.Module, ours: Ours) -> float:
-    """Growth of the process's peak over one forward and backward pass, in MiB."""
+    """Growth of the process over one forward and backward pass, in MiB."""
     x, t, y = sample(4)
     if kind == "checkpointed":
         config = replace(ours.operator.config, checkpoint_activations=True)
         ours.operator.config = config
     model = theirs if kind == "published" else ours
     model.train()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    output = theirs(pixel_values=x, time=t).output if kind == "published" else ours(x, t)
-    (output - y).square().mean().backward()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+    def step() -> None:
+        output = theirs(pixel_values=x, time=t).output if kind == "published" else ours(x, t)
+        (output - y).square().mean().backward()
+
+    return growth(step)
+
+
+def growth(function: Callable) -> float:
+    """By how much the process grows at most while the function runs, in MiB (Linux)."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # give back what building the models left behind
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
+    before = _status("VmRSS")
+    function()
+    return (_status("VmHWM") - before) / 1024
+
+
+def _status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(key)))
 
 
 def report_memory(clone: Path) -> None:
