@@ -404,7 +404,8 @@ def figure(folder: Path, path: Path) -> None:
     from matplotlib import pyplot
 
     names = [name for name in LABELS if gathered(folder, name)]
-    drawing, panels = pyplot.subplots(1, len(names), figsize=(4 * len(names), 4), squeeze=False)
+    size = (max(6, 4 * len(names)), 4.6)
+    drawing, panels = pyplot.subplots(1, len(names), figsize=size, squeeze=False)
     for axes, name in zip(panels[0], names, strict=True):
         for method, settings in gathered(folder, name).items():
             curve = np.mean([row["rmse"] for row in settings[CENTRE]], 0)
@@ -414,8 +415,9 @@ def figure(folder: Path, path: Path) -> None:
         axes.set(title=LABELS[name], xlabel="step", ylim=(1e-3, 3))
     panels[0][0].set_ylabel("RMSE / standard deviation")
     handles, labels = panels[0][0].get_legend_handles_labels()
-    drawing.legend(handles, labels, ncols=min(4, 2 * len(names)), loc="lower center", fontsize=7)
-    drawing.tight_layout(rect=(0, 0.16, 1, 1))
+    columns = min(4, 2 * len(names))
+    drawing.legend(handles, labels, ncols=columns, loc="lower center", fontsize=7)
+    drawing.tight_layout(rect=(0, 0.5 / columns, 1, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
     drawing.savefig(path, metadata={"Date": None})
 
