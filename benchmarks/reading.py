@@ -10,7 +10,6 @@ every reader, in random order. Values are compared. Given are the medians and th
 
 import argparse
 import os
-import resource
 import shutil
 import statistics
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import psutil
 import torch
 
 from pelagos.datasets import open_store
@@ -193,13 +193,18 @@ def memory(folder, rounds):
         shutil.copyfile(folder / "one" / "data" / "train" / "a.hdf5", target)
     windows = Windows(open_store(folder / "many"), 4, 1)
     rng = np.random.default_rng(0)
-    for million in range(10):
+    for part in range(10):
+        began = time.perf_counter()
         for k in rng.integers(len(windows), size=100_000).tolist():
             windows[k]
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        each = (time.perf_counter() - began) / 100_000
+        used = psutil.Process().memory_info().rss / 2**20
         files = len(list(Path("/proc/self/fd").iterdir()))
-        line = f"  {(million + 1) * 100_000:9,} items: peak {used:.1f} MiB, {files} open files"
-        print(line, flush=True)
+        print(
+            f"  {(part + 1) * 100_000:9,} items: {used:.1f} MiB resident, {files} open files, "
+            f"{1e6 * each:.0f} µs an item",
+            flush=True,
+        )
 
 
 def files(folder, rounds):

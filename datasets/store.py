@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
+import psutil
 import torch
 from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
@@ -31,6 +32,7 @@ from .progress import Bar
 if TYPE_CHECKING:
     import xarray
 
+LARGE = 2**30  # bytes that are read at once only if memory suffices
 MANY = 1000  # files, the first reading of which shows its progress
 SHORTEST = 5  # frames of a trajectory whose first interval may differ
 MAX_OPEN = 32  # files held open at once, by each store
@@ -239,10 +241,12 @@ class Store:
         """As `read`, for the given channels, without looking at the values.
 
         Raises:
-            ValueError: the file is damaged.
+            ValueError: the file is damaged, or this is more than the memory that is available.
         """
         file, local = self._locate(i)
         channels = range(len(self.fields)) if channels is None else channels
+        count = len(range(self.sources[file].times.shape[-1])[frames])
+        _check_memory(4 * count * len(channels) * math.prod(self.grid.shape), self.origin, i)
         with _naming(self.sources[file].path):
             return self._source(file).read(local, frames, channels)
 
@@ -404,6 +408,19 @@ class Store:
         return (
             f"{path}: {what}{when} of trajectory {local} holds NaN or infinite "
             f"values; repair or leave out this trajectory"
+        )
+
+
+def _check_memory(size: int, origin: Callable[[int], tuple[Path, int]], i: int) -> None:
+    """Refuse to read what the system would kill this process for."""
+    if size < LARGE:
+        return
+    available = psutil.virtual_memory().available
+    if size > available:
+        path, local = origin(i)
+        raise ValueError(
+            f"{path}: what is read at once of trajectory {local} takes {size / 2**30:.3g} GiB, and "
+            f"{available / 2**30:.3g} GiB of memory are available; read fewer frames"
         )
 
 

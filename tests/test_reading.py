@@ -6,6 +6,7 @@ import os
 import resource
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -150,7 +151,7 @@ def test_memory_does_not_grow_with_what_is_read(tmp_path: Path) -> None:
     held = []
     tracemalloc.start()
     for _ in range(4):
-        for i in rng.integers(len(store), size=1500).tolist():
+        for i in rng.integers(len(store), size=600).tolist():
             store.window(i, 1)
         held.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
@@ -177,3 +178,15 @@ def test_channels_are_read_in_any_chunks(tmp_path: Path, chunks: tuple[int, ...]
     stored = np.arange(7 * 6 * 8 * 3, dtype="f4").reshape(7, 6, 8, 3)
     expected = stored[1:6:2].transpose(0, 3, 2, 1)[:, [2, 0]]
     np.testing.assert_array_equal(open_store(tmp_path / "a.h5").read(0, 1, 6, 2), expected)
+
+
+def test_more_than_memory_holds_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "a.hdf5", n=1, frames=5)
+    store = open_store(tmp_path / "a.hdf5")
+    monkeypatch.setattr("pelagos.datasets.store.LARGE", 8 * 6 * 4 * 3)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=500))
+    assert len(store.read(0, 0, 2)) == 2
+    with pytest.raises(ValueError, match=r"a.hdf5: what is read at once of trajectory 0 takes"):
+        store.read(0, 0, 4)
