@@ -48,6 +48,8 @@ def kind(path: Path) -> str:
     if path.is_dir():
         marks = (".zgroup", ".zarray", ".zmetadata", "zarr.json")
         return "zarr" if any((path / mark).is_file() for mark in marks) else ""
+    if not path.is_file():  # a pipe would be waited for
+        return ""
     with path.open("rb") as file:
         start = file.read(128)
     if h5py.is_hdf5(path):
@@ -331,6 +333,8 @@ def _check_zarr(root: Path, folder: Path, name: str) -> None:
     for entry in folder.rglob("*"):
         if entry.is_symlink():
             raise ValueError(f"{entry} is a link, which is not followed; copy what it points to")
+        if not entry.is_file() and not entry.is_dir():
+            raise ValueError(f"{entry} is neither a file nor a folder")
     unknown = _codecs(_json(marks[0])) - ZARR_CODECS
     if unknown:
         raise ValueError(

@@ -117,6 +117,8 @@ def find_files(path: Path) -> list[tuple[str, Path]]:
     """
     if not path.exists():
         raise ValueError(f"no such file or folder: {path}")
+    if not path.is_file() and not path.is_dir():  # a pipe would be waited for
+        raise ValueError(f"{path} is neither a file nor a folder")
     if path.is_file() or kind(path):
         return [(path.parent.name if path.parent.name in SPLITS else UNSPLIT, path)]
     _check_complete(path)

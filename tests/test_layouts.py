@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from multiprocessing.reduction import ForkingPickler  # what workers use
 from pathlib import Path
 from typing import Any
@@ -381,3 +382,11 @@ def test_filters_that_run_code_are_refused(tmp_path: Path) -> None:
     mark.write_text(json.dumps({**entry, "filters": [{"id": "pickle"}]}))
     with pytest.raises(ValueError, match=r"filters \['pickle'\], which are not read"):
         open_store(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.h5")
+    with pytest.raises(ValueError, match="neither a file nor a folder"):
+        open_store(tmp_path / "a.h5")
+    with pytest.raises(ValueError, match="no HDF5 files in"):
+        open_store(tmp_path)
