@@ -299,15 +299,17 @@ class ZarrFolder(_Lazy):
 def _zarr_array(root: Path, name: str) -> Any:
     try:
         import zarr
-        from zarr.storage import LocalStore
+
+        from .zarr_chunks import CheckedStore
     except ImportError:
         raise ValueError(f"{root} is in Zarr's format; pip install zarr to read it") from None
     folder = (root / name).resolve()
     if not folder.is_relative_to(root.resolve()):
         raise ValueError(f"{root}: {name!r} lies outside the folder, where nothing is read")
-    _check_zarr(root, folder, name)
+    codecs = _check_zarr(root, folder, name)
     try:
-        array = zarr.open_array(store=LocalStore(folder, read_only=True), mode="r")
+        store = CheckedStore(folder, None)
+        array = zarr.open_array(store=store, mode="r")
     except Exception as error:
         raise ValueError(f"{folder} is damaged ({error!s:.200}); copy or make it again") from None
     item = array.dtype.itemsize
@@ -320,13 +322,14 @@ def _zarr_array(root: Path, name: str) -> Any:
             f"{folder} stores a chunk in {largest} bytes that should unpack to {unit}; is it "
             f"damaged?"
         )
+    store.limit = 8 * unit if "blosc" in codecs else None  # filters may have widened the numbers
     _check_declared(folder, name, array.shape, item, stored)
     _check_declared(folder, f"a chunk of {name}", (chunk,), 1, stored)
     return array
 
 
-def _check_zarr(root: Path, folder: Path, name: str) -> None:
-    """Refuse links out of the folder, and filters that could run code or fetch data."""
+def _check_zarr(root: Path, folder: Path, name: str) -> set[str]:
+    """The filters; refuses links out of the folder, and those that could run code or fetch data."""
     marks = [folder / mark for mark in (".zarray", "zarr.json") if (folder / mark).is_file()]
     if not marks:
         raise KeyError(name)
@@ -335,11 +338,13 @@ def _check_zarr(root: Path, folder: Path, name: str) -> None:
             raise ValueError(f"{entry} is a link, which is not followed; copy what it points to")
         if not entry.is_file() and not entry.is_dir():
             raise ValueError(f"{entry} is neither a file nor a folder")
-    unknown = _codecs(_json(marks[0])) - ZARR_CODECS
+    codecs = _codecs(_json(marks[0]))
+    unknown = codecs - ZARR_CODECS
     if unknown:
         raise ValueError(
             f"{root}: {name!r} is stored with the filters {sorted(unknown)}, which are not read"
         )
+    return codecs
 
 
 def _codecs(entry: Any) -> set[str]:

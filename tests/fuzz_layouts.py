@@ -32,7 +32,7 @@ from pelagos.datasets.store import open_store
 
 MEMORY = 6 * 2**30  # bytes of address space
 GROWTH = 2**28  # bytes that the resident size may grow by while a file is read
-SECONDS = 20  # for a case
+SECONDS = 60  # for a case
 BATCH = 250
 
 

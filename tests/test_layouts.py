@@ -390,3 +390,17 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         open_store(tmp_path / "a.h5")
     with pytest.raises(ValueError, match="no HDF5 files in"):
         open_store(tmp_path)
+
+
+@pytest.mark.parametrize("place", [3, 4, 7, 12, 15])
+def test_damaged_blosc_chunks_are_refused(tmp_path: Path, place: int) -> None:
+    """Blosc reads where the header says, and would crash the process."""
+    pytest.importorskip("zarr")
+    path = FILES["described-zarr2"](tmp_path).path
+    for chunk in (path / "state").iterdir():
+        if chunk.name[0].isdigit():
+            raw = bytearray(chunk.read_bytes())
+            raw[place] ^= 0xFF if place != 3 else raw[3]
+            chunk.write_bytes(bytes(raw))
+    with pytest.raises(ValueError, match="is damaged; copy or make it again"):
+        open_store(path).trajectory(0)
