@@ -125,6 +125,7 @@ def kuramoto_sivashinsky(points=64, members=20):
     return operator, truth, replace(state, history=state.history + error[:, None]), std
 
 
+@torch.no_grad()
 def test_it_follows_a_chaotic_truth_where_the_fixed_gain_loses_it():
     """A quarter of the points at random, noise of 5 %, every third step."""
     operator, truth, state, std = kuramoto_sivashinsky()

@@ -355,7 +355,7 @@ def test_a_full_disk_leaves_no_debris(recipe, tmp_path, monkeypatch):
         raise SafetensorError("No space left on device")
 
     monkeypatch.setattr("pelagos.pretrain.resume.save_file", full)
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(ValueError, match="disk is full"):
         main([recipe(), str(run)])
     assert not list((run / "state").iterdir())
 
