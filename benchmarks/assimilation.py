@@ -404,19 +404,21 @@ def figure(folder: Path, path: Path) -> None:
     from matplotlib import pyplot
 
     names = [name for name in LABELS if gathered(folder, name)]
+    methods = list(dict.fromkeys(m for name in names for m in gathered(folder, name)))
+    curves = {}
     size = (max(6, 4 * len(names)), 4.6)
     drawing, panels = pyplot.subplots(1, len(names), figsize=size, squeeze=False)
     for axes, name in zip(panels[0], names, strict=True):
         for method, settings in gathered(folder, name).items():
             curve = np.mean([row["rmse"] for row in settings[CENTRE]], 0)
             style = "--" if "LETKF" in method else "-"
-            axes.semilogy(np.arange(1, STEPS + 1), curve, style, label=method, linewidth=1.2)
+            style += f"C{methods.index(method)}"  # one colour in all panels
+            curves[method] = axes.semilogy(np.arange(1, STEPS + 1), curve, style, linewidth=1.2)[0]
         axes.axvline(WARM_UP, color="grey", linewidth=0.6)
         axes.set(title=LABELS[name], xlabel="step", ylim=(1e-3, 3))
     panels[0][0].set_ylabel("RMSE / standard deviation")
-    handles, labels = panels[0][0].get_legend_handles_labels()
     columns = min(4, 2 * len(names))
-    drawing.legend(handles, labels, ncols=columns, loc="lower center", fontsize=7)
+    drawing.legend(curves.values(), curves, ncols=columns, loc="lower center", fontsize=7)
     drawing.tight_layout(rect=(0, 0.5 / columns, 1, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
     drawing.savefig(path, metadata={"Date": None})
