@@ -152,6 +152,15 @@ def device(text: str) -> torch.device:
         ) from None
 
 
+def add_layout(parser: argparse.ArgumentParser) -> None:
+    """`--layout`, of commands that read a dataset."""
+    parser.add_argument(
+        "--layout",
+        help="what contents cannot tell, as in Poseidon:CE-KH or PDEBench:open, or the path of a "
+        "description.yaml",
+    )
+
+
 def _whole(text: str, smallest: int) -> int:
     if not re.fullmatch(r"\d+", text) or int(text) < smallest:
         raise argparse.ArgumentTypeError(
@@ -183,12 +192,3 @@ def _stop(message: str, code: int) -> NoReturn:
     where = "" if rank == "0" else f" (process {rank})"
     print(f"{message}{where}", file=sys.stderr)
     sys.exit(code)
-
-
-def add_layout(parser: argparse.ArgumentParser) -> None:
-    """`--layout`, of commands that read a dataset."""
-    parser.add_argument(
-        "--layout",
-        help="what contents cannot tell, as in Poseidon:CE-KH or PDEBench:open, or the path of a "
-        "description.yaml",
-    )

@@ -24,6 +24,7 @@ from . import equations
 from .catalogue import members
 from .endless import EndlessStore
 from .equations import FAMILIES, Equation
+from .replacing import replacing
 from .store import Store
 from .style import INK, RUNS, SIGNED, STYLE, UNSIGNED
 
@@ -77,19 +78,18 @@ def draw(equation: str, path: Path, **settings: Any) -> None:
     store = EndlessStore(equation, "train", DRAWS if steady else 1, **settings)
     with matplotlib.rc_context(STYLE):
         frames = list(_frames(store))
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     first, rest = frames[0], frames[1:]
-    first.save(
-        partial,
-        "WEBP",
-        save_all=True,
-        append_images=rest,
-        duration=1000 // RATE,
-        loop=0,
-        quality=60,
-        method=4,
-    )
-    partial.replace(path)
+    with replacing(path) as partial:
+        first.save(
+            partial,
+            "WEBP",
+            save_all=True,
+            append_images=rest,
+            duration=1000 // RATE,
+            loop=0,
+            quality=60,
+            method=4,
+        )
 
 
 def _frames(store: Store) -> Iterator[Image.Image]:

@@ -218,7 +218,11 @@ class ETDRK4:
         self._last = rows(last)[0]
 
     def step(self, v: Complex[Tensor, "B C *K"]) -> Complex[Tensor, "B C *K"]:
-        """The spectral state one step later."""
+        """The spectral state one step later.
+
+        Of a nonlinear equation it lies in memory of the stepper, which the next step but one
+        overwrites: clone what is kept longer. No gradients pass through.
+        """
         if self.term is None:
             return self._complex(self._decay * self._parts(v))[0]
         return self._combine(v, self.term, self.term, self.term)

@@ -28,8 +28,9 @@ def import_weights(argv: Sequence[str]) -> None:
             `compat.load_dymixop`.
     """
     given = _import_parser().parse(argv)
-    if given.out.exists() and not given.overwrite:
-        raise ValueError(f"{given.out} exists already; choose another path, or pass --overwrite")
+    from ..operators.checkpoint import require_free
+
+    require_free(given.out, given.overwrite)
     layout = given.from_layout or published_layout(given.weights)
     _refuse_foreign_options(given, layout)
     operator = _load(given, layout)
@@ -124,7 +125,10 @@ def _import_parser() -> Parser:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"needs names separated by commas; got {text!r}")
+    return names
 
 
 def _refuse_foreign_options(given: argparse.Namespace, layout: str) -> None:

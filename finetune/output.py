@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from ..datasets import replacing as files
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
@@ -37,14 +37,9 @@ def replacing(path: Path, overwrite: bool) -> Iterator[Path]:
     """A temporary file beside `path` that takes its name once the block has succeeded.
 
     Raises:
-        ValueError: as `refuse_existing`.
+        ValueError: as `refuse_existing`, or the disk is full.
     """
     refuse_existing(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    temporary = folder / path.name
-    try:
+    with files.replacing(path) as temporary:
         yield temporary
-        temporary.replace(path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

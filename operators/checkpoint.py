@@ -36,12 +36,29 @@ def save(operator: Operator, path: Path, *, overwrite: bool = False) -> Path:
     """Write a checkpoint; it appears under `path` only when complete.
 
     Raises:
-        ValueError: `path` exists (and `overwrite` is not set).
+        ValueError: as `require_free`.
     """
-    if path.exists() and not overwrite:
-        raise ValueError(f"{path} exists already; choose another path, or pass overwrite")
+    require_free(path, overwrite)
     state = {name: value.detach().cpu() for name, value in operator.state_dict().items()}
     return write(path, config_of(operator), state)
+
+
+def require_free(path: Path, overwrite: bool) -> None:
+    """Refuse a path at which no checkpoint may be written.
+
+    Raises:
+        ValueError: `path` exists and `overwrite` is not set, or it holds something other than a
+            checkpoint, which is never replaced.
+    """
+    if not path.exists():
+        return
+    if not overwrite:
+        raise ValueError(
+            f"{path} exists already; choose another path, or replace it "
+            "(--overwrite, in Python overwrite=True)"
+        )
+    if not path.is_dir() or (any(path.iterdir()) and not (path / CONFIG).is_file()):
+        raise ValueError(f"{path} is no checkpoint, and is not replaced; choose another path")
 
 
 def config_of(operator: Operator) -> dict[str, Any]:

@@ -277,6 +277,11 @@ def _fill(operator: MultiscaleTransformer, state: dict[str, Tensor], source: str
         for name, shape in expected.items()
         if name in found and tuple(found[name].shape) != shape
     ]
+    problems += [
+        f"{name} is not finite"
+        for name in expected
+        if name in found and not found[name].isfinite().all()
+    ]
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise ValueError(f"{source} does not fit its config: {'; '.join(problems[:5])}{more}")

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from pelagos.finetune.console import main
 from pelagos.operators import create, from_pretrained
@@ -62,6 +63,7 @@ def test_fluids_bring_units_licence_and_the_unit_of_time(scot, tmp_path, capsys)
     [
         (["--grid_width", "0.1"], "--grid_width has no meaning for scot"),
         (["--fields", "u,v"], "4"),
+        (["--fields", "u,,v,w"], "names separated by commas"),
         (["--from_layout", "dymixop"], "input_dim"),
     ],
 )
@@ -80,6 +82,34 @@ def test_nothing_is_replaced_unasked(scot, tmp_path, capsys):
     assert "--overwrite" in capsys.readouterr().err
     main(["import", str(scot), str(tmp_path / "out"), "--overwrite"])
     assert from_pretrained(tmp_path / "out").name == "multiscale"
+
+
+def test_what_is_no_checkpoint_is_never_replaced(scot, tmp_path, capsys):
+    other = tmp_path / "runs" / "mine" / "log.jsonl"
+    other.parent.mkdir(parents=True)
+    other.write_text("{}")
+    with pytest.raises(SystemExit):
+        main(["import", str(scot), str(tmp_path / "runs"), "--overwrite"])
+    assert "is no checkpoint" in capsys.readouterr().err
+    assert other.read_text() == "{}"
+
+
+@pytest.mark.parametrize("damage", ["nan", "truncated", "missing"])
+def test_damaged_weights_are_refused_at_the_door(scot, tmp_path, capsys, damage):
+    path = scot / "model.safetensors"
+    state = load_file(path)
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-100])
+    else:
+        name = "patch_recovery.mixup.weight"
+        value = state.pop(name)
+        save_file(state | ({name: value * torch.nan} if damage == "nan" else {}), path)
+    with pytest.raises(SystemExit) as caught:
+        main(["import", str(scot), str(tmp_path / "out")])
+    assert caught.value.code == 2
+    expected = "truncated" if damage == "truncated" else "patch_recovery.mixup.weight"
+    assert expected in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_operator_without_a_published_layout_cannot_leave(tmp_path, capsys):
