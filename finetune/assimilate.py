@@ -120,7 +120,8 @@ class Outcome:
         analyses, forecasts: frames of each.
         used: readings.
         problems: rows that were left out.
-        scores: with a truth: mean RMSE, CRPS, and spread over error, per field.
+        scores: with a truth: RMSE, CRPS, and spread over error, per field, of analyses and of the
+            forecast apart.
     """
 
     path: Path
@@ -190,7 +191,8 @@ def assimilate(
         members=members,
         seed=seed,
     )
-    picture, scores = Picture(context, start.units), _Scores(context, truth)
+    picture = Picture(context, start.units)
+    scores = {"analyses": _Scores(context, truth), "forecast": _Scores(context, truth)}
     counts = {True: 0, False: 0}
     with replacing(out, overwrite) as temporary:
         with h5netcdf.File(temporary, "w") as written:
@@ -199,14 +201,15 @@ def assimilate(
                 for estimate, measured in _run(assimilator, file, forecast, every):
                     writer.append(estimate, measured)
                     picture.add(estimate, measured)
-                    scores.add(estimate)
+                    scores["analyses" if measured else "forecast"].add(estimate)
                     counts[measured > 0] += 1
                     bar.advance(float(measured))
         if figure is not None:
             picture.write(figure, overwrite)
-    return Outcome(
-        out, figure, counts[True], counts[False], file.count, file.problems, scores.mean()
-    )
+    found = {
+        f"{k} of {name}": row for k, part in scores.items() for name, row in part.mean().items()
+    }
+    return Outcome(out, figure, counts[True], counts[False], file.count, file.problems, found)
 
 
 def _run(

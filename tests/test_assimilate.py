@@ -109,7 +109,6 @@ def test_sparse_noisy_irregular_sensors_find_the_wave(wave, checkpoint, tmp_path
     )
     truth = np.stack([exact.step(float(t)).mean[0].numpy() for t in data["time"].values])
     errors = np.sqrt(((data["u"].values - truth) ** 2).mean(1))
-    print(errors)
     assert errors[-1] < 0.06  # the forecast of what ten times 24 sensors of 0.02 have seen
     assert figure.read_text().startswith("<?xml")
 
