@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .biased_attention import attend
 from .position_bias import PositionBias
+from .weight_cache import WeightCache
 from .windows import WindowGrid
 
 # Upper bound of the temperature τ.
@@ -37,9 +38,7 @@ class Prepared(NamedTuple):
 class WindowAttention(nn.Module):
     """Multi-head cosine attention inside windows, with one fused projection.
 
-    Rows of `weight` are value, query, key; `bias` has value and query (keys have none). In eval
-    mode without gradients the position biases are kept until the weights change (their version
-    counters tell).
+    Rows of `weight` are value, query, key; `bias` has value and query (keys have none).
     """
 
     def __init__(self, ndim: int, channels: int, heads: int, biased: bool) -> None:
@@ -51,7 +50,7 @@ class WindowAttention(nn.Module):
         self.position = PositionBias(ndim, heads)
         self.output_weight = nn.Parameter(torch.empty(channels, channels))
         self.output_bias = nn.Parameter(torch.empty(channels))
-        self._kept: dict[tuple, Prepared] = {}
+        self.prepared = WeightCache()
 
     def reset(self, generator: torch.Generator) -> None:
         """Weights N(0, 0.02²), biases 0, temperature 10."""
@@ -63,30 +62,13 @@ class WindowAttention(nn.Module):
         nn.init.constant_(self.log_scale, math.log(10))
         self.position.reset(generator)
 
-    def train(self, mode: bool = True) -> WindowAttention:
-        """Forget what was kept."""
-        self._kept.clear()
-        return super().train(mode)
-
     def forward(self, x: Float[Tensor, "B T D"], grid: WindowGrid) -> Float[Tensor, "B T D"]:
         """Attention of the tokens of a grid (row-major) within its windows."""
-        prepared = self._prepared(grid)
+        prepared = self.prepared.get(self, grid, lambda: self._prepare(grid))
         projected = F.linear(grid.partition(x), self.weight, prepared.bias)
         tiles = [x.shape[0] * tokens for tokens in prepared.tokens]
         mixed = attend(projected, prepared.scale, tiles, prepared.biases)
         return grid.merge(F.linear(mixed, self.output_weight, self.output_bias))
-
-    def _prepared(self, grid: WindowGrid) -> Prepared:
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return self._prepare(grid)
-        position = self.position
-        weights = (self.log_scale, position.hidden_weight, position.hidden_bias, position.weight)
-        weights += () if self.bias is None else (self.bias,)
-        key = (grid, *((w.data_ptr(), w._version, w.dtype, w.device) for w in weights))
-        if key not in self._kept:
-            self._kept = {k: v for k, v in self._kept.items() if k[1:] == key[1:]}
-            self._kept[key] = self._prepare(grid)
-        return self._kept[key]
 
     def _prepare(self, grid: WindowGrid) -> Prepared:
         channels, tiles = self.output_bias.shape[0], grid.tiles

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -39,9 +39,9 @@ from .layers import (
     sum_of,
 )
 from .measurement import Observation, Sensors
-from .mixing_1d import Kernels
 from .registry import register
 from .spectral import SpectralConvolution, spectral_convolution
+from .weight_cache import WeightCache
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class DyMixOp(Operator):
         self.evolution_bias = nn.Parameter(torch.empty(1))
         self.unreduce = Convolution(n, h, 2 * h, k)
         self.unlift = Convolution(n, 2 * h, channels, k)
-        self._shared: dict[float, list[Kernels | None]] | None = None  # during a forward pass
+        self.collapsed = WeightCache()
 
     @property
     def history(self) -> int:
@@ -220,44 +220,69 @@ class DyMixOp(Operator):
         """The published network: scaled input channels to the next scaled frame."""
         x = inputs.movedim(1, -1)
         width = self._grid_width(tuple(x.shape[1:-1]))
-        latent = convolution(x, *compose(self.reduce, self.lift), periodic)
+        first, kernels, last = self._collapsed(width)
+        latent = convolution(x, *first, periodic)
         latent = latent.to(self.evolution.dtype)  # autocast gives half precision
         gate = torch.sigmoid(self.gate * self.config.structure_change)
         total = latent + self.evolution_bias
         *weights, last_weight = self.evolution.split(1)
-        *kernels, last_kernels = self._kernels(width)
         for layer, weight, kernel in zip(self.mixing, weights, kernels, strict=False):
             change = layer(latent, width, periodic, kernel)
             total, latent = _evolved(total, latent, change, weight, gate)
-        change = self.mixing[-1](latent, width, periodic, last_kernels)
+        change = self.mixing[-1](latent, width, periodic, kernels[-1])
         total = _plus(total, change, last_weight)
-        return convolution(total, *compose(self.unlift, self.unreduce), periodic).movedim(-1, 1)
+        return convolution(total, *last, periodic).movedim(-1, 1)
 
     def forward(self, window: Window) -> Float[Tensor, "B T C *S"]:
         """Prediction at the window's lead times; layers collapse once for all steps."""
-        # Whoever wraps a layer (sharding, say) wants its parameters used in its own forward only.
-        if torch.compiler.is_compiling() or any(type(m) is not MixingLayer for m in self.mixing):
+        with self.collapsed.shared():
             return super().forward(window)
-        self._shared = {}
-        try:
-            return super().forward(window)
-        finally:
-            self._shared = None
 
-    def _kernels(self, width: float) -> list[Kernels | None]:
-        """Those of every layer, made before; None where the layer makes its own."""
-        if self._shared is None:
-            return [None] * len(self.mixing)
-        if width not in self._shared:
-            layers = cast(list[MixingLayer], [*self.mixing])
-            self._shared[width] = [layer.kernels(width) for layer in layers]
-        return self._shared[width]
+    def _collapsed(self, width: float) -> Collapsed:
+        layers = [*self.mixing]
+        # Whoever wraps a layer (sharding, say) wants its parameters used in its own forward only.
+        if any(type(layer) is not MixingLayer for layer in layers):
+            return self._collapse([None] * len(layers))
+        own = cast(list[MixingLayer], layers)
+        return self.collapsed.get(
+            self, width, lambda: self._collapse([layer.kernels(width) for layer in own])
+        )
+
+    def _collapse(self, layers: list[Kernels | None]) -> Collapsed:
+        return Collapsed(
+            compose(self.reduce, self.lift), layers, compose(self.unlift, self.unreduce)
+        )
 
     def _grid_width(self, shape: tuple[int, ...]) -> float:
         """Grid spacing relative to the training resolution (geometric mean over the axes)."""
         if not self.config.resolution:
             return 1.0
         return (math.prod(self.config.resolution) / math.prod(shape)) ** (1 / len(shape))
+
+
+class Kernels(NamedTuple):
+    """The convolutions into which a mixing layer collapses.
+
+    Attributes:
+        local, local_bias: the local branches S, side by side.
+        linear: weight of the sum of the linear branches; None if there are none.
+        bias: the sum of all biases behind the product.
+        mixing: weight of A.
+    """
+
+    local: Tensor
+    local_bias: Tensor
+    linear: Tensor | None
+    bias: Tensor
+    mixing: Tensor
+
+
+class Collapsed(NamedTuple):
+    """The convolutions of the network; layers without kernels make their own."""
+
+    first: tuple[Tensor, Tensor]
+    layers: list[Kernels | None]
+    last: tuple[Tensor, Tensor]
 
 
 class MixingLayer(nn.Module):
@@ -281,9 +306,9 @@ class MixingLayer(nn.Module):
         branches = cast(list[Convolution | FiniteDifference], [*self.linear, *self.differences])
         mixing, bias = compose(self.contract, self.expand)
         if not branches:
-            return Kernels(local, None, mixing, bias)
+            return Kernels(*local, None, bias, mixing)
         linear, linear_bias = sum_of(branches, width)
-        return Kernels(local, linear, mixing, linear_bias + bias)
+        return Kernels(*local, linear, linear_bias + bias, mixing)
 
     def forward(
         self,
@@ -293,18 +318,19 @@ class MixingLayer(nn.Module):
         kernels: Kernels | None = None,
     ) -> Float[Tensor, "B *S H"]:
         """F_i of the latent state c on a grid of relative width `width`."""
-        kernels = kernels or self.kernels(width)
+        local, local_bias, linear, bias, mixing = kernels or self.kernels(width)
         spectral = cast(list[SpectralConvolution], [*self.globals])
         spread = spectral_convolution(latent, spectral, periodic)
-        if mixing_1d.applies(latent, spread, kernels):
-            return mixing_1d.mixing_layer(latent, spread, kernels, periodic[0])
-        mixed = _times(spread, convolution(latent, *kernels.local, periodic))
+        if linear is not None and mixing_1d.applies(latent, spread, local, linear, mixing):
+            weights = local, local_bias, linear, bias, mixing
+            return mixing_1d.mixing_layer(latent, spread, *weights, periodic[0])
+        mixed = _times(spread, convolution(latent, local, local_bias, periodic))
         if len(spectral) > 1:
             mixed = mixed.unflatten(-1, (len(spectral), -1)).sum(-2)
-        if kernels.linear is None:
-            return F.gelu(convolution(mixed, kernels.mixing, kernels.bias, periodic))
-        change = convolution(latent, kernels.linear, kernels.bias, periodic)
-        return F.gelu(_plus(change, convolution(mixed, kernels.mixing, None, periodic)))
+        if linear is None:
+            return F.gelu(convolution(mixed, mixing, bias, periodic))
+        change = convolution(latent, linear, bias, periodic)
+        return F.gelu(_plus(change, convolution(mixed, mixing, None, periodic)))
 
 
 def _evolved(

@@ -8,7 +8,7 @@ that no padded copy is made, and the gradient of c is collected in one array in 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,29 +17,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-class Kernels(NamedTuple):
-    """The convolutions into which a mixing layer collapses.
-
-    Attributes:
-        local: weight and bias of the local branches S, side by side.
-        linear: weight of the sum of the linear branches; None if there are none.
-        mixing: weight of A.
-        bias: the sum of all biases behind the product.
-    """
-
-    local: tuple[Tensor, Tensor]
-    linear: Tensor | None
-    mixing: Tensor
-    bias: Tensor
-
-
-def applies(latent: Tensor, spread: Tensor, kernels: Kernels) -> bool:
+def applies(latent: Tensor, spread: Tensor, local: Tensor, linear: Tensor, mixing: Tensor) -> bool:
     """Whether `mixing_layer` can stand for the plain operations."""
     device = latent.device.type
-    local, linear, mixing = kernels.local[0], kernels.linear, kernels.mixing
     if not torch.is_grad_enabled() or torch.compiler.is_compiling():
         return False
-    if linear is None or device != "cpu":
+    if device != "cpu":
         return False
     # One branch, three taps between two channel matrices, and nothing that casts.
     widths = [weight.shape[2:] for weight in (local, linear, mixing)]
@@ -51,7 +34,11 @@ def applies(latent: Tensor, spread: Tensor, kernels: Kernels) -> bool:
 def mixing_layer(
     latent: Float[Tensor, "B N H"],
     spread: Float[Tensor, "B N H"],
-    kernels: Kernels,
+    local: Float[Tensor, "H H 1"],
+    local_bias: Float[Tensor, " H"],
+    linear: Float[Tensor, "H H 3"],
+    bias: Float[Tensor, " H"],
+    mixing: Float[Tensor, "H H 1"],
     periodic: bool,
 ) -> Float[Tensor, "B N H"]:
     """F of the latent state c and `spread` = G(c).
@@ -59,12 +46,15 @@ def mixing_layer(
     Args:
         latent: c.
         spread: the global convolution of c.
-        kernels: S (H, H, 1) and s, K (H, H, 3) and b, A (H, H, 1).
+        local: S.
+        local_bias: s.
+        linear: K.
+        bias: b.
+        mixing: A.
         periodic: whether the axis wraps around; the value at the end is repeated otherwise.
     """
-    (local, bias), linear, mixing = kernels.local, kernels.linear, kernels.mixing.squeeze(2)
-    first = latent, spread, local.squeeze(2), bias
-    return _MixingLayer.apply(*first, linear, kernels.bias, mixing, periodic)
+    matrices = local.squeeze(2), local_bias, linear, bias, mixing.squeeze(2)
+    return _MixingLayer.apply(latent, spread, *matrices, periodic)
 
 
 class _MixingLayer(torch.autograd.Function):

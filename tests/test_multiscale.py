@@ -395,37 +395,6 @@ class TestResampling:
 
 
 class TestFast:
-    def test_kept_biases_are_never_stale(self):
-        operator = small().eval()
-        x, t = random(1, 1, 32, 32), torch.tensor([0.5])
-        optimizer = torch.optim.AdamW(operator.parameters(), lr=0.1)
-        for change in range(3):
-            with torch.no_grad():
-                operator.network(x, t)  # fills the cache
-            operator.network(x, t).square().mean().backward()
-            if change == 0:
-                optimizer.step()
-            elif change == 1:
-                operator.load_state_dict(small(seed=5, lively=False).state_dict())
-            else:
-                operator.double()
-                x, t = x.double(), t.double()
-            with torch.no_grad():
-                kept = operator.network(x, t)
-            torch.testing.assert_close(kept, operator.network(x, t).detach())
-
-    def test_kept_biases_are_reused_and_dropped(self):
-        operator = small().eval()
-        attention = operator.encoder[0][1].attention
-        with torch.inference_mode():
-            operator.network(random(1, 1, 32, 32), torch.tensor([0.5]))
-        kept = dict(attention._kept)
-        with torch.no_grad():
-            operator.network(random(2, 1, 32, 32), torch.tensor([0.5, 0.7]))
-        assert list(map(id, attention._kept.values())) == list(map(id, kept.values()))
-        operator.train()
-        assert not attention._kept
-
     def test_attention_with_learned_biases(self):
         """Outputs and gradients of the hand-written pass are those of the plain formula."""
         heads, width, sizes = 2, 3, {4: 3, 2: 2}  # tokens of a tile: tiles
