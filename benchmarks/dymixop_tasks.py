@@ -28,9 +28,8 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from pelagos.datasets import codec
+from pelagos.datasets import codec, open_store
 from pelagos.datasets.simulate import simulate
-from pelagos.datasets.store import open_store
 from pelagos.finetune.evaluate import evaluate
 from pelagos.operators import checkpoint, registry
 from pelagos.operators.interface import Operator

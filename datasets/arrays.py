@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,6 @@ from .axes import spacing
 from .fields import Grid
 
 TRAJECTORY, TIME = "trajectory", "time"
-NAMES = ("train", "valid", "test", "all")  # of splits
 NUMERIC = "fiub"  # kinds of numbers that become single precision
 
 
@@ -60,12 +58,12 @@ def component(array: str, axes: Sequence[str], channel: int) -> Variable:
 
 @dataclass(eq=False)
 class ArraySource:
-    """A `Source` (see `store`) over the arrays of one file.
+    """A `Source` over the arrays of one file.
 
     Attributes:
         file: where the arrays are.
         name, axes, grid, times, parameters, parameter_names, units, series, provenance: as in
-            `Source`, for the file's trajectories `rows`.
+            `source.Source`, for the file's trajectories `rows`.
         channels: field name -> where it lies.
         constant_channels: constant field name -> where it lies.
         rows: the trajectories of the file that belong to this source, in order.
@@ -239,27 +237,6 @@ def _apart(array: Any, variable: Variable) -> bool:
     return len(chunks) == len(variable.axes) and all(
         size == 1 for size, axis in zip(chunks, variable.axes, strict=True) if axis in fixed
     )
-
-
-def divide(
-    source: ArraySource, splits: Mapping[str, int | float], where: Path
-) -> dict[str, ArraySource]:
-    """Parts of a source by fraction (all at most 1) or number, in the order of the file.
-
-    Raises:
-        ValueError: the splits are none of train, valid, test and all, or are more than there is.
-    """
-    n, given = len(source), {name: float(share) for name, share in splits.items()}
-    scale = n if max(given.values(), default=0.0) <= 1 else 1
-    ends = np.cumsum([0.0, *(share * scale for share in given.values())])
-    if not set(given) <= set(NAMES) or min(given.values(), default=0.0) <= 0 or ends[-1] > n + 1e-6:
-        raise ValueError(
-            f"{where}: splits are train, valid, test or all, as fractions that sum to at most 1 or "
-            f"as numbers of at most {n} trajectories; got {dict(splits)}"
-        )
-    pairs = itertools.pairwise(map(round, ends.tolist()))
-    parts = zip(given, pairs, strict=True)
-    return {name: source.part(slice(*pair)) for name, pair in parts if pair[0] < pair[1]}
 
 
 def check_numeric(path: Path, name: str, dtype: np.dtype) -> None:

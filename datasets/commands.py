@@ -69,7 +69,7 @@ def inspect(argv: Sequence[str]) -> None:
     _add_store(parser)
     given = parser.parse(argv)
     from .inspect import summary  # imported here, so that `--help` needs no torch
-    from .store import open_store
+    from .opening import open_store
 
     print(summary(open_store(given.path, given.split, given.layout)))
 
@@ -102,7 +102,7 @@ def check(argv: Sequence[str]) -> None:
     given = parser.parse(argv)
     from .check import check as run
     from .check import describe
-    from .store import open_store
+    from .opening import open_store
 
     report = run(
         open_store(given.path, given.split, given.layout),
@@ -218,8 +218,8 @@ def plot(argv: Sequence[str]) -> None:
     add("--animate", action="store_true", help="make an animation (GIF) too")
     add("--overwrite", action="store_true", help="replace pictures of the same names")
     given = parser.parse(argv)
+    from .opening import open_store
     from .plot import plot as run
-    from .store import open_store
 
     paths = run(
         open_store(given.path, given.split, given.layout),
@@ -255,7 +255,7 @@ def stats(argv: Sequence[str]) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace that file")
     given = parser.parse(argv)
     from . import split_statistics
-    from .store import open_store
+    from .opening import open_store
 
     if given.out and given.out.exists() and not given.overwrite:
         raise ValueError(f"{given.out} exists already; choose another name, or --overwrite")

@@ -20,10 +20,12 @@ import yaml
 
 from . import codec, well
 from .index import stat
+from .opening import open_store
 from .progress import Bar
 from .replacing import replacing, unfinished
 from .split_statistics import write_stats
-from .store import UNSPLIT, Store, open_store
+from .splits import UNSPLIT
+from .store import Store
 
 BLOCK = 2**22  # values to hold at once
 SHARD = 2**29  # bytes of a file, at most, unless one trajectory is larger

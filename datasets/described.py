@@ -39,7 +39,6 @@ from .arrays import (
     ArraySource,
     Container,
     Variable,
-    divide,
     extent,
     number,
 )
@@ -47,9 +46,9 @@ from .codec import read
 from .containers import listing, open_container
 from .fields import BOUNDARIES, Grid
 from .hdf5 import metadata
+from .splits import SPLITS, divide
 
 FILE = "description.yaml"
-SPLITS = ("train", "valid", "test")
 CHANNEL = "channel"
 XYZ = ("x", "y", "z")
 INDEXED = re.compile(r"(.+)\[(\d+)\]")

@@ -50,9 +50,9 @@ from .arrays import (
 from .containers import MatFile, kind, open_container
 from .fields import Grid
 from .hdf5 import Hdf5File, metadata
+from .splits import SPLITS
 
 AXES = ("x", "y", "z")
-SPLITS = ("train", "valid", "test")  # folders that say it
 KEYS = ("coeff", "ws", "uv", "uu", "data")  # the first that a file has is its benchmark's
 VARIANTS = ("ws", "uv", "uu", "data", "sol")
 TRAIN, TEST = 1000, 200

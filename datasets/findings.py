@@ -10,7 +10,8 @@ import numpy as np
 
 from .axes import spacing
 from .moments import Moments
-from .store import UNSPLIT, Store
+from .splits import UNSPLIT
+from .store import Store
 from .survey import Survey, Table
 
 SHIFT = 0.25  # a difference of split means that is reported, in standard deviations

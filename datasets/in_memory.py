@@ -12,7 +12,8 @@ import numpy as np
 import psutil
 from jaxtyping import Bool, Float32
 
-from .store import MaskedSource, Source, Store
+from .source import MaskedSource, Source
+from .store import Store
 
 SHARE = 0.5  # of the available memory that stores may take
 

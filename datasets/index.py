@@ -24,7 +24,7 @@ from .fields import Grid
 SMALLEST = 64  # files of a store that is worth an index
 VERSION = 1
 
-# Split -> source of a file. The sources are those of `store.Source`.
+# Split -> source of a file. The sources are those of `source.Source`.
 Sources: TypeAlias = "Mapping[str, Any]"
 _TUPLES = ("axes", "fields", "constant_fields", "parameter_names")
 

@@ -12,12 +12,12 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from .fields import Grid
+from .splits import SPLITS
 
 # A random state (C, *S) in double precision from a generator and a grid.
 Sampler = Callable[[torch.Generator, Grid], Tensor]
 
 _SEEDS = 2**32  # a CPU generator tells only the low 32 bits of its seed apart
-_SPLITS = ("train", "valid", "test")
 
 
 def trajectory_generator(seed: int, equation: str, split: str, index: int) -> torch.Generator:
@@ -32,7 +32,7 @@ def trajectory_generator(seed: int, equation: str, split: str, index: int) -> to
         index: number of the trajectory within its split.
     """
     digest = hashlib.sha256(f"{seed}/{equation}".encode()).digest()
-    number = int.from_bytes(digest[:4], "little") + len(_SPLITS) * index + _SPLITS.index(split)
+    number = int.from_bytes(digest[:4], "little") + len(SPLITS) * index + SPLITS.index(split)
     generator = torch.Generator()
     generator.manual_seed(_mix(number % _SEEDS))
     return generator

@@ -15,9 +15,8 @@ from . import described, dymixop_files, pdearena, pdebench, poseidon, well
 from .codec import nearest
 from .containers import kind, listing
 from .hdf5 import open_readonly
+from .splits import SPLITS, UNSPLIT
 
-SPLITS = ("train", "valid", "test")
-UNSPLIT = "all"  # the split of trajectories that belong to none of train, valid and test
 SUFFIXES = (".h5", ".hdf5", ".he5", ".hdf", ".nc", ".nc4", ".cdf", ".mat", ".zarr")
 
 
@@ -28,7 +27,7 @@ class Layout:
     Attributes:
         name: of the layout.
         matches: whether a file has it.
-        open: the sources (see `store.Source`) of a file by split, given the split that its folder
+        open: the sources (see `source.Source`) of a file by split, given the split that its folder
             says (`UNSPLIT` if none) and the variant ("" if none was asked for).
         variants: those that can be asked for; None for any text.
     """

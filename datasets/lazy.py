@@ -11,7 +11,8 @@ import xarray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from .store import Source, Store
+from .source import Source
+from .store import Store
 
 
 def to_xarray(store: Store) -> xarray.Dataset:

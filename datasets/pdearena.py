@@ -28,8 +28,8 @@ from .arrays import TIME, TRAJECTORY, ArraySource, Variable, component, extent, 
 from .axes import spacing
 from .fields import Grid
 from .hdf5 import Hdf5File, metadata
+from .splits import SPLITS
 
-SPLITS = ("train", "valid", "test")
 AXES = ("x", "y", "z")
 PARAMETERS = ("v", "buo_y")
 VARIANTS = ()

@@ -52,9 +52,9 @@ from .arrays import (
 )
 from .fields import BOUNDARIES, Grid
 from .hdf5 import Hdf5File, metadata, text
+from .splits import SPLITS
 
 VARIANTS = BOUNDARIES
-SPLITS = ("train", "valid", "test")  # folders that say it
 AXES = ("x", "y", "z")
 VELOCITIES = ("Vx", "Vy", "Vz")
 OPEN = ("trans", "sod", "shock", "blast")  # parts of the names of files with open boundaries

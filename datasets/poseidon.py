@@ -46,10 +46,10 @@ from .arrays import TIME, TRAJECTORY, ArraySource, Variable, component, sizes, u
 from .fields import Grid
 from .hdf5 import Hdf5File, metadata
 from .normalization import Statistics
+from .splits import SPLITS
 
 FLOW = ("density", "velocity_x", "velocity_y", "pressure")
 SPACE = ("x", "y")
-SPLITS = ("train", "valid", "test")  # folders that say it
 SAMPLE = re.compile(r"Sample_(\d+)")
 
 

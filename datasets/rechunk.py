@@ -19,9 +19,11 @@ import numpy as np
 
 from .guard import one_line
 from .hdf5 import Node, data_files, open_readonly
+from .opening import open_store
 from .progress import Bar
 from .replacing import replacing
-from .store import SPLITS, Store, open_store
+from .splits import SPLITS
+from .store import Store
 from .well import PAGE
 
 LARGE = 2**16  # bytes of an array from which on its chunks matter

@@ -20,8 +20,9 @@ from typing import Any
 
 import fsspec
 
+from .splits import SPLITS
+
 LIMIT = 64 * 2**30  # bytes
-SPLITS = ("train", "valid", "test")
 STATE = "staged.json"  # beside each data set: which version of each file is there
 
 

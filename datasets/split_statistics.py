@@ -10,7 +10,8 @@ import yaml
 
 from .hdf5 import data_files
 from .replacing import replacing
-from .store import SPLITS, Store
+from .splits import SPLITS
+from .store import Store
 from .survey import Survey, Table, survey
 from .well import WellFile, tensor_fields
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from .moments import BLOCK, Moments
 from .normalization import POOLED, Standard, Statistics
-from .store import UNSPLIT, Store
+from .splits import UNSPLIT
+from .store import Store
 
 Table = dict[str, tuple[float, float]]  # name -> mean and standard deviation
 FLOOR = 1e-6  # smallest standard deviation, as a fraction of the root mean square

@@ -1,135 +1,31 @@
-"""A store: a set of files of one layout, read as one dataset.
-
-`open_store` detects the layout by content (see `layouts`).
-"""
+"""A store: a set of files of one layout, read as one dataset."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 import torch
 from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
-from . import guard, layouts, remote
-from .arrays import ArraySource, divide
+from .agreement import check_agreement, check_names, common_spacing
 from .axes import spacing
-from .fields import Context, Grid, Window
-from .index import SMALLEST, Index, stat
-from .layouts import SPLITS, UNSPLIT, Layout
-from .progress import Bar
+from .failures import check_memory, naming
+from .fields import Context, Window
+from .source import Source
+from .splits import SPLITS
 
 if TYPE_CHECKING:
     import xarray
 
-LARGE = 2**30  # bytes that are read at once only if memory suffices
-MANY = 1000  # files, the first reading of which shows its progress
-SHORTEST = 5  # frames of a trajectory whose first interval may differ
 MAX_OPEN = 32  # files held open at once, by each store
-
-
-@runtime_checkable
-class Source(Protocol):
-    """Trajectories of one file; see `Store` for what the attributes mean.
-
-    Where fields are not predicted everywhere, it is a `MaskedSource`. Steady problems are
-    trajectories of one frame, the solution, with the inputs as constant fields.
-    """
-
-    path: Path
-    name: str
-    axes: tuple[str, ...]
-    grid: Grid
-    fields: tuple[str, ...]
-    constant_fields: tuple[str, ...]
-    parameter_names: tuple[str, ...]
-    units: dict[str, str]
-    times: Float64[np.ndarray, "*n T"]  # one time axis for all trajectories, or one for each
-    parameters: Float64[np.ndarray, "n P"]
-    series: dict[str, np.ndarray]  # scalars that vary in time: (T,) or (n, T)
-    provenance: dict[str, Any]
-
-    def __len__(self) -> int:
-        """Number of trajectories."""
-        ...
-
-    def read(
-        self, trajectory: int, frames: slice, channels: Sequence[int]
-    ) -> Float32[np.ndarray, "T C *S"]:
-        """The given frames and channels of a trajectory."""
-        ...
-
-    def constants(self, trajectory: int) -> Float32[np.ndarray, "K *S"]:
-        """The constant fields of a trajectory."""
-        ...
-
-    def close(self) -> None:
-        """Give the file back; the next access opens it again."""
-        ...
-
-
-@runtime_checkable
-class MaskedSource(Source, Protocol):
-    """A source whose fields are not predicted everywhere."""
-
-    def mask(self, trajectory: int) -> Bool[np.ndarray, "C *S"] | None:
-        """True where the fields are predicted; None: everywhere."""
-        ...
-
-
-def open_store(
-    path: str | Path,
-    split: str | None = None,
-    layout: str | None = None,
-    splits: Mapping[str, int | float] | None = None,
-) -> Store:
-    """Open a dataset's root, its `data` folder, one split's folder, or a single file.
-
-    Args:
-        path: what to open; every file in it must have the same layout, fields and grid. A URL that
-            fsspec knows is staged locally first (see `remote`).
-        split: "train", "valid" or "test"; None for all, in this order.
-        layout: the layout, where its detection by content should not decide: one of `LAYOUTS`, with
-            a variant as in "Poseidon:CE-KH", or the path of a description (see `described`).
-        splits: other splits than those of the layout or the folders: name -> fraction or number of
-            each file's trajectories, in the order of the file.
-
-    Raises:
-        ValueError: nothing is there, a file is truncated or has no known layout, the dataset is
-            incomplete, files disagree, or there is no such split.
-    """
-    path = remote.stage(str(path), split) if remote.is_remote(path) else Path(path).absolute()
-    try:
-        return _open(path, split, layout, splits)
-    except ValueError as error:  # names from a file may hold anything
-        raise ValueError(guard.one_line(str(error))) from None
-
-
-def _open(
-    path: Path, split: str | None, layout: str | None, splits: Mapping[str, int | float] | None
-) -> Store:
-    given, variant = layouts.choose(layout) if layout else (None, "")
-    files = layouts.find_files(path)
-    available = dict.fromkeys(name for name, _ in files)
-    anywhere = split is None or bool(splits)
-    chosen = [(name, file) for name, file in files if anywhere or name in (split, UNSPLIT)]
-    sources: list[tuple[str, Source]] = []
-    for found in _sources_of(path, chosen, given, variant, splits):
-        available.update(dict.fromkeys(found))
-        sources += [item for item in found.items() if split in (None, item[0])]
-    if not sources:
-        raise ValueError(f"{path} has no split {split!r}; it has: {', '.join(available)}")
-    return Store(sources)
 
 
 class Store:
@@ -169,9 +65,9 @@ class Store:
             ordered.sort(key=lambda item: [*SPLITS, item[0]].index(item[0]))
         self.sources = [source for _, source in ordered]
         first = self.sources[0]
-        _check_names(first)
+        check_names(first)
         for source in self.sources[1:]:
-            _check_agreement(first, source)
+            check_agreement(first, source)
         self._ends = np.cumsum([len(source) for source in self.sources]).tolist()
         frames = [len(source) * source.times.shape[-1] for source in self.sources]
         self._first_frames = np.cumsum([0, *frames]).tolist()
@@ -185,7 +81,7 @@ class Store:
         self.units, self.provenance, self.axes = first.units, first.provenance, first.axes
         self.splits = _ranges([(split, len(source)) for split, source in ordered])
         self.times = self.trajectory_times(0)
-        self.first, self.dt = _common_spacing(self.sources)
+        self.first, self.dt = common_spacing(self.sources)
         single = all(source.times.shape[-1] == 1 for source in self.sources)
         inputs = tuple(k for k in self.constant_fields if not k.startswith("coordinate_"))
         self.inputs = inputs if single else ()
@@ -246,8 +142,8 @@ class Store:
         file, local = self._locate(i)
         channels = range(len(self.fields)) if channels is None else channels
         count = len(range(self.sources[file].times.shape[-1])[frames])
-        _check_memory(4 * count * len(channels) * math.prod(self.grid.shape), self.origin, i)
-        with _naming(self.sources[file].path):
+        check_memory(4 * count * len(channels) * math.prod(self.grid.shape), self.origin, i)
+        with naming(self.sources[file].path):
             return self._source(file).read(local, frames, channels)
 
     def constants(self, i: int) -> Float[Tensor, "K *S"] | None:
@@ -270,7 +166,7 @@ class Store:
     def constants_raw(self, i: int) -> Float32[np.ndarray, "K *S"]:
         """As `constants`, an empty array if there are none, without looking at the values."""
         file, local = self._locate(i)
-        with _naming(self.sources[file].path):
+        with naming(self.sources[file].path):
             return self._source(file).constants(local)
 
     def mask(self, i: int) -> Bool[Tensor, "C *S"] | None:
@@ -279,7 +175,7 @@ class Store:
         mask = getattr(self.sources[file], "mask", None)  # of a `MaskedSource`
         if mask is None:
             return None
-        with _naming(self.sources[file].path):
+        with naming(self.sources[file].path):
             self._source(file)
             values = mask(local)
         return None if values is None else torch.from_numpy(values)
@@ -411,136 +307,6 @@ class Store:
         )
 
 
-def _check_memory(size: int, origin: Callable[[int], tuple[Path, int]], i: int) -> None:
-    """Refuse to read what the system would kill this process for."""
-    if size < LARGE:
-        return
-    available = psutil.virtual_memory().available
-    if size > available:
-        path, local = origin(i)
-        raise ValueError(
-            f"{path}: what is read at once of trajectory {local} takes {size / 2**30:.3g} GiB, and "
-            f"{available / 2**30:.3g} GiB of memory are available; read fewer frames"
-        )
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Turn a failure to read into a ValueError that names the file."""
-    try:
-        yield
-    except MemoryError:
-        raise ValueError(f"{path} declares more than fits into memory; is it damaged?") from None
-    except ValueError as error:
-        if str(path) in str(error) or layouts.described.FILE in str(error):
-            raise
-        raise ValueError(guard.one_line(f"{path}: {error}")) from None
-    except PermissionError:
-        raise ValueError(f"{path} may not be read; ask for permission to read it") from None
-    except (OSError, RuntimeError, KeyError, TypeError, SystemError) as error:
-        # Of HDF5 and of decompression, whose extensions trip over damaged lengths.
-        reason = guard.one_line(str(error))
-        raise ValueError(f"{path} is damaged ({reason}); copy or make it again") from None
-
-
-def _sources_of(
-    path: Path,
-    files: Sequence[tuple[str, Path]],
-    given: Layout | None,
-    variant: str,
-    splits: Mapping[str, int | float] | None,
-) -> Iterator[Mapping[str, Source]]:
-    """The sources of every file by split; those of many files come from an index of `path`.
-
-    Raises:
-        ValueError: a file cannot be read, or has another layout than the first.
-    """
-    detected = given is None and not splits
-    detected &= not (files and layouts.described.matches(files[0][1]))
-    index = Index(path) if detected and len(files) >= SMALLEST else None
-    expected = given
-    new = sum(index is None or file not in index for _, file in files)
-    with Bar(f"opening {path.name}", new, unit="files", active=new >= MANY) as bar:
-        for name, file in files:
-            known = index and index.get(file, partial(_open_source, path, file, name))
-            if known and (expected is None or known[0] == expected.name):
-                expected = expected or layouts.named(known[0])
-                yield known[1]
-                continue
-            before = stat(file)
-            expected = expected or layouts.detect(file)
-            if expected is None:
-                raise ValueError(layouts.explain(file, ""))
-            found = _open_file(path, file, name, expected, variant, splits, given is not None)
-            if index:
-                index.add(file, before, expected.name, found)
-            yield found
-            bar.advance(1.0)
-    if index:
-        index.save()
-
-
-def _open_file(
-    path: Path,
-    file: Path,
-    name: str,
-    layout: Layout,
-    variant: str = "",
-    splits: Mapping[str, int | float] | None = None,
-    surely: bool = True,
-) -> Mapping[str, Source]:
-    """The sources of one file; those that do not say their dataset's name get that of `path`.
-
-    Unless the file has the layout `surely`, an error says whether it has it at all.
-    """
-    try:
-        with _naming(file):
-            found = layout.open(file, "train" if splits else name, variant)
-    except ValueError:
-        if not surely and not layout.matches(file):
-            raise ValueError(layouts.explain(file, layout.name)) from None
-        raise
-    if splits:  # a file in a folder `train` is whole
-        whole = [*found.values()]
-        if len(whole) != 1 or not isinstance(whole[0], ArraySource):
-            raise ValueError(f"{file} is in {layout.name}'s layout, which says its splits itself")
-        found = divide(whole[0], splits, file)
-    for source in found.values():
-        source.name = source.name or layouts.dataset_name(path)
-    return found
-
-
-def _open_source(path: Path, file: Path, name: str, layout: str, split: str) -> Source:
-    return _open_file(path, file, name, layouts.named(layout))[split]
-
-
-def _check_names(source: Source) -> None:
-    """Refuse names that would steer a terminal."""
-    names = [source.name, *source.fields, *source.constant_fields, *source.parameter_names]
-    for name in [*names, *source.axes, *source.series, *source.units, *source.units.values()]:
-        if not name.isprintable():
-            raise ValueError(f"{source.path}: the name {name!r} cannot be printed; rename it")
-
-
-def _check_agreement(first: Source, other: Source) -> None:
-    """Raise a ValueError that names both files and what differs."""
-    names = ("name", "axes", "fields", "constant_fields", "parameter_names", "units")
-    differences = [(name, getattr(first, name), getattr(other, name)) for name in names]
-    for name in ("shape", "boundary"):
-        differences.append((f"grid {name}", getattr(first.grid, name), getattr(other.grid, name)))
-    for name in ("lengths", "origin"):
-        one, two = getattr(first.grid, name), getattr(other.grid, name)
-        close = len(one) == len(two) and (one == two or np.allclose(one, two, rtol=1e-5, atol=1e-5))
-        two = one if close else two
-        differences.append((f"grid {name}", one, two))
-    for name, one, two in differences:
-        if one != two:
-            raise ValueError(
-                f"files of one store must agree: {first.path} has {name} {one}, "
-                f"{other.path} has {two}; open them one by one, as datasets of their own"
-            )
-
-
 def _row(source: Source, local: int) -> int:
     """The number in its file of a source's trajectory; a source may hold a part of a file."""
     rows = getattr(source, "rows", None)
@@ -555,20 +321,3 @@ def _ranges(counts: Sequence[tuple[str, int]]) -> dict[str, range]:
         ranges[split] = range(ranges[split].start if split in ranges else start, start + count)
         start += count
     return {name: ranges[name] for name in dict.fromkeys([*SPLITS, *ranges]) if name in ranges}
-
-
-def _common_spacing(sources: Sequence[Source]) -> tuple[int, float | None]:
-    """The first of the frames that are uniform in time, and their distance."""
-    rows = [times for source in sources for times in np.atleast_2d(source.times)]
-    step = _same([spacing(times) for times in rows])
-    if step is None and all(len(times) >= SHORTEST and times[0] < times[1] for times in rows):
-        step = _same([spacing(times[1:]) for times in rows])
-        return (0 if step is None else 1), step
-    return 0, step
-
-
-def _same(steps: Sequence[float | None]) -> float | None:
-    first = steps[0]
-    if first is None or any(s is None or abs(s - first) > 1e-5 * first for s in steps):
-        return None
-    return first

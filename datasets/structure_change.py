@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .store import UNSPLIT, Store
+from .splits import UNSPLIT
+from .store import Store
 
 # Pairs of frames to look at per dataset, evenly spread over its training trajectories.
 PAIRS = 256

@@ -102,7 +102,7 @@ def _parser() -> Parser:
 def _start(given: argparse.Namespace, operator: Operator) -> Start:
     from dataclasses import replace
 
-    from ..datasets.store import open_store
+    from ..datasets.opening import open_store
     from .assimilate import start_cold, start_from
 
     if given.history is None:
@@ -123,7 +123,7 @@ def _start(given: argparse.Namespace, operator: Operator) -> Start:
 
 
 def _truth(given: argparse.Namespace) -> tuple[Store, int] | None:
-    from ..datasets.store import open_store
+    from ..datasets.opening import open_store
 
     if not given.truth:
         return None

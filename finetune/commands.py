@@ -196,7 +196,7 @@ def _parse(parser: Parser, argv: Sequence[str], name: str) -> tuple[argparse.Nam
 
 
 def _open(given: argparse.Namespace) -> tuple[Operator, Store]:
-    from ..datasets.store import open_store
+    from ..datasets.opening import open_store
     from ..operators import from_pretrained
 
     store = open_store(given.data, None if given.split == "all" else given.split, given.layout)

@@ -24,9 +24,10 @@ from ..datasets.normalization import (
     normalizer_from_dict,
     normalizer_to_dict,
 )
+from ..datasets.opening import open_store
 from ..datasets.pairs import Pairs
 from ..datasets.statistics import condition_scales, pooled_statistics
-from ..datasets.store import Store, open_store
+from ..datasets.store import Store
 from ..datasets.structure_change import structure_change
 from ..datasets.windows import Windows, require_channels
 from ..operators import (

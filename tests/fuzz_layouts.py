@@ -28,7 +28,7 @@ import numpy as np
 from hostile import SECRET, damage
 from layout_files import FILES
 
-from pelagos.datasets.store import open_store
+from pelagos.datasets import open_store
 
 MEMORY = 6 * 2**30  # bytes of address space
 GROWTH = 2**28  # bytes that the resident size may grow by while a file is read

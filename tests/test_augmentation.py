@@ -10,12 +10,12 @@ import pytest
 import torch
 import yaml
 
-from pelagos.datasets import codec, equations
+from pelagos.datasets import codec, equations, open_store
 from pelagos.datasets.augmentation import Augmentation, _Motion
 from pelagos.datasets.fields import Grid, Window, collate
 from pelagos.datasets.mixture import Mixture
 from pelagos.datasets.simulate import simulate
-from pelagos.datasets.store import Store, open_store
+from pelagos.datasets.store import Store
 from pelagos.datasets.well import WellData, write_file
 from pelagos.datasets.windows import Windows
 from pelagos.pretrain.assemble import build_mixture, create_operator, open_stores

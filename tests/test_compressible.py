@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from pelagos.datasets import compressible, equations
+from pelagos.datasets import compressible, equations, open_store
 from pelagos.datasets.equations import BlowUp
 from pelagos.datasets.initial import trajectory_generator
 from pelagos.datasets.simulate import simulate
-from pelagos.datasets.store import open_store
 
 NAMES = [equation.name for equation in compressible.EQUATIONS]
 PERIODIC = [e.name for e in compressible.EQUATIONS if e.grid().periodic]

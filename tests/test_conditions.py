@@ -13,10 +13,11 @@ import pytest
 import torch
 import yaml
 
+from pelagos.datasets import open_store
 from pelagos.datasets.fields import Context, Grid
 from pelagos.datasets.normalization import Standard
 from pelagos.datasets.statistics import condition_scales
-from pelagos.datasets.store import Store, open_store
+from pelagos.datasets.store import Store
 from pelagos.datasets.well import WellData, write_file
 from pelagos.finetune.run import main as finetune
 from pelagos.operators import Description, Operator, create, from_pretrained, registry

@@ -10,9 +10,8 @@ import sys
 import pytest
 import xarray
 
-from pelagos.datasets import equations
+from pelagos.datasets import equations, open_store
 from pelagos.datasets.simulate import SPLITS
-from pelagos.datasets.store import open_store
 from pelagos.finetune import commands, console
 from pelagos.finetune.console import COMMANDS, main
 

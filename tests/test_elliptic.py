@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pelagos.datasets import equations
+from pelagos.datasets import equations, open_store
 from pelagos.datasets.elliptic import (
     Gaussians,
     ThresholdedField,
@@ -17,7 +17,6 @@ from pelagos.datasets.elliptic import (
 from pelagos.datasets.equations import BlowUp
 from pelagos.datasets.initial import trajectory_generator
 from pelagos.datasets.simulate import simulate
-from pelagos.datasets.store import open_store
 
 
 def cells(*shape, lengths=(1.0, 1.5)):

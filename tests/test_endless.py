@@ -11,11 +11,11 @@ import pytest
 import torch
 import yaml
 
-from pelagos.datasets import codec, endless
+from pelagos.datasets import codec, endless, open_store
 from pelagos.datasets.endless import EndlessStore
 from pelagos.datasets.mixture import Mixture
 from pelagos.datasets.simulate import simulate
-from pelagos.datasets.store import Store, open_store
+from pelagos.datasets.store import Store
 from pelagos.datasets.windows import Windows
 from pelagos.operators import from_pretrained
 from pelagos.pretrain.assemble import build_mixture, build_validation, create_operator, open_stores

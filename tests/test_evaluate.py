@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pelagos.datasets import metrics
+from pelagos.datasets import metrics, open_store
 from pelagos.datasets.simulate import simulate
-from pelagos.datasets.store import open_store
 from pelagos.finetune.evaluate import evaluate, write_evaluation
 from pelagos.finetune.predict import predict
 

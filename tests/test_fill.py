@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 
+from pelagos.datasets import open_store
 from pelagos.datasets.fields import Context, Grid, Window, collate
-from pelagos.datasets.store import open_store
 from pelagos.datasets.well import WellData, write_file
 from pelagos.finetune.evaluate import evaluate
 from pelagos.finetune.predict import predict

@@ -23,7 +23,7 @@ FILES = 5
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stores of few files have an index too, in a folder of the test."""
-    monkeypatch.setattr("pelagos.datasets.store.SMALLEST", 2)
+    monkeypatch.setattr("pelagos.datasets.opening.SMALLEST", 2)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "pelagos" / "index"
 

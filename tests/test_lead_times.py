@@ -11,8 +11,8 @@ import torch
 import xarray
 from safetensors.torch import load_file
 
+from pelagos.datasets import open_store
 from pelagos.datasets.fields import Grid
-from pelagos.datasets.store import open_store
 from pelagos.datasets.well import WellData, write_file
 from pelagos.finetune.commands import evaluate as evaluate_command
 from pelagos.finetune.commands import predict as predict_command

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from pelagos.datasets import metrics
+from pelagos.datasets import metrics, open_store
 from pelagos.datasets.fields import Context, Grid, Window
 from pelagos.datasets.masking import masked_metric, scored
 from pelagos.datasets.normalization import Identity
 from pelagos.datasets.statistics import pooled_statistics
-from pelagos.datasets.store import Store, open_store
+from pelagos.datasets.store import Store
 from pelagos.datasets.well import WellData, write_file
 from pelagos.finetune.evaluate import evaluate
 from pelagos.finetune.predict import predict

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from pelagos.datasets import open_store
 from pelagos.datasets.fields import Grid
-from pelagos.datasets.store import open_store
 from pelagos.datasets.well import WellData, write_file
 from pelagos.operators import from_pretrained
 from pelagos.pretrain.assemble import create_operator

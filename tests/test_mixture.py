@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pelagos.datasets import open_store
 from pelagos.datasets.fields import Grid
 from pelagos.datasets.mixture import Mixture
-from pelagos.datasets.store import open_store
 from pelagos.datasets.well import WellData, write_file
 from pelagos.datasets.windows import Windows
 

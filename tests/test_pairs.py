@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from pelagos.datasets import open_store
 from pelagos.datasets.fields import Grid
 from pelagos.datasets.mixture import Mixture
 from pelagos.datasets.pairs import Pairs
-from pelagos.datasets.store import open_store
 from pelagos.datasets.well import WellData, write_file
 
 DT, FRAMES = 0.5, 9

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray
 
-from pelagos.datasets.store import open_store
+from pelagos.datasets import open_store
 from pelagos.finetune.predict import predict, write_prediction
 
 

@@ -12,8 +12,7 @@ import pytest
 import torch
 from layout_files import FILES
 
-from pelagos.datasets import remote
-from pelagos.datasets.store import open_store
+from pelagos.datasets import open_store, remote
 
 
 @pytest.fixture

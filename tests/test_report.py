@@ -12,8 +12,8 @@ import pytest
 import xarray
 import yaml
 
+from pelagos.datasets import open_store
 from pelagos.datasets.fields import Grid
-from pelagos.datasets.store import open_store
 from pelagos.datasets.well import WellData, write_file
 from pelagos.finetune.comparison import EQUAL, HELPED, HURT, UNKNOWN, compare
 from pelagos.finetune.evaluate import evaluate, write_evaluation

@@ -14,9 +14,8 @@ import pytest
 import torch
 import yaml
 
-from pelagos.datasets import equations, simulate, well
+from pelagos.datasets import equations, open_store, simulate, well
 from pelagos.datasets.initial import trajectory_generator
-from pelagos.datasets.store import open_store
 
 SMALL = {
     "trajectories": {"train": 5, "valid": 2},

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pelagos.datasets import statistics
+from pelagos.datasets import open_store, statistics
 from pelagos.datasets.fields import Grid
 from pelagos.datasets.moments import Moments
 from pelagos.datasets.statistics import pooled_statistics
-from pelagos.datasets.store import Store, open_store
+from pelagos.datasets.store import Store
 from pelagos.datasets.well import WellData, write_file
 
 

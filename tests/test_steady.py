@@ -11,11 +11,12 @@ import torch
 import xarray
 import yaml
 
+from pelagos.datasets import open_store
 from pelagos.datasets.fields import Grid
 from pelagos.datasets.normalization import Identity, Statistics, WindowScaling
 from pelagos.datasets.pairs import Pairs
 from pelagos.datasets.statistics import pooled_statistics
-from pelagos.datasets.store import Store, open_store
+from pelagos.datasets.store import Store
 from pelagos.datasets.well import WellData, write_file
 from pelagos.datasets.windows import Windows
 from pelagos.finetune.adapt import adapt

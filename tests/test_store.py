@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from pelagos.datasets import hdf5, store
+from pelagos.datasets import hdf5, open_store, store
 from pelagos.datasets.fields import Grid, collate
 from pelagos.datasets.inspect import summary
-from pelagos.datasets.store import open_store
 from pelagos.datasets.well import WellData, WellFile, write_file
 
 SAMPLES = Path(__file__).parent / "samples"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from pelagos.datasets import open_store
 from pelagos.datasets.fields import Grid
-from pelagos.datasets.store import open_store
 from pelagos.datasets.structure_change import similarity, structure_change
 from pelagos.datasets.well import WellData, write_file
 

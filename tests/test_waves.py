@@ -5,10 +5,9 @@ import math
 import pytest
 import torch
 
-from pelagos.datasets import equations
+from pelagos.datasets import equations, open_store
 from pelagos.datasets.fields import Grid
 from pelagos.datasets.simulate import simulate
-from pelagos.datasets.store import open_store
 from pelagos.datasets.waves import WAVE_LAYERS_2D as EQUATION
 
 

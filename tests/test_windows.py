@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from layout_files import FILES
 from torch.utils.data import DataLoader
 
+from pelagos.datasets import open_store
 from pelagos.datasets.fields import Grid, Window, collate
 from pelagos.datasets.inspect import summary
 from pelagos.datasets.mixture import Mixture
 from pelagos.datasets.statistics import pooled_statistics
-from pelagos.datasets.store import Store, open_store
+from pelagos.datasets.store import Store
 from pelagos.datasets.well import WellData, write_file
 from pelagos.datasets.windows import Windows
 
