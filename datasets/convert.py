@@ -26,6 +26,7 @@ from .replacing import replacing, unfinished
 from .split_statistics import write_stats
 from .splits import UNSPLIT
 from .store import Store
+from .well_files import WellFile
 
 BLOCK = 2**22  # values to hold at once
 SHARD = 2**29  # bytes of a file, at most, unless one trajectory is larger
@@ -220,7 +221,7 @@ def _write(store: Store, part: _Shard, recipe: Recipe, bar: Bar) -> None:
                 digest.update(values.data)
                 bar.advance(len(values) / store.n_frames(i))
             digests.append(digest.digest())
-    written = Store([(part.split, well.WellFile(part.path))])
+    written = Store([(part.split, WellFile(part.path))])
     order = [written.fields.index(name) for name in store.fields]
     for i, expected in enumerate(digests):
         digest = hashlib.blake2b(digest_size=16)

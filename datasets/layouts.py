@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import described, dymixop_files, pdearena, pdebench, poseidon, well
+from . import described, dymixop_files, pdearena, pdebench, poseidon, well_files
 from .codec import nearest
 from .containers import kind, listing
 from .hdf5 import open_readonly
@@ -41,7 +41,7 @@ class Layout:
 # In this order: a description beside the data comes before what the data look like.
 LAYOUTS = (
     Layout("described", described.matches, described.open_file, None),
-    Layout("The Well", well.matches, well.open_file),
+    Layout("The Well", well_files.matches, well_files.open_file),
     Layout("PDEBench", pdebench.matches, pdebench.open_file, pdebench.VARIANTS),
     Layout("PDEArena", pdearena.matches, pdearena.open_file),
     Layout("DyMixOp", dymixop_files.matches, dymixop_files.open_file, dymixop_files.VARIANTS),

@@ -13,7 +13,8 @@ from .replacing import replacing
 from .splits import SPLITS
 from .store import Store
 from .survey import Survey, Table, survey
-from .well import WellFile, tensor_fields
+from .well import tensor_fields
+from .well_files import WellFile
 
 COLUMNS = ("mean", "std", "rms", "min", "max", "mean_delta", "std_delta", "rms_delta")
 

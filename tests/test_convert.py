@@ -19,7 +19,8 @@ from pelagos.datasets.check import check
 from pelagos.datasets.convert import convert
 from pelagos.datasets.fields import Grid
 from pelagos.datasets.store import Store
-from pelagos.datasets.well import WellData, WellFile, write_file
+from pelagos.datasets.well import WellData, write_file
+from pelagos.datasets.well_files import WellFile
 from pelagos.finetune.console import main
 
 SAMPLE = Path(__file__).parent / "samples" / "well_edge_cases.hdf5"

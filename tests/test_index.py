@@ -15,7 +15,8 @@ import pytest
 from pelagos.datasets import index, open_store
 from pelagos.datasets.fields import Grid
 from pelagos.datasets.store import Store
-from pelagos.datasets.well import WellData, WellFile, write_file
+from pelagos.datasets.well import WellData, write_file
+from pelagos.datasets.well_files import WellFile
 
 FILES = 5
 

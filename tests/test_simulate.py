@@ -16,6 +16,7 @@ import yaml
 
 from pelagos.datasets import equations, open_store, simulate, well
 from pelagos.datasets.initial import trajectory_generator
+from pelagos.datasets.well_files import WellFile
 
 SMALL = {
     "trajectories": {"train": 5, "valid": 2},
@@ -40,7 +41,7 @@ def digests(root):
 
 def read(root, split="train"):
     files = sorted((root / "data" / split).glob("*.hdf5"))
-    opened = [well.WellFile(file) for file in files]
+    opened = [WellFile(file) for file in files]
     frames = [
         file.read(i, slice(None), range(len(file.fields)))
         for file in opened
@@ -88,7 +89,7 @@ def test_a_dataset_opens_as_a_store(tmp_path):
 
 def test_provenance_says_how_a_file_was_made(tmp_path):
     root = run(tmp_path, parameters={"viscosity": 0.01}, seed=3)
-    made = well.WellFile(root / "data" / "train" / "burgers_1d_0001.hdf5").provenance
+    made = WellFile(root / "data" / "train" / "burgers_1d_0001.hdf5").provenance
     assert made["equation"] == MODES
     assert made["parameters"] == {"viscosity": [0.01, 0.01]}
     assert (made["seed"], made["split"], made["first_trajectory"]) == (3, "train", 2)
@@ -227,7 +228,7 @@ def test_another_name_makes_another_dataset(tmp_path):
     root = run(tmp_path, name="thick", parameters={"viscosity": 0.1})
     assert root == tmp_path / "thick"
     assert (root / "data" / "train" / "thick_0000.hdf5").exists()
-    assert well.WellFile(root / "data" / "train" / "thick_0000.hdf5").name == "thick"
+    assert WellFile(root / "data" / "train" / "thick_0000.hdf5").name == "thick"
 
 
 def test_a_foreign_folder_is_refused(tmp_path):
@@ -372,7 +373,7 @@ def test_trajectories_that_blow_up_are_drawn_again_and_recorded(tmp_path):
     counts = {"train": 12, "valid": 3}
     root = grow(tmp_path / "a", on_blowup="redraw", trajectories=counts)
     assert digests(grow(tmp_path / "b", on_blowup="redraw", trajectories=counts)) == digests(root)
-    made = [well.WellFile(file) for file in sorted(root.rglob("*.hdf5"))]
+    made = [WellFile(file) for file in sorted(root.rglob("*.hdf5"))]
     redrawn = {}
     for file in made:
         if file.path.parent.name == "train":

@@ -16,7 +16,8 @@ import torch
 from pelagos.datasets import hdf5, open_store, store
 from pelagos.datasets.fields import Grid, collate
 from pelagos.datasets.inspect import summary
-from pelagos.datasets.well import WellData, WellFile, write_file
+from pelagos.datasets.well import WellData, write_file
+from pelagos.datasets.well_files import WellFile
 
 SAMPLES = Path(__file__).parent / "samples"
 T = 7

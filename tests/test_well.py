@@ -15,7 +15,8 @@ import yaml
 from pelagos.datasets import survey, well
 from pelagos.datasets.fields import Grid
 from pelagos.datasets.split_statistics import write_stats
-from pelagos.datasets.well import WellData, WellFile, write_file
+from pelagos.datasets.well import WellData, write_file
+from pelagos.datasets.well_files import WellFile
 
 SAMPLE = Path(__file__).parent / "samples" / "well_edge_cases.hdf5"
 N, T = 3, 5
