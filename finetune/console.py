@@ -47,7 +47,9 @@ COMMANDS = {
         "a checkpoint into the layout of the published code", ".exchange", "export_weights"
     ),
     "pretrain": Command("train an operator on a mixture of datasets", "..pretrain.command", "main"),
-    "finetune": Command("train on one dataset, from a checkpoint or from scratch", ".run", "main"),
+    "finetune": Command(
+        "train on one dataset, from a checkpoint or from scratch", ".finetune_command", "main"
+    ),
     "predict": Command("roll a checkpoint out from stored initial frames", ".commands", "predict"),
     "assimilate": Command(
         "estimate fields from observations, and forecast", ".assimilate_command", "main"

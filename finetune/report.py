@@ -21,8 +21,8 @@ from jinja2 import Environment, StrictUndefined
 from . import charts, figures
 from .comparison import compare, number, score, time_unit
 from .evaluate import CONVENTIONS, VALID
+from .field_images import field_images
 from .figures import Drawing
-from .gallery import galleries
 from .output import replacing
 from .runs import PRETRAINED, PRETRAINING, SCRATCH, Run, read_runs
 
@@ -111,7 +111,7 @@ def render(runs: Sequence[Run], title: str | None) -> str:
         columns=_COLUMNS,
         scored=list(_scored(runs)),
         curves=list(charts.learning_curves(runs)),
-        galleries=list(galleries(runs)),
+        field_images=list(field_images(runs)),
         runs=[_about(run, i) for i, run in enumerate(runs)],
         conventions=_conventions(runs),
         valid=VALID,

@@ -19,7 +19,7 @@ from pelagos.datasets.normalization import Standard
 from pelagos.datasets.statistics import condition_scales
 from pelagos.datasets.store import Store
 from pelagos.datasets.well import WellData, write_file
-from pelagos.finetune.run import main as finetune
+from pelagos.finetune.finetune_command import main as finetune
 from pelagos.operators import Description, Operator, create, from_pretrained, registry
 from pelagos.pretrain.command import main as pretrain
 

@@ -14,8 +14,8 @@ from pelagos.datasets import open_store
 from pelagos.datasets.fields import Context, Grid, Window, collate
 from pelagos.datasets.well import WellData, write_file
 from pelagos.finetune.evaluate import evaluate
+from pelagos.finetune.finetune_command import main as finetune
 from pelagos.finetune.predict import predict
-from pelagos.finetune.run import main as finetune
 from pelagos.operators import from_pretrained
 from pelagos.pretrain.command import main as pretrain
 

@@ -7,7 +7,7 @@ import yaml
 from accelerate.state import AcceleratorState
 
 from pelagos.datasets.simulate import simulate
-from pelagos.finetune.run import main
+from pelagos.finetune.finetune_command import main
 from pelagos.operators import from_pretrained
 from pelagos.pretrain.command import main as pretrain
 

@@ -11,8 +11,8 @@ import yaml
 from pelagos.datasets import codec
 from pelagos.datasets.simulate import simulate
 from pelagos.finetune.config import FinetuneRecipe
-from pelagos.finetune.run import RECIPES as FINETUNING
-from pelagos.finetune.run import main as finetune
+from pelagos.finetune.finetune_command import RECIPES as FINETUNING
+from pelagos.finetune.finetune_command import main as finetune
 from pelagos.operators import create, from_pretrained
 from pelagos.operators.multiscale import PRESETS, MultiscaleConfig
 from pelagos.pretrain.command import RECIPES as PRETRAINING

@@ -21,9 +21,9 @@ from pelagos.datasets.well import WellData, write_file
 from pelagos.datasets.windows import Windows
 from pelagos.finetune.adapt import adapt
 from pelagos.finetune.commands import evaluate, predict
+from pelagos.finetune.finetune_command import main as finetune
 from pelagos.finetune.forecast import make_plan
 from pelagos.finetune.report import write_report
-from pelagos.finetune.run import main as finetune
 from pelagos.operators import Description, create, from_pretrained
 from pelagos.pretrain.command import main as pretrain
 

@@ -25,7 +25,7 @@ _ALMOST = 99.5  # percentile of the errors that the colour scale covers
 
 
 @dataclass(frozen=True)
-class Gallery:
+class FieldImages:
     """Images of one field of one trajectory: a row of drawings per run (by index)."""
 
     title: str
@@ -73,8 +73,8 @@ class _Group:
         return float(min(largest, high - low)) or high - low
 
 
-def galleries(runs: Sequence[Run]) -> Iterator[Gallery]:
-    """One gallery per field and set of frames, for the runs that have a prediction."""
+def field_images(runs: Sequence[Run]) -> Iterator[FieldImages]:
+    """The images of every field and set of frames, for the runs that have a prediction."""
     groups: dict[tuple, _Group] = {}
     for i, run in enumerate(runs):
         if run.prediction is None:
@@ -84,11 +84,11 @@ def galleries(runs: Sequence[Run]) -> Iterator[Gallery]:
                 _collect(i, data.isel(trajectory=0).load(), groups)
         except (OSError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())
-            yield Gallery(f"{run.name}: prediction.nc cannot be shown ({reason})", [], False)
+            yield FieldImages(f"{run.name}: prediction.nc cannot be shown ({reason})", [], False)
     for group in groups.values():
         draw = _space_time if group.forecasts[0].predicted.ndim == 2 else _frames
         rows = [(forecast.run, draw(forecast, group)) for forecast in group.forecasts]
-        yield Gallery(group.title, rows, scroll=draw is _frames)
+        yield FieldImages(group.title, rows, scroll=draw is _frames)
 
 
 def _collect(run: int, data: xarray.Dataset, groups: dict[tuple, _Group]) -> None:
