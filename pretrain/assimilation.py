@@ -7,6 +7,9 @@ this is a pure function of the seed of the micro-batch and the window's place in
 not depend on the number of processes, and a resumed run draws the same.
 
     loss = loss of the state + innovation · mean over measured values of ((y − C û^f) / scale)²
+
+The forecast is learned first, from predictions without measurements, and the gain after that with
+the forecast as it is: trained together, the gain spoils the forecast.
 """
 
 from __future__ import annotations
@@ -43,6 +46,10 @@ class AssimilationConfig:
         tell_noise: share of the batches in which the operator is told the noise level.
         innovation: weight of the innovation in the loss.
         truncate: steps after which gradients stop; 0: never.
+        forecast: share of the optimizer steps, the first, that train the forecast alone; the others
+            train the gain alone. 0: all train both. Where only one of them is trained at all, there
+            is nothing to share.
+        forecast_horizon: frames that the first steps predict.
     """
 
     warm_up: int = 8
@@ -53,8 +60,16 @@ class AssimilationConfig:
     tell_noise: float = 0.9
     innovation: float = 0.1
     truncate: int = 0
+    forecast: float = 0.8
+    forecast_horizon: int = 4
 
     def __post_init__(self) -> None:
+        if not 0 <= self.forecast < 1:
+            raise ValueError(f"assimilation.forecast is a share below 1; got {self.forecast}")
+        if self.forecast_horizon < 1:
+            raise ValueError(
+                f"assimilation.forecast_horizon must be at least 1; got {self.forecast_horizon}"
+            )
         if self.warm_up < 1 or self.truncate < 0:
             raise ValueError(
                 "assimilation.warm_up must be at least 1 and truncate at least 0; got "
@@ -73,6 +88,30 @@ class AssimilationConfig:
                 raise ValueError(f"assimilation.{name} is a share; got {getattr(self, name)}")
         if not self.innovation >= 0:
             raise ValueError(f"assimilation.innovation must not be negative; got {self.innovation}")
+
+
+def is_gain(name: str) -> bool:
+    """Whether a parameter of this name belongs to the gain of an operator that assimilates."""
+    return name.startswith("correction.")
+
+
+def forecast_steps(operator: nn.Module, config: AssimilationConfig | None, steps: int) -> int:
+    """How many of the optimizer steps, the first, train the forecast alone."""
+    if config is None:
+        return 0
+    gains = [is_gain(name) for name, p in operator.named_parameters() if p.requires_grad]
+    if all(gains) or not any(gains):
+        return 0
+    return min(round(config.forecast * steps), steps - 1)
+
+
+def forecast_loss(
+    model: nn.Module, window: Window, loss: str, config: AssimilationConfig, normalizer: Normalizer
+) -> Float[Tensor, ""]:
+    """The loss of the predictions of the first `forecast_horizon` frames."""
+    first = slice(config.forecast_horizon)
+    window = replace(window, target=window.target[:, first], lead_times=window.lead_times[:, first])
+    return loss_of(loss, model(window), window, normalizer)
 
 
 def draw_feed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -25,10 +25,10 @@ from ..datasets.mixture import Mixture
 from ..datasets.normalization import Normalizer
 from ..operators import Operator
 from . import resume
-from .assimilation import assimilated, assimilation_loss
+from .assimilation import assimilated, assimilation_loss, forecast_loss, forecast_steps
 from .config import TrainRecipe
 from .objective import loss_of
-from .optimizer import schedule, set_learning_rate
+from .optimizer import forget_resting, set_learning_rates
 from .tracking import Tracker, rewind
 from .validation import validate
 
@@ -71,6 +71,7 @@ def train(
     """
     share = micro_batches_per_process(recipe, accelerator.num_processes)
     normalizer = operator.description.normalizer
+    first_steps = forecast_steps(operator, recipe.objective.assimilation, recipe.steps)
     model, stepper = accelerator.prepare(operator, optimizer)
     model.train()
     state = resume.latest(run)
@@ -90,10 +91,13 @@ def train(
         else:
             _validate(0, model, validation, recipe, accelerator, normalizer, tracker)
         for step in range(progress.step + 1, recipe.steps + 1):
-            factor = schedule(step - 1, recipe.steps, recipe.optimizer)
-            rate = set_learning_rate(optimizer, factor)
+            rate = set_learning_rates(
+                optimizer, step - 1, recipe.steps, recipe.optimizer, first_steps
+            )
+            assimilating = _assimilates(step, first_steps, tracker)
+            batch_loss = partial(_loss, model, recipe, normalizer, assimilating)
             loss, norm = _train_step(
-                model, stepper, batches, share, recipe, normalizer, accelerator
+                model, stepper, batches, share, recipe, batch_loss, accelerator
             )
             running += loss
             tracker.advance()
@@ -143,10 +147,13 @@ def _train_step(
     batches: Iterator[tuple[int, Window]],
     share: int,
     recipe: TrainRecipe,
-    normalizer: Normalizer,
+    batch_loss: Callable[[Window, int], Tensor],
     accelerator: Accelerator,
 ) -> tuple[Tensor, Tensor]:
-    """One optimizer step; returns this process's mean loss and the gradient norm."""
+    """One optimizer step; returns this process's mean loss and the gradient norm.
+
+    `batch_loss` is the loss of a micro-batch, given a seed.
+    """
     total = torch.zeros((), device=accelerator.device)
     for i in range(share):
         number, window = next(batches)
@@ -155,9 +162,10 @@ def _train_step(
         window = window.to(accelerator.device, non_blocking=True)
         waiting = i + 1 < share
         with accelerator.no_sync(model) if waiting else nullcontext():
-            loss = _loss(model, window, recipe, normalizer, _seed(recipe.seed, number)) / share
+            loss = batch_loss(window, _seed(recipe.seed, number)) / share
             accelerator.backward(loss)
         total += loss.detach()
+    forget_resting(optimizer)
     clip = inf if recipe.optimizer.clip is None else recipe.optimizer.clip
     norm = accelerator.clip_grad_norm_(model.parameters(), clip)
     assert norm is not None
@@ -167,16 +175,28 @@ def _train_step(
     return total, norm
 
 
+def _assimilates(step: int, first_steps: int, tracker: Tracker) -> bool:
+    """Whether a step comes after those that train the forecast alone; the first says so."""
+    if step == first_steps + 1 > 1:
+        tracker.say("the forecast is learned; from here on the gain is trained")
+    return step > first_steps
+
+
 def _loss(
-    model: nn.Module, window: Window, recipe: TrainRecipe, normalizer: Normalizer, seed: int
+    model: nn.Module,
+    recipe: TrainRecipe,
+    normalizer: Normalizer,
+    assimilating: bool,
+    window: Window,
+    seed: int,
 ) -> Tensor:
-    """What the recipe minimises, of one micro-batch."""
-    objective = recipe.objective
-    if objective.assimilation is None:
-        return loss_of(objective.loss, model(window), window, normalizer)
-    return assimilation_loss(
-        model, window, objective.loss, objective.assimilation, normalizer, seed
-    )
+    """What the recipe minimises, of one micro-batch; before `assimilating` only the forecast."""
+    loss, protocol = recipe.objective.loss, recipe.objective.assimilation
+    if protocol is None:
+        return loss_of(loss, model(window), window, normalizer)
+    if not assimilating:
+        return forecast_loss(model, window, loss, protocol, normalizer)
+    return assimilation_loss(model, window, loss, protocol, normalizer, seed)
 
 
 def _validate(

@@ -1,4 +1,8 @@
-"""AdamW, its parameter groups, and the learning rate as a pure function of the step."""
+"""AdamW, its parameter groups, and the learning rate as a pure function of the step.
+
+Where an operator learns to assimilate, its forecast is trained first and its gain after that. Each
+has the whole schedule to itself, and parameters are at rest meanwhile: no gradient, no memory.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
+from .assimilation import is_gain
 from .config import OptimizerConfig
 
 
@@ -42,7 +47,7 @@ def build_optimizer(
         ValueError: a prefix matches no parameter, or nothing is trainable.
     """
     rates = rates or {}
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     unmatched = set(rates)
     for name, parameter in operator.named_parameters():
         prefix = max((p for p in rates if name.startswith(p)), key=len, default=None)
@@ -51,7 +56,7 @@ def build_optimizer(
             continue
         rate = config.learning_rate if prefix is None else rates[prefix]
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((rate, decay), []).append(parameter)
+        groups.setdefault((rate, decay, is_gain(name)), []).append(parameter)
     if unmatched:
         raise ValueError(
             f"learning_rates: no parameter name starts with {', '.join(sorted(unmatched))}, or "
@@ -61,8 +66,8 @@ def build_optimizer(
         raise ValueError("nothing to train: every parameter is frozen")
     return AdamW(
         [
-            {"params": parameters, "lr": rate, "peak": rate, "weight_decay": decay}
-            for (rate, decay), parameters in groups.items()
+            {"params": members, "lr": rate, "peak": rate, "weight_decay": decay, "gain": gain}
+            for (rate, decay, gain), members in groups.items()
         ],
         betas=config.betas,
     )
@@ -77,8 +82,40 @@ def schedule(step: int, steps: int, config: OptimizerConfig) -> float:
     return config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def set_learning_rate(optimizer: Optimizer, factor: float) -> float:
-    """Set every group to `factor` times its peak; returns the first group's learning rate."""
+def set_learning_rates(
+    optimizer: Optimizer, step: int, steps: int, config: OptimizerConfig, forecast_steps: int = 0
+) -> float:
+    """Set every group's learning rate at `step`; returns the first that is not 0.
+
+    Args:
+        optimizer: from `build_optimizer`.
+        step: from 0.
+        steps: of the run.
+        config: peak, warm-up and decay.
+        forecast_steps: steps, the first, in which the gain is at rest; after them all else is.
+    """
+    training_gain = step >= forecast_steps
+    if forecast_steps and training_gain:
+        step, steps = step - forecast_steps, steps - forecast_steps
+    elif forecast_steps:
+        steps = forecast_steps
+    factor = schedule(step, steps, config)
     for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * factor
-    return optimizer.param_groups[0]["lr"]
+        rests = forecast_steps and group["gain"] != training_gain
+        group["lr"] = 0.0 if rests else group["peak"] * factor
+    return next(group["lr"] for group in optimizer.param_groups if group["lr"])
+
+
+def forget_resting(optimizer: Optimizer) -> None:
+    """Clear gradients and moments of groups whose learning rate is 0.
+
+    So they do not count in the gradient's norm, and start afresh when their time comes. (Freezing
+    them instead would change which gradients distributed training waits for.)
+    """
+    for group in optimizer.param_groups:
+        if group["lr"] == 0:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad.zero_()
+                for value in optimizer.state.get(parameter, {}).values():
+                    value.zero_()

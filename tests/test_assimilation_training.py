@@ -16,9 +16,15 @@ from pelagos.datasets.simulate import simulate
 from pelagos.operators import assimilate, create, from_pretrained
 from pelagos.pretrain import resume
 from pelagos.pretrain.assemble import create_operator, fit_to_data, open_stores
-from pelagos.pretrain.assimilation import AssimilationConfig, draw_feed
+from pelagos.pretrain.assimilation import AssimilationConfig, draw_feed, forecast_steps
 from pelagos.pretrain.command import RECIPES, main
-from pelagos.pretrain.config import TrainRecipe
+from pelagos.pretrain.config import OptimizerConfig, TrainRecipe
+from pelagos.pretrain.optimizer import (
+    build_optimizer,
+    forget_resting,
+    schedule,
+    set_learning_rates,
+)
 
 NORMALIZER = Statistics({"*": {"u": 1.0}}, {"*": {"u": 2.0}})
 
@@ -94,6 +100,8 @@ def test_without_a_mean_the_first_guess_is_a_noisy_history():
         ({"noise": (0.2, 0.1)}, "noise needs low ≤ high; got 0.2, 0.1"),
         ({"exact_start": 2.0}, "exact_start is a share"),
         ({"innovation": -1.0}, "innovation must not be negative"),
+        ({"forecast": 1.0}, "forecast is a share below 1; got 1.0"),
+        ({"forecast_horizon": 0}, "forecast_horizon must be at least 1"),
     ],
 )
 def test_impossible_protocols(config, match):
@@ -154,9 +162,17 @@ def scores(run):
     return [line["vrmse"] for line in lines if line["kind"] == "valid"]
 
 
-def test_it_learns_and_resumes_to_the_bit(recipe, tmp_path, monkeypatch):
+def objective(forecast):
+    assimilation = RECIPE["objective"]["assimilation"] | {"forecast": forecast}
+    return RECIPE["objective"] | {"assimilation": assimilation}
+
+
+# Interrupted at step 6: while the forecast is trained, as that ends, and while the gain is.
+@pytest.mark.parametrize("forecast", [0.8, 0.5, 0.25])
+def test_it_learns_and_resumes_to_the_bit(recipe, tmp_path, monkeypatch, forecast):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    main([recipe(), str(whole)])
+    path = recipe(objective=objective(forecast))
+    main([path, str(whole)])
     first, *_, last = scores(whole)
     assert last < first
     operator = from_pretrained(whole / "checkpoint")
@@ -171,11 +187,71 @@ def test_it_learns_and_resumes_to_the_bit(recipe, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(resume, "save_state", save_and_die)
         with pytest.raises(InterruptedError):
-            main([recipe(), str(parts)])
-    main([recipe(), str(parts), "--resume", "auto"])
+            main([path, str(parts)])
+    main([path, str(parts), "--resume", "auto"])
     resumed = from_pretrained(parts / "checkpoint")
     for a, b in zip(operator.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_the_forecast_is_trained_first_and_the_gain_after_it(recipe, tmp_path, monkeypatch):
+    path, states, save = recipe(objective=objective(0.5)), [], resume.save_state
+
+    def save_and_keep(run, operator, *arguments):
+        states.append({name: p.detach().clone() for name, p in operator.named_parameters()})
+        save(run, operator, *arguments)
+
+    monkeypatch.setattr(resume, "save_state", save_and_keep)
+    main([path, str(tmp_path / "run")])
+    built = codec.read(TrainRecipe, Path(path))
+    fresh = dict(create_operator(built, open_stores(built)).named_parameters())
+    middle, last = states
+    for name, value in fresh.items():
+        if name.startswith("correction."):
+            assert torch.equal(middle[name], value), name
+        else:
+            assert torch.equal(middle[name], last[name]), name
+    for name, before in (("tendency.lift.weight", fresh), ("correction.spread.weight", middle)):
+        assert not torch.equal(last[name], before[name])
+
+
+def test_a_group_at_rest_keeps_its_values_and_starts_afresh():
+    model = torch.nn.Module()
+    model.other, model.correction = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    config = OptimizerConfig(learning_rate=0.1, weight_decay=0.1, warmup=0.0)
+    optimizer = build_optimizer(model, config)
+    start = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for step in range(4):
+        rate = set_learning_rates(optimizer, step, 6, config, forecast_steps=2)
+        assert rate == pytest.approx(0.1 * schedule(step % 2, (2, 4)[step >= 2], config))
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        forget_resting(optimizer)
+        trained = model.correction if step >= 2 else model.other
+        assert all(
+            bool(p.grad.any()) == (p in set(trained.parameters())) for p in model.parameters()
+        )
+        optimizer.step()
+        if step == 1:
+            assert all(
+                torch.equal(p, start["correction." + n])
+                for n, p in model.correction.named_parameters()
+            )
+            forecast = model.other.weight.detach().clone()
+    assert torch.equal(model.other.weight, forecast)
+    assert torch.equal(optimizer.state[model.correction.weight]["step"], torch.tensor(3.0))
+
+
+def test_without_a_gain_or_a_forecast_to_train_there_is_one_phase(data):
+    built = codec.build(TrainRecipe, {**RECIPE, "data": [{"path": str(data)}]})
+    operator, config = create_operator(built, open_stores(built)), AssimilationConfig()
+    assert forecast_steps(operator, config, 100) == 80
+    assert forecast_steps(operator, AssimilationConfig(forecast=0.0), 100) == 0
+    assert forecast_steps(operator, config, 2) == 1
+    operator.correction.requires_grad_(False)
+    assert forecast_steps(operator, config, 100) == 0
+    operator.requires_grad_(False).correction.requires_grad_(True)
+    assert forecast_steps(operator, config, 100) == 0
 
 
 def test_a_checkpoint_as_the_predictor_stays_as_it_is(recipe, tmp_path):
@@ -197,7 +273,9 @@ def test_a_checkpoint_as_the_predictor_stays_as_it_is(recipe, tmp_path):
 
 def test_two_processes_learn_what_one_does(recipe, tmp_path):
     """Whole steps without a measurement, or with an exact start, leave no parameter waiting."""
-    path = recipe(steps=6, micro_batch=2, validation={"every": 6, "horizon": 6})
+    path = recipe(
+        steps=6, micro_batch=2, validation={"every": 6, "horizon": 6}, objective=objective(0.5)
+    )
     main([path, str(tmp_path / "one")])
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", "-m", "pelagos.pretrain", path, str(tmp_path / "two")]
