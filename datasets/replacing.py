@@ -1,4 +1,4 @@
-"""Files that appear under their names when they are complete, and what is said of a full disk."""
+"""Files that appear under their names when complete; what is said where they cannot be written."""
 
 from __future__ import annotations
 
@@ -14,6 +14,20 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 def unfinished(path: Path) -> Path:
     """The hidden name beside `path` under which its file is written."""
     return path.with_name(f".{path.stem}.partial{path.suffix}")
+
+
+def require_writable(path: Path) -> None:
+    """Refuse a path that cannot be created, before any work is done.
+
+    Raises:
+        ValueError: the folder to write (or to create) it in is a file, or not writable.
+    """
+    # The folder itself may be missing: then it is created in the nearest one that is there.
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise ValueError(f"cannot write {path}: {folder} is a file, not a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"cannot write {path}: no permission to write into {folder}")
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,12 +23,7 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
             f"{path} exists already; choose another path, or replace it "
             "(--overwrite, in Python overwrite=True)"
         )
-    # The folder itself may be missing: then it is created in the nearest one that is there.
-    folder = next(parent for parent in path.parents if parent.exists())
-    if not folder.is_dir():
-        raise ValueError(f"cannot write {path}: {folder} is a file, not a folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(f"cannot write {path}: no permission to write into {folder.absolute()}")
+    files.require_writable(path)
 
 
 @contextmanager

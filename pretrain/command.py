@@ -67,7 +67,10 @@ def training_arguments(
         "--processes", type=int, help="fail unless exactly so many processes take part"
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be trained, and write nothing"
+        "--dry-run",
+        "--dry_run",
+        action="store_true",
+        help="say what would be trained, and write nothing",
     )
     parser.usage = f"pelagos {command} RECIPE RUN [options] [--KEY VALUE …]"
     parser.description = (

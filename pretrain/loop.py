@@ -262,9 +262,18 @@ def _batches(
             batch_size=None,
             sampler=sampler,
             num_workers=recipe.workers,
+            worker_init_fn=_outlive_stop_signal,
             pin_memory=accelerator.device.type == "cuda",
         )
     )
+
+
+def _outlive_stop_signal(worker: int) -> None:
+    """In a data-loading process: launchers signal whole groups, and the state is yet to be saved.
+
+    It ends with the process that it works for.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _agree(loss: Tensor, stop: bool, accelerator: Accelerator) -> tuple[float, bool]:

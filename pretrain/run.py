@@ -8,6 +8,7 @@ RUN/checkpoint/     the trained operator; its presence marks a finished run
 
 from __future__ import annotations
 
+import errno
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +19,11 @@ from typing import Any
 import yaml
 
 from ..datasets import codec
+from ..datasets.replacing import require_writable
 from .config import TrainRecipe
 
 _DRAFT = ".recipe.yaml"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 # What may change between the attempts of one run: it does not change what is learned.
 _MAY_CHANGE = ("workers", "wandb", "log_every", "save_every", "validation", "cache")
@@ -38,11 +41,13 @@ def inspect_run(run: Path, recipe: TrainRecipe, resume: bool) -> Status:
     """What there is at `run`, for a start with this recipe. Writes nothing.
 
     Raises:
-        ValueError: the directory is in use by something else, or may not be resumed.
+        ValueError: the directory cannot be written, is in use by something else, or may not be
+            resumed.
     """
     if run.exists() and not run.is_dir():
         raise ValueError(f"{run} is a file; choose another directory")
     if not run.exists() or all(path.name == _DRAFT for path in run.iterdir()):
+        require_writable(run / "recipe.yaml")
         return Status.NEW
     if not (run / "recipe.yaml").is_file():
         raise ValueError(f"{run} exists and is no run directory; choose another directory")
@@ -57,7 +62,10 @@ def inspect_run(run: Path, recipe: TrainRecipe, resume: bool) -> Status:
             f"run {run} was made by another recipe: {'; '.join(differing)}. "
             "Choose another directory, or restore the recipe"
         )
-    return Status.FINISHED if (run / "checkpoint").is_dir() else Status.STARTED
+    if (run / "checkpoint").is_dir():
+        return Status.FINISHED
+    require_writable(run / "recipe.yaml")
+    return Status.STARTED
 
 
 def create_run(run: Path, recipe: TrainRecipe) -> None:
@@ -75,16 +83,22 @@ def create_run(run: Path, recipe: TrainRecipe) -> None:
 def locked(run: Path) -> Iterator[None]:
     """Keep other jobs out of a run while this process trains in it.
 
+    Some network disks have no locks; there nothing keeps them out.
+
     Raises:
         ValueError: another process is training there.
     """
-    with (run / "recipe.yaml").open() as recipe:
+    # Open for writing: over NFS an exclusive lock needs it.
+    with (run / "recipe.yaml").open("r+") as recipe:
         try:
             fcntl.flock(recipe, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(
                 f"another process is training in {run}; wait for it, or stop it"
             ) from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
         yield
 
 

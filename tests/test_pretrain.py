@@ -1,5 +1,7 @@
 """Training: exact resume, refusals before any work, and what a run leaves behind."""
 
+import errno
+import fcntl
 import itertools
 import json
 import math
@@ -163,14 +165,17 @@ def test_two_processes_from_the_start_are_bit_equal_to_one(uninterrupted, recipe
     assert weights(tmp_path / "run") == weights(uninterrupted)
 
 
-def test_sigterm_saves_and_stops(uninterrupted, recipe, tmp_path):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_sigterm_saves_and_stops(workers, uninterrupted, recipe, tmp_path):
+    """Told to all processes of the job, as torchrun and schedulers do."""
     run = tmp_path / "run"
-    process = launch(1, recipe(save_every=1000), run)
+    path = recipe(save_every=1000, workers=workers)
+    process = launch(1, path, run, start_new_session=True)
     deadline = time.monotonic() + 120
     log = run / "log.jsonl"
     while not (log.exists() and '"train"' in log.read_text()) and time.monotonic() < deadline:
         time.sleep(0.005)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)
     process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
     assert len(list(run.glob("state/step-*"))) == 1
@@ -206,6 +211,14 @@ class TestRefusals:
         (tmp_path / "mine").mkdir()
         (tmp_path / "mine" / "notes.txt").write_text("keep")
         self.refuse("is no run directory", [recipe(), tmp_path / "mine"], tmp_path / "mine")
+
+    def test_a_folder_that_cannot_be_written(self, recipe, tmp_path, monkeypatch):
+        (tmp_path / "file").touch()
+        for option in ((), ("--dry-run",)):
+            arguments = [recipe(), tmp_path / "file" / "run", *option]
+            self.refuse("file is a file, not a folder", arguments, tmp_path / "file" / "run")
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        self.refuse("no permission to write into", [recipe(), tmp_path / "run"], tmp_path / "run")
 
     @pytest.mark.parametrize(
         ("changes", "match"),
@@ -320,6 +333,15 @@ def test_two_jobs_cannot_train_in_one_run(stopped):
     main(arguments)
 
 
+def test_a_disk_without_locks_is_trained_on(stopped, monkeypatch):
+    def without(file, operation):
+        assert file.writable()  # over NFS an exclusive lock needs it
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", without)
+    main(stopped[1])
+
+
 def test_a_draft_of_a_failed_start_is_no_run(recipe, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".recipe.yaml").write_text("data: [")
@@ -361,7 +383,7 @@ def test_a_full_disk_leaves_no_debris(recipe, tmp_path, monkeypatch):
 
 
 def test_dry_run_writes_nothing(recipe, tmp_path, capsys):
-    main([recipe(), str(tmp_path / "run"), "--dry-run"])
+    main([recipe(), str(tmp_path / "run"), "--dry_run"])
     assert "trainable parameters on advection_1d, burgers_1d" in capsys.readouterr().out
     assert not (tmp_path / "run").exists()
 
