@@ -30,7 +30,8 @@ import torch
 from pelagos.datasets import equations
 from pelagos.datasets.equations import Equation
 from pelagos.datasets.initial import trajectory_generator
-from pelagos.datasets.simulate import prepare, solve_block
+from pelagos.datasets.simulation_settings import prepare
+from pelagos.datasets.trajectories import Block, solve
 
 
 def draws(equation: Equation, count: int, shape: tuple[int, ...] | None = None):
@@ -75,7 +76,7 @@ def cost(equation: Equation) -> float:
     def seconds(frames: int | None) -> float:
         run = prepare(equation, frames=frames, warm_up=warm if frames else None)
         start = time.process_time()
-        solve_block(run, "train", 0, count)
+        solve(run, Block("train", 0, count))
         return (time.process_time() - start) / count
 
     if equation.steady:

@@ -19,8 +19,8 @@ def simulate(argv: Sequence[str]) -> None:
     """
     given = _simulate_parser().parse(argv)
     from . import equations  # imported here, so that `--help` needs no torch
-    from .simulate import SPLITS
     from .simulate import simulate as run
+    from .simulation_settings import COUNTS
 
     if given.list:
         from .catalogue import listing
@@ -30,11 +30,11 @@ def simulate(argv: Sequence[str]) -> None:
     if given.equation is None:
         known = ", ".join(equations.names())
         raise ValueError(f"which equation? One of {known} (see pelagos data simulate --list)")
-    asked = {split: getattr(given, split) for split in SPLITS}
+    asked = {split: getattr(given, split) for split in COUNTS}
     path = run(
         given.equation,
         given.out,
-        trajectories=SPLITS | {split: n for split, n in asked.items() if n is not None},
+        trajectories=COUNTS | {split: n for split, n in asked.items() if n is not None},
         resolution=_common(given.resolution),
         frames=given.frames,
         dt=given.dt,

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from .simulate import Run, prepare, solve_block
+from .simulation_settings import Run, prepare
 from .store import Store
+from .trajectories import Block, solve
 from .well import AXES, WellData
 
 KEPT = 2  # blocks in memory at once: a micro-batch may take from the end of one and the next
@@ -70,7 +71,7 @@ class EndlessStore(Store):
         equation: a registered equation.
         split: "train", "valid" or "test".
         size: trajectories per block, which are solved at once.
-        settings: as for `simulate.prepare`.
+        settings: as for `simulation_settings.prepare`.
 
     Raises:
         ValueError: a setting is unknown or impossible, or a trajectory blew up.
@@ -104,4 +105,4 @@ class EndlessStore(Store):
         equation, split, size, settings = self._what
         if self._run is None:
             self._run = prepare(equation, **settings)
-        return MemorySource(solve_block(self._run, split, number * size, size))
+        return MemorySource(solve(self._run, Block(split, number * size, size)))

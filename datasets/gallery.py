@@ -69,7 +69,7 @@ def draw(equation: str, path: Path, **settings: Any) -> None:
     Args:
         equation: registry name.
         path: the file; replaced if it exists.
-        settings: as for `simulate.prepare`.
+        settings: as for `simulation_settings.prepare`.
 
     Raises:
         ValueError: a setting is unknown or impossible.

@@ -11,7 +11,7 @@ import pytest
 import xarray
 
 from pelagos.datasets import equations, open_store
-from pelagos.datasets.simulate import SPLITS
+from pelagos.datasets.simulation_settings import COUNTS
 from pelagos.finetune import commands, console
 from pelagos.finetune.console import COMMANDS, main
 
@@ -84,7 +84,7 @@ def test_simulate_help_states_the_defaults(capsys) -> None:
     with pytest.raises(SystemExit):
         main(["data", "simulate", "--help"])
     text = capsys.readouterr().out
-    for split, count in SPLITS.items():
+    for split, count in COUNTS.items():
         assert f"trajectories in the {split} split (default: {count})" in text
 
 

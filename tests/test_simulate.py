@@ -14,7 +14,8 @@ import pytest
 import torch
 import yaml
 
-from pelagos.datasets import equations, open_store, simulate, well
+from pelagos.datasets import equations, open_store, simulate
+from pelagos.datasets import trajectories as solving
 from pelagos.datasets.initial import trajectory_generator
 from pelagos.datasets.well_files import WellFile
 
@@ -129,7 +130,7 @@ def test_trajectories_do_not_depend_on_shards_or_counts(tmp_path, monkeypatch):
     frames, others, _ = read(run(tmp_path / "b", shard=3, trajectories=trajectories))
     np.testing.assert_allclose(frames, reference[:3], rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(others, parameters[:3])
-    monkeypatch.setattr(simulate, "_CHUNK", 32)  # one trajectory at a time
+    monkeypatch.setattr(solving, "CHUNK", 32)  # one trajectory at a time
     frames, _, _ = read(run(tmp_path / "c"))
     np.testing.assert_allclose(frames, reference, rtol=1e-6, atol=1e-6)
 
@@ -143,7 +144,7 @@ def test_splits_differ(tmp_path):
 
 def test_an_interrupted_simulation_continues_to_the_same_bytes(tmp_path, monkeypatch):
     whole = digests(run(tmp_path / "whole"))
-    write = well.write_file
+    write = simulate.write_file
 
     def fail_at_the_third(path, data):
         if path.name.endswith("_0002.hdf5"):
@@ -151,7 +152,7 @@ def test_an_interrupted_simulation_continues_to_the_same_bytes(tmp_path, monkeyp
         write(path, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(well, "write_file", fail_at_the_third)
+        patch.setattr(simulate, "write_file", fail_at_the_third)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "part")
     root = tmp_path / "part" / MODES
@@ -191,7 +192,7 @@ simulate({MODES!r}, pathlib.Path({str(tmp_path / "part")!r}), **{SMALL!r})
 def test_a_finished_dataset_is_left_as_it_is(tmp_path, monkeypatch):
     root = run(tmp_path)
     before = digests(root)
-    monkeypatch.setattr(simulate, "_solve", lambda *_: pytest.fail("simulated again"))
+    monkeypatch.setattr(solving, "_solve", lambda *_: pytest.fail("simulated again"))
     assert run(tmp_path) == root
     assert digests(root) == before
 
@@ -492,8 +493,8 @@ def test_parts_solved_side_by_side_stop_together(tmp_path, monkeypatch):
             raise
         return [{}] * part.count
 
-    monkeypatch.setattr(simulate, "_solve", solve)
-    monkeypatch.setattr(simulate, "_CHUNK", 32)  # one trajectory at a time
+    monkeypatch.setattr(solving, "_solve", solve)
+    monkeypatch.setattr(solving, "CHUNK", 32)  # one trajectory at a time
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
