@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import described, dymixop_files, pdearena, pdebench, poseidon, well_files
+from . import described, dymixop_files, pdearena, pdebench, poseidon, poseidon_published, well_files
 from .codec import nearest
 from .containers import kind, listing
 from .hdf5 import open_readonly
@@ -45,7 +45,7 @@ LAYOUTS = (
     Layout("PDEBench", pdebench.matches, pdebench.open_file, pdebench.VARIANTS),
     Layout("PDEArena", pdearena.matches, pdearena.open_file),
     Layout("DyMixOp", dymixop_files.matches, dymixop_files.open_file, dymixop_files.VARIANTS),
-    Layout("Poseidon", poseidon.matches, poseidon.open_file, poseidon.VARIANTS),
+    Layout("Poseidon", poseidon.matches, poseidon.open_file, tuple(poseidon_published.PUBLISHED)),
 )
 
 
