@@ -221,11 +221,11 @@ def test_other_splits(tmp_path: Path) -> None:
 
 def test_published_constants() -> None:
     """The pressure that Poseidon subtracts is in the mean."""
-    found = poseidon.statistics("CE-KH", "my-kh")
+    found = poseidon_published.statistics("CE-KH", "my-kh")
     assert found.mean["my-kh"]["pressure"] == 1.0
     assert found.std["my-kh"]["velocity_x"] == 0.391
     with pytest.raises(ValueError, match="no Poseidon data set 'CE-XX'; known: NS-Sines"):
-        poseidon.statistics("CE-XX")
+        poseidon_published.statistics("CE-XX")
 
 
 def test_what_the_contents_cannot_tell(tmp_path: Path) -> None:
