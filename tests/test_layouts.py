@@ -18,7 +18,7 @@ from layout_files import FILES, Expected, N, write
 from layout_files import values as random_values
 from torch.utils.data import DataLoader
 
-from pelagos.datasets import open_store
+from pelagos.datasets import open_store, poseidon_published
 from pelagos.datasets.inspect import summary
 from pelagos.datasets.layouts import LAYOUTS, detect
 from pelagos.datasets.store import Store
