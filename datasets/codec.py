@@ -264,7 +264,9 @@ def _arguments(value: Any, cls: Any, key: str, prefix: str) -> dict[str, Any]:
 
 def _convert_list(value: Any, kind: Any, key: str, prefix: str) -> list[Any]:
     if not isinstance(value, (list, tuple)):
-        raise _wrong(key, "a list", value)
+        entry = next(iter(typing.get_args(kind)), Any)
+        single = entry in _ACCEPTED and isinstance(value, (str, int, float))
+        raise _wrong(key, f"a list, as in [{value}]" if single else "a list", value)
     hints = typing.get_args(kind) or (Any, ...)
     if typing.get_origin(kind) is list or hints[1:] == (...,):
         hints = hints[:1] * len(value)

@@ -20,6 +20,8 @@ from ..pretrain.optimizer import freeze as freeze_parameters
 
 # A start from fewer loaded scalars than this share of the operator is refused as a mistake.
 LEAST_LOADED = 0.5
+# A factor between lead times before and after that is worth a word.
+FAR = 3.0
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,10 @@ class LoadReport:
 
     Attributes:
         source: the checkpoint.
+        fields: names of the fields that both know, that are new, and that only the donor has.
         normalizers: names of the donor's normaliser and of the operator's own.
+        times: longest lead times that they are trained at, in the network's unit of time; empty
+            where one is unknown, or the network does not see the time.
         loaded: names copied whole.
         partly: names copied for the fields that both sides know.
         reinitialized: names that start afresh (absent there, or of another shape).
@@ -38,7 +43,9 @@ class LoadReport:
     """
 
     source: str
+    fields: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
     normalizers: tuple[str, str]
+    times: tuple[float, ...]
     loaded: tuple[str, ...]
     partly: tuple[str, ...]
     reinitialized: tuple[str, ...]
@@ -57,9 +64,20 @@ class LoadReport:
             if tensors:
                 shown = ", ".join(tensors[:4]) + (", …" if len(tensors) > 4 else "")
                 table.add_row(name, str(len(tensors)), shown)
+        for label, names in zip(("kept", "new", "left out"), self.fields, strict=True):
+            if names:
+                table.add_row(f"fields {label}", str(len(names)), ", ".join(names))
         before, after = self.normalizers
         if before != after:
             table.add_row("normaliser", "", f"{before} → {after}: its outputs mean something else")
+        if self.times and not 1 / FAR < self.times[1] / self.times[0] < FAR:
+            old, new = (f"{time:.2g}" for time in self.times)
+            table.add_row(
+                "time",
+                "",
+                f"the network was trained at lead times up to {old}, and now sees up to {new}; "
+                "time_scale is the physical time that it sees as 1",
+            )
         return table
 
 
@@ -93,12 +111,12 @@ def adapt(
         description: fields, normaliser, time steps and provenance of the new operator.
         source: where the donor comes from, for the report.
         overrides: config keys that differ from the donor's.
-        freeze: parameter-name prefixes that will not be trained.
+        freeze: names of modules and parameters that will not be trained.
         seed: of what starts afresh.
 
     Raises:
-        ValueError: a prefix matches nothing or takes in fresh weights, or so little is in common
-            that starting from the donor must be a mistake.
+        ValueError: nothing to freeze has that name, or it has fresh weights, or so little is in
+            common that starting from the donor must be a mistake.
     """
     config = {**checkpoint.config_of(donor)["config"], **(overrides or {})}
     provenance = {**description.provenance, "init_from": donor.description.provenance}
@@ -137,6 +155,8 @@ def _copy(donor: Operator, operator: Operator, source: str) -> LoadReport:
         copied += count
     return LoadReport(
         source=source,
+        fields=_shared(donor.description.channels, operator.description.channels),
+        times=_longest_times(donor, operator),
         normalizers=(donor.description.normalizer.name, operator.description.normalizer.name),
         loaded=tuple(loaded),
         partly=tuple(partly),
@@ -145,6 +165,27 @@ def _copy(donor: Operator, operator: Operator, source: str) -> LoadReport:
         frozen=(),
         share=copied / sum(value.numel() for value in ours.values()),
     )
+
+
+def _shared(
+    theirs: tuple[str, ...], ours: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Names of both, of ours alone, of theirs alone."""
+    return (
+        tuple(name for name in ours if name in theirs),
+        tuple(name for name in ours if name not in theirs),
+        tuple(name for name in theirs if name not in ours),
+    )
+
+
+def _longest_times(*operators: Operator) -> tuple[float, ...]:
+    """The longest lead time of each over its time scale, where there is one and it matters."""
+    about = [operator.description for operator in operators]
+    seen = all(o.direct or getattr(o.config, "time_input", False) for o in operators)
+    known = all(max(a.time_steps, default=0) > 0 and not a.time_scales for a in about)
+    if not (seen and known):
+        return ()
+    return tuple(max(a.time_steps) / a.time_scale for a in about)
 
 
 def _copy_fields(name: str, donor: Operator, operator: Operator) -> int:

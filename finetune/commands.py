@@ -53,7 +53,12 @@ def predict(argv: Sequence[str]) -> None:
             f"from lead time {since} on (the earliest)",
             file=sys.stderr,
         )
-    print(f"prediction: {out} (open it with: xarray.open_dataset)")
+    unit = data["lead_time"].attrs.get("units", "")
+    leads = [number(float(t), unit) for t in data["lead_time"].values[[0, -1]]]
+    print(
+        f"prediction: {out} ({data.sizes['time']} frame(s), {leads[0]} to {leads[1]} after the "
+        "last given one; open it with: xarray.open_dataset)"
+    )
 
 
 def evaluate(argv: Sequence[str]) -> None:

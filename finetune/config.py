@@ -16,8 +16,8 @@ class FinetuneRecipe(TrainRecipe):
 
     Attributes:
         init_from: a checkpoint or run directory; null: from scratch.
-        freeze: parameter-name prefixes that are not trained.
-        learning_rates: peak learning rates by parameter-name prefix, where they differ.
+        freeze: names of modules and parameters that are not trained.
+        learning_rates: peak learning rates by name of a module or parameter, where they differ.
     """
 
     init_from: str | None = None

@@ -61,6 +61,7 @@ def export_weights(argv: Sequence[str]) -> None:
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="a directory that does not exist yet")
     given = parser.parse(argv)
+    from ..datasets.normalization import Identity
     from ..operators import from_pretrained
     from ..operators.compat import save_dymixop, save_scot
     from .adapt import checkpoint_of
@@ -73,10 +74,20 @@ def export_weights(argv: Sequence[str]) -> None:
             f"only {' and '.join(savers)} can be exported"
         )
     print(f"published layout: {savers[operator.name](operator, given.out)}")
+    normalizer = operator.description.normalizer.name
+    if normalizer != Identity.name:
+        print(
+            f"It has no place for the {normalizer!r} normaliser: what the published code computes "
+            "with these weights takes and gives fields scaled by it"
+        )
 
 
 def published_layout(weights: str) -> str:
-    """`scot` or `dymixop`: which published code wrote a file or directory of weights."""
+    """`scot` or `dymixop`: which published code wrote a file or directory of weights.
+
+    Raises:
+        ValueError: it is no published checkpoint, but one of our own.
+    """
     from ..operators.checkpoint import HUB
     from ..operators.compat_files import read_json
 
@@ -85,7 +96,10 @@ def published_layout(weights: str) -> str:
         return SCOT
     if not path.is_dir() or not (path / "config.json").is_file():
         return DYMIXOP
-    return SCOT if "num_out_channels" in read_json(path / "config.json") else DYMIXOP
+    config = read_json(path / "config.json")
+    if "schema" in config:
+        raise ValueError(f"{path} is a checkpoint already, which every command takes as it is")
+    return SCOT if "num_out_channels" in config else DYMIXOP
 
 
 def _import_parser() -> Parser:

@@ -136,7 +136,9 @@ def read_config(directory: Path) -> dict[str, Any]:
     """
     path = directory / CONFIG
     if not path.is_file():
-        raise ValueError(f"{directory} is no checkpoint: it has no {CONFIG}")
+        inner = directory / "checkpoint"  # of a run
+        remedy = f"; open {inner}" if (inner / CONFIG).is_file() else ""
+        raise ValueError(f"{directory} is no checkpoint: it has no {CONFIG}{remedy}")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:

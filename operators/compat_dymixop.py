@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .checkpoint import load_state
-from .compat_files import read_json, read_tensors, required
+from .compat_files import appearing, read_json, read_tensors, required
 from .description import Description
 from .dymixop import DyMixOp, DyMixOpConfig
 from .registry import create
@@ -58,7 +58,13 @@ def load_dymixop(
     """
     weights = _weights_file(Path(path))
     directory = weights.parent
-    published = read_json(directory / "config.json" if config is None else Path(config))
+    file = directory / "config.json" if config is None else Path(config)
+    if not file.is_file():
+        raise ValueError(
+            f"no configuration at {file}; name the JSON of the training (--config, in Python "
+            "config=)"
+        )
+    published = read_json(file)
     published = published.get("model", published)
     channels = required(published, "input_dim", directory)
     if channels != published.get("output_dim", channels):
@@ -121,18 +127,15 @@ def save_dymixop(operator: DyMixOp, directory: str | Path) -> Path:
         ValueError: the directory exists, or the published code has no such function: finite
             differences over a grid width, or inputs other than frames and coordinates.
     """
-    directory = Path(directory)
-    if directory.exists():
-        raise ValueError(f"{directory} exists already; choose another path")
     config: DyMixOpConfig = operator.config
     description = operator.description
     conditions = (*description.inputs, *description.constant_fields, *description.parameters)
     for wrong, remedy in (
-        (config.resolution, "resolution=(): it has no grid width in its finite differences"),
+        (config.resolution, "resolution: [] (finite differences without a grid width)"),
         (config.time_input or conditions, "frames and coordinates as its only inputs"),
     ):
         if wrong:
-            raise ValueError(f"for the published code, an operator needs {remedy}")
+            raise ValueError(f"the published code has no such operator; train it with {remedy}")
     published: dict[str, Any] = {key: getattr(config, ours) for key, ours in _DYMIXOP_KEYS.items()}
     channels = len(operator.description.fields)
     published |= {
@@ -141,11 +144,12 @@ def save_dymixop(operator: DyMixOp, directory: str | Path) -> Path:
         "inp_involve_history_step": config.history - 1,
         "infer_scaling_factor": 1 / config.structure_change,
     }
-    directory.mkdir(parents=True)
     state = dict(_dymixop_to_published(operator))
-    save_file(state, directory / "state_dict.safetensors")
-    (directory / "config.json").write_text(json.dumps(published, indent=1, sort_keys=True) + "\n")
-    return directory
+    with appearing(Path(directory)) as temporary:
+        text = json.dumps(published, indent=1, sort_keys=True) + "\n"
+        (temporary / "config.json").write_text(text)
+        save_file(state, temporary / "state_dict.safetensors")
+    return Path(directory)
 
 
 def _dymixop_names(config: DyMixOpConfig) -> dict[str, str]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from torch import Tensor
 
 from ..datasets.normalization import Identity, Statistics
 from .checkpoint import directory_of
-from .compat_files import read_json, read_tensors, required
+from .compat_files import appearing, read_json, read_tensors, required
 from .conditioning import Conditioning
 from .description import Description
 from .multiscale import MultiscaleConfig, MultiscaleTransformer
@@ -116,21 +114,11 @@ def save_scot(operator: MultiscaleTransformer, directory: str | Path) -> Path:
         ValueError: the directory exists, or the operator is not one that the published code has
             (2D, on a square resolution, without periodic boundaries).
     """
-    directory = Path(directory)
-    if directory.exists():
-        raise ValueError(f"{directory} exists already; choose another path")
-    config = _config_to_published(operator)
-    state = dict(_to_published(operator))
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    try:
+    config, state = _config_to_published(operator), dict(_to_published(operator))
+    with appearing(Path(directory)) as temporary:
         (temporary / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
         save_file(state, temporary / WEIGHTS[0], metadata={"format": "pt"})
-        temporary.chmod(0o755)
-        temporary.rename(directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return directory
+    return Path(directory)
 
 
 def _config_from_published(published: Mapping[str, Any], directory: Path) -> MultiscaleConfig:

@@ -211,7 +211,8 @@ class DyMixOp(Operator):
         channels.append(coordinates(history, state.context))
         if self.config.time_input:
             scale = self.description.time_scale_of(state.context.dataset)
-            channels.append(_everywhere(torch.log(dt / scale)[:, None], shape))
+            time = torch.log(dt / scale)[:, None].to(history.device, non_blocking=True)
+            channels.append(_everywhere(time, shape))
         return torch.cat([c.to(history.device, history.dtype, True) for c in channels], 1)
 
     def network(

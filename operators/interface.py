@@ -76,7 +76,7 @@ class State:
         history = self.history
         if not self.context.steady:
             history = torch.cat((history[:, 1:], fields.unsqueeze(1)), 1)
-        return replace(self, history=history, time=self.time + dt)
+        return replace(self, history=history, time=self.time + dt.to(self.time.device))
 
     def corrected(self, fields: Float[Tensor, "B C *S"]) -> State:
         """The same state with another latest frame."""

@@ -224,7 +224,8 @@ class Embedding(nn.Module):
         grid = grid.reshape(*grid.shape[:2], *pairs)
         tokens, points = range(2, 2 * n + 1, 2), range(3, 2 * n + 2, 2)
         patches = grid.permute(0, *tokens, 1, *points).flatten(n + 1).flatten(1, n)
-        x = F.linear(patches, self.projection.weight.flatten(1), self.projection.bias)
+        weight = self.projection.weight.flatten(1)
+        x = F.linear(patches.to(weight.dtype), weight, self.projection.bias)
         x = affine_norm(x, affines["embedding"], EPS)
         return x if self.positions is None else x + self.positions
 

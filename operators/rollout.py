@@ -36,6 +36,7 @@ def rollout(
         ValueError: more than one step of a steady problem.
     """
     context, given = state.context, state.history[:, -1]
+    mask = None if context.mask is None else context.mask.to(given.device)
     measured = None if observations is None else iter(observations)
     for number, dt in enumerate(steps):
         if context.steady and number:
@@ -46,7 +47,7 @@ def rollout(
         dt_B = torch.as_tensor(dt).expand(state.history.shape[0])
         observation = None if measured is None else next(measured, None)
         state, fields = operator.step(state, dt_B, observation)
-        if context.mask is not None and not context.steady:
-            fields = torch.where(context.mask, fields, given)
+        if mask is not None and not context.steady:
+            fields = torch.where(mask, fields, given)
             state = state.corrected(fields)
         yield fields

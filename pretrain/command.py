@@ -135,8 +135,8 @@ def run_training(
         arguments: of the command line, from `training_arguments`.
         accelerator: from `start_accelerator`.
         title: shown beside the progress bar.
-        rates: peak learning rates by parameter-name prefix, where they differ.
-        frozen: parameter-name prefixes that are not trained.
+        rates: peak learning rates by name of a module or parameter, where they differ.
+        frozen: names of modules and parameters that are not trained.
     """
     run: Path = arguments.run
     status = inspect_run(run, recipe, arguments.resume == "auto")

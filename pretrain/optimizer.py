@@ -7,26 +7,27 @@ has the whole schedule to itself, and parameters are at rest meanwhile: no gradi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
+from ..datasets.codec import nearest
 from .assimilation import is_gain
 from .config import OptimizerConfig
 
 
-def freeze(operator: nn.Module, prefixes: Sequence[str]) -> tuple[str, ...]:
-    """Stop training the parameters whose names start with a prefix; returns their names.
+def freeze(operator: nn.Module, parts: Sequence[str]) -> tuple[str, ...]:
+    """Stop training some modules or parameters, given by name; returns their parameters' names.
 
     Raises:
-        ValueError: a prefix matches no parameter.
+        ValueError: there is none of that name.
     """
     named = dict(operator.named_parameters())
-    for prefix in prefixes:
-        if not any(name.startswith(prefix) for name in named):
-            raise ValueError(f"freeze: no parameter name starts with {prefix!r}")
-    frozen = tuple(name for name in named if any(name.startswith(p) for p in prefixes))
+    for part in parts:
+        if not any(_belongs(name, part) for name in named):
+            raise ValueError(f"freeze: no module or parameter {part!r}{_nearest(part, named)}")
+    frozen = tuple(name for name in named if any(_belongs(name, part) for part in parts))
     for name in frozen:
         named[name].requires_grad_(False)
     return frozen
@@ -40,27 +41,28 @@ def build_optimizer(
     Args:
         operator: the module to train.
         config: its settings.
-        rates: peak learning rates by parameter-name prefix, for those that differ; the longest
-            matching prefix counts.
+        rates: peak learning rates by name of a module or parameter, for those that differ; the
+            innermost counts.
 
     Raises:
-        ValueError: a prefix matches no parameter, or nothing is trainable.
+        ValueError: there is none of that name, or nothing is trainable.
     """
     rates = rates or {}
     groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     unmatched = set(rates)
-    for name, parameter in operator.named_parameters():
-        prefix = max((p for p in rates if name.startswith(p)), key=len, default=None)
-        unmatched.discard(prefix or "")
+    named = dict(operator.named_parameters())
+    for name, parameter in named.items():
+        part = max((p for p in rates if _belongs(name, p)), key=len, default=None)
+        unmatched.discard(part or "")
         if not parameter.requires_grad:
             continue
-        rate = config.learning_rate if prefix is None else rates[prefix]
+        rate = config.learning_rate if part is None else rates[part]
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((rate, decay, is_gain(name)), []).append(parameter)
     if unmatched:
         raise ValueError(
-            f"learning_rates: no parameter name starts with {', '.join(sorted(unmatched))}, or "
-            "longer prefixes cover all that do"
+            f"learning_rates: no module or parameter {', '.join(sorted(unmatched))}, or others "
+            f"inside cover all of it{_nearest(min(unmatched), named)}"
         )
     if not groups:
         raise ValueError("nothing to train: every parameter is frozen")
@@ -71,6 +73,16 @@ def build_optimizer(
         ],
         betas=config.betas,
     )
+
+
+def _belongs(name: str, part: str) -> bool:
+    """Whether a parameter is the one, or in the module, of that name."""
+    return f"{name}.".startswith(part.removesuffix(".") + ".")
+
+
+def _nearest(part: str, names: Iterable[str]) -> str:
+    """The closest name among the outermost modules."""
+    return nearest(part, [*dict.fromkeys(name.split(".")[0] for name in names)])
 
 
 def schedule(step: int, steps: int, config: OptimizerConfig) -> float:

@@ -1,10 +1,16 @@
 """Starting from a checkpoint: what comes over by name, what starts afresh, what is refused."""
 
+import io
+from dataclasses import replace
+
 import pytest
 import torch
+from rich.console import Console
 
 from pelagos.finetune.adapt import adapt, checkpoint_of
 from pelagos.operators import Description, create
+from pelagos.pretrain.config import OptimizerConfig
+from pelagos.pretrain.optimizer import build_optimizer, freeze
 
 SMALL = {"ndim": 1, "hidden": 6, "layers": 2, "modes": 3, "history": 2}
 
@@ -53,6 +59,26 @@ def test_an_added_field_does_not_disturb_the_old_ones(donor):
     torch.testing.assert_close(next(adapted.rollout(wider, dt=1.0, steps=1))[:, :2], before)
 
 
+def test_the_report_names_fields_and_another_unit_of_time():
+    """Poseidon's unit of time is 20 snapshots; data in seconds are not."""
+    small = {"ndim": 1, "width": 8, "depths": (1,), "heads": (2,), "skips": (0,), "patch": 2}
+    about = Description(fields=("u", "v"), time_scale=20.0, time_steps=(2.0, 20.0))
+    donor = create("multiscale", description=about, window=4, **small)
+    new = Description(fields=("v", "w"), time_scale=20.0, time_steps=(0.1, 0.7))
+    _, report = adapt(donor, new)
+    assert report.fields == (("v",), ("w",), ("u",))
+    assert report.times == pytest.approx((1.0, 0.035))
+    assert "time_scale is the physical time" in printed(report)
+    _, same = adapt(donor, replace(new, time_scale=1.0))
+    assert "time_scale" not in printed(same)
+
+
+def printed(report):
+    console = Console(width=400, file=io.StringIO())
+    console.print(report.table())
+    return console.file.getvalue()
+
+
 def test_longer_history_keeps_the_latest_frames(donor):
     operator = donor
     adapted, _ = adapt(donor, Description(fields=("u", "v")), overrides={"history": 3})
@@ -65,8 +91,16 @@ def test_freeze_prints_and_stops_gradients(donor):
     assert all(name.startswith(("mixing.0.", "lift")) for name in report.frozen)
     for name, parameter in adapted.named_parameters():
         assert parameter.requires_grad == (name not in report.frozen)
-    with pytest.raises(ValueError, match="freeze: no parameter name starts with 'encoder'"):
-        adapt(donor, Description(fields=("u", "v")), freeze=("encoder",))
+    with pytest.raises(ValueError, match="no module or parameter 'mixin'; did you mean 'mixing'"):
+        adapt(donor, Description(fields=("u", "v")), freeze=("mixin",))
+
+
+def test_a_name_is_not_the_beginning_of_another():
+    operator = create("dymixop", fields=("u",), **{**SMALL, "layers": 11})
+    assert all(name.startswith("mixing.1.") for name in freeze(operator, ["mixing.1"]))
+    optimizer = build_optimizer(operator, OptimizerConfig(), {"mixing.10": 1.0})
+    fast = [g["params"] for g in optimizer.param_groups if g["peak"] == 1.0]
+    assert sum(map(len, fast)) == len([*operator.mixing[10].parameters()])
 
 
 def test_fresh_weights_cannot_be_frozen(donor):

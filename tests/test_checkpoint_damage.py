@@ -41,11 +41,11 @@ def change(path, **values):
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"fields": 5}, "fields must be a list; got 5"),
+        ({"fields": 5}, "fields must be a list, as in [5]; got 5"),
         ({"fields": []}, "needs distinct field names"),
         ({"fields": [1]}, "fields[0] must be text; got 1"),
         ({"fields": None}, "fields must not be null"),
-        ({"time_steps": 5}, "time_steps must be a list; got 5"),
+        ({"time_steps": 5}, "time_steps must be a list, as in [5]; got 5"),
         ({"time_steps": ["a"]}, "time_steps[0] must be a number; got 'a'"),
         ({"time_scale": "x"}, "time_scale must be a number; got 'x'"),
         ({"config": []}, "config must be a mapping of keys such as ndim; got []"),

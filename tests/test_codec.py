@@ -138,7 +138,7 @@ def test_wrong_overrides(read, overrides, expected):
         ({"optimizer": {"learning_rate": "fast"}}, "optimizer.learning_rate must be a number"),
         ({"optimizer": {"betas": [0.9]}}, "optimizer.betas must be a list of 2 entries"),
         ({"identity": 1}, "identity must be true or false; got 1"),
-        ({"names": "u"}, "names must be a list; got 'u'"),
+        ({"names": "u"}, "names must be a list, as in [u]; got 'u'"),
         ({"names": [5]}, "names[0] must be text; got 5"),
         ({"operator": ["x"]}, "operator must be a mapping of keys; got ['x']"),
         ({"rates": {1: 2.0}}, "keys of rates must be text; got 1"),

@@ -116,7 +116,7 @@ def test_published_torch_checkpoints_open_like_their_tensors(nested, tmp_path):
 @pytest.mark.parametrize(
     ("operator", "message"),
     [
-        ({"resolution": (16,)}, "no grid width"),
+        ({"resolution": (16,)}, r"train it with resolution: \[\]"),
         ({"time_input": True}, "only inputs"),
     ],
 )

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pelagos.finetune.console import main
-from pelagos.operators import create, from_pretrained
+from pelagos.operators import compat_dymixop, create, from_pretrained
 from pelagos.operators.compat import save_dymixop, save_scot
 
 FLUIDS = ("density", "velocity_x", "velocity_y", "pressure")
@@ -43,6 +43,23 @@ def test_dymixop_becomes_a_checkpoint_and_goes_back_exactly(dymixop, tmp_path):
     main(["export", str(tmp_path / "mine"), str(tmp_path / "back")])
     for path in dymixop.iterdir():
         assert (tmp_path / "back" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_what_the_published_layout_does_not_hold_is_said(scot, tmp_path, capsys):
+    main(["import", str(scot), str(tmp_path / "mine"), "--normalization", "fluids"])
+    main(["export", str(tmp_path / "mine"), str(tmp_path / "back")])
+    assert "no place for the 'statistics' normaliser" in capsys.readouterr().out
+
+
+def test_a_failed_export_leaves_nothing(dymixop, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no space")
+
+    operator = create("dymixop", fields=("u",), ndim=1, hidden=4, layers=1, modes=3)
+    monkeypatch.setattr(compat_dymixop, "save_file", fail)
+    with pytest.raises(OSError, match="no space"):
+        save_dymixop(operator, tmp_path / "out")
+    assert sorted(tmp_path.iterdir()) == [dymixop]
 
 
 def test_fluids_bring_units_licence_and_the_unit_of_time(scot, tmp_path, capsys):
@@ -118,6 +135,26 @@ def test_an_operator_without_a_published_layout_cannot_leave(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["export", str(tmp_path / "mine"), str(tmp_path / "out")])
     assert "observer" in capsys.readouterr().err
+
+
+def test_a_checkpoint_needs_no_import(scot, tmp_path, capsys):
+    main(["import", str(scot), str(tmp_path / "mine")])
+    with pytest.raises(SystemExit):
+        main(["import", str(tmp_path / "mine"), str(tmp_path / "again")])
+    assert "is a checkpoint already" in capsys.readouterr().err
+
+
+def test_weights_without_their_configuration_name_the_option(dymixop, tmp_path, capsys):
+    (dymixop / "config.json").unlink()
+    with pytest.raises(SystemExit):
+        main(["import", str(dymixop), str(tmp_path / "mine")])
+    assert "--config" in capsys.readouterr().err
+
+
+def test_a_run_directory_names_its_checkpoint(scot, tmp_path):
+    main(["import", str(scot), str(tmp_path / "run" / "checkpoint")])
+    with pytest.raises(ValueError, match=r"; open \S+run/checkpoint$"):
+        from_pretrained(tmp_path / "run")
 
 
 def test_published_weights_where_a_checkpoint_is_wanted_name_the_remedy(scot):

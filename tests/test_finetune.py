@@ -88,7 +88,7 @@ def test_going_on_needs_no_donor(donor, recipe, tmp_path):
     [
         (["--init_from", "nowhere"], "no checkpoint directory at nowhere"),
         (["--freeze", "[lift]"], "freeze needs init_from"),
-        (["--learning_rates", "{lfit: 0.1}"], "learning_rates: no parameter name starts with lfit"),
+        (["--learning_rates", "{lfit: 0.1}"], "learning_rates: no module or parameter lfit"),
         (["--learning_rates", "{lift: -0.1}"], "learning_rates must be positive"),
     ],
 )
@@ -99,7 +99,7 @@ def test_refusals(arguments, match, recipe, tmp_path):
 
 
 def test_freezing_everything_is_refused(donor, recipe, tmp_path):
-    everything = "[lift, reduce, mixing, gate, evolution, unreduce, unlift]"
+    everything = "[lift, reduce, mixing, gate, evolution, evolution_bias, unreduce, unlift]"
     with pytest.raises(ValueError, match="nothing to train"):
         main([recipe(), str(tmp_path / "r"), "--init_from", str(donor), "--freeze", everything])
 

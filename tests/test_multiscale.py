@@ -393,6 +393,12 @@ class TestResampling:
         expected = free.network(fourier_resample(x, (16, 12)), t)
         torch.testing.assert_close(fixed.network(x, t), fourier_resample(expected, (24, 18)))
 
+    def test_a_history_in_double_precision_is_welcome(self):
+        """As NumPy gives it."""
+        operator, x = small(), random(1, 1, 1, 32, 32)
+        found = next(operator.rollout(x.double(), dt=0.5, steps=1))
+        torch.testing.assert_close(found.float(), next(operator.rollout(x, dt=0.5, steps=1)))
+
 
 class TestFast:
     def test_attention_with_learned_biases(self):

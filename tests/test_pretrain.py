@@ -458,7 +458,7 @@ def test_parameter_groups():
     assert found["lift.bias"] == (5e-3, 0.0)
     assert found["unlift.weight"] == (1e-3, 0.1)
     assert found["gate"] == (1e-3, 0.0)
-    with pytest.raises(ValueError, match="no parameter name starts with nothing"):
+    with pytest.raises(ValueError, match="no module or parameter nothing"):
         build_optimizer(operator, OptimizerConfig(), {"nothing": 1.0})
 
 
