@@ -17,7 +17,7 @@ from .equations import Draw, Equation, Parameter, Parameters
 from .fields import Grid
 from .initial import Around, FourierSeries, Rescaled, Sampler, Spots, WhiteNoise
 from .semilinear import SemilinearEquation, constant
-from .steppers import ETDRK4, Multiplied, Spectral, Term, substeps
+from .steppers import ETDRK4, Multiplied, Spectral, Term, parts, substeps
 
 _SOLVER = "ETDRK4, Fourier collocation"
 
@@ -60,29 +60,33 @@ def _brusselator(s: Spectral, p: Parameters) -> Term:
     return term
 
 
+# Of a pair of terms that are p and −p plus what is linear, the sign is a factor: then both come
+# from p in one operation.
+_PLUS_MINUS = torch.tensor([1.0, -1.0], dtype=torch.float64).reshape(1, 2, 1, 1)
+
+
 def _gray_scott(s: Spectral, p: Parameters) -> Term:
     """(−u v² + F (1 − u), u v² − (F + k) v)."""
-    rates = -torch.cat((p["feed"], p["feed"] + p["kill"]), 1).to(s.dtype.to_complex())
+    rates = torch.cat((p["feed"], -p["feed"] - p["kill"]), 1)
 
     def term(w: Tensor) -> Tensor:
-        u, v = s.inverse(w).split(1, 1)
+        u, v = map(s.inverse, w.split(1, 1))  # one by one they stay in the cache
         product = s.forward((v * v).mul_(u))
-        spectra = rates * w
-        spectra[:, :1].sub_(product)
-        spectra[:, 1:].add_(product)
-        return constant(s, spectra, p["feed"])
+        spectra = torch.addcmul(parts(product), rates, parts(w)).view(w.dtype)
+        return constant(s, spectra, -p["feed"])
 
-    return term
+    return Multiplied(term, -_PLUS_MINUS)
 
 
 def _fitzhugh_nagumo(s: Spectral, p: Parameters) -> Term:
     """(−u³ − k − v, u); L has u and −v."""
 
     def term(w: Tensor) -> Tensor:
-        cube = s.forward(s.inverse(w[:, :1]).pow_(3))
-        return constant(s, torch.cat((cube.add_(w[:, 1:]).neg_(), w[:, :1]), 1), -p["k"])
+        spectra = w.flip(1)
+        spectra[:, :1].add_(s.forward(s.inverse(w[:, :1]).pow_(3)))
+        return constant(s, spectra, p["k"])
 
-    return term
+    return Multiplied(term, -_PLUS_MINUS)
 
 
 # ------------------------------------------------------------------------------ classes

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Complex, Float, Inexact
@@ -89,7 +90,10 @@ class Spectral:
 
     def forward(self, u: Float[Tensor, "B C *S"]) -> Complex[Tensor, "B C *K"]:
         """Real FFT over space."""
-        modes = torch.fft.rfft(u)[..., : self._kept]
+        modes = torch.fft.rfft(u)
+        if self._ndim == 1:
+            return modes
+        modes = modes[..., : self._kept]
         for axis in reversed(range(-self._ndim, -1)):
             modes = torch.fft.fft(modes, dim=axis).movedim(axis, -1)
         return modes
@@ -97,7 +101,7 @@ class Spectral:
     def inverse(self, u_hat: Complex[Tensor, "B C *K"]) -> Float[Tensor, "B C *S"]:
         """Inverse real FFT over space."""
         for axis in range(-self._ndim, -1):
-            u_hat = torch.fft.ifft(u_hat).movedim(-1, axis)
+            u_hat = _spread(torch.fft.ifft(u_hat)).movedim(-1, axis)
         return torch.fft.irfft(u_hat, n=self.shape[-1])
 
     @cached_property
@@ -120,6 +124,23 @@ class Spectral:
 
     def _cast(self, values: Tensor) -> Tensor:
         return values.to(self.device, self.dtype)
+
+
+def _spread(modes: Tensor) -> Tensor:
+    """The same values, in rows that do not lie a multiple of 2 KiB apart.
+
+    What reads such rows across finds them in the same few lines of the cache of a CPU, again and
+    again; copying them first takes less time.
+    """
+    n = modes.shape[-1]
+    if n % 128 or modes.device.type != "cpu":
+        return modes
+    return modes.new_empty(*modes.shape[:-1], n + 8)[..., :n].copy_(modes)
+
+
+def parts(v: Inexact[Tensor, "*K"]) -> Float[Tensor, "*M"]:
+    """Spectra as real numbers, the parts of each mode beside each other: a view."""
+    return v.view(v.dtype.to_real())
 
 
 def phi(z: Inexact[Tensor, " *Z"]) -> tuple[Tensor, Tensor, Tensor]:
@@ -173,8 +194,8 @@ class ETDRK4:
         spectral: the grid on which the states live.
     """
 
-    # The states at the first and third stage, at the end, and at the second stage are the rows of
-    # one tensor, in this order: then what each value of N adds to goes in one operation.
+    # The states at the second, first and third stage and at the end are the rows of one tensor, in
+    # this order: then what each value of N adds to goes in one operation.
 
     def __init__(
         self,
@@ -190,20 +211,19 @@ class ETDRK4:
         if isinstance(term, Multiplied):
             term, factor = term.term, _shared(term.factor)
         self.term = term
-        self._rows, self._turn = torch.empty(0), 0
-        # Real coefficients save memory traffic, which counts from two dimensions on.
-        self._real = not (z.is_complex() or factor.is_complex()) and len(spectral.shape) > 1
+        self._rows: _Rows | None = None
+        # Real coefficients act on real and imaginary parts alike, in less time.
+        real = not (z.is_complex() or factor.is_complex())
+        self._parts: Callable[[Tensor], Tensor] = parts if real else lambda v: v
+        dtype = spectral.dtype if real else spectral.dtype.to_complex()
 
         def rows(*values: Tensor) -> Tensor:
             table = torch.stack(torch.broadcast_tensors(*values))
-            if self._real:  # acts on real and imaginary parts alike
-                table = table.repeat_interleave(2, -1)
-            dtype = spectral.dtype if self._real else spectral.dtype.to_complex()
-            return table.to(spectral.device, dtype)
+            return (table.repeat_interleave(2, -1) if real else table).to(spectral.device, dtype)
 
         whole, half = torch.exp(z), torch.exp(z / 2)
         if term is None:
-            self._decay = rows(whole)
+            self._decay = rows(whole)[0]
             return
         phi1, phi2, phi3 = phi(z)
         mask = dt * spectral.resolved.cpu().to(torch.float64) * factor
@@ -211,20 +231,21 @@ class ETDRK4:
         first = mask * (phi1 - 3 * phi2 + 4 * phi3)
         middle = mask * (2 * phi2 - 4 * phi3)
         last = mask * (4 * phi3 - phi2)
-        self._decay = rows(half, whole, whole, half)
+        self._decay = rows(half, half, whole)
+        self._decay_end = rows(whole)[0]
         self._first = rows(stage, (half - 1) * stage, first)
-        self._second = rows(middle, stage)
+        self._second = rows(stage, middle)
         self._third = rows(2 * stage, middle)
         self._last = rows(last)[0]
 
     def step(self, v: Complex[Tensor, "B C *K"]) -> Complex[Tensor, "B C *K"]:
         """The spectral state one step later.
 
-        Of a nonlinear equation it lies in memory of the stepper, which the next step but one
-        overwrites: clone what is kept longer. No gradients pass through.
+        Of a nonlinear equation it lies in memory of the stepper, which the next step overwrites:
+        clone what is kept longer. No gradients pass through.
         """
         if self.term is None:
-            return self._complex(self._decay * self._parts(v))[0]
+            return (self._decay * self._parts(v)).view(v.dtype)
         return self._combine(v, self.term, self.term, self.term)
 
     def forced_step(
@@ -244,25 +265,42 @@ class ETDRK4:
 
     def _combine(self, v: Tensor, start: Term, middle: Term, end: Term) -> Tensor:
         """The step, from the nonlinear terms at its start, middle and end."""
-        parts = self._parts(v)
-        if self._rows.shape[2:] != parts.shape:
-            self._rows = parts.new_empty(2, 4, *parts.shape)
-        self._turn = 1 - self._turn  # v itself may lie in the other half
-        rows = torch.mul(self._decay, parts, out=self._rows[self._turn])
-        a, c, out, b = self._complex(rows).unbind()
-        rows[:3].addcmul_(self._first, self._parts(start(v)))
-        rows[2:].addcmul_(self._second, self._parts(middle(a)))
-        rows[1:3].addcmul_(self._third, self._parts(middle(b)))
-        rows[2].addcmul_(self._last, self._parts(end(c)))
-        return out
+        if self._rows is None or self._rows.end.shape != v.shape:
+            values = self._parts(v)
+            self._rows = _Rows.of(values.new_empty(4, *values.shape), v.dtype)
+        rows, tendency = self._rows, self._parts(start(v))
+        if v is not rows.end:
+            rows.end.copy_(v)
+        torch.mul(self._decay, rows.last, out=rows.others)
+        rows.last.mul_(self._decay_end)
+        rows.first.addcmul_(self._first, tendency)
+        rows.second.addcmul_(self._second, self._parts(middle(rows.a)))
+        rows.third.addcmul_(self._third, self._parts(middle(rows.b)))
+        rows.last.addcmul_(self._last, self._parts(end(rows.c)))
+        return rows.end
 
-    def _parts(self, v: Tensor) -> Tensor:
-        """Spectra as what coefficients multiply: their parts where coefficients are real."""
-        return torch.view_as_real(v).flatten(-2) if self._real else v
 
-    def _complex(self, parts: Tensor) -> Tensor:
-        """Back."""
-        return torch.view_as_complex(parts.unflatten(-1, (-1, 2))) if self._real else parts
+class _Rows(NamedTuple):
+    """Memory of a step: what each value of N adds to (`last` is the end), and the states as spectra.
+
+    Made once, since for a few lines of values a view costs as much as the work on it.
+    """
+
+    others: Tensor
+    first: Tensor
+    second: Tensor
+    third: Tensor
+    last: Tensor
+    a: Tensor
+    b: Tensor
+    c: Tensor
+    end: Tensor
+
+    @classmethod
+    def of(cls, rows: Tensor, dtype: torch.dtype) -> _Rows:
+        """The views into rows b, a, c, end, whose spectra are of `dtype`."""
+        b, a, c, end = rows.view(dtype).unbind()
+        return cls(rows[:3], rows[1:], rows[::3], rows[2:], rows[3], a, b, c, end)
 
 
 def _shared(values: Tensor) -> Tensor:
