@@ -242,7 +242,10 @@ def _apart(array: Any, variable: Variable) -> bool:
 def check_numeric(path: Path, name: str, dtype: np.dtype) -> None:
     """Raise a ValueError unless an array holds real numbers."""
     if dtype.kind not in NUMERIC:
-        raise ValueError(f"{path}: {name!r} must hold real numbers; got the type {dtype}")
+        raise ValueError(
+            f"{path}: {name!r} must hold real numbers; got the type {dtype}"
+            + (", whose parts must be stored as arrays of their own" * (dtype.kind in "cV"))
+        )
 
 
 def check_times(path: Path, times: Float64[np.ndarray, "*n T"]) -> None:

@@ -7,6 +7,7 @@ is read as a whole once per process and held in single precision while the file 
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -34,6 +35,7 @@ MATLAB_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9
     12: "i8",
     13: "u8",
 }
+DEPTH, MOST = 4, 2**17  # groups within each other, and members of a file, that are listed
 ZARR_METADATA = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
 # Of the filters that Zarr knows, those that only move, pack or check numbers ("pickle" runs code).
 ZARR_COMPRESSORS = {"blosc", "zlib", "gzip", "bz2", "lzma", "zstd", "lz4", "lzf"}
@@ -74,7 +76,7 @@ def open_container(path: Path) -> Container:
 
 
 def listing(path: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the arrays of a file, at most one level of groups deep.
+    """Names and shapes of the arrays of a file, `DEPTH` groups deep (Zarr: one).
 
     Raises:
         ValueError: it has no known format, or is damaged.
@@ -84,14 +86,17 @@ def listing(path: Path) -> dict[str, tuple[int, ...]]:
         shapes = container.shapes()
         container.close()
         return shapes
-    shapes = {}
     with metadata(path) as root:
-        for name, item in root.items():
-            inner = item.items() if isinstance(item, Group) else ()
-            found = {name: item} if isinstance(item, Dataset) else {}
-            found |= {f"{name}/{k}": v for k, v in inner if isinstance(v, Dataset)}
-            shapes |= {key: value.shape for key, value in found.items()}
-    return shapes
+        found = itertools.islice(_members(root, "", DEPTH), MOST)  # groups may hold each other
+        return {name: item.shape for name, item in found if isinstance(item, Dataset)}
+
+
+def _members(group: Group, prefix: str, depth: int) -> Iterator[tuple[str, Group | Dataset | None]]:
+    for name in group:
+        item = group.get(name)
+        yield f"{prefix}{name}", item
+        if isinstance(item, Group) and depth:
+            yield from _members(item, f"{prefix}{name}/", depth - 1)
 
 
 class _Lazy:

@@ -11,12 +11,13 @@
 Frames are read with their axes as (x, y, z), or in the order of the file if they are called
 otherwise. An array with channels has an axis `channel`. Where arrays differ in their axes, `axes`
 maps the names of arrays to theirs. An array may lack `trajectory` (the file holds one, or all share
-it); `name: "*/data"` reads one group for each trajectory. A single frame of a steady problem needs
-neither a `time` axis nor `time`.
+it); `name: "*/data"` reads one group for each trajectory, and so may `time` and parameters. A
+single frame of a steady problem needs neither a `time` axis nor `time`.
 
 Further keys: `constants` (fields that do not vary in time, written as `fields`), `parameters`
-(name: number, array, or `@attribute`), `units` (of a field, a parameter, `time` or `length`),
-`splits` (name: fraction or number of trajectories, in the order of the file) and `name`.
+(name: number, array, `@attribute` of the file, or `*@attribute` of each group), `units` (of a
+field, a parameter, `time` or `length`), `splits` (name: fraction or number of trajectories, in the
+order of the file) and `name`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import (
+    NUMERIC,
     TIME,
     TRAJECTORY,
     ArraySource,
@@ -45,13 +47,20 @@ from .arrays import (
 from .codec import read
 from .containers import listing, open_container
 from .fields import BOUNDARIES, Grid
-from .hdf5 import metadata
+from .hdf5 import Hdf5File, metadata
 from .splits import SPLITS, divide
 
 FILE = "description.yaml"
 CHANNEL = "channel"
 XYZ = ("x", "y", "z")
 INDEXED = re.compile(r"(.+)\[(\d+)\]")
+SHORT = 2**24  # numbers of an array that is read at once
+# What other projects call the axes that are not space.
+SYNONYMS = {
+    **dict.fromkeys(("sample", "samples", "batch", "traj", "trajectories", "run"), TRAJECTORY),
+    **dict.fromkeys(("t", "times", "timestep", "frame", "frames", "step"), TIME),
+    **dict.fromkeys(("channels", "component", "components", "variable"), CHANNEL),
+}
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,9 @@ class Description:
         if not self.fields:
             raise ValueError("fields: name at least one field; got none")
         for axes in self.axes.values() if isinstance(self.axes, dict) else [self.axes]:
+            for axis in axes:
+                if axis in SYNONYMS:
+                    raise ValueError(f"axes: write {SYNONYMS[axis]!r} for {axis!r}; got {axes}")
             space = [a for a in axes if a not in (TRAJECTORY, TIME, CHANNEL)]
             if len(set(axes)) < len(axes) or not 1 <= len(space) <= 3:
                 raise ValueError(
@@ -173,6 +185,7 @@ class _Reader:
         if text not in self.shapes and found:
             name, channel = found[1], int(found[2])
         inner, shape = self._locate(name)
+        self._refuse_packed(f"{self.groups[0]}/{inner}" if "*" in name else name)
         axes = self._axes(name, shape, constant)
         if (CHANNEL in axes) != (channel is not None):
             remedy = f"{name}[0]" if channel is None else name
@@ -194,15 +207,44 @@ class _Reader:
             if name not in self.shapes:
                 raise self._unknown(name)
             return name, self.shapes[name]
-        pattern, _, inner = name.partition("/")
-        groups = {key.partition("/")[0] for key in self.shapes if "/" in key}
-        chosen = tuple(sorted((g for g in groups if fnmatch.fnmatchcase(g, pattern)), key=_natural))
-        if not chosen or f"{chosen[0]}/{inner}" not in self.shapes:
+        star = name.find("/", name.rfind("*"))
+        pattern, inner = name[:star], name[star + 1 :]
+        groups = self._matching(pattern) if star > 0 else ()
+        shapes = {group: self.shapes.get(f"{group}/{inner}") for group in groups}
+        first = next(iter(shapes.values()), None)
+        if first is None:
             raise self._unknown(name)
-        if self.groups and self.groups != chosen:
-            raise self._wrong("all arrays with '*' must lie in the same groups")
-        self.groups = chosen
-        return inner, self.shapes[f"{chosen[0]}/{inner}"]
+        other = next((group for group, shape in shapes.items() if shape != first), None)
+        if other is not None:
+            raise self._wrong(
+                f"{name!r} must have one shape in all groups; {groups[0]!r} has {first}, "
+                f"{other!r} {shapes[other] or 'none'}: cut longer ones, or keep a file of each"
+            )
+        return inner, first
+
+    def _matching(self, pattern: str) -> tuple[str, ...]:
+        """The groups of a pattern, run2 before run10: one for each trajectory."""
+        depth = pattern.count("/") + 1
+        parts = (key.split("/") for key in self.shapes)
+        groups = {"/".join(part[:depth]) for part in parts if len(part) > depth}
+        found = tuple(sorted((g for g in groups if fnmatch.fnmatchcase(g, pattern)), key=_natural))
+        if found and self.groups and self.groups != found:
+            raise self._wrong("all arrays and attributes with '*' must lie in the same groups")
+        self.groups = found or self.groups
+        return found
+
+    def _refuse_packed(self, name: str) -> None:
+        """Refuse numbers that stand for others by the conventions of NetCDF."""
+        if not isinstance(self.file, Hdf5File):
+            return
+        with metadata(self.path) as root:
+            attributes = root[name].attrs
+            for key, neutral in (("scale_factor", 1), ("add_offset", 0)):
+                if key in attributes and np.any(attributes[key] != neutral):
+                    raise self._wrong(
+                        f"{name!r} is packed ({key} {attributes[key]}); store its values unpacked, "
+                        f"as xarray.open_dataset reads them"
+                    )
 
     def _axes(self, name: str, shape: Sequence[int], constant: bool) -> tuple[str, ...]:
         """The axes of an array: as given for it, or those of `axes` that it can have."""
@@ -249,6 +291,8 @@ class _Reader:
                 raise self._wrong(f"time.step must be positive; got {time.step}")
             return time.start + time.step * np.arange(frames)
         values = self._values(time, "time")
+        if "*" in time and len(values) and (values == values[0]).all():
+            values = values[0]
         if values.shape not in ((frames,), (count, frames)):
             raise self._wrong(
                 f"time: {time!r} must have shape {(frames,)} or {(count, frames)}; got "
@@ -257,13 +301,15 @@ class _Reader:
         return values
 
     def _values(self, name: str, what: str) -> np.ndarray:
-        """A small array in double precision; of trajectories in groups the first one's."""
-        _, shape = self._locate(name)
-        key = f"{self.groups[0]}/{name.partition('/')[2]}" if "*" in name else name
-        array = self.file.array(key)
-        if array.dtype.kind not in "fiub" or math.prod(shape) > 2**24:
+        """A small array in double precision; of trajectories in groups one row for each."""
+        inner, shape = self._locate(name)
+        keys = [f"{group}/{inner}" for group in self.groups] if "*" in name else [name]
+        arrays = [self.file.array(key) for key in keys]
+        numeric = all(array.dtype.kind in NUMERIC for array in arrays)
+        if not numeric or len(keys) * math.prod(shape) > SHORT:
             raise self._wrong(f"{what}: {name!r} must be a short array of numbers; got {shape}")
-        return np.asarray(array[(slice(None),) * len(shape)], dtype=np.float64)
+        rows = [np.asarray(array[(slice(None),) * len(shape)], np.float64) for array in arrays]
+        return np.stack(rows) if "*" in name else rows[0]
 
     def _grid(self, space: Sequence[str]) -> Grid:
         given = self.given
@@ -296,7 +342,7 @@ class _Reader:
     def _parameters(self, count: int) -> tuple[tuple[str, ...], np.ndarray]:
         columns = {}
         for name, given in self.given.parameters.items():
-            if isinstance(given, str) and not given.startswith("@"):
+            if isinstance(given, str) and ("@" not in given or given in self.shapes):
                 values = self._values(given, f"parameters.{name}")
                 if values.size not in (1, count):
                     raise self._wrong(
@@ -305,16 +351,26 @@ class _Reader:
                     )
                 columns[name] = np.broadcast_to(values.reshape(-1), (count,))
                 continue
-            value = self._attribute(given[1:]) if isinstance(given, str) else given
-            columns[name] = np.full(count, number(self.path, name, value))
+            found = self._attributes(given) if isinstance(given, str) else [given]
+            entries = [number(self.path, name, value) for value in found]
+            columns[name] = np.broadcast_to(np.array(entries), (count,))
         return tuple(columns), np.array([*columns.values()]).reshape(-1, count).T
 
-    def _attribute(self, name: str) -> Any:
-        """An attribute of the file's root."""
+    def _attributes(self, text: str) -> list[Any]:
+        """`@name` of the file, `place@name` of a group or array, `*@name` of each group."""
+        place, _, name = text.rpartition("@")
+        places = self._matching(place) if "*" in place else [place]
+        found = []
         with metadata(self.path) as root:
-            if name not in root.attrs:
-                raise self._wrong(f"no attribute {name!r}; there are: {', '.join(root.attrs)}")
-            return root.attrs[name]
+            for each in places:
+                item = root if not each else root.get(each)
+                if item is None or name not in item.attrs:
+                    known = ", ".join(item.attrs) if item is not None else ""
+                    raise self._wrong(f"no attribute {each}@{name}; there are: {known or 'none'}")
+                found.append(item.attrs[name])
+        if not found:
+            raise self._wrong(f"no group {place!r}, whose attribute {name!r} could be read")
+        return found
 
     # ------------------------------------------------------------ errors
 
@@ -323,7 +379,7 @@ class _Reader:
 
     def _unknown(self, name: str) -> ValueError:
         near = difflib.get_close_matches(name, self.shapes, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         shown = ", ".join(f"{key} {shape}" for key, shape in [*self.shapes.items()][:8])
         return self._wrong(f"no array {name!r}{hint} There are: {shown or 'none'}")
 

@@ -310,6 +310,71 @@ def test_descriptions_that_do_not_fit(tmp_path: Path, text: str, message: str) -
     assert "\n" not in str(error.value)
 
 
+def described(folder: Path, text: str, arrays: dict[str, Any]) -> Path:
+    """A file of these arrays with a description beside it."""
+    path = folder / "mine.h5"
+    with h5py.File(path, "w") as file:
+        for name, values in arrays.items():
+            file[name] = values
+    (folder / "description.yaml").write_text(text)
+    return path
+
+
+def test_groups_say_their_own_times_and_parameters(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(11, 4, 8)).astype("f4")
+    arrays: dict[str, Any] = {}
+    for i, u in enumerate(values):
+        arrays |= {f"out/run{i}/u": u, f"out/run{i}/t": 0.1 * (i + 1) * np.arange(4)}
+        arrays |= {f"out/run{i}/nu": 0.5 * i}
+    text = (
+        "axes: [time, x]\nfields: {u: 'out/run*/u'}\ntime: 'out/run*/t'\n"
+        "parameters: {nu: 'out/run*/nu', beta: 'out/run*@beta', speed: 'out/run3@beta'}\n"
+    )
+    path = described(tmp_path, text, arrays)
+    with h5py.File(path, "a") as file:
+        for i in range(11):
+            file[f"out/run{i}"].attrs["beta"] = np.bytes_(f"{i}.5")
+    store = open_store(path)
+    assert store.dt is None
+    for i in (0, 2, 10):  # run2 before run10
+        assert torch.equal(store.trajectory(i), torch.from_numpy(values[i])[:, None])
+        np.testing.assert_allclose(store.trajectory_times(i), 0.1 * (i + 1) * np.arange(4))
+        np.testing.assert_allclose(store.parameters(i), [0.5 * i, i + 0.5, 3.5])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fields: {u: 'run*/u'}\n", r"'run0' has \(4, 8\), 'run1' \(6, 8\): cut longer ones"),
+        ("fields: {u: 'run*/v'}\n", r"'run0' has \(4, 8\), 'run1' none"),
+        ("fields: {u: 'run0/u'}\nparameters: {a: 'run0@a'}\n", "no attribute run0@a; there are: b"),
+        ("fields: {u: 'run0/pair'}\n", "real numbers.*whose parts must be stored as arrays of"),
+        ("fields: {u: 'run0/packed'}\n", r"'run0/packed' is packed \(scale_factor 0.01\)"),
+        ("fields: {u: 'ru*'}\n", r"no array 'ru\*'. There are"),
+    ],
+)
+def test_what_a_description_would_read_wrongly(tmp_path: Path, text: str, message: str) -> None:
+    shared = "axes: [time, x]\ntime: {step: 0.5}\n"
+    arrays = {"run0/u": np.ones((4, 8)), "run1/u": np.ones((6, 8)), "run0/v": np.ones((4, 8))}
+    pair = np.zeros((4, 8), [("a", "f4"), ("b", "f4")])
+    arrays |= {"run0/pair": pair, "run0/packed": np.ones((4, 8), "i2")}
+    path = described(tmp_path, shared + text, arrays)
+    with h5py.File(path, "a") as file:
+        file["run0"].attrs["b"] = 1.0
+        file["run0/packed"].attrs["scale_factor"] = 0.01
+        file["named"] = np.dtype("f4")  # a type is no array, and no harm
+    with pytest.raises(ValueError, match=message):
+        open_store(path)
+
+
+@pytest.mark.parametrize(("axis", "name"), [("sample", "trajectory"), ("t", "time")])
+def test_usual_names_of_axes_are_not_taken_for_space(tmp_path: Path, axis: str, name: str) -> None:
+    text = f"axes: [{axis}, x]\nfields: {{u: u}}\ntime: {{step: 0.5}}\n"
+    path = described(tmp_path, text, {"u": np.ones((4, 8))})
+    with pytest.raises(ValueError, match=f"axes: write '{name}' for '{axis}'"):
+        open_store(path)
+
+
 def test_a_steady_problem_described(tmp_path: Path) -> None:
     arrays = {"a": random_values("xny"), "u": random_values("xny", 1)}
     write(tmp_path / "train" / "one.h5", arrays)
