@@ -281,7 +281,7 @@ class ETDRK4:
 
 
 class _Rows(NamedTuple):
-    """Memory of a step: what each value of N adds to (`last` is the end), and the states as spectra.
+    """Memory of a step: what each value of N adds to, and the states as spectra.
 
     Made once, since for a few lines of values a view costs as much as the work on it.
     """
