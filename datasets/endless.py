@@ -7,7 +7,6 @@ settings, split, e) alone, whoever computes it and in whatever order.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,6 @@ from .simulation_settings import Run, prepare
 from .store import Store
 from .trajectories import Block, solve
 from .well import AXES, WellData
-
-KEPT = 2  # blocks in memory at once: a micro-batch may take from the end of one and the next
 
 
 class MemorySource:
@@ -80,26 +77,29 @@ class EndlessStore(Store):
     def __init__(self, equation: str, split: str, size: int, **settings: Any) -> None:
         if size < 1:
             raise ValueError(f"a block needs at least 1 trajectory; got {size}")
-        self._made: OrderedDict[int, Store] = OrderedDict()
+        self._made: dict[int, tuple[int, Store]] = {}
         self._what = (equation, split, size, settings)
         self._run: Run | None = None
         super().__init__([(split, self._solve(0))])
 
-    def block(self, number: int) -> Store:
-        """The trajectories of block `number`; the latest few are kept."""
+    def block(self, number: int, streams: int = 1) -> Store:
+        """The trajectories of block `number`; the latest of each of `streams` streams is kept.
+
+        Block e is of stream e mod `streams`.
+        """
         if number == 0:
             return self
-        if number not in self._made:
-            split = self._what[1]
-            self._made[number] = Store([(split, self._solve(number))])
-        self._made.move_to_end(number)
-        if len(self._made) > KEPT:
-            self._made.popitem(last=False)
-        return self._made[number]
+        stream = number % streams
+        kept, store = self._made.get(stream, (0, self))
+        if kept != number:
+            self._made.pop(stream, None)  # its memory, before the next is solved
+            store = Store([(self._what[1], self._solve(number))])
+            self._made[stream] = number, store
+        return store
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what another process makes again."""
-        return {**vars(self), "_run": None, "_made": OrderedDict()}
+        return {**vars(self), "_run": None, "_made": {}}
 
     def _solve(self, number: int) -> MemorySource:
         equation, split, size, settings = self._what

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .augmentation import Augmentation
+from .endless import EndlessStore
 from .fields import Window, collate
 from .windows import Windows
 
@@ -28,10 +29,15 @@ class Mixture:
     in O(log k) operations. Within a dataset, windows come in seeded permutations: every window
     once before any comes again.
 
+    An endless dataset is drawn in streams, micro-batch k from stream k mod `streams`, and every
+    stream has blocks of its own. With as many streams as micro-batches in an optimizer step, a
+    process solves only what its own micro-batches need, and all see the same as one would alone.
+
     Args:
         parts: windows of each dataset, and its weight (positive; need not sum to 1).
         batch: windows per micro-batch.
         seed: of the order.
+        streams: of endless datasets; the others have one.
         augmentations: one per part, or None for windows as they are; each sample is moved by
             random numbers that depend on the seed and its number alone.
 
@@ -45,6 +51,7 @@ class Mixture:
         batch: int,
         seed: int,
         augmentations: Sequence[Augmentation | None] = (),
+        streams: int = 1,
     ) -> None:
         if not parts:
             raise ValueError("a mixture needs at least one dataset; got none")
@@ -59,7 +66,9 @@ class Mixture:
         shares = np.cumsum([0.0, *(weight for _, weight in parts)])
         self._edges = [round(TURN * share / shares[-1]) for share in shares.tolist()]
         self._offset = int(_generator(seed).integers(TURN))
-        self._orders: dict[int, tuple[int, np.ndarray]] = {}
+        endless = [isinstance(windows.store, EndlessStore) for windows in self.parts]
+        self._streams = [streams if without_end else 1 for without_end in endless]
+        self._orders: dict[tuple[int, int], tuple[int, np.ndarray]] = {}
 
     def draw(self, k: int) -> tuple[int, list[int]]:
         """Part and window indices of micro-batch k = 0, 1, …"""
@@ -70,7 +79,8 @@ class Mixture:
         """The windows of micro-batch k, collated."""
         part, places = self._places(k)
         windows, augmentation = self.parts[part], self.augmentations[part]
-        chosen = [windows.in_epoch(epoch)[index] for epoch, index in places]
+        streams = self._streams[part]
+        chosen = [windows.in_epoch(epoch, streams)[index] for epoch, index in places]
         if augmentation is not None:
             first = k * self.batch_size
             chosen = [
@@ -83,26 +93,29 @@ class Mixture:
         """Part of micro-batch k, and the epoch and index of its windows."""
         position = (self._offset + k * STEP) % TURN
         part = int(np.searchsorted(self._edges, position, side="right")) - 1
-        first = self._drawn_before(k, part) * self.batch_size
-        return part, [self._window(part, first + i) for i in range(self.batch_size)]
+        before, stream = divmod(k, self._streams[part])
+        first = self._drawn_before(before, part, stream) * self.batch_size
+        return part, [self._window(part, stream, first + i) for i in range(self.batch_size)]
 
-    def _drawn_before(self, k: int, part: int) -> int:
-        """How many of the micro-batches 0 … k − 1 are of `part`.
+    def _drawn_before(self, count: int, part: int, stream: int) -> int:
+        """How many of the first `count` micro-batches of a stream are of `part`.
 
         A position in [low, high) is one where (position − low) has passed one more full turn than
         (position − high), so the count is a difference of two sums of floors.
         """
         low, high = self._edges[part], self._edges[part + 1]
-        passed = _floor_sum(k, TURN, STEP, self._offset - low + TURN)
-        return passed - _floor_sum(k, TURN, STEP, self._offset - high + TURN)
+        step, start = self._streams[part] * STEP, self._offset + stream * STEP
+        passed = _floor_sum(count, TURN, step, start - low + TURN)
+        return passed - _floor_sum(count, TURN, step, start - high + TURN)
 
-    def _window(self, part: int, position: int) -> tuple[int, int]:
-        """Epoch and window at a position of the part's endless sequence of permutations."""
-        epoch, place = divmod(position, len(self.parts[part]))
-        known, order = self._orders.get(part, (-1, np.empty(0, np.int64)))
+    def _window(self, part: int, stream: int, position: int) -> tuple[int, int]:
+        """Epoch and window at a position of a stream's endless sequence of permutations."""
+        turn, place = divmod(position, len(self.parts[part]))
+        epoch = turn * self._streams[part] + stream
+        known, order = self._orders.get((part, stream), (-1, np.empty(0, np.int64)))
         if known != epoch:
             order = _generator(self.seed, part + 1, epoch).permutation(len(self.parts[part]))
-            self._orders[part] = (epoch, order)
+            self._orders[part, stream] = (epoch, order)
         return epoch, int(order[place])
 
 

@@ -76,12 +76,17 @@ class Windows(Dataset[Window]):
         window = self._window(self.trajectories[position], index - before)
         return window.filled(self.fill).select(self.fields, self.inputs)
 
-    def in_epoch(self, epoch: int) -> Windows:
-        """The windows of an epoch: the same in each, unless the dataset is endless."""
+    def in_epoch(self, epoch: int, streams: int = 1) -> Windows:
+        """The windows of an epoch: the same in each, unless the dataset is endless.
+
+        Args:
+            epoch: its number.
+            streams: in which the epochs are used; see `EndlessStore.block`.
+        """
         if not isinstance(self.store, EndlessStore):
             return self
         windows = copy.copy(self)
-        windows.store = self.store.block(epoch)
+        windows.store = self.store.block(epoch, streams)
         return windows
 
     def _window(self, trajectory: int, number: int) -> Window:

@@ -330,7 +330,8 @@ def build_mixture(recipe: TrainRecipe, stores: Sequence[Store], operator: Operat
         augmentations.append(
             Augmentation(data.augment, store, fields, data.parity) if data.augment else None
         )
-    return Mixture(parts, recipe.micro_batch, recipe.seed, augmentations)
+    micro_batch, streams = recipe.micro_batch, recipe.micro_batches
+    return Mixture(parts, micro_batch, recipe.seed, augmentations, streams=streams)
 
 
 def _windows(recipe: TrainRecipe, store: Store, data: DataConfig, operator: Operator) -> Windows:

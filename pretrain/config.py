@@ -20,8 +20,8 @@ class SimulateConfig:
 
     Attributes:
         equation: registry name.
-        block: trajectories that are solved at once. Their windows are drawn in random order before
-            the next block begins.
+        block: trajectories that are solved at once. Every micro-batch of a step draws from a block
+            of its own, its windows in random order before the next block begins.
         resolution, lengths: points and extent per axis; one number for all axes.
         frames, dt: saved frames per trajectory, and the time between them.
         parameters: a value, or a range [low, high] to draw from, by name.

@@ -46,16 +46,56 @@ def test_blocks_are_the_trajectories_that_simulate_writes(tmp_path: Path) -> Non
     )
 
 
-def test_a_block_is_computed_once_and_few_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    solved = []
-    original = endless.solve
+@pytest.fixture
+def solved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """First trajectories of the blocks that were solved."""
+    starts, original = [], endless.solve
     monkeypatch.setattr(
-        endless, "solve", lambda run, block: solved.append(block.start) or original(run, block)
+        endless, "solve", lambda run, block: starts.append(block.start) or original(run, block)
     )
+    return starts
+
+
+def test_a_block_is_computed_once_and_the_latest_of_a_stream_is_kept(solved: list[int]) -> None:
     store = burgers(size=1)
-    for e in (0, 1, 1, 2, 1, 3, 1, 2):
+    for e in (0, 1, 1, 0, 2, 2, 1):
         store.block(e).trajectory(0)
-    assert solved == [0, 1, 2, 3, 2]
+    assert solved == [0, 1, 2, 1]
+    for e in (2, 3, 2, 3, 5, 4, 5):
+        store.block(e, streams=2).trajectory(0)
+    assert solved == [0, 1, 2, 1, 2, 3, 5, 4]
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_share_the_solving_and_see_the_same(solved: list[int], processes: int) -> None:
+    """Two datasets; a step has 4 micro-batches, which any number of processes shares."""
+
+    def mixture() -> Mixture:
+        parts = [(Windows(burgers(), 1, 1), 1.0), (Windows(burgers(), 2, 1, every=2), 2.0)]
+        return Mixture(parts, 5, 3, streams=4)
+
+    whole, steps, share = mixture(), 5, 4 // processes
+    expected = [whole.batch(k).history for k in range(4 * steps)]
+    alone, everywhere = [start for start in solved if start], []
+    for rank in range(processes):
+        own, before = mixture(), len(solved)
+        for k in (4 * step + rank * share + i for step in range(steps) for i in range(share)):
+            assert torch.equal(own.batch(k).history, expected[k])
+        everywhere += [start for start in solved[before:] if start]
+    assert sorted(everywhere) == sorted(alone)  # no block by two of them
+
+
+def test_a_stream_uses_every_window_of_its_blocks_once() -> None:
+    store = burgers()
+    mixture = Mixture([(Windows(store, 1, 1), 1.0)], 4, 0, streams=2)  # 12 windows in a block
+    for stream in range(2):
+        for turn in range(2):
+            batches = [mixture.batch(2 * (3 * turn + i) + stream) for i in range(3)]
+            drawn = torch.cat([batch.history[:, 0, 0] for batch in batches])
+            block = store.block(2 * turn + stream)
+            expected = torch.cat([block.trajectory(i)[:-1, 0] for i in range(3)])
+            order = (drawn[:, None] == expected).all(-1)
+            assert order.sum(0).tolist() == order.sum(1).tolist() == [1] * 12
 
 
 def test_every_window_of_a_block_before_the_next_block() -> None:
