@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -134,7 +135,10 @@ def _state(store: Store) -> str:
 
 
 def _counts(store: Store) -> dict[str, int]:
-    return {_folder(split): len(part) for split, part in store.splits.items()}
+    counts: Counter[str] = Counter()
+    for split, part in store.splits.items():
+        counts[_folder(split)] += len(part)
+    return dict(counts)
 
 
 def _folder(split: str) -> str:
@@ -187,10 +191,13 @@ def _check_same(path: Path, recipe: Recipe, remedy: str) -> None:
 
 
 def _shards(store: Store, out: Path, recipe: Recipe) -> Iterator[_Shard]:
+    files: Counter[str] = Counter()  # so far, in each folder
     for split, part in store.splits.items():
-        folder = out / "data" / _folder(split)
-        for number, trajectories in enumerate(_runs(store, part, recipe.shard)):
-            yield _Shard(folder / f"{recipe.name}_{number:04d}.hdf5", split, trajectories)
+        folder = _folder(split)
+        for trajectories in _runs(store, part, recipe.shard):
+            path = out / "data" / folder / f"{recipe.name}_{files[folder]:04d}.hdf5"
+            files[folder] += 1
+            yield _Shard(path, split, trajectories)
 
 
 def _runs(store: Store, part: range, longest: int) -> Iterator[range]:

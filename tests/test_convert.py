@@ -300,3 +300,17 @@ def test_what_the_layout_fills_is_no_warning_after_conversion(tmp_path: Path) ->
         "'density' is 1 everywhere, as its layout fills it"
     ]
     assert all(finding.rank == "note" for finding in constant)
+
+
+def test_trajectories_of_no_split_follow_those_of_train(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(20, 5, 16)).astype("f4")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["u"] = values
+    text = "axes: [trajectory, time, x]\nfields: {u: u}\ntime: {step: 1}\n"
+    text += "splits: {train: 8, test: 4, all: 8}\n"
+    (tmp_path / "description.yaml").write_text(text)
+    for _ in range(2):  # the second finds it complete
+        made = open_store(convert(tmp_path / "x.h5", tmp_path / "out", shard=5))
+        assert {name: len(part) for name, part in made.splits.items()} == {"train": 16, "test": 4}
+        kept = torch.stack([made.trajectory(i)[:, 0] for i in made.splits["train"]])
+        assert torch.equal(kept, torch.from_numpy(values[[*range(8), *range(12, 20)]]))
