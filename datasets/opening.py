@@ -41,7 +41,7 @@ def open_store(
             incomplete, files disagree, or there is no such split.
     """
     if remote.is_remote(path):
-        path = remote.stage(str(path), split)
+        path = remote.stage(str(path), None if splits else split)
     path = Path(path).absolute()
     try:
         return _open(path, split, layout, splits)
@@ -54,9 +54,9 @@ def _open(
 ) -> Store:
     given, variant = layouts.choose(layout) if layout else (None, "")
     files = layouts.find_files(path)
-    available = dict.fromkeys(name for name, _ in files)
-    anywhere = split is None or bool(splits)
-    chosen = [(name, file) for name, file in files if anywhere or name in (split, UNSPLIT)]
+    wanted = {name for name, _ in files} if split is None or splits else {split, UNSPLIT}
+    available = dict.fromkeys(name for name, _ in files if name not in wanted)
+    chosen = [(name, file) for name, file in files if name in wanted]
     sources: list[tuple[str, Source]] = []
     for found in _sources_of(path, chosen, given, variant, splits):
         available.update(dict.fromkeys(found))

@@ -39,7 +39,8 @@ def stage(url: str, split: str | None = None) -> Path:
     """
     try:
         system, root = fsspec.core.url_to_fs(url)
-        remote = {name: system.info(path) for name, path in _files(system, root, split)}
+        there = dict(_files(system, root))
+        remote = {name: system.info(there[name]) for name in there if _needed(name, split)}
     except (OSError, ValueError, ImportError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{url} cannot be read ({reason:.200})") from None
@@ -49,6 +50,11 @@ def stage(url: str, split: str | None = None) -> Path:
     entry.mkdir(parents=True, exist_ok=True)
     _make_room(entry, url, sum(int(info.get("size") or 0) for info in remote.values()))
     known = _state(entry)
+    for name in set(known) - set(
+        there
+    ):  # deleted since, or renamed: read again it would count twice
+        (entry / name).unlink(missing_ok=True)
+        del known[name]
     for name, info in remote.items():
         version = f"{info.get('size')} {system.ukey(info['name'])}"
         target = entry / name
@@ -60,15 +66,19 @@ def stage(url: str, split: str | None = None) -> Path:
     return entry / PurePosixPath(root).name
 
 
-def _files(system: Any, root: str, split: str | None) -> Iterator[tuple[str, str]]:
-    """Local name (below the entry) and remote path of every file that is needed."""
+def _files(system: Any, root: str) -> Iterator[tuple[str, str]]:
+    """Local name (below the entry) and remote path of every file."""
     top = PurePosixPath(root)
     for found in system.find(root):
         inner = PurePosixPath(found).relative_to(top) if found != root else PurePosixPath()
-        others = set(inner.parts) & (set(SPLITS) - {split})
-        if ".." in inner.parts or (split in SPLITS and others):
-            continue
-        yield str(PurePosixPath(top.name) / inner), found
+        if ".." not in inner.parts:
+            yield str(PurePosixPath(top.name) / inner), found
+
+
+def _needed(name: str, split: str | None) -> bool:
+    """Whether a split needs a file: it lies in no other split's folder."""
+    inner = PurePosixPath(name).parts[1:]
+    return split not in SPLITS or not set(inner) & (set(SPLITS) - {split})
 
 
 def _copy(system: Any, source: str, target: Path) -> None:
@@ -101,7 +111,10 @@ def _state(entry: Path) -> dict[str, str]:
 
 def _make_room(entry: Path, url: str, needed: int) -> None:
     """Delete the data sets used longest ago until `needed` bytes fit."""
-    limit = int(os.environ.get("PELAGOS_CACHE_BYTES", LIMIT))
+    given = os.environ.get("PELAGOS_CACHE_BYTES", str(LIMIT))
+    if not given.isdecimal():
+        raise ValueError(f"PELAGOS_CACHE_BYTES must be a number of bytes; got {given!r}")
+    limit = int(given)
     if needed > limit:
         raise ValueError(
             f"{url} has {needed} bytes, and the cache holds at most {limit}; set "

@@ -64,6 +64,39 @@ def test_a_copy_counts_while_the_file_is_the_same(
     assert len(copied) == 2
 
 
+def test_what_was_deleted_or_renamed_is_not_read(tmp_path: Path, memory: Any) -> None:
+    path = FILES["the well"](tmp_path).path
+    upload(memory, path, "/bucket/mine/data/train/old.hdf5")
+    upload(memory, path, "/bucket/mine/data/test/a.hdf5")
+    assert len(open_store("memory://bucket/mine")) == 26
+    memory.rm("/bucket/mine/data/train/old.hdf5")
+    upload(memory, path, "/bucket/mine/data/train/new.hdf5")
+    assert len(open_store("memory://bucket/mine", "test")) == 13
+    store = open_store("memory://bucket/mine")
+    assert [source.path.name for source in store.sources] == ["new.hdf5", "a.hdf5"]
+
+
+def test_splits_of_ones_own_are_of_all_files(tmp_path: Path, memory: Any) -> None:
+    root = tmp_path / "mine"
+    for split in ("train", "test"):
+        (root / split).mkdir(parents=True)
+        with h5py.File(root / split / "a.h5", "w") as file:
+            file["u"] = np.ones((10, 3, 4))
+        upload(memory, root / split / "a.h5", f"/bucket/mine/{split}/a.h5")
+    text = "axes: [trajectory, time, x]\nfields: {u: u}\ntime: {step: 1}\n"
+    (root / "description.yaml").write_text(text)
+    upload(memory, root / "description.yaml", "/bucket/mine/description.yaml")
+    for place in (root, "memory://bucket/mine"):
+        assert len(open_store(place, "train", splits={"train": 0.5, "test": 0.5})) == 10
+
+
+def test_a_bound_that_is_no_number(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory.pipe("/bucket/a.h5", b"x")
+    monkeypatch.setenv("PELAGOS_CACHE_BYTES", "64G")
+    with pytest.raises(ValueError, match="must be a number of bytes; got '64G'"):
+        open_store("memory://bucket/a.h5")
+
+
 def test_the_cache_is_bounded(tmp_path: Path, memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path = FILES["pdebench-burgers"](tmp_path).path
     size = path.stat().st_size
