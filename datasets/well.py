@@ -22,6 +22,7 @@ import h5py
 import numpy as np
 from jaxtyping import Float64
 
+from .arrays import NUMERIC
 from .fields import Grid
 from .replacing import replacing
 
@@ -118,9 +119,9 @@ def create_file(path: Path, data: WellData) -> Iterator[Callable[[int, int, np.n
 
 def _check(data: WellData) -> None:
     """Raise a ValueError unless names, shapes and values of `data` fit together."""
-    if not data.fields:
-        raise ValueError("a file needs at least one field; got none")
-    lead = next(iter(data.fields.values())).shape[:1]
+    lead = next((values.shape[:1] for values in data.fields.values()), ())
+    if lead in ((), (0,)):
+        raise ValueError("a file needs at least one field and one trajectory; got none")
     frames = data.times.shape[-1:]
     for name, values in data.fields.items():
         _check_shape(name, values, (*lead, *frames, *data.grid.shape))
@@ -156,6 +157,8 @@ def _check_shape(name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
 
 
 def _check_finite(name: str, values: np.ndarray) -> None:
+    if values.dtype.kind not in NUMERIC:
+        raise ValueError(f"{name!r} must hold real numbers; got the type {values.dtype}")
     with np.errstate(over="ignore"):
         if not np.isfinite(np.asarray(values, dtype=np.float32)).all():
             raise ValueError(f"{name!r} holds NaN, infinite or too large values")

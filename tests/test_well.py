@@ -468,3 +468,19 @@ def test_a_number_of_trajectories_that_cannot_be(tmp_path: Path) -> None:
             file.attrs["n_trajectories"] = number
         with pytest.raises(ValueError, match=f"cannot hold {number} trajectories"):
             WellFile(tmp_path / "a.hdf5")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.ones((2, 3, 8), np.complex64), "'u' must hold real numbers; got the type complex64"),
+        (np.full((2, 3, 8), "1.0"), "'u' must hold real numbers"),
+        (np.ones((0, 3, 8)), "at least one field and one trajectory; got none"),
+    ],
+)
+def test_what_would_be_lost_is_not_written(tmp_path, values, message):
+    with pytest.raises(ValueError, match=message):
+        write_file(
+            tmp_path / "a.hdf5", WellData("m", Grid.unit((8,)), np.arange(3.0), {"u": values})
+        )
+    assert not any(tmp_path.iterdir())
