@@ -88,7 +88,7 @@ def measure(store: Store, history: int = 1, horizon: int = 1) -> Access:
     Raises:
         ValueError: a file is damaged.
     """
-    frames = min(history + horizon, *(store.n_frames(i) for i in (0, len(store) - 1)))
+    frames = min(history + horizon, *(source.times.shape[-1] for source in store.sources))
     generator = np.random.default_rng(0)
     chosen = generator.permutation(len(store))[:WINDOWS].tolist()
     window_bytes = store.read_raw(chosen[0], slice(0, frames)).nbytes

@@ -217,7 +217,7 @@ class _Reader:
         other = next((group for group, shape in shapes.items() if shape != first), None)
         if other is not None:
             raise self._wrong(
-                f"{name!r} must have one shape in all groups; {groups[0]!r} has {first}, "
+                f"{name!r} must have one shape in all groups; {next(iter(shapes))!r} has {first}, "
                 f"{other!r} {shapes[other] or 'none'}: cut longer ones, or keep a file of each"
             )
         return inner, first

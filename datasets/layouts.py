@@ -18,6 +18,11 @@ from .hdf5 import open_readonly
 from .splits import SPLITS, UNSPLIT
 
 SUFFIXES = (".h5", ".hdf5", ".he5", ".hdf", ".nc", ".nc4", ".cdf", ".mat", ".zarr")
+# What other projects call the folders of splits.
+MISNAMED = {"val": "valid", "validation": "valid", "dev": "valid"} | {
+    "training": "train",
+    "testing": "test",
+}
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,9 @@ def find_files(path: Path) -> list[tuple[str, Path]]:
     _check_complete(path)
     base = path / "data" if (path / "data").is_dir() else path
     folders = [base / name for name in SPLITS if (base / name).is_dir()] or [base]
+    for name, split in MISNAMED.items():
+        if folders != [base] and (base / name).is_dir() and base / split not in folders:
+            raise ValueError(f"{base / name} would not be read; name it {split!r}, or a link to it")
     files = [
         (folder.name if folder.name in SPLITS else UNSPLIT, file)
         for folder in folders

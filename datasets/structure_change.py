@@ -45,13 +45,20 @@ def _of_store(store: Store, stride: int, fields: Sequence[str]) -> float:
     if indices is None:
         raise ValueError(f"{store.name!r} was opened without its training split")
     channels = [store.fields.index(name) for name in fields if name in store.fields]
-    pairs = [(i, k) for i in indices for k in range(store.first, store.n_frames(i) - stride)]
-    if not pairs:
+    # Pairs of each trajectory, and of all up to it: in large datasets too many to list.
+    counts = [max(0, store.n_frames(i) - stride - store.first) for i in indices]
+    ends = np.cumsum(counts)
+    if not any(counts):
         raise ValueError(
             f"{store.name!r} has no two frames that lie {stride} apart; use a smaller stride"
         )
-    chosen = np.unique(np.linspace(0, len(pairs) - 1, PAIRS).round().astype(int))
-    read = (store.read(i, k, k + stride + 1, stride) for i, k in (pairs[j] for j in chosen))
+    chosen = np.unique(np.linspace(0, ends[-1] - 1, PAIRS).round().astype(int))
+    places = np.searchsorted(ends, chosen, side="right").tolist()
+    first = (store.first + chosen - ends[places] + np.array(counts)[places]).tolist()
+    read = (
+        store.read(indices[place], k, k + stride + 1, stride)
+        for place, k in zip(places, first, strict=True)
+    )
     return float(np.mean([similarity(frames[:, channels]).mean().item() for frames in read]))
 
 

@@ -327,3 +327,11 @@ def test_the_command_reports_as_json_and_by_its_exit_code(
     with pytest.raises(SystemExit) as stopped:
         main(["data", "check", str(tmp_path / "nothing")])
     assert stopped.value.code == 2
+
+
+def test_the_shortest_trajectory_bounds_the_windows_that_are_measured(tmp_path: Path) -> None:
+    for name, frames in (("a", 5), ("b", 2), ("c", 5)):
+        values = np.random.default_rng(frames).normal(size=(1, frames, 8))
+        data = WellData("mine", Grid.unit((8,)), np.arange(1.0 * frames), {"u": values})
+        write_file(tmp_path / "data" / "train" / f"{name}.hdf5", data)
+    assert check(open_store(tmp_path), 2, 2).access.frames == 2

@@ -12,8 +12,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from layout_files import FILES
 
 from pelagos.datasets import hdf5, open_store, store
+from pelagos.datasets.axes import spacing
 from pelagos.datasets.fields import Grid, collate
 from pelagos.datasets.inspect import summary
 from pelagos.datasets.well import WellData, write_file
@@ -440,3 +442,38 @@ def test_files_that_disagree_are_both_named(
         open_store(tmp_path)
     assert "a.hdf5" in str(error.value)
     assert "b.hdf5" in str(error.value)
+
+
+@pytest.mark.parametrize(("lengths", "agree"), [((1e-6, 2e-6), False), ((1e-6, 1.000001e-6), True)])
+def test_lengths_are_compared_by_their_own_size(
+    tmp_path: Path, lengths: tuple[float, float], agree: bool
+) -> None:
+    for name, length in zip("ab", lengths, strict=True):
+        grid = Grid((8,), (length,), ("periodic",))
+        data = WellData("mine", grid, np.arange(3.0), {"u": np.ones((1, 3, 8))})
+        write_file(tmp_path / f"{name}.hdf5", data)
+    if agree:
+        assert len(open_store(tmp_path)) == 2
+    else:
+        with pytest.raises(ValueError, match=r"must agree: .* has grid lengths"):
+            open_store(tmp_path)
+
+
+def test_the_splits_that_are_named_are_those_that_can_be_opened(tmp_path: Path) -> None:
+    path = FILES["pdebench-burgers"](tmp_path).path
+    with pytest.raises(ValueError, match=r"no split 'all'; it has: test, train$"):
+        open_store(path, "all")
+
+
+def test_a_folder_of_another_name_is_not_left_out(root: Path) -> None:
+    (root / "data" / "valid").rename(root / "data" / "val")
+    with pytest.raises(ValueError, match="val would not be read; name it 'valid', or a link to it"):
+        open_store(root)
+
+
+def test_a_large_offset_hides_no_irregular_times() -> None:
+    day = np.array([0, 1, 2, 30, 31, 50.0])
+    assert spacing(day) is None
+    assert spacing(1.7e9 + day) is None  # seconds since 1970, in double precision
+    assert spacing(1.7e9 + 0.1 * np.arange(6)) == pytest.approx(0.1, rel=1e-6)
+    assert spacing((1000 + 0.1 * np.arange(6)).astype("f4").astype("f8")) is not None

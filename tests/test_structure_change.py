@@ -56,3 +56,18 @@ def test_a_stride_longer_than_the_trajectories_is_refused(tmp_path):
     store = write(tmp_path, "short", 0.3, frames=3)
     with pytest.raises(ValueError, match="no two frames that lie 3 apart"):
         structure_change([store], ["u"], [3])
+
+
+def test_pairs_are_spread_over_trajectories_of_any_length(tmp_path, monkeypatch):
+    """Every pair once, in order, where there are few; none from one trajectory to the next."""
+    write(tmp_path, "wave", 0.3)
+    folder = tmp_path / "wave" / "data" / "train"
+    for name, frames in (("x", 2), ("y", 7)):
+        write(tmp_path / name, "wave", 0.3, frames=frames)
+        made = tmp_path / name / "wave" / "data" / "train" / "wave.hdf5"
+        made.rename(folder / f"{name}.hdf5")
+    store, read = open_store(tmp_path / "wave", "train"), []
+    original = store.read
+    monkeypatch.setattr(store, "read", lambda *args: read.append(args) or original(*args))
+    structure_change([store], ["u"], [2])
+    assert read == [(i, k, k + 3, 2) for i, n in ((0, 9), (2, 7)) for k in range(n - 2)]
