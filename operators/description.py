@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,6 +76,18 @@ class Description:
     def time_scale_of(self, dataset: str) -> float:
         """The physical time that the network sees as 1 on a dataset."""
         return self.time_scales.get(dataset, self.time_scale)
+
+    def warn_of_time_scale(self, dataset: str) -> None:
+        """Warn, once of each name, where scales are by dataset and this one was none of them."""
+        trained = self.provenance.get("datasets", ())
+        if self.time_scales and dataset not in (*self.time_scales, *trained):
+            known = ", ".join(f"{name} {scale:g}" for name, scale in self.time_scales.items())
+            warnings.warn(
+                f"no time scale is known for a dataset named {dataset!r}: {self.time_scale:g} is "
+                f"taken; by name there are {known}. If it is one of these give it that name, else "
+                "fine-tune with data[i].time_scale",
+                stacklevel=3,
+            )
 
     def scale_of(self, condition: str) -> Standard:
         """The scale of a constant field or parameter."""

@@ -310,6 +310,8 @@ class Operator(nn.Module, ABC):
                 f"history must have shape (B, {', '.join(map(str, expected))}): "
                 f"{self.history} frame(s), {expected[1]} field(s); got {tuple(history.shape)}"
             )
+        if not context.steady:
+            self.description.warn_of_time_scale(context.dataset)
         if context.dt is not None and not self.continuous:
             self._check_trained_step(context.dt)
 

@@ -185,6 +185,9 @@ def _time_scales(
     }
     if recipe.time_scale is not None:
         return {"time_scale": recipe.time_scale, "time_scales": given}
+    for store in stores:
+        if store.name not in given and not store.steady:
+            known.warn_of_time_scale(store.name)
     return {"time_scale": known.time_scale, "time_scales": {**known.time_scales, **given}}
 
 

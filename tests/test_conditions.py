@@ -218,3 +218,17 @@ def test_time_scales_are_by_dataset(drift: None, sea: Path, tmp_path: Path) -> N
     assert (description.time_scale_of("sea"), description.time_scale_of("other")) == (2.0, 0.5)
     with pytest.raises(ValueError, match="time_scale of 'sea' must be positive"):
         Description(("u",), time_scales={"sea": 0.0})
+
+
+def test_a_dataset_whose_time_scale_is_unknown_is_warned_of() -> None:
+    description = Description(
+        ("u",), time_scale=0.5, time_scales={"sea": 2.0}, provenance={"datasets": ["sea", "lake"]}
+    )
+    operator = create("dymixop", description=description, ndim=1, hidden=4, layers=1, modes=2)
+    history, grid = torch.ones(1, operator.history, 1, 8), Grid.unit((8,))
+    for name in ("sea", "lake"):  # filterwarnings: a warning is an error
+        operator.init(history, Context(("u",), grid, dataset=name))
+    with pytest.warns(UserWarning, match="named 'see': 0.5 is taken; by name there are sea 2"):
+        operator.init(history, Context(("u",), grid, dataset="see"))
+    plain = create("dymixop", fields=("u",), ndim=1, hidden=4, layers=1, modes=2)
+    plain.init(history, Context(("u",), grid, dataset="see"))
