@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .biased_attention import attend
-from .position_bias import PositionBias
+from .biased_attention import attend, attend_and_learn, differentiates_by_hand
+from .position_bias import PositionBias, expand
 from .weight_cache import WeightCache
 from .windows import WindowGrid
 
@@ -26,12 +26,13 @@ LARGEST_SCALE = 100.0
 
 
 class Prepared(NamedTuple):
-    """What follows from weights and grid: bias of the projection, τ, and of every kind of tile the
-    tokens per sample and β."""
+    """What follows from weights and grid: bias of the projection, τ, tokens per sample of every
+    kind of tile, the table of β, and β of every kind unless that is made where it is used."""
 
     bias: Tensor | None
     scale: Tensor
     tokens: list[int]
+    table: Tensor
     biases: list[Tensor]
 
 
@@ -67,14 +68,23 @@ class WindowAttention(nn.Module):
         prepared = self.prepared.get(self, grid, lambda: self._prepare(grid))
         projected = F.linear(grid.partition(x), self.weight, prepared.bias)
         tiles = [x.shape[0] * tokens for tokens in prepared.tokens]
-        mixed = attend(projected, prepared.scale, tiles, prepared.biases)
+        if prepared.biases:
+            mixed = attend(projected, prepared.scale, tiles, prepared.biases)
+        else:
+            shapes = [shape for shape, _ in grid.tiles]
+            mixed = attend_and_learn(
+                projected, prepared.scale, tiles, prepared.table, grid.window, shapes
+            )
         return grid.merge(F.linear(mixed, self.output_weight, self.output_bias))
 
     def _prepare(self, grid: WindowGrid) -> Prepared:
         channels, tiles = self.output_bias.shape[0], grid.tiles
+        table, shapes = self.position(grid.window), [shape for shape, _ in tiles]
+        by_hand = differentiates_by_hand(table)
         return Prepared(
             bias=None if self.bias is None else F.pad(self.bias, (0, channels)),
             scale=self.log_scale.clamp_max(math.log(LARGEST_SCALE)).exp(),
             tokens=[count * math.prod(shape) for shape, count in tiles],
-            biases=self.position(grid.window, tuple(shape for shape, _ in tiles)),
+            table=table,
+            biases=[] if by_hand else expand(table, grid.window, shapes),
         )

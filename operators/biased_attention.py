@@ -4,7 +4,8 @@
 
 in tiles that come in a few shapes, each with its own β. Fused kernels do the work, except where
 they lack the gradient of the bias (the CPU's): there the probabilities are kept for the backward
-pass, and both passes go through the tiles in pieces that stay in the cache.
+pass, both passes go through the tiles in pieces that stay in the cache, and β is made from its
+table, and its gradient brought back to the table, where it is used.
 
 Letters: R rows (tokens), M tiles, N tokens of a tile, H heads, D channels of a head.
 """
@@ -20,9 +21,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .position_bias import collect, expand
+
 # Scores that are computed at a time: 2 MiB in single precision.
 PIECE = 2**19
 SHORTEST = 1e-12
+_PRECISE = (torch.float32, torch.float64)
 
 
 def attend(
@@ -31,7 +35,7 @@ def attend(
     tiles: Sequence[int],
     biases: Sequence[Float[Tensor, "H _ _"]],
 ) -> Float[Tensor, "R _"]:
-    """Cosine attention within tiles; on the CPU it can be differentiated once.
+    """Cosine attention within tiles, by the library's fused kernels.
 
     Args:
         projected: (R, 3·H·D) values, queries and keys of all tokens, tile by tile.
@@ -39,23 +43,38 @@ def attend(
         tiles: tokens that have each bias, in this order.
         biases: (H, N, N) per kind of tile.
     """
-    differentiates = torch.is_grad_enabled() and biases[0].requires_grad
-    single = projected.dtype in (torch.float32, torch.float64)
-    on_cpu = projected.device.type == "cpu"
-    if differentiates and on_cpu and single and not torch.compiler.is_compiling():
-        return _Attention.apply(projected, scale, tuple(tiles), *biases)
     value, query, key = _normalised(projected, scale)
+    learns = projected.device.type == "cpu" and torch.is_grad_enabled() and biases[0].requires_grad
     mixed = []
     parts = zip(*(x.split(list(tiles)) for x in (query, key, value)), biases, strict=True)
     for q, k, v, bias in parts:
         q, k, v = (x.unflatten(0, (-1, bias.shape[1])).transpose(1, 2) for x in (q, k, v))
         bias = bias.to(q.dtype)[None]
-        if differentiates and on_cpu:
+        if learns:
             piece = (q @ k.transpose(-1, -2) + bias).softmax(-1) @ v
         else:
             piece = F.scaled_dot_product_attention(q, k, v, bias, scale=1.0)
         mixed.append(piece.transpose(1, 2).flatten(0, 1).flatten(1))
     return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+
+
+def differentiates_by_hand(table: Float[Tensor, "H offsets"]) -> bool:
+    """Whether `attend_and_learn` is the way to attend with this table of β."""
+    eager = not (torch.compiler.is_compiling() or torch.is_autocast_enabled(table.device.type))
+    learns = torch.is_grad_enabled() and table.requires_grad
+    return eager and learns and table.device.type == "cpu" and table.dtype in _PRECISE
+
+
+def attend_and_learn(
+    projected: Float[Tensor, "R _"],
+    scale: Float[Tensor, " H"],
+    tiles: Sequence[int],
+    table: Float[Tensor, "H offsets"],
+    window: tuple[int, ...],
+    shapes: Sequence[tuple[int, ...]],
+) -> Float[Tensor, "R _"]:
+    """`attend` with `expand(table, window, shapes)`; it can be differentiated once."""
+    return _Attention.apply(projected, scale, tuple(tiles), table, window, tuple(shapes))
 
 
 def _normalised(projected: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -68,14 +87,20 @@ def _normalised(projected: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 
 class _Attention(torch.autograd.Function):
-    """`attend`, with a hand-written gradient.
+    """`attend_and_learn`, with a hand-written gradient.
 
     It keeps, per kind of tile, the unit vectors and values head by head, and the probabilities.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, projected: Tensor, scale: Tensor, tiles: tuple[int, ...], *biases: Tensor
+        ctx: Any,
+        projected: Tensor,
+        scale: Tensor,
+        tiles: tuple[int, ...],
+        table: Tensor,
+        window: tuple[int, ...],
+        shapes: tuple[tuple[int, ...], ...],
     ) -> Tensor:
         heads = len(scale)
         rows, channels = projected.shape[0], projected.shape[1] // 3
@@ -84,7 +109,7 @@ class _Attention(torch.autograd.Function):
         length = torch.linalg.vector_norm(pair, dim=-1, keepdim=True).clamp_min_(SHORTEST)
         factor = torch.stack((scale, torch.ones_like(scale)))[:, :, None] / length
         mixed, kept, start = projected.new_empty(rows, channels), [], 0
-        for count, bias in zip(tiles, biases, strict=True):
+        for count, bias in zip(tiles, expand(table, window, shapes), strict=True):
             part, tokens = slice(start, start + count), bias.shape[1]
             # (3, M, H, N, D): contiguous per head, as batched products want it.
             inner = projected.new_empty(3, count // tokens, heads, tokens, vectors.shape[-1])
@@ -106,6 +131,7 @@ class _Attention(torch.autograd.Function):
             kept += [inner, weights]
             start += count
         ctx.save_for_backward(scale, factor, *kept)
+        ctx.window, ctx.shapes = window, shapes
         return mixed
 
     @staticmethod
@@ -132,19 +158,22 @@ class _Attention(torch.autograd.Function):
             factors = factor[part].unflatten(0, (-1, tokens)).permute(2, 0, 3, 1, 4)
             torch.mul(across, factors, out=target[1:])
             start = part.stop
-        return result.flatten(1), scale_gradient / scale, None, *bias_gradients
+        table_gradient = collect(bias_gradients, ctx.window, ctx.shapes)
+        return result.flatten(1), scale_gradient / scale, None, table_gradient, None, None
 
 
 def _inner_gradient(inner: Tensor, weights: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of values, scaled queries and keys (3, M, H, N, D), and of the bias (H, N, N)."""
     result = torch.empty_like(inner)
     bias_gradient = torch.zeros_like(weights[0])
-    for piece in _pieces(weights):
+    pieces = [*_pieces(weights)]
+    room = torch.empty_like(weights[pieces[0]].flatten(0, 1))
+    for piece in pieces:
         value, query, key = inner[:, piece].flatten(1, 2)
         value_gradient, query_gradient, key_gradient = result[:, piece].flatten(1, 2)
         probabilities, outer = weights[piece].flatten(0, 1), gradient[piece].flatten(0, 1)
         torch.bmm(probabilities.transpose(1, 2), outer, out=value_gradient)
-        scores = torch.bmm(outer, value.transpose(1, 2))
+        scores = torch.bmm(outer, value.transpose(1, 2), out=room[: len(outer)])
         torch.ops.aten._softmax_backward_data.out(
             scores, probabilities, -1, scores.dtype, grad_input=scores
         )

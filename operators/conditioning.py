@@ -7,13 +7,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 
 class Affine(NamedTuple):
@@ -76,8 +75,6 @@ def affine_norm(
     """Layer norm over the channels with one gain and shift per batch entry, plus the residual."""
     gain, shift = affine
     x = x.to(gain.dtype)  # autocast gives half precision; statistics and residuals stay full
-    if torch.is_grad_enabled() and x.device.type == "cpu" and not torch.compiler.is_compiling():
-        return _Norm.apply(x, gain, shift, eps, residual)
     size = gain.shape[-1:]
     if gain.shape[0] == 1:
         normed = F.layer_norm(x, size, gain[0], shift[0], eps)
@@ -86,39 +83,3 @@ def affine_norm(
         normed = torch.addcmul(shift[:, None], normed, gain[:, None])
     # A norm's output is its own and unsaved: adding in place is safe and saves a pass.
     return normed if residual is None else normed.add_(residual)
-
-
-class _Norm(torch.autograd.Function):
-    """`affine_norm`, whose way back needs x̂ = (x − μ) / √(σ² + ε) and 1 / √(σ² + ε) alone."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, eps: float, residual: Tensor | None
-    ) -> Tensor:
-        rows = x.reshape(gain.shape[0], -1, x.shape[-1])
-        unit, _, deviation = torch.native_layer_norm(rows, gain.shape[1:], None, None, eps)
-        ctx.save_for_backward(unit, deviation, gain)
-        output = torch.addcmul(shift[:, None], unit, gain[:, None]).view(x.shape)
-        return output if residual is None else output.add_(residual)
-
-    @staticmethod
-    @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, gradient: Tensor
-    ) -> tuple[Tensor | None, ...]:
-        unit, deviation, gain = ctx.saved_tensors
-        upstream = gradient.reshape(unit.shape)
-        gains, shifts = (upstream * unit).sum(1), upstream.sum(1)
-        # The library's kernel for x̂, which has mean 0 and deviation 1, and then the deviation.
-        inner, _, _ = torch.ops.aten.native_layer_norm_backward(
-            upstream * gain[:, None],
-            unit,
-            gain.shape[1:],
-            torch.zeros_like(deviation),
-            torch.ones_like(deviation),
-            None,
-            None,
-            [True, False, False],
-        )
-        residual = gradient if ctx.needs_input_grad[4] else None
-        return inner.mul_(deviation).view(gradient.shape), gains, shifts, None, residual

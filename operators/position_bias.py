@@ -9,6 +9,7 @@ of its tokens. A smaller piece of a window has the middle of the same table.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ Shape = tuple[int, ...]
 
 
 class PositionBias(nn.Module):
-    """β for the windows of some shapes."""
+    """The network that gives β."""
 
     def __init__(self, ndim: int, heads: int) -> None:
         super().__init__()
@@ -39,14 +40,11 @@ class PositionBias(nn.Module):
         nn.init.normal_(self.weight, 0, 0.02, generator=generator)
         nn.init.zeros_(self.hidden_bias)
 
-    def forward(
-        self, window: tuple[int, ...], shapes: tuple[tuple[int, ...], ...]
-    ) -> list[Float[Tensor, "H N M"]]:
-        """(H, N, N) for every shape, which fits into the window."""
+    def forward(self, window: tuple[int, ...]) -> Float[Tensor, "H offsets"]:
+        """The table of β over all offsets in a window, row-major."""
         weights = (self.hidden_weight, self.hidden_bias, self.weight)
         with torch.autocast(self.weight.device.type, enabled=False):  # 16 has no spare digits
-            table = (_Table.apply if torch.is_grad_enabled() else _table)(*weights, window)
-            return _expand(table, window, shapes)
+            return (_Table.apply if torch.is_grad_enabled() else _table)(*weights, window)
 
 
 def _table(
@@ -98,21 +96,43 @@ class _Table(torch.autograd.Function):
         return first_gradient[:-1].T, first_gradient[-1], weight_gradient, None
 
 
-def _expand(
-    table: Float[Tensor, "H offsets"], window: Shape, shapes: tuple[Shape, ...]
-) -> list[Tensor]:
-    """β[i, j] = table[i − j], from (H, offsets) to (H, N, N) for a piece of each shape."""
-    axes = tuple(range(1, 1 + len(window)))
+def expand(
+    table: Float[Tensor, "H offsets"],
+    window: tuple[int, ...],
+    shapes: Sequence[tuple[int, ...]],
+) -> list[Float[Tensor, "H _ _"]]:
+    """β[i, j] = table[i − j], (H, N, N), for every shape, which fits into the window."""
     # With i and the table reversed, the offset of a pair is a sum: sliding windows give all pairs.
-    whole = table.flip(1).unflatten(1, [2 * size - 1 for size in window])
-    for axis, size in zip(axes, window, strict=True):
-        whole = whole.unfold(axis, size, 1)
-    pieces = []
-    for shape in shapes:
-        first = tuple(slice(w - size, w) for w, size in zip(window, shape, strict=True))
-        piece = whole[(slice(None), *first, *(slice(size) for size in shape))]
-        pieces.append(piece.reshape(-1, *(math.prod(shape),) * 2).flip(1))
-    return pieces
+    pairs = table.flip(1).unflatten(1, [2 * size - 1 for size in window])
+    for axis, size in enumerate(window, start=1):
+        pairs = pairs.unfold(axis, size, 1)
+    whole = pairs.reshape(-1, *(math.prod(window),) * 2).flip(1)
+    return [_part(whole, window, shape).reshape(-1, *(math.prod(shape),) * 2) for shape in shapes]
+
+
+def collect(
+    gradients: Sequence[Float[Tensor, "H _ _"]],
+    window: tuple[int, ...],
+    shapes: Sequence[tuple[int, ...]],
+) -> Float[Tensor, "H offsets"]:
+    """The adjoint of `expand`: sums over all pairs of equal offset."""
+    total = gradients[0]
+    if [*shapes] != [window]:
+        total = total.new_zeros(total.shape[0], *(math.prod(window),) * 2)
+        for gradient, shape in zip(gradients, shapes, strict=True):
+            _part(total, window, shape).add_(gradient.unflatten(2, shape).unflatten(1, shape))
+    pairs = total.flip(1).unflatten(2, window).unflatten(1, window)
+    for axis, size in reversed([*enumerate(window, start=1)]):
+        sizes = [*pairs.shape[:-1]]
+        sizes[axis] = 2 * size - 1
+        pairs = torch.ops.aten.unfold_backward(pairs, sizes, axis, size, 1)
+    return pairs.flatten(1).flip(1)
+
+
+def _part(whole: Float[Tensor, "H N M"], window: Shape, shape: Shape) -> Tensor:
+    """The pairs of a smaller piece of the window, (H, *shape, *shape)."""
+    pairs = whole.unflatten(2, window).unflatten(1, window)
+    return pairs[(slice(None), *(slice(size) for size in (*shape, *shape)))]
 
 
 @constant

@@ -15,10 +15,10 @@ from pelagos.datasets.fields import Context, Grid, Window
 from pelagos.datasets.normalization import Standard
 from pelagos.finetune.adapt import adapt
 from pelagos.operators import Description, MultiscaleTransformer, create
-from pelagos.operators.biased_attention import attend
+from pelagos.operators.biased_attention import attend, attend_and_learn
 from pelagos.operators.compat import load_scot, save_scot
 from pelagos.operators.multiscale import PRESETS
-from pelagos.operators.position_bias import PositionBias
+from pelagos.operators.position_bias import PositionBias, expand
 from pelagos.operators.resampling import fourier_resample
 from pelagos.operators.windows import WindowGrid
 
@@ -284,8 +284,9 @@ class TestGrids:
         with torch.no_grad():
             bias_2d.hidden_weight[:, 1:] = bias_1d.hidden_weight
             bias_2d.weight.copy_(bias_1d.weight)
-        pairs = zip(bias_1d((4,), ((4,), (2,))), bias_2d((1, 4), ((1, 4), (1, 2))), strict=True)
-        for line, strip in pairs:
+        lines = expand(bias_1d((4,)), (4,), [(4,), (2,)])
+        strips = expand(bias_2d((1, 4)), (1, 4), [(1, 4), (1, 2)])
+        for line, strip in zip(lines, strips, strict=True):
             torch.testing.assert_close(line, strip)
         line = WindowGrid((10,), (4,), (2,), (False,))
         strip = WindowGrid((1, 10), (1, 4), (0, 2), (False, False))
@@ -320,7 +321,7 @@ class TestGrids:
     def test_the_bias_of_a_piece_is_part_of_the_windows(self):
         bias = PositionBias(2, 1)
         bias.reset(torch.Generator().manual_seed(0))
-        whole, piece = bias((4, 4), ((4, 4), (2, 3)))
+        whole, piece = expand(bias((4, 4)), (4, 4), [(4, 4), (2, 3)])
         inside = whole.unflatten(2, (4, 4)).unflatten(1, (4, 4))[:, :2, :3, :2, :3]
         torch.testing.assert_close(piece, inside.reshape(1, 6, 6))
 
@@ -335,7 +336,7 @@ class TestGrids:
         weights = [random(2, math.prod(s), math.prod(s)).double() for s in (window, piece)]
 
         def total():
-            pairs = zip(weights, bias(window, (window, piece)), strict=True)
+            pairs = zip(weights, expand(bias(window), window, [window, piece]), strict=True)
             return sum((w * b).sum() for w, b in pairs)
 
         total().backward()
@@ -403,14 +404,16 @@ class TestResampling:
 class TestFast:
     def test_attention_with_learned_biases(self):
         """Outputs and gradients of the hand-written pass are those of the plain formula."""
-        heads, width, sizes = 2, 3, {4: 3, 2: 2}  # tokens of a tile: tiles
-        tiles = [tokens * count for tokens, count in sizes.items()]
+        heads, width, window, shapes = 2, 3, (2, 3), [(2, 3), (1, 2)]
+        tiles = [6 * 3, 2 * 2]  # tokens of a tile times tiles
         projected = random(sum(tiles), 3 * heads * width, dtype=torch.float64).requires_grad_()
         scale = torch.tensor([2.0, 7.0], dtype=torch.float64).requires_grad_()
-        biases = [random(heads, n, n, seed=n).double().requires_grad_() for n in sizes]
+        table = random(heads, 3 * 5, dtype=torch.float64).requires_grad_()
         assert torch.autograd.gradcheck(
-            lambda *x: attend(*x[:2], tiles, x[2:]), (projected, scale, *biases)
+            lambda *x: attend_and_learn(*x[:2], tiles, x[2], window, shapes),
+            (projected, scale, table),
         )
+        biases = expand(table, window, shapes)
         parts = []
         for rows, bias in zip(projected.split(tiles), biases, strict=True):
             x = rows.view(-1, bias.shape[1], 3, heads, width).permute(2, 0, 3, 1, 4)
@@ -419,6 +422,8 @@ class TestFast:
             parts.append((scores.softmax(-1) @ value).transpose(1, 2).reshape(len(rows), -1))
         expected = torch.cat(parts)
         torch.testing.assert_close(attend(projected, scale, tiles, biases), expected)
+        learned = attend_and_learn(projected, scale, tiles, table, window, shapes)
+        torch.testing.assert_close(learned, expected)
         with torch.no_grad():
             torch.testing.assert_close(attend(projected, scale, tiles, biases), expected)
 
