@@ -173,7 +173,7 @@ def _setting(run: Run) -> str:
     """What two runs must share to be compared: how they were scored, and the training budget."""
     evaluation = run.scores
     scored = [evaluation["store"][key] for key in ("name", "split", "trajectories")]
-    scored += [evaluation[key] for key in ("start", "history", "steps", "stride")]
+    scored += [evaluation[key] for key in ("start", "history", "lead_times", "mode")]
     data = {k: v for k, v in _flatten(run.recipe).items() if k.startswith("data")}
     return json.dumps([scored, run.samples, data], sort_keys=True, default=str)
 

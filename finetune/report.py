@@ -7,6 +7,7 @@ time, fields, spectra, and how everything was made. What is missing is said, not
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -140,11 +141,22 @@ def _scored(runs: Sequence[Run]) -> Iterator[Scored]:
 def _frames_of(evaluation: dict[str, Any]) -> str:
     store = evaluation["store"]
     start = f" from frame {evaluation['start']}" if evaluation["start"] else ""
+    unit, lead_times = time_unit(evaluation), evaluation["lead_times"]
+    if _evenly(evaluation):
+        predicted = f"{evaluation['steps']} predicted, {number(evaluation['dt'], unit)} apart"
+    else:
+        predicted = f"predicted after {', '.join(map(number, lead_times))} {unit}"
+    directly = ", each from these alone" if evaluation["mode"] == "direct" else ""
     return (
         f"{store['trajectories']} trajectories of {store['name']} ({store['split']} split): "
-        f"{evaluation['history']} given{start}, {evaluation['steps']} predicted, "
-        f"{number(evaluation['dt'], time_unit(evaluation))} apart"
+        f"{evaluation['history']} given{start}, {predicted}{directly}"
     )
+
+
+def _evenly(evaluation: dict[str, Any]) -> bool:
+    """Whether the predicted frames follow each other by the time step."""
+    dt, times = evaluation["dt"], evaluation["lead_times"]
+    return all(math.isclose(time, dt * k, rel_tol=1e-6) for k, time in enumerate(times, start=1))
 
 
 def _rows(runs: Sequence[Run], members: Sequence[int]) -> Iterator[Row]:
@@ -201,12 +213,10 @@ def _about(run: Run, index: int) -> dict[str, Any]:
     commands = [f"pelagos {command} {run.path}/recipe.yaml NEW_RUN"]
     evaluation = run.evaluation
     if evaluation is not None and "data" in evaluation:
-        split = evaluation["store"]["split"]
-        where = f"{run.path} {evaluation['data']} --split {'all' if ',' in split else split}"
-        frames = f"--start {evaluation['start']} --steps {evaluation['steps']}"
-        commands.append(f"pelagos evaluate {where} {frames} --overwrite")
+        what = _forecast_arguments(run, evaluation)
+        commands.append(f"pelagos evaluate {what} --overwrite")
         if run.prediction is not None:
-            commands.append(f"pelagos predict {where} {frames} --overwrite")
+            commands.append(f"pelagos predict {what} --overwrite")
     return {
         "name": run.name,
         "index": index,
@@ -222,6 +232,21 @@ def _about(run: Run, index: int) -> dict[str, Any]:
         "commands": commands,
         "nonfinite": 0 if evaluation is None else evaluation["nonfinite_trajectories"],
     }
+
+
+def _forecast_arguments(run: Run, evaluation: dict[str, Any]) -> str:
+    """With which `pelagos evaluate` predicts the same frames again."""
+    store = evaluation["store"]
+    split = "all" if "," in store["split"] else store["split"]
+    words = [str(run.path), evaluation["data"], "--split", split]
+    words += ["--trajectories", store["trajectories"], "--start", evaluation["start"]]
+    if _evenly(evaluation):
+        words += ["--steps", evaluation["steps"]]
+    else:
+        words += ["--lead_times", ",".join(map(repr, evaluation["lead_times"]))]
+    if evaluation["mode"] == "direct":
+        words += ["--mode", "direct"]
+    return shlex.join(map(str, words))
 
 
 def _conventions(runs: Sequence[Run]) -> dict[str, str]:

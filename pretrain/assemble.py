@@ -194,7 +194,10 @@ def _time_scales(
 def _lead_times(recipe: TrainRecipe, stores: Sequence[Store]) -> tuple[float, ...]:
     """The physical times between two frames of which the operator learns one from the other."""
     steps = {time_step(store, data) for store, data in zip(stores, recipe.data, strict=True)}
-    reach = recipe.objective.horizon if recipe.objective.kind == "all2all" else 1
+    name = recipe.operator.get("name")
+    # Whatever the objective, `forward` of such an operator predicts every lead time directly.
+    direct = recipe.objective.kind == "all2all" or (name is not None and get(name).direct)
+    reach = recipe.objective.horizon if direct else 1
     return tuple(sorted({k * step for step in steps for k in range(1, reach + 1)}))
 
 

@@ -109,7 +109,11 @@ def start_accelerator(recipe: TrainRecipe, processes: int | None) -> Accelerator
 
 @torch.no_grad()
 def _try_out(operator: Operator, mixture: Mixture) -> None:
-    """Predict one window of every dataset, so that what cannot work fails before any work."""
+    """Predict one window of every dataset, so that what cannot work fails before any work.
+
+    In evaluation mode, in which no statistics are learned; training sets its own.
+    """
+    operator.eval()
     for windows in mixture.parts:
         if not operator(collate([windows[0]])).isfinite().all():
             raise ValueError(

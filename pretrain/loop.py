@@ -66,7 +66,8 @@ def train(
 
     Raises:
         ValueError: the number of processes does not divide the micro-batches of a step, a saved
-            state is damaged, or the loss or its gradient is no longer finite.
+            state is damaged or not seen by all of them, or the loss or its gradient is no longer
+            finite.
         Stopped: on SIGTERM, after saving.
     """
     share = micro_batches_per_process(recipe, accelerator.num_processes)
@@ -75,6 +76,7 @@ def train(
     model, stepper = accelerator.prepare(operator, optimizer)
     model.train()
     state = resume.latest(run)
+    _require_same_state(state, run, accelerator)
     progress = resume.Progress()
     if state is not None:
         progress = resume.load_state(state, operator, model, optimizer)
@@ -139,6 +141,19 @@ def micro_batches_per_process(recipe: TrainRecipe, processes: int) -> int:
             "processes; make it a multiple"
         )
     return recipe.micro_batches // processes
+
+
+def _require_same_state(state: Path | None, run: Path, accelerator: Accelerator) -> None:
+    """Refuse to go on from different states, as on machines that do not share a disk."""
+    step = -1 if state is None else resume.read_progress(state).step
+    steps = accelerator.gather(torch.tensor([step], device=accelerator.device))
+    assert isinstance(steps, Tensor)
+    seen = sorted({"none" if each < 0 else f"step {each}" for each in steps.tolist()})
+    if len(seen) > 1:
+        raise ValueError(
+            f"the processes see different states of {run} ({', '.join(seen)}); it must lie on a "
+            "disk that all machines share"
+        )
 
 
 def _train_step(

@@ -15,6 +15,7 @@ import h5py
 import pytest
 import torch
 import yaml
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -331,6 +332,31 @@ def test_two_jobs_cannot_train_in_one_run(stopped):
     ):
         main(arguments)
     main(arguments)
+
+
+def test_states_that_differ_between_machines_are_refused(stopped, monkeypatch):
+    def gathered(self, step):
+        return torch.cat((step, torch.tensor([-1])))
+
+    monkeypatch.setattr(Accelerator, "gather", gathered)
+    with pytest.raises(ValueError, match=r"\(none, step 12\); it must lie on a disk that all"):
+        main(stopped[1])
+
+
+def test_trying_out_teaches_nothing(recipe, tmp_path):
+    """Batch norms count the batches that they have seen; all lead times of a window are trained."""
+    operator = {"name": "multiscale", "width": 8, "depths": [1], "heads": [1], "skips": [1]}
+    changes = {
+        "operator": {**operator, "residual_block": "resnet", "window": 4},
+        "normalizer": {"name": "statistics"},
+        "validation": {"every": 2, "horizon": 2},
+        "steps": 2,
+    }
+    main([recipe(**changes), str(tmp_path / "run")])
+    trained = from_pretrained(tmp_path / "run" / "checkpoint")
+    counts = [v for name, v in trained.named_buffers() if name.endswith("num_batches_tracked")]
+    assert [int(count) for count in counts] == [2 * 2] * 2
+    assert trained.description.time_steps == pytest.approx((0.02, 0.04))
 
 
 def test_a_disk_without_locks_is_trained_on(stopped, monkeypatch):

@@ -78,7 +78,7 @@ def test_page_says_what_it_must(page) -> None:
     for heading in ("Error over lead time", "Learning curves", "Energy spectra", "How it was made"):
         assert heading in text
     assert "pelagos finetune" in text
-    assert "--split test --start 0 --steps 11" in text
+    assert "--split test --trajectories 3 --start 0 --steps 11" in text
     assert "lead time [s]" in text
     assert "x [m]" in text
     assert "√(⟨(p − y)²⟩" in text  # the conventions
@@ -170,6 +170,23 @@ def test_unequal_runs_are_not_compared(make_run, options, reason) -> None:
     (comparison,) = compare(read_runs([make_run("a"), make_run("b", **options)]))
     assert comparison.verdict == UNKNOWN
     assert reason in comparison.sentences[0]
+
+
+def test_ways_to_predict_are_not_compared_and_are_told_how_to_repeat(make_run) -> None:
+    """Direct prediction of some lead times, and steps."""
+    paths = [make_run("direct one"), make_run("scratch", init_from=None)]
+    file = paths[0] / "evaluation.json"
+    result = json.loads(file.read_text())
+    assert compare(read_runs(paths))[0].verdict != UNKNOWN
+    times = [0.25 * k + 0.1 for k in range(result["steps"])]
+    for change, option in (({"mode": "direct"}, "--mode direct"), ({"lead_times": times}, "0.1,")):
+        file.write_text(json.dumps(result | change))
+        runs = read_runs(paths)
+        assert compare(runs)[0].verdict == UNKNOWN
+        text = write_report(paths, paths[0] / "r.html", overwrite=True).read_text()
+        assert option in text
+        assert "pelagos evaluate &#39;" in text  # a path with a space
+    assert "predicted after 0.1, 0.35" in text
 
 
 def test_other_differences_of_the_recipes_are_named(make_run) -> None:
