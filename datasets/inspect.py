@@ -19,8 +19,8 @@ ORIGIN = ("source", "dataset", "converted_from", "equation", "formula", "seed", 
 def summary(store: Store) -> str:
     """Fields, units, grid, times, parameters, splits, size and provenance of a store."""
     rows = [
-        ("fields", ", ".join(_with_unit(store, name) for name in store.fields)),
-        ("constant fields", ", ".join(_with_unit(store, name) for name in store.constant_fields)),
+        ("fields", ", ".join(with_unit(store, name) for name in store.fields)),
+        ("constant fields", ", ".join(with_unit(store, name) for name in store.constant_fields)),
         ("problem", f"steady: {', '.join(store.inputs)} → {', '.join(store.fields)}")
         if store.steady
         else ("", ""),
@@ -44,9 +44,10 @@ def _unit(store: Store, name: str) -> str:
     return "" if unit == "1" else f" {unit}"
 
 
-def _with_unit(store: Store, name: str) -> str:
+def with_unit(store: Store, name: str, label: str = "") -> str:
+    """A label (the name by default) with the unit of what is named, where it has one."""
     unit = _unit(store, name)
-    return f"{name} [{unit[1:]}]" if unit else name
+    return f"{label or name} [{unit[1:]}]" if unit else label or name
 
 
 def _grid_rows(store: Store) -> list[tuple[str, str]]:

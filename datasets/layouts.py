@@ -6,6 +6,7 @@ variant)`, and one line in `LAYOUTS`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,10 @@ from typing import Any
 from . import described, dymixop_files, pdearena, pdebench, poseidon, poseidon_published, well_files
 from .codec import nearest
 from .containers import kind, listing
-from .hdf5 import open_readonly
 from .splits import SPLITS, UNSPLIT
 
 SUFFIXES = (".h5", ".hdf5", ".he5", ".hdf", ".nc", ".nc4", ".cdf", ".mat", ".zarr")
+SHOWN = 6  # arrays of a file that has no known layout
 # What other projects call the folders of splits.
 MISNAMED = {"val": "valid", "validation": "valid", "dev": "valid"} | {
     "training": "train",
@@ -99,16 +100,14 @@ def explain(path: Path, expected: str) -> str:
         size = path.stat().st_size
         return f"{path} is not an HDF5 file ({size} bytes), nor NetCDF, MATLAB or Zarr; {readable}"
     try:
-        if kind(path) == "hdf5":
-            with open_readonly(path) as file:
-                names = ", ".join(list(map(str, file))[:8]) or "nothing"
-        else:
-            names = ", ".join(listing(path)) or "nothing"
-    except (OSError, RuntimeError, KeyError) as error:
-        return f"{path} is truncated or damaged ({error}); copy or make it again"
+        shapes = listing(path)
+    except ValueError as error:
+        return str(error)
+    shown = [f"{name} {shape}" for name, shape in itertools.islice(shapes.items(), SHOWN)]
+    arrays = ", ".join([*shown, "…"] if len(shapes) > SHOWN else shown) or "no arrays"
     found = {"hdf5": "HDF5", "netcdf": "NetCDF", "matlab": "MATLAB", "zarr": "Zarr"}[kind(path)]
     return (
-        f"{path} is {found} with {names} at its root, which is no known layout; describe it in a "
+        f"{path} is {found} with {arrays}, which is no known layout; describe it in a "
         f"{described.FILE} beside it (docs/data.md); {readable}"
     )
 

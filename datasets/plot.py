@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +17,19 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from .axes import spacing
+from .inspect import with_unit
+from .plot_series import draw_series
 from .progress import Bar
 from .replacing import replacing
 from .store import Store
-from .style import INK, MUTED, RULE, RUNS, SIGNED, STEPS, STYLE, UNSIGNED
+from .style import DPI, INK, MUTED, RULE, RUNS, SIGNED, STEPS, STYLE, UNSIGNED
 
 COLUMNS = 6  # frames beside each other
 ROWS = 8  # fields below each other
-LINES = 8  # trajectories in a chart of time series
-ROUNDING = 1e-5  # of the size of a field, within which its mean is constant
+EVEN = 512  # rows of an image over times that are not even
 FRAMES = 100  # of an animation, at most
 RATE = 12  # of them per second
-BLOCK = 2**22  # values to hold at once
-_DPI = 130
 _Box: TypeAlias = tuple[float, float, float, float]  # left, right, bottom, top
 
 
@@ -121,7 +120,7 @@ def plot(
         out / f"{stem}_fields.png": lambda path: _draw_fields(store, trajectory, shown, path)
     }
     if moving:
-        jobs[out / f"{stem}_series.png"] = lambda path: _draw_series(store, shown, path)
+        jobs[out / f"{stem}_series.png"] = lambda path: draw_series(store, shown, path)
     if moving and animate:
         jobs[out / f"{stem}.gif"] = lambda path: _animate(store, trajectory, shown, path, progress)
     for path in jobs:
@@ -158,23 +157,23 @@ def _draw_fields(store: Store, trajectory: int, fields: tuple[str, ...], path: P
         figure = _space_time(_picture(store, trajectory, fields, store.n_frames(trajectory)))
     else:
         figure = _images(_picture(store, trajectory, fields, COLUMNS))
-    figure.savefig(path, dpi=_DPI, format="png")
+    figure.savefig(path, dpi=DPI, format="png")
 
 
 def _space_time(picture: _Picture) -> Figure:
     """1D: a row per field, with its values over space and time and its profile at some times."""
-    store = picture.store
+    store, (rows_shown, times) = picture.store, _even(picture.times)
     (x,), rows = store.grid.coordinates(), len(picture.fields) + len(picture.constants)
     figure = Figure(figsize=(9, 2.4 * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, 2, squeeze=False)
-    label = _with_unit(store, store.axes[0], "length")
+    label = with_unit(store, "length", store.axes[0])
     for (left, right), name, values in zip(
         axes, picture.fields, np.moveaxis(picture.values, 1, 0), strict=False
     ):
         scale = _Scale.of(values)
-        extent = (*_edges(x.numpy()), *_edges(picture.times))
-        mapped = _show(left, values, scale, extent)
-        left.set(ylabel=_with_unit(store, "time", "time"), title=_with_unit(store, name, name))
+        extent = (*_edges(x.numpy()), *_edges(times))
+        mapped = _show(left, values[rows_shown], scale, extent)
+        left.set(ylabel=with_unit(store, "time"), title=with_unit(store, name))
         _color_bar(figure, mapped, left)
         chosen = np.unique(np.linspace(0, len(values) - 1, 5).round().astype(int))
         for k, shade in zip(chosen, np.linspace(0.0, 0.9, len(chosen)), strict=True):
@@ -187,12 +186,23 @@ def _space_time(picture: _Picture) -> Figure:
         axes[len(picture.fields) :], store.constant_fields, picture.constants, strict=False
     ):
         left.plot(x, values, color=RUNS[0])
-        left.set_title(f"{_with_unit(store, name, name)} (constant)")
+        left.set_title(f"{with_unit(store, name)} (constant)")
         right.set_axis_off()
     for ax in axes[-1]:
         ax.set_xlabel(label)
     figure.suptitle(picture.title, color=INK, fontsize=11)
     return figure
+
+
+def _even(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Frames at even times, as the rows of an image are, and these times.
+
+    Where a trajectory's own times are not even, each row shows the frame nearest in time.
+    """
+    if len(times) < 2 or spacing(times) is not None:
+        return np.arange(len(times)), times
+    even = np.linspace(times.min(), times.max(), EVEN)
+    return np.abs(times[:, None] - even).argmin(0), even
 
 
 def _images(picture: _Picture) -> Figure:
@@ -223,7 +233,7 @@ def _images(picture: _Picture) -> Figure:
         ]
         for ax in line:
             ax.set(xticks=[], yticks=[])
-        label = _with_unit(store, name, name.split("\n")[0])
+        label = with_unit(store, name.split("\n")[0], name)
         line[0].set_ylabel(label, color=INK, rotation=0, ha="right", va="center")
         _color_bar(figure, mapped[-1], list(line))
     if not steady:
@@ -241,79 +251,10 @@ def _profiles(picture: _Picture, rows: Sequence[tuple[str, list[np.ndarray], _Sc
     axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
     for ax, (name, panels, _) in zip(axes, rows, strict=True):
         ax.plot(x, panels[0], color=RUNS[0])
-        ax.set_ylabel(_with_unit(store, name, name.split("\n")[0]))
-    axes[-1].set_xlabel(_with_unit(store, store.axes[0], "length"))
+        ax.set_ylabel(with_unit(store, name.split("\n")[0], name))
+    axes[-1].set_xlabel(with_unit(store, "length", store.axes[0]))
     figure.suptitle(picture.title, color=INK, fontsize=11)
     return figure
-
-
-def _draw_series(store: Store, fields: tuple[str, ...], path: Path) -> None:
-    """Mean and root mean square over space of some trajectories, and their kinetic energy."""
-    chosen = np.unique(np.linspace(0, len(store) - 1, LINES).round().astype(int)).tolist()
-    velocity = [k for k, name in enumerate(fields) if name.startswith("velocity_")]
-    rows = len(fields) + bool(velocity)
-    figure = Figure(figsize=(9, 1.9 * rows + 0.5), layout="constrained")
-    axes, sizes = figure.subplots(rows, 2, squeeze=False), [0.0] * len(fields)
-    for number, i in enumerate(chosen):
-        times, (mean, square) = store.trajectory_times(i), _averages(store, i, fields)
-        style: dict[str, Any] = {
-            "color": RUNS[number % len(RUNS)],
-            "linewidth": 1.2,
-            "linestyle": "-" if number < len(RUNS) else "--",
-            "label": str(i),
-        }
-        for k in range(len(fields)):
-            sizes[k] = max(sizes[k], math.sqrt(np.nanmax(square[:, k], initial=0.0)))
-            axes[k, 0].plot(times, mean[:, k], **style)
-            axes[k, 1].plot(times, np.sqrt(square[:, k]), **style)
-        if velocity:
-            axes[-1, 0].plot(times, 0.5 * square[:, velocity].sum(1), **style)
-    for k, name in enumerate(fields):
-        axes[k, 0].set_ylabel(_with_unit(store, name, name))
-        for ax in axes[k]:
-            _leave_out_rounding(ax, sizes[k])
-    if velocity:
-        axes[-1, 0].set_ylabel("½⟨|velocity|²⟩")
-        axes[-1, 1].set_axis_off()
-    axes[0, 0].set_title("mean over space", color=MUTED, fontsize=9.5)
-    axes[0, 1].set_title("root mean square over space", color=MUTED, fontsize=9.5)
-    for ax in axes.flat:
-        ax.grid(True, axis="y")
-        ax.yaxis.set_major_locator(MaxNLocator(4, steps=STEPS))
-    for ax in (axes[-1, 0], axes[len(fields) - 1, 1]):
-        ax.set_xlabel(_with_unit(store, "time", "time"))
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, title="trajectory", loc="outside right upper", frameon=False, fontsize=8
-    )
-    figure.suptitle(store.name, color=INK)
-    figure.savefig(path, dpi=_DPI, format="png")
-
-
-def _leave_out_rounding(ax: Axes, size: float) -> None:
-    """Give what is constant up to rounding an axis on which it is a straight line."""
-    low, high = ax.get_ylim()
-    if high - low < ROUNDING * size:
-        middle = (low + high) / 2
-        ax.set_ylim(middle - 0.02 * size, middle + 0.02 * size)
-
-
-def _averages(store: Store, i: int, fields: tuple[str, ...]) -> np.ndarray:
-    """Mean and mean square over space (2, T, C) of a trajectory, where fields are predicted."""
-    channels = [store.fields.index(name) for name in fields]
-    step = max(1, BLOCK // (len(channels) * math.prod(store.grid.shape)))
-    mask = store.mask(i)
-    weight = np.ones((len(channels), *store.grid.shape)) if mask is None else mask.numpy()[channels]
-    points = weight.sum(tuple(range(1, weight.ndim)), keepdims=True)
-    weight = (weight / np.maximum(points, 1))[None]
-    parts = []
-    for start in range(0, store.n_frames(i), step):
-        frames = slice(start, min(start + step, store.n_frames(i)))
-        values = store.read_raw(i, frames, channels).astype(np.float64)
-        values = np.where(weight > 0, values, 0.0)
-        axes = tuple(range(2, values.ndim))
-        parts.append([(values * weight).sum(axes), (np.square(values) * weight).sum(axes)])
-    return np.concatenate(parts, axis=1)
 
 
 def _animate(
@@ -352,7 +293,7 @@ def _animate(
 def _first_frame(ax: Axes, picture: _Picture, channel: int, scale: _Scale) -> Any:
     """A curve in 1D, else an image."""
     store, name = picture.store, picture.fields[channel]
-    ax.set_title(_with_unit(store, name, name), fontsize=9.5)
+    ax.set_title(with_unit(store, name), fontsize=9.5)
     if store.grid.ndim > 1:
         ax.set(xticks=[], yticks=[])
         return _show(ax, picture.values[0, channel].T, scale, _extent(store))
@@ -408,8 +349,3 @@ def _plane(store: Store) -> str:
         return ""
     z = store.grid.coordinates()[2]
     return f", {store.axes[2]} = {float(z[len(z) // 2]):.4g}"
-
-
-def _with_unit(store: Store, label: str, name: str) -> str:
-    unit = store.units.get(name, "1")
-    return label if unit == "1" else f"{label} [{unit}]"

@@ -27,4 +27,5 @@ STYLE: Any = {
     "grid.color": RULE,
     "grid.linewidth": 0.6,
 }
+DPI = 130  # of a PNG
 STEPS = [1, 2, 5, 10]  # between ticks, times a power of ten

@@ -11,7 +11,7 @@ import pytest
 from layout_files import FILES
 from PIL import Image
 
-from pelagos.datasets import open_store
+from pelagos.datasets import open_store, plot_series
 from pelagos.datasets import plot as module
 from pelagos.datasets.fields import Grid
 from pelagos.datasets.plot import plot
@@ -93,7 +93,7 @@ def test_series_are_means_where_fields_are_predicted(made: Callable[..., Path]) 
     mask = np.zeros((3, 3, 8, 8), bool)
     mask[..., :4] = True
     store = open_store(made((8, 8), 6, mask=mask))
-    mean, square = module._averages(store, 2, ("velocity_x",))
+    mean, square = plot_series._averages(store, 2, ("velocity_x",))
     inside = store.trajectory(2)[:, 1, :, :4].double().numpy()
     np.testing.assert_allclose(mean[:, 0], inside.mean((1, 2)), rtol=1e-10)
     np.testing.assert_allclose(square[:, 0], (inside**2).mean((1, 2)), rtol=1e-10)
@@ -142,3 +142,11 @@ def test_fields_that_are_nowhere_predicted_are_drawn(tmp_path: Path) -> None:
     assert mask is not None
     assert not mask.flatten(1).any(1).all()
     assert len(plot(store, tmp_path / "out")) == 2
+
+
+def test_uneven_times_stand_where_they_are() -> None:
+    frames, even = module._even(np.array([0.0, 1.0, 10.0]))
+    assert (even[0], even[-1]) == (0.0, 10.0)
+    assert np.mean(frames == 0) == pytest.approx(0.05, abs=0.01)  # up to 0.5
+    assert np.mean(frames == 2) == pytest.approx(0.45, abs=0.01)  # from 5.5 on
+    assert module._even(np.array([0.0, 1.0, 2.0]))[0].tolist() == [0, 1, 2]
