@@ -57,7 +57,7 @@ class LoadReport:
         """The report for people."""
         table = Table(title=f"start from {self.source}: {self.share:.1%} of the weights loaded")
         table.add_column("what")
-        table.add_column("tensors", justify="right")
+        table.add_column("how many", justify="right")
         table.add_column("which")
         for name in ("loaded", "partly", "reinitialized", "skipped", "frozen"):
             tensors: tuple[str, ...] = getattr(self, name)

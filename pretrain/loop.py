@@ -84,7 +84,7 @@ def train(
         rewind(run, -1 if state is None else progress.step)
     batches = _batches(mixture, recipe, accelerator, progress.step, share)
     tracker = Tracker(run, title, progress.step, recipe, accelerator.is_main_process)
-    running = torch.zeros((), device=accelerator.device)
+    running, logged = torch.zeros((), device=accelerator.device), progress.step
     began = time.perf_counter() - progress.seconds
 
     with tracker, _stop_signal() as stop:
@@ -109,9 +109,9 @@ def train(
 
             seconds = time.perf_counter() - began
             done = resume.Progress(step, step * recipe.batch, round(seconds, 3))
-            interval = (step - 1) % recipe.log_every + 1
-            mean, stopping = _agree(running / interval, stop.is_set, accelerator)
+            mean, stopping = _agree(running / (step - logged), stop.is_set, accelerator)
             running.zero_()
+            logged = step
             _require_finite({"loss": mean, "gradient norm": norm.item()}, step, run)
             tracker.record("train", **asdict(done), loss=mean, lr=rate, grad_norm=norm.item())
             if step % recipe.validation.every == 0 or last:

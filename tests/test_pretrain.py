@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from pelagos.datasets import codec
 from pelagos.datasets.simulate import simulate
 from pelagos.operators import create, from_pretrained
+from pelagos.pretrain import resume
 from pelagos.pretrain.command import main
 from pelagos.pretrain.config import OptimizerConfig, TrainRecipe
 from pelagos.pretrain.optimizer import build_optimizer, schedule
@@ -332,6 +333,27 @@ def test_two_jobs_cannot_train_in_one_run(stopped):
     ):
         main(arguments)
     main(arguments)
+
+
+def test_the_loss_is_a_mean_also_where_logging_becomes_rarer(
+    uninterrupted, recipe, tmp_path, monkeypatch
+):
+    """12 steps; after 4 of them it goes on with one line for the rest."""
+    save, run = resume.save_state, tmp_path / "run"
+
+    def saved(*arguments):
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(resume, "save_state", saved)
+    with pytest.raises(KeyboardInterrupt):
+        main([recipe(), str(run)])
+    monkeypatch.undo()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    rarer = {"log_every": 12, "save_every": 12, "validation": {**RECIPE["validation"], "every": 12}}
+    main([recipe(**rarer), str(run), "--resume", "auto"])
+    expected = [record["loss"] for record in records(uninterrupted)[2:]]
+    assert records(run)[-1]["loss"] == pytest.approx(sum(expected) / 4, rel=1e-4)
 
 
 def test_states_that_differ_between_machines_are_refused(stopped, monkeypatch):
