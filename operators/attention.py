@@ -26,11 +26,12 @@ LARGEST_SCALE = 100.0
 
 
 class Prepared(NamedTuple):
-    """What follows from weights and grid: bias of the projection, τ, tokens per sample of every
-    kind of tile, the table of β, and β of every kind unless that is made where it is used."""
+    """What follows from weights and grid: bias of the projection, lengths τ of queries and 1 of
+    keys, tokens per sample of every kind of tile, the table of β, and β of every kind unless that
+    is made where it is used."""
 
     bias: Tensor | None
-    scale: Tensor
+    lengths: Tensor
     tokens: list[int]
     table: Tensor
     biases: list[Tensor]
@@ -69,11 +70,11 @@ class WindowAttention(nn.Module):
         projected = F.linear(grid.partition(x), self.weight, prepared.bias)
         tiles = [x.shape[0] * tokens for tokens in prepared.tokens]
         if prepared.biases:
-            mixed = attend(projected, prepared.scale, tiles, prepared.biases)
+            mixed = attend(projected, prepared.lengths, tiles, prepared.biases)
         else:
             shapes = [shape for shape, _ in grid.tiles]
             mixed = attend_and_learn(
-                projected, prepared.scale, tiles, prepared.table, grid.window, shapes
+                projected, prepared.lengths, tiles, prepared.table, grid.window, shapes
             )
         return grid.merge(F.linear(mixed, self.output_weight, self.output_bias))
 
@@ -81,9 +82,10 @@ class WindowAttention(nn.Module):
         channels, tiles = self.output_bias.shape[0], grid.tiles
         table, shapes = self.position(grid.window), [shape for shape, _ in tiles]
         by_hand = differentiates_by_hand(table)
+        scale = self.log_scale.clamp_max(math.log(LARGEST_SCALE)).exp()
         return Prepared(
             bias=None if self.bias is None else F.pad(self.bias, (0, channels)),
-            scale=self.log_scale.clamp_max(math.log(LARGEST_SCALE)).exp(),
+            lengths=torch.stack((scale, torch.ones_like(scale)))[..., None],
             tokens=[count * math.prod(shape) for shape, count in tiles],
             table=table,
             biases=[] if by_hand else expand(table, grid.window, shapes),

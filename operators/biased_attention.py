@@ -31,7 +31,7 @@ _PRECISE = (torch.float32, torch.float64)
 
 def attend(
     projected: Float[Tensor, "R _"],
-    scale: Float[Tensor, " H"],
+    lengths: Float[Tensor, "2 H 1"],
     tiles: Sequence[int],
     biases: Sequence[Float[Tensor, "H _ _"]],
 ) -> Float[Tensor, "R _"]:
@@ -39,11 +39,11 @@ def attend(
 
     Args:
         projected: (R, 3·H·D) values, queries and keys of all tokens, tile by tile.
-        scale: τ of every head.
+        lengths: what queries and keys of every head are scaled to, τ and 1.
         tiles: tokens that have each bias, in this order.
         biases: (H, N, N) per kind of tile.
     """
-    value, query, key = _normalised(projected, scale)
+    value, query, key = _normalised(projected, lengths)
     learns = projected.device.type == "cpu" and torch.is_grad_enabled() and biases[0].requires_grad
     mixed = []
     parts = zip(*(x.split(list(tiles)) for x in (query, key, value)), biases, strict=True)
@@ -67,23 +67,27 @@ def differentiates_by_hand(table: Float[Tensor, "H offsets"]) -> bool:
 
 def attend_and_learn(
     projected: Float[Tensor, "R _"],
-    scale: Float[Tensor, " H"],
+    lengths: Float[Tensor, "2 H 1"],
     tiles: Sequence[int],
     table: Float[Tensor, "H offsets"],
     window: tuple[int, ...],
     shapes: Sequence[tuple[int, ...]],
 ) -> Float[Tensor, "R _"]:
     """`attend` with `expand(table, window, shapes)`; it can be differentiated once."""
-    return _Attention.apply(projected, scale, tuple(tiles), table, window, tuple(shapes))
+    return _Attention.apply(projected, lengths, tuple(tiles), table, window, tuple(shapes))
 
 
-def _normalised(projected: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _normalised(projected: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """v, τ q̂ and k̂, each (R, H, D)."""
-    vectors = projected.unflatten(1, (3, len(scale), -1))
-    value, query, key = vectors.unbind(1)
-    length = torch.linalg.vector_norm(vectors[:, 1:], dim=-1, keepdim=True).clamp_min(SHORTEST)
-    query, key = query * (scale[:, None] / length[:, 0]), key / length[:, 1]
-    return value, query.to(value.dtype), key.to(value.dtype)
+    vectors = projected.unflatten(1, (3, lengths.shape[1], -1))
+    pair = vectors[:, 1:]
+    query, key = (pair * _factor(pair, lengths)).to(vectors.dtype).unbind(1)
+    return vectors[:, 0], query, key
+
+
+def _factor(pair: Tensor, lengths: Tensor) -> Float[Tensor, "R 2 H 1"]:
+    """What scales queries and keys (R, 2, H, D) to their lengths."""
+    return lengths / torch.linalg.vector_norm(pair, dim=-1, keepdim=True).clamp_min(SHORTEST)
 
 
 class _Attention(torch.autograd.Function):
@@ -96,18 +100,17 @@ class _Attention(torch.autograd.Function):
     def forward(
         ctx: Any,
         projected: Tensor,
-        scale: Tensor,
+        lengths: Tensor,
         tiles: tuple[int, ...],
         table: Tensor,
         window: tuple[int, ...],
         shapes: tuple[tuple[int, ...], ...],
     ) -> Tensor:
-        heads = len(scale)
+        heads = lengths.shape[1]
         rows, channels = projected.shape[0], projected.shape[1] // 3
         vectors = projected.view(rows, 3, heads, -1)
         pair = vectors[:, 1:]
-        length = torch.linalg.vector_norm(pair, dim=-1, keepdim=True).clamp_min_(SHORTEST)
-        factor = torch.stack((scale, torch.ones_like(scale)))[:, :, None] / length
+        factor = _factor(pair, lengths)
         mixed, kept, start = projected.new_empty(rows, channels), [], 0
         for count, bias in zip(tiles, expand(table, window, shapes), strict=True):
             part, tokens = slice(start, start + count), bias.shape[1]
@@ -130,7 +133,7 @@ class _Attention(torch.autograd.Function):
                 output[piece].copy_(torch.bmm(scores, value).view(output[piece].shape))
             kept += [inner, weights]
             start += count
-        ctx.save_for_backward(scale, factor, *kept)
+        ctx.save_for_backward(lengths, factor, *kept)
         ctx.window, ctx.shapes = window, shapes
         return mixed
 
@@ -139,10 +142,10 @@ class _Attention(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, gradient: Tensor
     ) -> tuple[Tensor | None, ...]:
-        scale, factor, *kept = ctx.saved_tensors
-        heads, rows = len(scale), gradient.shape[0]
+        lengths, factor, *kept = ctx.saved_tensors
+        heads, rows = lengths.shape[1], gradient.shape[0]
         result = gradient.new_empty(rows, 3, heads, gradient.shape[1] // heads)
-        scale_gradient, bias_gradients, start = torch.zeros_like(scale), [], 0
+        length_gradient, bias_gradients, start = torch.zeros_like(lengths), [], 0
         for inner, weights in zip(kept[::2], kept[1::2], strict=True):
             tokens = weights.shape[-1]
             part = slice(start, start + weights.shape[0] * tokens)
@@ -152,14 +155,14 @@ class _Attention(torch.autograd.Function):
             target = result[part].unflatten(0, (-1, tokens)).permute(2, 0, 3, 1, 4)
             target[0].copy_(inner_gradient[0])
             along = (inner_gradient[1:] * inner[1:]).sum(-1, keepdim=True)  # (2, M, H, N, 1)
-            scale_gradient += along[0].sum((0, 2, 3))
-            along[0] /= scale[:, None, None].square()
+            length_gradient += along.sum((1, 3))
+            along /= lengths[:, None, :, None].square()
             across = inner_gradient[1:].addcmul_(inner[1:], along, value=-1)
             factors = factor[part].unflatten(0, (-1, tokens)).permute(2, 0, 3, 1, 4)
             torch.mul(across, factors, out=target[1:])
             start = part.stop
         table_gradient = collect(bias_gradients, ctx.window, ctx.shapes)
-        return result.flatten(1), scale_gradient / scale, None, table_gradient, None, None
+        return result.flatten(1), length_gradient / lengths, None, table_gradient, None, None
 
 
 def _inner_gradient(inner: Tensor, weights: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:

@@ -407,25 +407,26 @@ class TestFast:
         heads, width, window, shapes = 2, 3, (2, 3), [(2, 3), (1, 2)]
         tiles = [6 * 3, 2 * 2]  # tokens of a tile times tiles
         projected = random(sum(tiles), 3 * heads * width, dtype=torch.float64).requires_grad_()
-        scale = torch.tensor([2.0, 7.0], dtype=torch.float64).requires_grad_()
+        lengths = torch.tensor([[2.0, 7.0], [1, 1]], dtype=torch.float64)[..., None]
+        lengths.requires_grad_()
         table = random(heads, 3 * 5, dtype=torch.float64).requires_grad_()
         assert torch.autograd.gradcheck(
             lambda *x: attend_and_learn(*x[:2], tiles, x[2], window, shapes),
-            (projected, scale, table),
+            (projected, lengths, table),
         )
         biases = expand(table, window, shapes)
         parts = []
         for rows, bias in zip(projected.split(tiles), biases, strict=True):
             x = rows.view(-1, bias.shape[1], 3, heads, width).permute(2, 0, 3, 1, 4)
             value, query, key = x[0], *(y / y.norm(dim=-1, keepdim=True) for y in x[1:])
-            scores = scale[:, None, None] * query @ key.transpose(-1, -2) + bias
+            scores = lengths[0, :, None] * query @ key.transpose(-1, -2) + bias
             parts.append((scores.softmax(-1) @ value).transpose(1, 2).reshape(len(rows), -1))
         expected = torch.cat(parts)
-        torch.testing.assert_close(attend(projected, scale, tiles, biases), expected)
-        learned = attend_and_learn(projected, scale, tiles, table, window, shapes)
+        torch.testing.assert_close(attend(projected, lengths, tiles, biases), expected)
+        learned = attend_and_learn(projected, lengths, tiles, table, window, shapes)
         torch.testing.assert_close(learned, expected)
         with torch.no_grad():
-            torch.testing.assert_close(attend(projected, scale, tiles, biases), expected)
+            torch.testing.assert_close(attend(projected, lengths, tiles, biases), expected)
 
     def test_half_precision_is_close(self):
         """Under autocast: products in bfloat16, statistics, biases and residuals in float32."""
