@@ -241,13 +241,8 @@ class Case:
             found[label] = lambda g, o=operator: observer(o, model.context, dt, g)
             if kind == "learned":
                 continue
-            found[f"{label}, ensemble"] = self.tuned(
-                lambda g, gain, o=operator: ensemble(o, model.context, dt, g, gain, seed),
-                [
-                    (EnsembleGain(relaxation=share, model_error=error),)
-                    for share in (0.1, 0.3)
-                    for error in (1e-4, 1e-3)
-                ],
+            found[f"{label}, ensemble"] = lambda g, o=operator: ensemble(
+                o, model.context, dt, g, EnsembleGain(), seed
             )
         found["residual FNO + insertion"] = lambda g: inserted(alone, start(g), g)
         found["insertion, true model"] = lambda g: inserted(model, start(g), g)

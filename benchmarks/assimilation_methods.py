@@ -64,15 +64,16 @@ def observer(operator: Operator, context: Context, dt: float, given: Feed) -> Te
 def ensemble(
     operator: Operator, context: Context, dt: float, given: Feed, gain: EnsembleGain, seed: int
 ) -> Tensor:
-    """The operator with the gain of its ensemble, whose radius follows from the data's spectrum."""
+    """The operator with the gain of its ensemble."""
     batch = len(given.values)
     state = operator.cold_start(context, batch * MEMBERS)
-    error = operator.draw_error(state, torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    error = operator.draw_error(state, generator)
     state = replace(state, history=state.history + error.unsqueeze(1))
     steps, frames = torch.full((batch * MEMBERS,), dt), []
     for t in range(len(given.steps)):
         seen = given.at(t, context)
-        state, fields = operator.step_ensemble(state, steps, seen, MEMBERS, gain)
+        state, fields = operator.step_ensemble(state, steps, seen, MEMBERS, gain, generator)
         frames.append(fields.unflatten(0, (batch, MEMBERS)))
     return torch.stack(frames, 1)
 

@@ -23,6 +23,7 @@ from ..datasets.codec import plain
 from ..datasets.fields import Context, Grid
 from ..datasets.progress import Bar
 from ..datasets.store import Store
+from ..operators import EnsembleGain
 from ..operators.assimilation import AssimilatingOperator
 from ..operators.interface import Operator
 from .assimilation_figure import Picture, require_drawable
@@ -143,6 +144,7 @@ def assimilate(
     forecast: int = 10,
     every: float | None = None,
     members: int = 1,
+    gain: EnsembleGain | None = None,
     variance: float | None = None,
     seed: int = 0,
     skip_invalid: bool = False,
@@ -160,7 +162,8 @@ def assimilate(
         figure: SVG or PNG file to write.
         forecast: frames after the last measurement.
         every: time between them; by default the operator's time step.
-        members: of the ensemble.
+        members: of the ensemble; 1: none, and the operator's own gain.
+        gain: how the ensemble's covariance is used.
         variance: of the error of the start; see `Assimilator`.
         seed: of the ensemble's perturbations.
         skip_invalid: leave rows out that are wrong.
@@ -189,6 +192,7 @@ def assimilate(
         history=None if start.history is None else start.history.to(device),
         variance=variance,
         members=members,
+        gain=gain,
         seed=seed,
     )
     picture = Picture(context, start.units)

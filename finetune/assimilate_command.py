@@ -14,7 +14,7 @@ from .output import refuse_existing
 
 if TYPE_CHECKING:
     from ..datasets.store import Store
-    from ..operators import Operator
+    from ..operators import EnsembleGain, Operator
     from .assimilate import Outcome, Start
 
 EXAMPLES = (
@@ -36,6 +36,7 @@ def main(argv: Sequence[str]) -> None:
     from ..operators import from_pretrained
     from .assimilate import assimilate, require_assimilating
 
+    gain = _gain(given)
     inside = given.checkpoint / "checkpoint"
     operator = from_pretrained(inside if inside.is_dir() else given.checkpoint)
     operator = require_assimilating(operator).to(given.device)
@@ -49,6 +50,7 @@ def main(argv: Sequence[str]) -> None:
         forecast=given.forecast,
         every=given.every,
         members=given.members,
+        gain=gain,
         variance=given.variance,
         seed=given.seed,
         skip_invalid=given.skip_invalid,
@@ -85,7 +87,16 @@ def _parser() -> Parser:
         "history (default: 0)")  # fmt: skip
     add("--parameter", type=arguments.parameter, action="append", default=[], metavar="NAME=VALUE",
         help="a parameter of the equation; repeat for several")  # fmt: skip
-    add("--members", type=arguments.count, default=1, help="of an ensemble (default: 1, none)")
+    add("--members", type=arguments.count, default=1, help="of an ensemble, whose covariance is "
+        "then the gain; 20 is usual (default: 1, none: the trained gain)")  # fmt: skip
+    add("--radius", type=arguments.positive, metavar="R", help="with --members: half of the "
+        "distance at which a measurement counts no more (default: from the spectrum of the "
+        "training data)")  # fmt: skip
+    add("--relaxation", type=float, metavar="SHARE", help="with --members: of the spread lost to a "
+        "measurement that is given back (default: 0.3)")  # fmt: skip
+    add("--model-error", type=float, metavar="V", help="with --members: added to their variance "
+        "at a measurement, in units of the fields' variance (default: what the innovations call "
+        "for)")  # fmt: skip
     add("--seed", type=arguments.index, default=0, help="of the ensemble (default: 0)")
     add("--forecast", type=arguments.index, default=10, metavar="N", help="frames after the last "
         "measurement (default: 10)")  # fmt: skip
@@ -120,6 +131,19 @@ def _start(given: argparse.Namespace, operator: Operator) -> Start:
     frame = operator.history - 1 if given.frame is None else given.frame
     start = start_from(operator, store, given.trajectory, frame)
     return replace(start, history=None) if given.cold else start
+
+
+def _gain(given: argparse.Namespace) -> EnsembleGain | None:
+    from ..operators import EnsembleGain
+
+    values = {name: getattr(given, name) for name in ("radius", "relaxation", "model_error")}
+    asked = {name: value for name, value in values.items() if value is not None}
+    if asked and given.members == 1:
+        raise ValueError(
+            f"--{next(iter(asked)).replace('_', '-')} is a setting of an ensemble; ask for one: "
+            "--members 20"
+        )
+    return EnsembleGain(**asked) if asked else None
 
 
 def _truth(given: argparse.Namespace) -> tuple[Store, int] | None:

@@ -54,11 +54,13 @@ class Assimilator:
         variance: of the error of the start in units of the fields' scale squared; by default 0 for
             a history (exact) and 1 without.
         members: of the ensemble; 1: no ensemble, and the operator's own gain.
-        gain: how an ensemble's covariance is used.
+        gain: how an ensemble's covariance is used; by default found from the operator's error
+            spectrum and the innovations.
         seed: of its perturbations.
 
     Raises:
-        ValueError: the history does not fit, or there is none and the operator knows no mean.
+        ValueError: the history does not fit, or there is none and the operator knows no mean; or a
+            `gain` without an ensemble.
     """
 
     def __init__(
@@ -75,8 +77,14 @@ class Assimilator:
     ) -> None:
         if members < 1:
             raise ValueError(f"members must be at least 1; got {members}")
+        if gain is not None and members == 1:
+            raise ValueError(
+                "radius, relaxation and model error are those of an ensemble, and one member uses "
+                "the operator's own gain; ask for more members, such as 20"
+            )
         self.operator, self.time, self.members = operator.eval(), time, members
         self.gain = gain or EnsembleGain()
+        self.generator = torch.Generator().manual_seed(seed)
         wide = context.map(lambda tensor: tensor.expand(members, *tensor.shape[1:]))
         with torch.inference_mode():
             if history is None:
@@ -85,7 +93,7 @@ class Assimilator:
                 frames = history.expand(members, *history.shape[1:])
                 state = operator.start(frames, wide, variance=variance)
             if members > 1 and state.variance is not None:
-                error = operator.draw_error(state, torch.Generator().manual_seed(seed))
+                error = operator.draw_error(state, self.generator)
                 state = replace(state, history=state.history + error.unsqueeze(1))
         self.state = state
 
@@ -120,7 +128,9 @@ class Assimilator:
     ) -> tuple[State, Tensor]:
         if self.members == 1:
             return self.operator.step(self.state, dt, observation)
-        return self.operator.step_ensemble(self.state, dt, observation, self.members, self.gain)
+        return self.operator.step_ensemble(
+            self.state, dt, observation, self.members, self.gain, self.generator
+        )
 
     def _steps(self, time: float) -> tuple[float, int]:
         """Length and number of steps to `time`."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..datasets.fields import Context, Window
 from .correction import LARGEST, Correction
 from .description import Description
-from .ensemble import RADII, EnsembleGain, ensemble_analysis
+from .ensemble import EnsembleGain, default_radius, ensemble_analysis
 from .interface import Operator, State
 from .measurement import Observation, Sensors
 
@@ -115,6 +115,7 @@ class AssimilatingOperator(Operator):
         observation: Observation | Sensors | None,
         members: int,
         gain: EnsembleGain,
+        generator: torch.Generator,
     ) -> tuple[State, Float[Tensor, "N C *S"]]:
         """Forecasts of all members, corrected with their own covariance; see `ensemble`.
 
@@ -124,6 +125,7 @@ class AssimilatingOperator(Operator):
             observation: with a batch axis of B; None: a forecast.
             members: M, at least 2.
             gain: settings.
+            generator: of errors of the model, on the CPU.
 
         Raises:
             ValueError: as `step`.
@@ -138,8 +140,9 @@ class AssimilatingOperator(Operator):
         measured = correction.measure(each.mean(1), observation, context, shift, scale)
         if gain.radius is None:
             length = correction.correlation_length(context.grid.lengths)
-            gain = replace(gain, radius=RADII * length)
-        fields = ensemble_analysis(each, measured, scale, context.grid, gain).flatten(0, 1)
+            gain = replace(gain, radius=default_radius(length, members, self.ndim))
+        errors = correction.draw(tuple(fields.shape), generator).to(fields).view_as(each)
+        fields = ensemble_analysis(each, measured, scale, context.grid, gain, errors).flatten(0, 1)
         return state.corrected(fields), fields
 
     # Distributed training wraps `forward`, so it is what a feed goes through too.

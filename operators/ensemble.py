@@ -10,9 +10,17 @@ mean (see `measurement`), the local ensemble transform Kalman filter (Hunt, Kost
 
 ρ the taper of Gaspari & Cohn (1999), which is zero beyond twice the radius. All the sums are
 convolutions. A and what follows from it vary as slowly as ρ; they are found on every few points and
-interpolated. Before, X grows by the variance of a model error. Where measurements shrink the
-spread, a share of the loss is given back (relaxation to the prior spread, Whitaker & Hamill 2012):
-few members underestimate their error.
+interpolated. Where measurements shrink the spread, a share of the loss is given back (relaxation to
+the prior spread, Whitaker & Hamill 2012): few members underestimate their error.
+
+Before a measurement X is enlarged, since members of one model do not show the error of that model:
+by smooth errors, drawn with the spectrum that the operator's gain assumes, of variance q per
+trajectory and field. The innovations d tell how large; with n readings and the spread σ,
+
+    e = (Σ w d² − n − Σ w σ²) / Σ w,      v = 2/n ((n + Σ w σ²) / Σ w)²,      q = e³ / (e² + v),
+
+e ≥ 0 what they show beyond noise and spread (Desroziers et al. 2005), v the variance of that where
+there is nothing to show, so that a few readings change little.
 
 The correction of the mean is zero to the bit where the innovation is, and without a measurement all
 members are as they were.
@@ -28,9 +36,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..datasets.fields import Grid
+from .correction import LARGEST
 from .measurement import Information
 
-RADII = 3.3  # default radius of localisation, in correlation lengths of the fields
+_RESOLVED = 3.0  # members per region of one correlation length that a local analysis takes in
 _ANALYSES = 4  # per radius
 _SMALLEST = 1e-12
 
@@ -41,24 +50,29 @@ class EnsembleGain:
 
     Attributes:
         radius: of the localisation, in physical units: a measurement counts up to twice as far;
-            None: 3.3 correlation lengths of the operator's fitted error spectrum.
+            None: so far that M members can tell apart what is within, correlation length ℓ / 2 ·
+            (M / 3)^(1/D) in D dimensions, ℓ that of the operator's fitted error spectrum.
         relaxation: share of the spread lost to a measurement that is given back, 0 to 1.
-        model_error: variance in units of the fields' scale squared by which the members' grows at
-            every measurement, in its own pattern: what the forecast adds that they do not show.
-            About three to ten times the squared error of one step; 0 for a perfect model.
+        model_error: variance q, in units of the fields' scale squared; 0 for a perfect model. None:
+            what the innovations tell.
     """
 
     radius: float | None = None
     relaxation: float = 0.3
-    model_error: float = 3e-4
+    model_error: float | None = None
 
     def __post_init__(self) -> None:
         if self.radius is not None and not (self.radius > 0 and math.isfinite(self.radius)):
             raise ValueError(f"the radius of localisation must be positive; got {self.radius}")
         if not 0 <= self.relaxation <= 1:
             raise ValueError(f"relaxation is a share, 0 to 1; got {self.relaxation}")
-        if not 0 <= self.model_error < math.inf:
+        if self.model_error is not None and not 0 <= self.model_error < math.inf:
             raise ValueError(f"model_error must not be negative; got {self.model_error}")
+
+
+def default_radius(length: float, members: int, ndim: int) -> float:
+    """Of the localisation, for fields of this correlation length, in its unit."""
+    return length / 2 * (members / _RESOLVED) ** (1 / ndim)
 
 
 def ensemble_analysis(
@@ -67,6 +81,7 @@ def ensemble_analysis(
     scale: Float[Tensor, "#B C *ones"],
     grid: Grid,
     gain: EnsembleGain,
+    errors: Float[Tensor, "B M C *S"],
 ) -> Float[Tensor, "B M C *S"]:
     """The members after a measurement.
 
@@ -76,10 +91,16 @@ def ensemble_analysis(
         scale: physical units per scaled unit.
         grid: of the fields.
         gain: settings; its radius must be given.
+        errors: draws of what the model's error looks like, of any size.
     """
     assert gain.radius is not None
     mean, scale = fields.mean(1, keepdim=True), scale.unsqueeze(1)
-    deviations = _inflated((fields - mean) / scale, gain.model_error)
+    deviations = (fields - mean) / scale
+    variance = _unexplained(deviations, measured)
+    if gain.model_error is not None:
+        variance = torch.full_like(variance, gain.model_error)
+    variance = variance.reshape(-1, 1, variance.shape[1], *(1,) * grid.ndim)
+    deviations = deviations + variance.sqrt() * _standardised(errors)
     change, after = transform(deviations, measured, grid, gain.radius, gain.relaxation)
     seen = measured.precision.flatten(1).any(1).reshape(-1, *(1,) * (fields.ndim - 1))
     return torch.where(seen, mean + scale * (change.unsqueeze(1) + after), fields)
@@ -127,11 +148,27 @@ def transform(
     return change, _relaxed(after, deviations, relaxation)
 
 
-def _inflated(deviations: Float[Tensor, "B M C *S"], error: float) -> Tensor:
-    """Deviations whose mean variance over space is larger by `error`, at most four times."""
-    axes = (1, *range(3, deviations.ndim))
-    variance = deviations.square().mean(axes, keepdim=True).clamp_min(_SMALLEST)
-    return deviations * (1 + error / variance).clamp(max=4.0).sqrt()
+def _unexplained(
+    deviations: Float[Tensor, "B M C *S"], measured: Information
+) -> Float[Tensor, "B C"]:
+    """q, the variance that innovations show beyond noise and spread; 0 where none is measured."""
+    precision, count = measured.precision, measured.count
+    total = precision.flatten(2).sum(2).clamp_min(_SMALLEST)
+    spread = (precision * deviations.var(1)).flatten(2).sum(2)
+    square = (measured.weighted.square() / precision.clamp_min(_SMALLEST)).flatten(2).sum(2)
+    excess = ((square - count - spread) / total).clamp_min(0)
+    doubt = 2 / count.clamp_min(_SMALLEST) * ((count + spread) / total).square()
+    found = excess**3 / (excess.square() + doubt).clamp_min(_SMALLEST)
+    # A member that has diverged has no spread to compare with.
+    return torch.where(count > 0, found.nan_to_num(0.0, 0.0, 0.0).clamp(max=LARGEST), 0)
+
+
+def _standardised(errors: Float[Tensor, "B M C *S"]) -> Float[Tensor, "B M C *S"]:
+    """The same without their mean over members, of mean variance 1 over space."""
+    errors = errors - errors.mean(1, keepdim=True)
+    axes = tuple(range(3, errors.ndim))
+    size = errors.var(1, keepdim=True).mean(axes, keepdim=True).sqrt()
+    return errors / size.clamp_min(_SMALLEST)
 
 
 def taper(distance: Tensor, radius: float) -> Tensor:

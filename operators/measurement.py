@@ -100,10 +100,17 @@ class NoiseModel:
 
 @dataclass(frozen=True)
 class Information:
-    """Precision w and information b of a measurement, (B, C, *S), in units of the scale."""
+    """What a measurement says, in units of the fields' scale.
+
+    Attributes:
+        precision: (B, C, *S) w.
+        weighted: (B, C, *S) information b.
+        count: (B, C) number of readings n: Σ b²/w is n on average where the estimate is exact.
+    """
 
     precision: Tensor
     weighted: Tensor
+    count: Tensor
 
 
 def information(
@@ -145,7 +152,7 @@ def information(
         variance = (_place(noise, expected, index) / scale).square()
     precision = torch.where(mask, 1 / (variance + model.extra.reshape(shape)), 0)
     innovation = torch.where(mask, values - expected, 0) / scale
-    return Information(precision, precision * innovation)
+    return Information(precision, precision * innovation, mask.flatten(2).sum(2).to(expected))
 
 
 def interpolation(
@@ -202,13 +209,18 @@ def _from_sensors(
     precision = (1 / (variance + model.extra[channel])).expand_as(sensors.values)
     measured = sensors.values.to(expected)
     innovation = (measured - (points[:, index] * weights).sum(-1)) / each
-    spread = [
+    found, b, variance = (
         torch.zeros_like(points)
-        .index_add(1, index.flatten(), (values[..., None] * weights).flatten(1))
+        .index_add(1, index.flatten(), (values[..., None] * shares).flatten(1))
         .view_as(expected)
-        for values in (precision, precision * innovation)
-    ]
-    return Information(*spread)
+        for values, shares in (
+            (precision, weights),
+            (precision * innovation, weights),
+            (precision, weights.square()),  # of b, by the noise alone
+        )
+    )
+    count = torch.where(found > 0, variance / found, 0).flatten(2).sum(2)
+    return Information(found, b, count)
 
 
 def _flat(sensors: Sensors, context: Context, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,14 @@ from pelagos.datasets.simulate import simulate
 from pelagos.finetune.assimilator import Assimilator
 from pelagos.finetune.console import main
 from pelagos.finetune.observations import Domain, ObservationFile
-from pelagos.operators import Description, Observation, Sensors, assimilate, create
+from pelagos.operators import (
+    Description,
+    EnsembleGain,
+    Observation,
+    Sensors,
+    assimilate,
+    create,
+)
 from pelagos.operators.exponential import Derivative
 
 SPEED, DT = 0.3, 0.02
@@ -123,13 +130,15 @@ def test_an_ensemble_scores_itself(wave, checkpoint, tmp_path, capsys):
     ]
     path = write(tmp_path / "sensors.csv", rows)
     arguments = f"assimilate {checkpoint} {path} --history {wave} --cold --truth --members 8"
-    for name in ("a.nc", "b.nc"):
-        main([*arguments.split(), "--out", str(tmp_path / name)])
+    tuned = "--radius 0.3 --relaxation 0.1 --model-error 0.01"
+    for name, more in (("a.nc", ""), ("b.nc", ""), ("c.nc", tuned)):
+        main([*arguments.split(), "--out", str(tmp_path / name), *more.split()])
     printed = capsys.readouterr().out
     assert "u: rmse " in printed
     assert "crps " in printed
-    a, b = (xarray.open_dataset(tmp_path / name) for name in ("a.nc", "b.nc"))
+    a, b, c = (xarray.open_dataset(tmp_path / name) for name in ("a.nc", "b.nc", "c.nc"))
     assert a.equals(b)  # the seed says it all
+    assert not a.equals(c)
     assert (a["u_spread"][0] > a["u_spread"][10].mean()).any()
 
 
@@ -205,6 +214,9 @@ def test_a_file_without_observations(header, match, wave, tmp_path):
         ("--history {wave} --trajectory 9", "has 2 trajectories; got 9"),
         ("--history {wave} --frame 99", "does not fit trajectory 0"),
         ("--history {wave} --figure a.pdf", "a figure is an .svg or a .png file"),
+        ("--radius 2", "--radius is a setting of an ensemble; ask for one: --members 20"),
+        ("--members 4 --relaxation 2", "relaxation is a share, 0 to 1; got 2"),
+        ("--members 4 --model-error -1", "model_error must not be negative"),
         ("--membrs 3", "unknown option --membrs; did you mean '--members'"),
     ],
 )
@@ -218,6 +230,10 @@ def test_wrong_arguments_write_nothing(more, match, wave, checkpoint, tmp_path, 
 
 
 class TestAssimilator:
+    def test_a_gain_of_one_member_is_refused(self, wave):
+        with pytest.raises(ValueError, match="are those of an ensemble"):
+            Assimilator(exact_observer(), self.context(wave), gain=EnsembleGain())
+
     def context(self, wave):
         return open_store(wave, "test").window(0, 0, 1, 0).context
 

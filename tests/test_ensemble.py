@@ -8,9 +8,9 @@ import torch
 
 from pelagos.datasets import equations
 from pelagos.datasets.fields import Context, Grid
-from pelagos.operators import EnsembleGain, Observation, create
-from pelagos.operators.ensemble import ensemble_analysis, taper, transform
-from pelagos.operators.measurement import Information
+from pelagos.operators import EnsembleGain, Observation, Sensors, create
+from pelagos.operators.ensemble import default_radius, ensemble_analysis, taper, transform
+from pelagos.operators.measurement import Information, NoiseModel, information
 
 GRIDS = {1: (12,), 2: (6, 7), 3: (5, 4, 6)}
 
@@ -24,7 +24,8 @@ def case(ndim, boundary="periodic", members=6, seed=0):
     mask = torch.rand(3, 2, *space, generator=generator) < 0.3
     precision = torch.where(mask, 4.0, 0.0).double()
     gap = torch.randn(precision.shape, generator=generator, dtype=torch.float64)
-    return draw - draw.mean(1, keepdim=True), Information(precision, precision * gap), grid, gap
+    measured = Information(precision, precision * gap, mask.flatten(2).sum(2).double())
+    return draw - draw.mean(1, keepdim=True), measured, grid, gap
 
 
 @pytest.mark.parametrize("ndim", [1, 2, 3])
@@ -50,7 +51,7 @@ def test_a_measurement_counts_up_to_twice_the_radius(boundary):
     deviations, measured, grid, _ = case(1, boundary)
     only = torch.zeros_like(measured.precision)
     only[:, 0, 1] = 4.0
-    change, after = transform(deviations, Information(only, only), grid, 1.0, 0.0)
+    change, after = transform(deviations, Information(only, only, measured.count), grid, 1.0, 0.0)
     near = torch.tensor([0, 1, 2, 3, 4] + ([11, 10] if boundary == "periodic" else []))
     far = torch.ones(12, dtype=torch.bool)
     far[near] = False
@@ -80,15 +81,77 @@ def test_relaxation_gives_back_a_share_of_the_spread():
     torch.testing.assert_close(kept, old)
 
 
-def test_a_model_error_adds_to_the_variance_that_a_measurement_meets():
-    deviations, measured, grid, _ = case(1)
+def spread_before(deviations, measured, grid, model_error=None):
+    """Mean variance per trajectory and field that a measurement meets."""
     scale = torch.ones(1, 2, 1, dtype=torch.float64)
-    barely = Information(1e-9 * measured.precision, 0 * measured.weighted)
-    variance = deviations.square().mean((1, 3))
-    for error, expected in ((0.0, variance), (0.1, variance + 0.1), (1e3, 4 * variance)):
-        gain = EnsembleGain(radius=2.0, relaxation=0.0, model_error=error)
-        after = ensemble_analysis(deviations, barely, scale, grid, gain)
-        torch.testing.assert_close(after.square().mean((1, 3)), expected, rtol=1e-6, atol=1e-7)
+    # What was there before is given back.
+    gain = EnsembleGain(radius=2.0, relaxation=1.0, model_error=model_error)
+    errors = torch.randn(deviations.shape, generator=torch.Generator().manual_seed(7)).double()
+    after = ensemble_analysis(deviations, measured, scale, grid, gain, errors)
+    return (after - after.mean(1, keepdim=True)).var(1).flatten(2).mean(2)
+
+
+def test_a_model_error_adds_to_the_variance_that_a_measurement_meets():
+    generator = torch.Generator().manual_seed(0)
+    grid = Grid((4000,), (4000.0,), ("periodic",))
+    deviations = torch.randn(1, 8, 2, 4000, generator=generator, dtype=torch.float64)
+    deviations = deviations - deviations.mean(1, keepdim=True)
+    nothing = torch.full((1, 2, 4000), 1e-9, dtype=torch.float64)
+    barely = Information(nothing, 0 * nothing, torch.full((1, 2), 4000.0).double())
+    before = deviations.var(1).mean(2)
+    for error in (0.0, 0.1, 10.0):
+        found = spread_before(deviations, barely, grid, error)
+        torch.testing.assert_close(found, before + error, rtol=0.03, atol=0)
+
+
+@pytest.mark.parametrize("actual", [0.3, 1.0, 5.0])
+def test_the_innovations_tell_how_large_the_spread_should_be(actual):
+    """Errors `actual` times the spread: the spread becomes theirs, and never less than it was."""
+    generator = torch.Generator().manual_seed(0)
+    grid = Grid((4000,), (4000.0,), ("periodic",))
+    draw = 0.2 * torch.randn(2, 8, 2, 4000, generator=generator, dtype=torch.float64)
+    deviations = draw - draw.mean(1, keepdim=True)
+    mask = torch.rand(2, 2, 4000, generator=generator) < 0.5
+    precision, count = torch.where(mask, 100.0, 0.0).double(), mask.sum(2).double()
+    error, noise = 0.2 * torch.randn(2, 2, 2, 4000, generator=generator, dtype=torch.float64)
+    seen = Information(precision, precision * (actual * error + noise / 2), count)
+    factor = spread_before(deviations, seen, grid) / deviations.var(1).mean(2)
+    wanted = torch.full((2, 2), max(1.0, actual**2), dtype=torch.float64)
+    torch.testing.assert_close(factor, wanted, rtol=0.12, atol=0)
+
+
+def test_few_readings_or_none_change_the_spread_little():
+    deviations, measured, grid, _ = case(1)
+    before = deviations.var(1).mean(2)
+    single = torch.zeros_like(measured.precision)
+    single[:, 0, 3] = 4.0
+    count = torch.tensor([[1.0, 0.0]] * 3, dtype=torch.float64)
+    far = 2 * (0.25 + deviations.var(1)[:, 0, 3]).sqrt()  # two standard deviations away
+    seen = Information(single, single * far[:, None, None], count)
+    factor = spread_before(deviations, seen, grid) / before
+    assert (factor[:, 0] < 4).all()
+    torch.testing.assert_close(factor[:, 1], torch.ones(3).double())
+
+
+@pytest.mark.parametrize("between", [0.0, 0.5])
+def test_readings_are_counted_on_and_between_grid_points(between):
+    """Σ b² / w of an exact estimate has the mean n."""
+    context = Context(("u",), Grid((400,), (400.0,), ("periodic",)))
+    positions = torch.arange(0.0, 400.0, 4.0)[:, None] + between
+    generator = torch.Generator().manual_seed(0)
+    values = 0.2 * torch.randn(500, 100, generator=generator)
+    sensors = Sensors(values, positions, ("u",) * 100, torch.full((1, 100), 0.2))
+    model = NoiseModel(torch.zeros(1), torch.zeros(1))
+    one = torch.ones(1, 1, 1)
+    seen = information(sensors, torch.zeros(500, 1, 400), context, one, model)
+    torch.testing.assert_close(seen.count, torch.full((500, 1), 100.0))
+    square = (seen.weighted.square() / seen.precision.clamp_min(1e-9)).sum((1, 2))
+    assert square.mean().item() == pytest.approx(100, rel=0.02)
+
+
+def test_the_radius_is_what_the_members_resolve():
+    assert default_radius(2.0, 20, 1) == pytest.approx(20 / 3)
+    assert default_radius(2.0, 27, 3) == pytest.approx(27 ** (1 / 3) / 3 ** (1 / 3))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +203,7 @@ def test_it_follows_a_chaotic_truth_where_the_fixed_gain_loses_it():
         if t < 10 or t % 3 == 0:
             values = truth[:, t] + noise * torch.randn(1, 1, 64, generator=generator)
             seen = Observation(values, mask, ("u",), noise)
-        state, fields = operator.step_ensemble(state, dt, seen, 20, EnsembleGain())
+        state, fields = operator.step_ensemble(state, dt, seen, 20, EnsembleGain(), generator)
         single, one = operator.step(single, dt[:1], seen)
         gaps = [(u - truth[:, t]).square().mean().sqrt() / std for u in (fields.mean(0), one)]
         errors.append([gap.item() for gap in gaps])
@@ -156,8 +219,10 @@ def test_without_a_measurement_members_are_forecasts_to_the_bit_and_zero_stays_z
     noise = torch.full((1, 1, 1), 0.1)
     nothing = Observation(truth[:, 1], torch.zeros(1, 1, 64, dtype=torch.bool), ("u",), noise)
     for seen in (None, nothing):
-        assert torch.equal(operator.step_ensemble(state, dt, seen, 4, gain)[1], plain)
+        assert torch.equal(
+            operator.step_ensemble(state, dt, seen, 4, gain, torch.Generator())[1], plain
+        )
     exact = Observation(plain.mean(0, keepdim=True), torch.ones(1, 1, 64).bool(), ("u",), noise)
-    after = operator.step_ensemble(state, dt, exact, 4, gain)[1]
+    after = operator.step_ensemble(state, dt, exact, 4, gain, torch.Generator())[1]
     assert not torch.equal(after, plain)
     torch.testing.assert_close(after.mean(0), plain.mean(0), atol=1e-5, rtol=0)
