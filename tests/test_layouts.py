@@ -367,6 +367,25 @@ def test_what_a_description_would_read_wrongly(tmp_path: Path, text: str, messag
         open_store(path)
 
 
+def test_packed_numbers_of_classic_netcdf_are_refused(tmp_path: Path) -> None:
+    with scipy.io.netcdf_file(tmp_path / "mine.nc", "w") as file:
+        for name, n in (("t", 4), ("x", 8)):
+            file.createDimension(name, n)
+        for name, offset in (("u", None), ("w", 273.0)):
+            variable = file.createVariable(name, "i2", ("t", "x"))
+            variable[:] = 1
+            if offset is not None:
+                variable.add_offset = offset
+    for name in ("u", "w"):
+        text = f"axes: [time, x]\nfields: {{u: {name}}}\ntime: {{step: 1}}\n"
+        (tmp_path / "description.yaml").write_text(text)
+        if name == "u":
+            assert (open_store(tmp_path / "mine.nc").trajectory(0) == 1).all()
+        else:
+            with pytest.raises(ValueError, match=r"'w' is packed .* store its values unpacked"):
+                open_store(tmp_path / "mine.nc")
+
+
 @pytest.mark.parametrize(("axis", "name"), [("sample", "trajectory"), ("t", "time")])
 def test_usual_names_of_axes_are_not_taken_for_space(tmp_path: Path, axis: str, name: str) -> None:
     text = f"axes: [{axis}, x]\nfields: {{u: u}}\ntime: {{step: 0.5}}\n"
