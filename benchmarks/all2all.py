@@ -1,10 +1,13 @@
 """Does all2all training help? All pairs of frames against two other choices, at equal budget.
 
     OMP_NUM_THREADS=1 python benchmarks/all2all.py --trajectories 8 --seeds 0 1 2 [--refine 5]
+    OMP_NUM_THREADS=1 python benchmarks/all2all.py --equation klein_gordon_1d …
 
-A small multiscale transformer learns the viscous Burgers equation from trajectories of eleven
-frames, 0.07 apart (`--refine 5`: 51 frames, 0.014 apart): from all their ordered pairs, from the
-pairs that start at the first frame, or from neighbouring frames. The same operator, initial
+A small multiscale transformer learns the viscous Burgers equation, whose errors die out, or the
+nonlinear Klein–Gordon equation, whose errors stay, from trajectories of eleven frames
+(`--refine 5`: 51 frames in the same time): from all their ordered pairs, from the pairs that start
+at the first frame, from neighbouring frames or, of finely stored trajectories, from frames as far
+apart as those of eleven. The same operator, initial
 weights, optimizer, steps and predictions per step; the weights of the last step are scored. On 64
 test trajectories they predict from the first frame in one evaluation (the lead time is an input)
 and in steps of several lengths, with persistence beside it. Prints the VRMSE, mean over
@@ -27,8 +30,13 @@ from pelagos.datasets import metrics, open_store
 from pelagos.datasets.simulate import simulate
 from pelagos.operators import Operator, from_pretrained
 
-EQUATION, RESOLUTION, STEP, COUNT = "burgers_1d", 64, 0.07, 10
-# Predictions at these multiples of STEP, in one evaluation (None) or by steps of so many.
+RESOLUTION, COUNT = 64, 10
+# The time between two of eleven frames, and the equation's parameters.
+PROBLEMS = {
+    "burgers_1d": (0.07, {"viscosity": 0.01}),
+    "klein_gordon_1d": (0.5, {"mass_squared": 1.0, "coupling": 1.0}),
+}
+# Predictions at these multiples of that time, in one evaluation (None) or by steps of so many.
 LEADS, STRIDES = (1, 2, 5, 10), (None, 5, 1)
 MOST = 64  # trajectories for training; recipes take subsets, a smaller one part of a larger one
 # What is learned from, and the windows of a step: together they make 20 predictions.
@@ -36,6 +44,7 @@ OBJECTIVES = {
     "all pairs": ("all2all", None, 20),
     "pairs from the first frame": ("rollout", None, 2),
     "neighbouring frames": ("rollout", 1, 20),
+    "distant frames": ("rollout", 1, 20),
 }
 OPERATOR = {
     "name": "multiscale",
@@ -51,31 +60,34 @@ OPERATOR = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--equation", choices=PROBLEMS, default="burgers_1d")
     parser.add_argument("--trajectories", type=int, nargs="+", default=[8, 64])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--refine", type=int, default=1, help="frames per 0.07")
+    parser.add_argument("--refine", type=int, default=1, help="frames per frame of eleven")
     parser.add_argument("--out", type=Path, default=Path("runs/all2all"))
     options = parser.parse_args()
-    options.out = options.out / f"refined-{options.refine}"
+    options.out = options.out / f"{options.equation}-{options.refine}"
+    options.step, parameters = PROBLEMS[options.equation]
     data = simulate(
-        EQUATION,
+        options.equation,
         options.out / "data",
         trajectories={"train": MOST, "valid": 4, "test": 64},
         resolution=RESOLUTION,
         subsample=2,
         frames=COUNT * options.refine + 1,
-        dt=STEP / options.refine,
-        parameters={"viscosity": 0.01},
+        dt=options.step / options.refine,
+        parameters=parameters,
     )
     print(
         "| trajectories | trained on | predicts | "
-        + " | ".join(f"t = {k * STEP:g}" for k in LEADS),
+        + " | ".join(f"t = {k * options.step:g}" for k in LEADS),
         "|",
     )
     print("|---|---|---|" + "---|" * len(LEADS))
     # With fine frames, the first one has more pairs than a step has predictions.
-    names = list(OBJECTIVES) if options.refine == 1 else ["all pairs", "neighbouring frames"]
+    left_out = "distant frames" if options.refine == 1 else "pairs from the first frame"
+    names = [name for name in OBJECTIVES if name != left_out]
     for count in options.trajectories:
         for name in names:
             found = [scores(name, count, seed, data, options) for seed in options.seeds]
@@ -94,8 +106,8 @@ def scores(name: str, count: int, seed: int, data: Path, options: argparse.Names
         frames, store = test_frames(data, options.refine)
         found = {}
         for stride in (*STRIDES, 1 / options.refine) if options.refine > 1 else STRIDES:
-            mode = f"by {stride * STEP:g}" if stride else "in one evaluation"
-            found[mode] = vrmse(predict(operator, frames, store, stride), frames)
+            mode = f"by {stride * options.step:g}" if stride else "in one evaluation"
+            found[mode] = vrmse(predict(operator, frames, store, stride, options.step), frames)
         file.write_text(json.dumps(found))
     return json.loads(file.read_text())
 
@@ -106,11 +118,12 @@ def train(
     """The operator after training by this objective."""
     kind, horizon, batch = OBJECTIVES[name]
     last, steps = COUNT * options.refine, options.steps
+    stride = options.refine if name == "distant frames" else 1
     recipe = {
-        "data": [{"path": str(data), "trajectories": count}],
+        "data": [{"path": str(data), "trajectories": count, "stride": stride}],
         "operator": OPERATOR,
         "normalizer": {"name": "statistics"},
-        "time_scale": STEP * COUNT,
+        "time_scale": options.step * COUNT,
         "objective": {"kind": kind, "horizon": horizon or last, "loss": "grouped_relative_l1"},
         "optimizer": {"learning_rate": 2e-3, "warmup": 0.1, "weight_decay": 1e-4, "clip": 5.0},
         "steps": steps,
@@ -119,7 +132,7 @@ def train(
         "seed": seed,
         "log_every": steps,
         "save_every": steps,
-        "validation": {"every": steps, "trajectories": 4, "horizon": last},
+        "validation": {"every": steps, "trajectories": 4, "horizon": last // stride},
     }
     path = run.with_suffix(".yaml")
     path.write_text(yaml.safe_dump(recipe))
@@ -129,15 +142,17 @@ def train(
 
 
 def test_frames(data: Path, refine: int):
-    """The test trajectories (N, T, C, *S) at multiples of STEP, and their store."""
+    """The test trajectories (N, T, C, *S) at the times of eleven frames, and their store."""
     store = open_store(data, "test")
     frames = torch.stack([store.trajectory(i) for i in range(len(store))])
     return frames[:, ::refine], store
 
 
 @torch.inference_mode()
-def predict(operator: Operator, frames: Tensor, store, stride: float | None) -> dict[int, Tensor]:
-    """The fields at `LEADS`, where they are multiples of the stride."""
+def predict(
+    operator: Operator, frames: Tensor, store, stride: float | None, step: float
+) -> dict[int, Tensor]:
+    """The fields at `LEADS`, where they are multiples of the stride; both in units of `step`."""
     context = store.window(0).context
     found = {}
     with warnings.catch_warnings():
@@ -145,7 +160,7 @@ def predict(operator: Operator, frames: Tensor, store, stride: float | None) -> 
         for lead in LEADS:
             count = lead / stride if stride else 1
             if count == int(count):
-                dt = STEP * (stride or lead)
+                dt = step * (stride or lead)
                 *_, found[lead] = operator.rollout(frames[:, :1], context, dt=dt, steps=int(count))
     return found
 
