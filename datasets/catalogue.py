@@ -21,6 +21,11 @@ derivatives; in 2D the first axis is x. Quantities are dimensionless where no un
 Parameters are drawn per trajectory, uniformly or (log) uniformly in the logarithm. In motion: the
 [gallery](gallery.md).
 
+Equations of a family share a solver, so each family has one figure of it: on the left against a
+closed form or what is conserved, on the right the order of convergence, in time against a run with
+a quarter of the shortest step where no closed form is named. What each equation is tested against
+stands under "checked". Drawn by `python -m pelagos.datasets.validation_figures docs`.
+
 Sets "after" a publication have its equations, domain, times and kind of initial states. Ranges of
 random numbers in those after Poseidon are what we draw from: its appendix has not been compared.
 
@@ -59,7 +64,8 @@ def members(family: str) -> tuple[str, str, tuple[Equation, ...]]:
 
 def _family(family: str) -> str:
     title, introduction, found = members(family)
-    parts = [f"## {title}", introduction, *map(_section, found)]
+    figure = f"![Solutions against closed forms, and orders](validation/{family}.png)"
+    parts = [f"## {title}", introduction, figure, *map(_section, found)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
