@@ -2,13 +2,16 @@
 
 CSV with a header: `time`, a coordinate per axis (`x`, `y`, `z`), `field`, `value` and, if known,
 `std`; an empty `std` is an unknown one. NetCDF: variables of the same names along one dimension.
-Rows are in order of time, and rows of one time are one measurement. Files are read row by row.
+Rows are in order of time, and rows of one time are one measurement. Files are read row by row; of
+each row only the time is kept.
 """
 
 from __future__ import annotations
 
 import csv
 import math
+from array import array
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -73,10 +76,16 @@ class ObservationFile:
             raise ValueError(f"no such file of observations: {path}")
         self.path, self.domain = path, domain
         self.problems: list[str] = []
-        self.count, self.end = 0, domain.start
-        for reading in self._valid(self.problems):
-            self.count += 1
-            self.end = reading.time
+        self.end = domain.start
+        times = array("d", (reading.time for _, reading in self._readings(self.problems)))
+        self._dropped = _out_of_order(times)
+        if self._dropped:
+            for i, (where, reading) in enumerate(self._readings([])):
+                if i in self._dropped:
+                    problem = f"time {reading.time:g} is out of order: sort the rows by time"
+                    self.problems.append(f"{where}: {problem}")
+        self.count = len(times) - len(self._dropped)
+        self.end = max((t for i, t in enumerate(times) if i not in self._dropped), default=self.end)
         if self.problems and not skip_invalid:
             shown = "; ".join(self.problems[:_SHOWN])
             more = len(self.problems) - _SHOWN
@@ -90,36 +99,52 @@ class ObservationFile:
 
     def __iter__(self) -> Iterator[tuple[float, Sensors]]:
         """Times and measurements, in order; constant memory."""
-        for time, rows in groupby(self._valid([]), key=lambda reading: reading.time):
+        usable = (
+            reading for i, (_, reading) in enumerate(self._readings([])) if i not in self._dropped
+        )
+        for time, rows in groupby(usable, key=lambda reading: reading.time):
             yield time, sensors_of(list(rows))
 
-    def _valid(self, problems: list[str]) -> Iterator[Reading]:
-        last = self.domain.start
+    def _readings(self, problems: list[str]) -> Iterator[tuple[str, Reading]]:
+        """Where each reading stands, and it; rows that are none go to the problems."""
         for where, row in _rows(self.path, self.domain.grid.ndim):
             try:
-                reading = _reading(row, self.domain, last)
+                yield where, _reading(row, self.domain)
             except ValueError as error:
                 problems.append(f"{where}: {error}")
-                continue
-            last = reading.time
-            yield reading
 
 
 def sensors_of(readings: Sequence[Reading]) -> Sensors:
-    """The readings of one time as one measurement, (1, N).
-
-    Some standard deviations may be unknown: then all of them are taken as unknown.
-    """
-    std = torch.tensor([[reading.std for reading in readings]], dtype=torch.float64)
+    """The readings of one time as one measurement, (1, N)."""
     return Sensors(
         values=torch.tensor([[reading.value for reading in readings]], dtype=torch.float64),
         positions=torch.tensor([reading.position for reading in readings], dtype=torch.float64),
         fields=tuple(reading.field for reading in readings),
-        noise=None if std.isnan().any() else std,
+        noise=torch.tensor([[reading.std for reading in readings]], dtype=torch.float64),
     )
 
 
-def _reading(row: dict[str, Any], domain: Domain, last: float) -> Reading:
+def _out_of_order(times: Sequence[float]) -> set[int]:
+    """The fewest entries without which the others never decrease.
+
+    So one time that is far too late costs its own row, not all that follow.
+    """
+    smallest: list[float] = []  # last time of the best sequence of each length so far
+    lengths = []
+    for time in times:
+        length = bisect_right(smallest, time)
+        smallest[length : length + 1] = [time]
+        lengths.append(length)
+    wanted, limit, dropped = len(smallest) - 1, math.inf, set[int]()
+    for i in range(len(times) - 1, -1, -1):
+        if lengths[i] == wanted and times[i] <= limit:
+            wanted, limit = wanted - 1, times[i]
+        else:
+            dropped.add(i)
+    return dropped
+
+
+def _reading(row: dict[str, Any], domain: Domain) -> Reading:
     axes = "xyz"[: domain.grid.ndim]
     time, value = _number(row, "time"), _number(row, "value")
     position = tuple(_number(row, axis) for axis in axes)
@@ -133,8 +158,6 @@ def _reading(row: dict[str, Any], domain: Domain, last: float) -> Reading:
         raise ValueError(f"std must be positive (empty where unknown); got {std:g}")
     if not time > domain.start:
         raise ValueError(f"time {time:g} is not after that of the state, {domain.start:g}")
-    if time < last:
-        raise ValueError(f"time {time:g} comes after {last:g}: sort the rows by time")
     _check_inside(position, domain.grid, axes)
     return Reading(time, position, field, value, std)
 

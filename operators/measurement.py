@@ -31,8 +31,8 @@ class Observation:
         values: (B, C_obs, *S) measured values in physical units; ignored where `mask` is False.
         mask: (B, C_obs, *S) bool, True where something was measured.
         fields: the C_obs field names.
-        noise: standard deviation of the measurement error, same shape or broadcastable; None if
-            unknown.
+        noise: standard deviation of the measurement error, same shape or broadcastable; NaN where
+            it is unknown, None if it is everywhere.
     """
 
     values: Tensor
@@ -62,7 +62,8 @@ class Sensors:
         values: (B, N) measured values in physical units.
         positions: (N, D) coordinates in physical units.
         fields: name of the field that each sensor measures.
-        noise: (B, N) or broadcastable standard deviation of the measurement error; None if unknown.
+        noise: (B, N) or broadcastable standard deviation of the measurement error; NaN where it is
+            unknown, None if it is everywhere.
     """
 
     values: Tensor
@@ -149,7 +150,8 @@ def information(
     variance = model.unknown.reshape(shape)
     if observation.noise is not None:
         noise = observation.noise.expand_as(observation.values)
-        variance = (_place(noise, expected, index) / scale).square()
+        told = (_place(noise, expected, index) / scale).square()
+        variance = torch.where(told.isnan(), variance, told)
     precision = torch.where(mask, 1 / (variance + model.extra.reshape(shape)), 0)
     innovation = torch.where(mask, values - expected, 0) / scale
     return Information(precision, precision * innovation, mask.flatten(2).sum(2).to(expected))
@@ -205,7 +207,8 @@ def _from_sensors(
     each = scale.flatten(1)[:, channel]
     variance = model.unknown[channel]
     if sensors.noise is not None:
-        variance = (sensors.noise.to(expected) / each).square()
+        told = (sensors.noise.to(expected) / each).square()
+        variance = torch.where(told.isnan(), variance, told)
     precision = (1 / (variance + model.extra[channel])).expand_as(sensors.values)
     measured = sensors.values.to(expected)
     innovation = (measured - (points[:, index] * weights).sum(-1)) / each
@@ -277,5 +280,5 @@ def _check_noise(noise: Tensor | None, mask: Tensor) -> None:
     """Refuse a standard deviation that is not positive; on the host only, which waits for none."""
     if noise is None or noise.device.type != "cpu":
         return
-    if bool((mask & ~(noise > 0)).any()):
+    if bool((mask & (noise <= 0)).any()):
         raise ValueError("the noise of an observation is a standard deviation and must be positive")

@@ -181,15 +181,29 @@ def test_a_wrong_row_is_named_and_the_rest_is_not_lost(row, match, wave, tmp_pat
     assert (file.count, len(file.problems)) == (3, 1)
     measured = list(file)
     assert [time for time, _ in measured] == [0.02, 0.04]
-    assert measured[0][1].noise is None  # one of the two is unknown
+    noise = measured[0][1].noise
+    assert noise[0, 0] == 0.1
+    assert noise[0, 1].isnan()  # one of the two is unknown
 
 
 def test_rows_out_of_order_are_named(wave, tmp_path):
     rows = [[t, 0.5, "u", 1.0, 0.1] for t in (0.01, 0.03, 0.02, 0.05)]
     path = write(tmp_path / "sensors.csv", rows)
     domain = Domain(("u",), open_store(wave, "test").grid, 0.0)
-    with pytest.raises(ValueError, match=r"line 4: time 0\.02 comes after 0\.03: sort the rows"):
+    with pytest.raises(ValueError, match=r"time 0\.03 is out of order: sort the rows"):
         ObservationFile(path, domain)
+
+
+@pytest.mark.parametrize("wrong", [99.0, 0.005])
+def test_one_wrong_time_costs_its_own_row(wrong, wave, tmp_path):
+    times = [0.01, 0.02, wrong, 0.02, 0.03, 0.04]
+    path = write(tmp_path / "sensors.csv", [[t, 0.5, "u", 1.0, 0.1] for t in times])
+    domain = Domain(("u",), open_store(wave, "test").grid, 0.0)
+    with pytest.raises(ValueError, match=rf"line 4: time {wrong:g} is out of order"):
+        ObservationFile(path, domain)
+    file = ObservationFile(path, domain, skip_invalid=True)
+    assert [time for time, _ in file] == [0.01, 0.02, 0.03, 0.04]
+    assert (file.count, file.end, len(file.problems)) == (5, 0.04, 1)
 
 
 @pytest.mark.parametrize(

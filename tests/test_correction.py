@@ -141,6 +141,25 @@ def test_the_noise_level_is_used():
     assert distances[-1][0] > 1.5 * distances[0][0]
 
 
+def test_the_noise_may_be_known_for_some_readings_only():
+    gain = correction(1, fields=1)
+    forecast, observation, variance = case(1, fields=1, share=2.0)
+    known = torch.full_like(observation.values, 0.1)
+    known[..., ::2] = torch.nan
+    told = known.where(~known.isnan(), gain.unknown.exp().sqrt().item())
+    found, expected = (
+        run(
+            gain,
+            forecast,
+            Observation(observation.values, observation.mask, ("u",), noise),
+            variance,
+        )
+        for noise in (known, told)
+    )
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_an_unobserved_field_is_corrected_through_its_covariance():
     gain = correction(1)
     forecast, observation, variance = case(1)
