@@ -17,17 +17,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..datasets.fields import Context, Window
 from ..datasets.normalization import Scaling
-from . import mixing_1d
 from .description import Description
 from .interface import SAME_STEP, FieldAxis, Operator, State
 from .layers import (
@@ -35,12 +32,11 @@ from .layers import (
     FiniteDifference,
     compose,
     convolution,
-    side_by_side,
-    sum_of,
 )
 from .measurement import Observation, Sensors
+from .mixing import Kernels, MixingLayer, evolved, plus
 from .registry import register
-from .spectral import SpectralConvolution, spectral_convolution
+from .spectral import SpectralConvolution
 from .weight_cache import WeightCache
 
 
@@ -134,7 +130,9 @@ class DyMixOp(Operator):
         inputs = config.history * len(description.channels) + conditions + n + config.time_input
         self.lift = Convolution(n, inputs, 2 * h, k)
         self.reduce = Convolution(n, 2 * h, h, k)
-        self.mixing = nn.ModuleList(MixingLayer(config) for _ in range(config.layers))
+        branches = config.nonlinear_branches, config.linear_branches
+        sizes = n, h, config.modes, *branches, k, config.mixing_kernel_size
+        self.mixing = nn.ModuleList(MixingLayer(*sizes) for _ in range(config.layers))
         # Shape (1,), as FSDP2 shards no scalars. A single layer has no update to gate, and a
         # parameter that never gets a gradient would stop DDP.
         self.gate = nn.Parameter(torch.empty(1), requires_grad=config.layers > 1)
@@ -229,9 +227,9 @@ class DyMixOp(Operator):
         *weights, last_weight = self.evolution.split(1)
         for layer, weight, kernel in zip(self.mixing, weights, kernels, strict=False):
             change = layer(latent, width, periodic, kernel)
-            total, latent = _evolved(total, latent, change, weight, gate)
+            total, latent = evolved(total, latent, change, weight, gate)
         change = self.mixing[-1](latent, width, periodic, kernels[-1])
-        total = _plus(total, change, last_weight)
+        total = plus(total, change, last_weight)
         return convolution(total, *last, periodic).movedim(-1, 1)
 
     def forward(self, window: Window) -> Float[Tensor, "B T C *S"]:
@@ -261,119 +259,12 @@ class DyMixOp(Operator):
         return (math.prod(self.config.resolution) / math.prod(shape)) ** (1 / len(shape))
 
 
-class Kernels(NamedTuple):
-    """The convolutions into which a mixing layer collapses.
-
-    Attributes:
-        local, local_bias: the local branches S, side by side.
-        linear: weight of the sum of the linear branches; None if there are none.
-        bias: the sum of all biases behind the product.
-        mixing: weight of A.
-    """
-
-    local: Tensor
-    local_bias: Tensor
-    linear: Tensor | None
-    bias: Tensor
-    mixing: Tensor
-
-
 class Collapsed(NamedTuple):
     """The convolutions of the network; layers without kernels make their own."""
 
     first: tuple[Tensor, Tensor]
     layers: list[Kernels | None]
     last: tuple[Tensor, Tensor]
-
-
-class MixingLayer(nn.Module):
-    """`GELU( Σ [conv(c) + FD(c)] + A( Σ G(c) ⊙ S(c) ) )`."""
-
-    def __init__(self, config: DyMixOpConfig) -> None:
-        super().__init__()
-        n, h = config.ndim, config.hidden
-        nonlinear, linear = range(config.nonlinear_branches), range(config.linear_branches)
-        k, k_mix = config.kernel_size, config.mixing_kernel_size
-        self.globals = nn.ModuleList(SpectralConvolution(n, h, h, config.modes) for _ in nonlinear)
-        self.locals = nn.ModuleList(Convolution(n, h, h, k) for _ in nonlinear)
-        self.linear = nn.ModuleList(Convolution(n, h, h, k) for _ in linear)
-        self.differences = nn.ModuleList(FiniteDifference(n, h, h) for _ in linear)
-        self.expand = Convolution(n, h, 2 * h, k_mix)
-        self.contract = Convolution(n, 2 * h, h, k_mix)
-
-    def kernels(self, width: float) -> Kernels:
-        """The convolutions into which the layer collapses, on a grid of relative width `width`."""
-        local = side_by_side(cast(list[Convolution], [*self.locals]))
-        branches = cast(list[Convolution | FiniteDifference], [*self.linear, *self.differences])
-        mixing, bias = compose(self.contract, self.expand)
-        if not branches:
-            return Kernels(*local, None, bias, mixing)
-        linear, linear_bias = sum_of(branches, width)
-        return Kernels(*local, linear, linear_bias + bias, mixing)
-
-    def forward(
-        self,
-        latent: Float[Tensor, "B *S H"],
-        width: float,
-        periodic: tuple[bool, ...],
-        kernels: Kernels | None = None,
-    ) -> Float[Tensor, "B *S H"]:
-        """F_i of the latent state c on a grid of relative width `width`."""
-        local, local_bias, linear, bias, mixing = kernels or self.kernels(width)
-        spectral = cast(list[SpectralConvolution], [*self.globals])
-        spread = spectral_convolution(latent, spectral, periodic)
-        if linear is not None and mixing_1d.applies(latent, spread, local, linear, mixing):
-            weights = local, local_bias, linear, bias, mixing
-            return mixing_1d.mixing_layer(latent, spread, *weights, periodic[0])
-        mixed = _times(spread, convolution(latent, local, local_bias, periodic))
-        if len(spectral) > 1:
-            mixed = mixed.unflatten(-1, (len(spectral), -1)).sum(-2)
-        if linear is None:
-            return F.gelu(convolution(mixed, mixing, bias, periodic))
-        change = convolution(latent, linear, bias, periodic)
-        return F.gelu(_plus(change, convolution(mixed, mixing, None, periodic)))
-
-
-def _evolved(
-    total: Tensor, latent: Tensor, change: Tensor, weight: Tensor, gate: Tensor
-) -> tuple[Tensor, Tensor]:
-    """`total + w F` and `c + g F`."""
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-        return _Evolved.apply(total, latent, change, weight, gate)
-    return _plus(total, change, weight), _plus(latent, change, gate)
-
-
-class _Evolved(torch.autograd.Function):
-    """Both updates; the gradients of their scalars are inner products, made in one pass."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, total: Tensor, latent: Tensor, change: Tensor, weight: Tensor, gate: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(change, weight, gate)
-        return torch.addcmul(total, weight, change), torch.addcmul(latent, gate, change)
-
-    @staticmethod
-    @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, total: Tensor, latent: Tensor
-    ) -> tuple[Tensor, ...]:
-        change, weight, gate = ctx.saved_tensors
-        flat = change.to(total.dtype).flatten()
-        scalars = [torch.dot(gradient.flatten(), flat)[None] for gradient in (total, latent)]
-        gradient = torch.addcmul(total * weight, gate, latent)
-        return total, latent, gradient.to(change.dtype), *scalars
-
-
-# In inference these work in place: their first argument is a temporary.
-def _times(x: Tensor, y: Tensor) -> Tensor:
-    return x * y if torch.is_grad_enabled() else x.mul_(y)
-
-
-def _plus(x: Tensor, y: Tensor, scale: Tensor | None = None) -> Tensor:
-    if scale is None:
-        return x + y if torch.is_grad_enabled() else x.add_(y)
-    return torch.addcmul(x, scale, y) if torch.is_grad_enabled() else x.addcmul_(scale, y)
 
 
 def _everywhere(values: Float[Tensor, "B P"], shape: tuple[int, ...]) -> Float[Tensor, "B P *S"]:

@@ -10,7 +10,7 @@ import torch
 
 from pelagos.datasets.fields import Context, Grid, Window
 from pelagos.operators import create, from_pretrained
-from pelagos.operators.dymixop import MixingLayer
+from pelagos.operators.mixing import MixingLayer
 from pelagos.operators.position_bias import PositionBias
 from pelagos.operators.weight_cache import WeightCache
 
