@@ -89,6 +89,16 @@ class Description:
     def __post_init__(self) -> None:
         if not self.fields:
             raise ValueError("fields: name at least one field; got none")
+        names = [*self.fields, *self.constants, *self.parameters]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"fields, constants and parameters: {name!r} is there twice")
+        unknown = set(self.units) - {*names, TIME, "length"}
+        if unknown:
+            raise ValueError(
+                f"units: no field, constant or parameter {', '.join(sorted(unknown))}; there are: "
+                f"{', '.join(names)}, {TIME}, length"
+            )
         for axes in self.axes.values() if isinstance(self.axes, dict) else [self.axes]:
             for axis in axes:
                 if axis in SYNONYMS:

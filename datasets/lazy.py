@@ -61,7 +61,8 @@ def _coordinates(store: Store, variables: Mapping[str, Any]) -> dict[str, Any]:
         dims = ("trajectory", "time")
         coordinates["physical_time"] = _variable(store, dims, times, "time")
     for name, values in zip(store.parameter_names, store.parameter_table().T, strict=True):
-        key = f"{name}_parameter" if name in variables else name
+        taken = name in (*variables, *coordinates, "trajectory", "time", "split")
+        key = f"{name}_parameter" if taken else name
         coordinates[key] = _variable(store, ("trajectory",), values, name)
     place = {i: name for name, indices in store.splits.items() for i in indices}
     split = [place[i] for i in range(len(store))]

@@ -17,18 +17,20 @@ UNSPLIT = "all"  # the split of trajectories that belong to none of train, valid
 def divide(
     source: ArraySource, splits: Mapping[str, int | float], where: Path
 ) -> dict[str, ArraySource]:
-    """Parts of a source by fraction (all at most 1) or number, in the order of the file.
+    """Parts of a source by fraction (in sum at most 1) or number, in the order of the file.
 
     Raises:
         ValueError: the splits are none of train, valid, test and all, or are more than there is.
     """
     n, given = len(source), {name: float(share) for name, share in splits.items()}
-    scale = n if max(given.values(), default=0.0) <= 1 else 1
+    counted = sum(given.values()) > 1 + 1e-6  # numbers, not fractions
+    scale = 1 if counted else n
     ends = np.cumsum([0.0, *(share * scale for share in given.values())])
     if (
         not set(given) <= {*SPLITS, UNSPLIT}
         or min(given.values(), default=0.0) <= 0
         or ends[-1] > n + 1e-6
+        or (counted and not all(share.is_integer() for share in given.values()))
     ):
         raise ValueError(
             f"{where}: splits are train, valid, test or all, as fractions that sum to at most 1 or "

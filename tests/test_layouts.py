@@ -300,6 +300,9 @@ def test_values_that_are_not_finite_are_named(tmp_path: Path) -> None:
         ("axes: [time, x]\nfields: {u: k}\ntime: {step: 1}\nsplits: {train: 9}\n", "at most 1"),
         ("axes: [time, x]\nfields: {u: k}\ntime: {step: 1}\nparameters: {n: '@n'}\n", "no attr"),
         ("axes: {k: [time, x]}\nfields: {u: velocity}\n", "say those of 'velocity' as well"),
+        ("axes: [time, x]\nfields: {u: k}\nunits: {v: m}\n", "no field.* v; there are: u, time"),
+        ("axes: [time, x]\nfields: {u: k}\nparameters: {u: 1}\n", "'u' is there twice"),
+        ("axes: [time, x]\nfields: {u: k}\ntime: {step: 1}\nsplits: {all: 1.5}\n", "at most 1"),
     ],
 )  # fmt: skip
 def test_descriptions_that_do_not_fit(tmp_path: Path, text: str, message: str) -> None:
@@ -384,6 +387,18 @@ def test_packed_numbers_of_classic_netcdf_are_refused(tmp_path: Path) -> None:
         else:
             with pytest.raises(ValueError, match=r"'w' is packed .* store its values unpacked"):
                 open_store(tmp_path / "mine.nc")
+
+
+@pytest.mark.parametrize(
+    ("splits", "lengths"),
+    [("{train: 1, valid: 1}", (1, 1)), ("{train: 0.5, valid: 0.5}", (5, 5)), ("{all: 1}", (10,))],
+)
+def test_splits_beyond_one_are_numbers(
+    tmp_path: Path, splits: str, lengths: tuple[int, ...]
+) -> None:
+    text = f"axes: [trajectory, x]\nfields: {{u: u}}\nsplits: {splits}\n"
+    path = described(tmp_path, text, {"u": np.ones((10, 8))})
+    assert tuple(len(part) for part in open_store(path).splits.values()) == lengths
 
 
 @pytest.mark.parametrize(("axis", "name"), [("sample", "trajectory"), ("t", "time")])

@@ -477,3 +477,13 @@ def test_a_large_offset_hides_no_irregular_times() -> None:
     assert spacing(1.7e9 + day) is None  # seconds since 1970, in double precision
     assert spacing(1.7e9 + 0.1 * np.arange(6)) == pytest.approx(0.1, rel=1e-6)
     assert spacing((1000 + 0.1 * np.arange(6)).astype("f4").astype("f8")) is not None
+
+
+def test_parameters_named_like_axes_stand_beside_them(tmp_path: Path) -> None:
+    parameters = {"x": np.array(3.0), "time": np.arange(2.0)}
+    write(tmp_path / "a.hdf5", parameters=parameters, units={})
+    data = open_store(tmp_path).to_xarray()
+    assert data["x"].dims == ("x",)
+    assert data["time"].dims == ("time",)
+    assert data["x_parameter"].values.tolist() == [3.0, 3.0]
+    assert data["time_parameter"].values.tolist() == [0.0, 1.0]
