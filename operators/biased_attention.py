@@ -43,19 +43,32 @@ def attend(
         tiles: tokens that have each bias, in this order.
         biases: (H, N, N) per kind of tile.
     """
-    value, query, key = _normalised(projected, lengths)
     learns = projected.device.type == "cpu" and torch.is_grad_enabled() and biases[0].requires_grad
-    mixed = []
-    parts = zip(*(x.split(list(tiles)) for x in (query, key, value)), biases, strict=True)
-    for q, k, v, bias in parts:
-        q, k, v = (x.unflatten(0, (-1, bias.shape[1])).transpose(1, 2) for x in (q, k, v))
-        bias = bias.to(q.dtype)[None]
+    vectors = projected.view(len(projected), 3, lengths.shape[1], -1)
+    pair = vectors[:, 1:]
+    pair = (pair * _factor(pair, lengths)).to(vectors.dtype)
+    mixed, start = [], 0
+    for count, bias in zip(tiles, biases, strict=True):
+        part, start = slice(start, start + count), start + count
+        query, key = _by_head(pair[part], bias.shape[1])
+        (value,) = _by_head(vectors[part, :1], bias.shape[1])
+        bias = bias.to(value.dtype)[None]
         if learns:
-            piece = (q @ k.transpose(-1, -2) + bias).softmax(-1) @ v
+            piece = (query @ key.transpose(-1, -2) + bias).softmax(-1) @ value
         else:
-            piece = F.scaled_dot_product_attention(q, k, v, bias, scale=1.0)
-        mixed.append(piece.transpose(1, 2).flatten(0, 1).flatten(1))
+            piece = F.scaled_dot_product_attention(query, key, value, bias, scale=1.0)
+        mixed.append(piece.transpose(1, 2).reshape(count, -1))
     return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+
+
+def _factor(pair: Tensor, lengths: Tensor) -> Float[Tensor, "R 2 H 1"]:
+    """What scales queries and keys (R, 2, H, D) to their lengths."""
+    return lengths / torch.linalg.vector_norm(pair, dim=-1, keepdim=True).clamp_min(SHORTEST)
+
+
+def _by_head(rows: Float[Tensor, "R K H D"], tokens: int) -> Float[Tensor, "K M H N D"]:
+    """A view, tile by tile."""
+    return rows.view(-1, tokens, *rows.shape[1:]).permute(2, 0, 3, 1, 4)
 
 
 def differentiates_by_hand(table: Float[Tensor, "H offsets"]) -> bool:
@@ -77,19 +90,6 @@ def attend_and_learn(
     return _Attention.apply(projected, lengths, tuple(tiles), table, window, tuple(shapes))
 
 
-def _normalised(projected: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """v, τ q̂ and k̂, each (R, H, D)."""
-    vectors = projected.unflatten(1, (3, lengths.shape[1], -1))
-    pair = vectors[:, 1:]
-    query, key = (pair * _factor(pair, lengths)).to(vectors.dtype).unbind(1)
-    return vectors[:, 0], query, key
-
-
-def _factor(pair: Tensor, lengths: Tensor) -> Float[Tensor, "R 2 H 1"]:
-    """What scales queries and keys (R, 2, H, D) to their lengths."""
-    return lengths / torch.linalg.vector_norm(pair, dim=-1, keepdim=True).clamp_min(SHORTEST)
-
-
 class _Attention(torch.autograd.Function):
     """`attend_and_learn`, with a hand-written gradient.
 
@@ -109,20 +109,15 @@ class _Attention(torch.autograd.Function):
         heads = lengths.shape[1]
         rows, channels = projected.shape[0], projected.shape[1] // 3
         vectors = projected.view(rows, 3, heads, -1)
-        pair = vectors[:, 1:]
-        factor = _factor(pair, lengths)
+        factor = _factor(vectors[:, 1:], lengths)
         mixed, kept, start = projected.new_empty(rows, channels), [], 0
         for count, bias in zip(tiles, expand(table, window, shapes), strict=True):
             part, tokens = slice(start, start + count), bias.shape[1]
             # (3, M, H, N, D): contiguous per head, as batched products want it.
             inner = projected.new_empty(3, count // tokens, heads, tokens, vectors.shape[-1])
-            target = inner.permute(1, 3, 0, 2, 4)  # (M, N, 3, H, D)
-            target[:, :, 0].copy_(vectors[part, 0].unflatten(0, (-1, tokens)))
-            torch.mul(
-                pair[part].unflatten(0, (-1, tokens)),
-                factor[part].unflatten(0, (-1, tokens)),
-                out=target[:, :, 1:],
-            )
+            source = _by_head(vectors[part], tokens)
+            inner[0].copy_(source[0])
+            torch.mul(source[1:], _by_head(factor[part], tokens), out=inner[1:])
             weights = projected.new_empty(count // tokens, heads, tokens, tokens)
             output = mixed[part].view(-1, tokens, heads, vectors.shape[-1]).transpose(1, 2)
             for piece in _pieces(weights):
@@ -152,14 +147,13 @@ class _Attention(torch.autograd.Function):
             outer = gradient[part].view(-1, tokens, heads, inner.shape[-1]).transpose(1, 2)
             inner_gradient, bias_gradient = _inner_gradient(inner, weights, outer)
             bias_gradients.append(bias_gradient)
-            target = result[part].unflatten(0, (-1, tokens)).permute(2, 0, 3, 1, 4)
+            target = _by_head(result[part], tokens)
             target[0].copy_(inner_gradient[0])
             along = (inner_gradient[1:] * inner[1:]).sum(-1, keepdim=True)  # (2, M, H, N, 1)
             length_gradient += along.sum((1, 3))
             along /= lengths[:, None, :, None].square()
             across = inner_gradient[1:].addcmul_(inner[1:], along, value=-1)
-            factors = factor[part].unflatten(0, (-1, tokens)).permute(2, 0, 3, 1, 4)
-            torch.mul(across, factors, out=target[1:])
+            torch.mul(across, _by_head(factor[part], tokens), out=target[1:])
             start = part.stop
         table_gradient = collect(bias_gradients, ctx.window, ctx.shapes)
         return result.flatten(1), length_gradient / lengths, None, table_gradient, None, None
