@@ -7,6 +7,7 @@ import itertools
 import math
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
@@ -30,6 +31,8 @@ def run_command(
         command(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
     except KeyboardInterrupt:
+        # A second one while Python shuts down would end it by a signal, or abort in some library.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         _stop("pelagos: interrupted", 130)
     except BrokenPipeError:
         # Whoever read our output left (as `| head` does). Python's own flush at exit must not

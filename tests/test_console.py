@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 
@@ -176,6 +177,15 @@ def test_errors_of_the_system_are_one_line(monkeypatch, capsys, error, line) -> 
     assert capsys.readouterr().err == f"pelagos: error: {line}\n"
 
 
+@pytest.fixture
+def interruptible():
+    """A command that was interrupted ignores further interrupts: not so this process."""
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_interrupt_exits_with_130(monkeypatch, capsys) -> None:
     monkeypatch.setattr(commands, "report", _raise(KeyboardInterrupt()))
     with pytest.raises(SystemExit) as caught:
@@ -184,6 +194,19 @@ def test_interrupt_exits_with_130(monkeypatch, capsys) -> None:
     assert capsys.readouterr().err == "pelagos: interrupted\n"
 
 
+def test_a_second_interrupt_does_not_disturb_the_end() -> None:
+    code = (
+        "import atexit, os, signal\n"
+        "from pelagos.datasets.arguments import run_command\n"
+        "interrupt = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
+        "atexit.register(interrupt)\n"
+        "run_command(interrupt, [])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "pelagos: interrupted\n")
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("rank", "end"), [("0", "\n"), ("1", " (process 1)\n")])
 def test_a_process_of_many_names_itself(monkeypatch, capsys, rank, end) -> None:
     monkeypatch.setenv("RANK", rank)
