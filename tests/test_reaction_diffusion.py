@@ -9,7 +9,7 @@ import torch
 from pelagos.datasets import equations
 from pelagos.datasets.fields import Grid
 from pelagos.datasets.initial import trajectory_generator
-from pelagos.datasets.reaction_diffusion import RandomForcing
+from pelagos.datasets.response import RandomForcing
 
 
 def fixed(**parameters):
