@@ -1,6 +1,6 @@
 """The multiscale transformer against the published scOT code, with equal weights.
 
-    python benchmarks/scot_speed.py PATH_OF_A_POSEIDON_CLONE [--compile ours]
+    python benchmarks/scot_speed.py PATH_OF_A_POSEIDON_CLONE [--compile ours] [--inference]
 
 Needs the published code's requirements (transformers 4.45) in the environment. T preset, 128².
 Outputs must agree to 1e-5 and gradients to 1e-4 before anything is timed. The two codes run
@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--inference", action="store_true", help="time inference alone")
     parser.add_argument("--compile", choices=MEMORY[:2], nargs="+", default=[], metavar="CODE")
     parser.add_argument("--memory", choices=MEMORY, help="only print the peak of one code, in MiB")
     options = parser.parse_args()
@@ -61,7 +62,8 @@ def main() -> None:
     if options.memory:
         print(f"{peak_memory(options.memory, *models(options.clone)):.0f}")
         return
-    if not options.compile:  # first: a child's peak is never below what its parent occupies
+    if not (options.compile or options.inference):
+        # First: a child's peak is never below what its parent occupies.
         report_memory(options.clone)
     theirs, ours = models(options.clone)
     for code, model in zip(MEMORY, (theirs, ours), strict=False):
@@ -73,7 +75,7 @@ def main() -> None:
     print("| what | published, ms | ours, ms | ratio |\n|---|---|---|---|")
     for batch in options.batches:
         report(f"inference, batch {batch}", *inference(theirs, ours, batch), options.rounds)
-    for batch in options.batches:
+    for batch in () if options.inference else options.batches:
         steps = training(theirs, ours, batch)
         report(f"forward and backward, batch {batch}", *steps[:2], options.rounds)
         report(f"training step with fused AdamW, batch {batch}", *steps[2:], options.rounds)
