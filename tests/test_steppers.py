@@ -39,7 +39,7 @@ def test_derivatives_of_fourier_modes_are_exact(shape):
         torch.testing.assert_close(inverse, expected, atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("shape", EVEN_AND_ODD)
+@pytest.mark.parametrize("shape", [*EVEN_AND_ODD, (128, 6), (256, 9), (4, 128, 6)])
 def test_transforms_invert_each_other(shape):
     u = torch.randn(2, 3, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     spectral = Spectral(shape, (1.0,) * len(shape))
