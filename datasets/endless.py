@@ -62,7 +62,7 @@ def _stacked(fields: Sequence[np.ndarray]) -> np.ndarray:
 
 
 class EndlessStore(Store):
-    """The first block of a split of an endless dataset; `block(e)` is the store of another.
+    """The first block of a split of an endless dataset; `epoch(e)` is the store of block e.
 
     Args:
         equation: a registered equation.
@@ -74,6 +74,8 @@ class EndlessStore(Store):
         ValueError: a setting is unknown or impossible, or a trajectory blew up.
     """
 
+    endless = True
+
     def __init__(self, equation: str, split: str, size: int, **settings: Any) -> None:
         if size < 1:
             raise ValueError(f"a block needs at least 1 trajectory; got {size}")
@@ -82,11 +84,8 @@ class EndlessStore(Store):
         self._run: Run | None = None
         super().__init__([(split, self._solve(0))])
 
-    def block(self, number: int, streams: int = 1) -> Store:
-        """The trajectories of block `number`; the latest of each of `streams` streams is kept.
-
-        Block e is of stream e mod `streams`.
-        """
+    def epoch(self, number: int, streams: int = 1) -> Store:
+        """The trajectories of block `number`; the latest of each of `streams` streams is kept."""
         if number == 0:
             return self
         stream = number % streams

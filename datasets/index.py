@@ -9,6 +9,7 @@ An index may be deleted at any time, and one that cannot be read or written does
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import tempfile
@@ -23,6 +24,7 @@ from .fields import Grid
 
 SMALLEST = 64  # files of a store that is worth an index
 VERSION = 1
+READERS = ("pelagos.datasets",)  # packages whose code says what a file holds
 
 # Split -> source of a file. The sources are those of `source.Source`.
 Sources: TypeAlias = "Mapping[str, Any]"
@@ -231,8 +233,10 @@ def _load(location: Path) -> dict[str, Any] | None:
 
 def _code() -> str:
     """A hash of the code that reads files: another version may see other things in them."""
-    folder = Path(__file__).parent
-    parts = [(path.name, *stat(path)) for path in sorted(folder.glob("*.py"))]
+    readers = (importlib.import_module(name) for name in READERS)
+    folders = [Path(folder) for package in readers for folder in package.__path__]
+    files = sorted(path for folder in folders for path in folder.glob("*.py"))
+    parts = [(path.name, *stat(path)) for path in files]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

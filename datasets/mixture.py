@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from .augmentation import Augmentation
-from .endless import EndlessStore
 from .fields import Window, collate
 from .windows import Windows
 
@@ -66,8 +65,7 @@ class Mixture:
         shares = np.cumsum([0.0, *(weight for _, weight in parts)])
         self._edges = [round(TURN * share / shares[-1]) for share in shares.tolist()]
         self._offset = int(_generator(seed).integers(TURN))
-        endless = [isinstance(windows.store, EndlessStore) for windows in self.parts]
-        self._streams = [streams if without_end else 1 for without_end in endless]
+        self._streams = [streams if windows.store.endless else 1 for windows in self.parts]
         self._orders: dict[tuple[int, int], tuple[int, np.ndarray]] = {}
 
     def draw(self, k: int) -> tuple[int, list[int]]:

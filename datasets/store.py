@@ -57,7 +57,10 @@ class Store:
         inputs: of a steady problem, the names of the input fields: its constant fields without
             coordinates (`coordinate_x`, …); else ().
         sources: the files, in order of their trajectories.
+        endless: whether every epoch has trajectories of its own.
     """
+
+    endless: bool = False
 
     def __init__(self, sources: Sequence[tuple[str, Source]]) -> None:
         ordered = list(sources)
@@ -85,6 +88,15 @@ class Store:
         single = all(source.times.shape[-1] == 1 for source in self.sources)
         inputs = tuple(k for k in self.constant_fields if not k.startswith("coordinate_"))
         self.inputs = inputs if single else ()
+
+    def epoch(self, number: int, streams: int = 1) -> Store:
+        """The trajectories of an epoch: of a stored dataset the same in each.
+
+        Args:
+            number: the epoch.
+            streams: in which the epochs are used; epoch e is of stream e mod `streams`.
+        """
+        return self
 
     @property
     def steady(self) -> bool:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from .endless import EndlessStore
 from .fields import Window
 from .store import Store
 
@@ -19,7 +18,7 @@ class Windows(Dataset[Window]):
 
     A trajectory of T frames has T − stride·(history + horizon − 1) windows, one per first frame
     (from `store.first` on); only every `every`-th of them is kept. In epoch e an endless dataset
-    gives those of its block e.
+    gives those of `store.epoch(e)`.
 
     Args:
         store: where the trajectories are.
@@ -77,16 +76,17 @@ class Windows(Dataset[Window]):
         return window.filled(self.fill).select(self.fields, self.inputs)
 
     def in_epoch(self, epoch: int, streams: int = 1) -> Windows:
-        """The windows of an epoch: the same in each, unless the dataset is endless.
+        """The windows of an epoch: the same in each, unless the store is endless.
 
         Args:
             epoch: its number.
-            streams: in which the epochs are used; see `EndlessStore.block`.
+            streams: in which the epochs are used; see `Store.epoch`.
         """
-        if not isinstance(self.store, EndlessStore):
+        store = self.store.epoch(epoch, streams)
+        if store is self.store:
             return self
         windows = copy.copy(self)
-        windows.store = self.store.block(epoch, streams)
+        windows.store = store
         return windows
 
     def _window(self, trajectory: int, number: int) -> Window:

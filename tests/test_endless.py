@@ -34,7 +34,7 @@ def test_blocks_are_the_trajectories_that_simulate_writes(tmp_path: Path) -> Non
     stored = open_store(simulate("burgers_1d", tmp_path, trajectories=counts, **SETTINGS), "train")
     store = burgers()
     for e in (0, 2, 1):
-        block = store.block(e)
+        block = store.epoch(e)
         for i in range(3):
             assert torch.equal(block.trajectory(i), stored.trajectory(3 * e + i))
             assert torch.equal(block.window(i).parameters, stored.window(3 * e + i).parameters)
@@ -59,10 +59,10 @@ def solved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_block_is_computed_once_and_the_latest_of_a_stream_is_kept(solved: list[int]) -> None:
     store = burgers(size=1)
     for e in (0, 1, 1, 0, 2, 2, 1):
-        store.block(e).trajectory(0)
+        store.epoch(e).trajectory(0)
     assert solved == [0, 1, 2, 1]
     for e in (2, 3, 2, 3, 5, 4, 5):
-        store.block(e, streams=2).trajectory(0)
+        store.epoch(e, streams=2).trajectory(0)
     assert solved == [0, 1, 2, 1, 2, 3, 5, 4]
 
 
@@ -92,7 +92,7 @@ def test_a_stream_uses_every_window_of_its_blocks_once() -> None:
         for turn in range(2):
             batches = [mixture.batch(2 * (3 * turn + i) + stream) for i in range(3)]
             drawn = torch.cat([batch.history[:, 0, 0] for batch in batches])
-            block = store.block(2 * turn + stream)
+            block = store.epoch(2 * turn + stream)
             expected = torch.cat([block.trajectory(i)[:-1, 0] for i in range(3)])
             order = (drawn[:, None] == expected).all(-1)
             assert order.sum(0).tolist() == order.sum(1).tolist() == [1] * 12
@@ -104,7 +104,7 @@ def test_every_window_of_a_block_before_the_next_block() -> None:
     mixture = Mixture([(windows, 1.0)], 4, 0)
     for e in range(3):
         drawn = torch.cat([mixture.batch(3 * e + k).history[:, 0, 0] for k in range(3)])
-        block = store.block(e)
+        block = store.epoch(e)
         expected = torch.cat([block.trajectory(i)[:-1, 0] for i in range(3)])
         order = (drawn[:, None] == expected).all(-1)
         assert order.sum(0).tolist() == order.sum(1).tolist() == [1] * 12
@@ -139,7 +139,7 @@ def test_a_steady_equation_has_steady_windows() -> None:
     assert store.inputs == ("source",)
     windows = Windows(store, 1, 1)
     batch = Mixture([(windows, 1.0)], 2, 0).batch(3)
-    expected = [store.block(3).window(i) for i in range(2)]
+    expected = [store.epoch(3).window(i) for i in range(2)]
     for window in expected:
         assert any(torch.equal(window.target, target) for target in batch.target)
         assert any(torch.equal(window.history, history) for history in batch.history)
