@@ -26,8 +26,9 @@ import torch
 import yaml
 from torch import Tensor
 
-from pelagos.datasets import metrics, open_store
-from pelagos.datasets.simulate import simulate
+from pelagos.datasets import open_store
+from pelagos.datasets.fields import metrics
+from pelagos.datasets.simulation.simulate import simulate
 from pelagos.operators import Operator, from_pretrained
 
 RESOLUTION, COUNT = 64, 10

@@ -39,13 +39,15 @@ from assimilation_methods import (
 )
 from torch import Tensor
 
-from pelagos.datasets import equations, metrics
-from pelagos.datasets.fields import Context, Grid, Window
-from pelagos.datasets.normalization import Statistics
+from pelagos.datasets import equations
+from pelagos.datasets.fields import metrics
+from pelagos.datasets.fields.grid import Grid
+from pelagos.datasets.fields.normalization import Statistics
+from pelagos.datasets.fields.window import Context, Window
 from pelagos.operators import Description, EnsembleGain, Operator, create, from_pretrained
-from pelagos.pretrain.assimilation import AssimilationConfig, assimilation_loss
-from pelagos.pretrain.linear import linear_part
-from pelagos.pretrain.objective import loss_of
+from pelagos.pretrain.known_linear import linear_part
+from pelagos.pretrain.objectives.assimilation import AssimilationConfig, assimilation_loss
+from pelagos.pretrain.objectives.losses import loss_of
 
 STEPS = 50
 FORECAST = 150  # steps after the warm-up where α = 0

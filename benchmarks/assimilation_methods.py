@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pelagos.datasets.fields import Context
+from pelagos.datasets.fields.window import Context
 from pelagos.operators import EnsembleGain, Observation, Operator
 
 WARM_UP, MEMBERS = 10, 20

@@ -26,7 +26,8 @@ from types import SimpleNamespace
 import torch
 from safetensors.torch import save_file
 
-from pelagos.datasets.fields import Context, Grid, Window
+from pelagos.datasets.fields.grid import Grid
+from pelagos.datasets.fields.window import Context, Window
 from pelagos.operators.compat import load_dymixop
 
 CASES = {

@@ -28,22 +28,18 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from pelagos.datasets import codec, open_store
-from pelagos.datasets.simulate import simulate
-from pelagos.finetune.evaluate import evaluate
-from pelagos.operators import checkpoint, registry
-from pelagos.operators.interface import Operator
-from pelagos.pretrain import resume
-from pelagos.pretrain.assemble import (
-    build_mixture,
-    build_validation,
-    create_operator,
-    open_stores,
-)
-from pelagos.pretrain.config import TrainRecipe
+from pelagos.datasets import open_store
+from pelagos.datasets.base.config import build as build_config
+from pelagos.datasets.simulation.simulate import simulate
+from pelagos.finetune.forecast.evaluate import evaluate
+from pelagos.operators.core import checkpoint, registry
+from pelagos.operators.core.operator import Operator
+from pelagos.pretrain.assemble import build_mixture, build_validation, create_operator, open_stores
 from pelagos.pretrain.loop import train
 from pelagos.pretrain.optimizer import build_optimizer
-from pelagos.pretrain.run import Status, create_run, inspect_run
+from pelagos.pretrain.recipe import TrainRecipe
+from pelagos.pretrain.run import state as resume
+from pelagos.pretrain.run.directory import Status, create_run, inspect_run
 
 COUNTS = {"train": 64, "valid": 4, "test": 16}
 DATA, RUNS = Path("data/dymixop_tasks"), Path("runs/dymixop_tasks")
@@ -233,7 +229,7 @@ for peer in (FNO, UNO):
 
 
 def recipe_of(task, operator, seed, data, normalizer, steps):
-    return codec.build(
+    return build_config(
         TrainRecipe,
         {
             "data": [{"path": str(data), "every": task.every}],

@@ -22,11 +22,11 @@ import psutil
 import torch
 
 from pelagos.datasets import open_store
-from pelagos.datasets.fields import Grid
-from pelagos.datasets.rechunk import rechunk
-from pelagos.datasets.split_statistics import write_stats
-from pelagos.datasets.well import WellData, write_file
-from pelagos.datasets.windows import Windows
+from pelagos.datasets.fields.grid import Grid
+from pelagos.datasets.layouts.well import WellData, write_file
+from pelagos.datasets.sampling.windows import Windows
+from pelagos.datasets.stores.statistics import write_stats
+from pelagos.datasets.tools.rechunk import rechunk
 
 
 def main() -> None:

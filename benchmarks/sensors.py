@@ -16,7 +16,7 @@ import numpy as np
 import xarray
 
 from pelagos.datasets import open_store
-from pelagos.datasets.store import Store
+from pelagos.datasets.stores.store import Store
 
 WARM_UP = 10  # steps, all of them measured
 

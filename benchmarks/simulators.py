@@ -28,10 +28,10 @@ import numpy as np
 import torch
 
 from pelagos.datasets import equations
-from pelagos.datasets.equations import Equation
-from pelagos.datasets.initial import trajectory_generator
-from pelagos.datasets.simulation_settings import prepare
-from pelagos.datasets.trajectories import Block, solve
+from pelagos.datasets.equations.equation import Equation
+from pelagos.datasets.equations.initial import trajectory_generator
+from pelagos.datasets.simulation.settings import prepare
+from pelagos.datasets.simulation.trajectories import Block, solve
 
 
 def draws(equation: Equation, count: int, shape: tuple[int, ...] | None = None):

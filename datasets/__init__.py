@@ -1,20 +1,8 @@
-"""What a field is: describe, read, simulate, compare."""
+"""What a field is: describe, read, simulate.
 
-from __future__ import annotations
+Names are imported on first use: help is quick, and operators need no file library.
+"""
 
-from typing import TYPE_CHECKING, Any
+import lazy_loader
 
-if TYPE_CHECKING:
-    from .opening import open_store
-    from .store import Store
-
-__all__ = ["Store", "open_store"]
-
-
-def __getattr__(name: str) -> Any:
-    """Import the store on first use: operators need fields only, and no file library."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import opening
-
-    return getattr(opening, name)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

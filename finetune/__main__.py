@@ -1,6 +1,6 @@
 """`python -m pelagos.finetune`, for torchrun and accelerate launch."""
 
-from ..datasets.arguments import run_command
-from .finetune_command import main
+from ..datasets.base.cli import run_command
+from .adapt.command import main
 
 run_command(main)

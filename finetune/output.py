@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..datasets import replacing as files
+from ..datasets.base import appearing as files
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

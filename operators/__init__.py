@@ -1,33 +1,5 @@
 """Maps between fields: define, step, roll out, save, load."""
 
-from .assimilated import AssimilatedOperator, assimilate
-from .checkpoint import from_pretrained
-from .description import Description
-from .dymixop import DyMixOp
-from .ensemble import EnsembleGain
-from .interface import Conditions, FieldAxis, Operator, State
-from .measurement import Observation, Sensors
-from .multiscale import MultiscaleTransformer
-from .observer import Observer
-from .registry import create, names
-from .rollout import rollout
+import lazy_loader
 
-__all__ = [
-    "AssimilatedOperator",
-    "Conditions",
-    "Description",
-    "DyMixOp",
-    "EnsembleGain",
-    "FieldAxis",
-    "MultiscaleTransformer",
-    "Observation",
-    "Observer",
-    "Operator",
-    "Sensors",
-    "State",
-    "assimilate",
-    "create",
-    "from_pretrained",
-    "names",
-    "rollout",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

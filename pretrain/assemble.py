@@ -9,13 +9,8 @@ from typing import Any
 
 import torch
 
-from ..datasets import codec
-from ..datasets.augmentation import Augmentation
-from ..datasets.endless import EndlessStore
-from ..datasets.fields import Window
-from ..datasets.in_memory import keep_in_memory
-from ..datasets.mixture import Mixture
-from ..datasets.normalization import (
+from ..datasets.base.config import build, plain
+from ..datasets.fields.normalization import (
     POOLED,
     Identity,
     Normalizer,
@@ -24,24 +19,25 @@ from ..datasets.normalization import (
     normalizer_from_dict,
     normalizer_to_dict,
 )
-from ..datasets.opening import open_store
-from ..datasets.pairs import Pairs
-from ..datasets.statistics import condition_scales, pooled_statistics
-from ..datasets.store import Store
-from ..datasets.structure_change import structure_change
-from ..datasets.windows import Windows, require_channels
-from ..operators import (
-    AssimilatedOperator,
-    Description,
-    Operator,
-    assimilate,
-    create,
-    from_pretrained,
-)
-from ..operators.assimilation import AssimilatingOperator
-from ..operators.registry import get
-from .config import DataConfig, TrainRecipe
-from .linear import resolve_linear
+from ..datasets.fields.window import Window
+from ..datasets.sampling.augmentation import Augmentation
+from ..datasets.sampling.mixture import Mixture
+from ..datasets.sampling.pairs import Pairs
+from ..datasets.sampling.scales import condition_scales, pooled_statistics
+from ..datasets.sampling.structure_change import structure_change
+from ..datasets.sampling.windows import Windows, require_channels
+from ..datasets.simulation.endless import EndlessStore
+from ..datasets.stores.cached import keep_in_memory
+from ..datasets.stores.opening import open_store
+from ..datasets.stores.store import Store
+from ..operators.assimilation.operator import AssimilatingOperator
+from ..operators.assimilation.wrapped import AssimilatedOperator, assimilate
+from ..operators.core.checkpoint import from_pretrained
+from ..operators.core.description import Description
+from ..operators.core.operator import Operator
+from ..operators.core.registry import create, get
+from .known_linear import resolve_linear
+from .recipe import DataConfig, TrainRecipe
 
 _FITTED = 16  # trajectories, and frames of each, that are looked at before training
 
@@ -125,7 +121,7 @@ def describe(
         provenance={
             "pelagos": version("pelagos"),
             "datasets": [store.name for store in stores],
-            "recipe": codec.plain(recipe),
+            "recipe": plain(recipe),
         },
     )
 
@@ -316,7 +312,7 @@ def _around_checkpoint(
         known = opened.description
         _require_channels(store, known.fields, known.inputs, known.fill)
     values = {**config, "predictor": {"name": opened.name}}
-    built = codec.build(AssimilatedOperator.Config, values, prefix="operator")
+    built = build(AssimilatedOperator.Config, values, prefix="operator")
     return assimilate(
         opened,
         None,

@@ -12,18 +12,19 @@ from typing import TypeVar
 import torch
 from accelerate import Accelerator
 
-from ..datasets import codec
-from ..datasets.arguments import Parser
-from ..datasets.fields import collate
-from ..datasets.mixture import Mixture
-from ..datasets.store import Store
-from ..operators import Operator, checkpoint
+from ..datasets.base.cli import Parser
+from ..datasets.base.config import read
+from ..datasets.fields.window import collate
+from ..datasets.sampling.mixture import Mixture
+from ..datasets.stores.store import Store
+from ..operators.core import checkpoint
+from ..operators.core.operator import Operator
 from .assemble import build_mixture, build_validation, create_operator, open_stores
-from .config import TrainRecipe, find_recipe
 from .loop import micro_batches_per_process, train
 from .optimizer import build_optimizer, freeze
-from .resume import latest
-from .run import Status, create_run, inspect_run, locked
+from .recipe import TrainRecipe, find_recipe
+from .run.directory import Status, create_run, inspect_run, locked
+from .run.state import latest
 
 R = TypeVar("R", bound=TrainRecipe)
 RECIPES = Path(__file__).parent / "recipes"
@@ -44,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
     arguments, overrides = training_arguments(
         "pretrain", "Train one operator on a mixture of datasets.", EXAMPLES, argv
     )
-    recipe = codec.read(TrainRecipe, find_recipe(arguments.recipe, RECIPES), overrides)
+    recipe = read(TrainRecipe, find_recipe(arguments.recipe, RECIPES), overrides)
     accelerator = start_accelerator(recipe, arguments.processes)
     run_training(recipe, create_operator, arguments, accelerator, title="pretrain")
 

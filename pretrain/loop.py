@@ -20,16 +20,16 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
-from ..datasets.fields import Window
-from ..datasets.mixture import Mixture
-from ..datasets.normalization import Normalizer
-from ..operators import Operator
-from . import resume
-from .assimilation import assimilated, assimilation_loss, forecast_loss, forecast_steps
-from .config import TrainRecipe
-from .objective import loss_of
+from ..datasets.fields.normalization import Normalizer
+from ..datasets.fields.window import Window
+from ..datasets.sampling.mixture import Mixture
+from ..operators.core.operator import Operator
+from .objectives.assimilation import assimilated, assimilation_loss, forecast_loss, forecast_steps
+from .objectives.losses import loss_of
 from .optimizer import forget_resting, set_learning_rates
-from .tracking import Tracker, rewind
+from .recipe import TrainRecipe
+from .run import state as resume
+from .run.tracking import Tracker, rewind
 from .validation import validate
 
 _VALIDATION = 2**62  # no micro-batch has so large a number: validation has measurements of its own

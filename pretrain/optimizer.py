@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
-from ..datasets.codec import nearest
-from .assimilation import is_gain
-from .config import OptimizerConfig
+from ..datasets.base.config import nearest
+from .objectives.assimilation import is_gain
+from .recipe import OptimizerConfig
 
 
 def freeze(operator: nn.Module, parts: Sequence[str]) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ from accelerate import Accelerator
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..datasets.fields import Window, collate
-from .objective import mean_metric
+from ..datasets.fields.window import Window, collate
+from .objectives.losses import mean_metric
 
 
 def validate(

@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch import nn
 
-from pelagos.datasets.fields import Grid
-from pelagos.datasets.well import WellData, write_file
-from pelagos.operators import Description, Operator, registry
+from pelagos.datasets.fields.grid import Grid
+from pelagos.datasets.layouts.well import WellData, write_file
+from pelagos.operators import Description, Operator
+from pelagos.operators.core import registry
 
 SPEED, LENGTH, POINTS, DT, FRAMES = 0.3, 2.0, 32, 0.25, 12
 
@@ -83,7 +84,7 @@ def shift() -> Callable[..., Shift]:
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the test runs, checkpoints of the operator can be opened."""
-    monkeypatch.setitem(registry._OPERATORS, Shift.name, Shift)
+    monkeypatch.setitem(registry.OPERATORS.added, Shift.name, Shift)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,12 @@
+from .equations.equation import Equation as Equation
+from .equations.semilinear import SemilinearEquation as SemilinearEquation
+from .fields.grid import Grid as Grid
+from .fields.window import Context as Context
+from .fields.window import Window as Window
+from .fields.window import collate as collate
+from .layouts.well import WellData as WellData
+from .layouts.well import write_file as write_file
+from .simulation.simulate import simulate as simulate
+from .stores.opening import open_store as open_store
+from .stores.statistics import write_stats as write_stats
+from .stores.store import Store as Store

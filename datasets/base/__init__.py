@@ -1,0 +1,1 @@
+"""How Pelagos talks to people and disks; knows no field."""

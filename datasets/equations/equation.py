@@ -1,0 +1,290 @@
+"""Equations as small declarative objects, and the registry that finds them by name.
+
+An equation states what is solved, where, from which random parameters, constant fields and initial
+states, and how (`solve`). To add one, write an instance of its family's class (`SemilinearEquation`
+for u_t = L u + N(u) on a periodic box; a class of your own for another solver) in a file of its
+family, and list the file in `FAMILIES`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..base.config import nearest
+from ..fields.grid import Grid
+from .initial import Sampler
+
+# Parameters by name, each shaped (B, 1, 1, …) to broadcast over states (B, C, *S) or (B, C, *K).
+Parameters = Mapping[str, Tensor]
+
+_Equation = TypeVar("_Equation", bound="Equation")
+
+
+class BlowUp(ValueError):
+    """Some trajectories of a batch cannot be integrated further; raised by `Equation.solve`.
+
+    Args:
+        reasons: what happened, by index within the batch, as in "got a negative pressure by time
+            0.3".
+    """
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        self.reasons = dict(reasons)
+        super().__init__("; ".join(f"trajectory {i} {what}" for i, what in reasons.items()))
+
+
+class Draw(NamedTuple):
+    """What is random about one trajectory.
+
+    Attributes:
+        parameters: values by name.
+        initial: initial state (C, *S), double precision.
+        constants: constant fields (K, *S), double precision; K may be 0.
+    """
+
+    parameters: dict[str, float]
+    initial: Tensor
+    constants: Tensor
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A coefficient of an equation, drawn once per trajectory.
+
+    Attributes:
+        low, high: range of the draw; equal for a fixed value.
+        description: what it is, and its sign convention.
+        unit: physical unit; "1" where the equation is dimensionless.
+        log: draw uniformly in the logarithm.
+        minimum, maximum: the values for which the equation is well posed.
+    """
+
+    low: float
+    high: float
+    description: str
+    unit: str = "1"
+    log: bool = False
+    minimum: float = -math.inf
+    maximum: float = math.inf
+
+    @property
+    def fixed(self) -> bool:
+        """Whether all trajectories share one value."""
+        return self.low == self.high
+
+    def draw(self, generator: torch.Generator) -> float:
+        """A value; always takes one number from the generator, also when fixed."""
+        fraction = torch.rand((), generator=generator, dtype=torch.float64).item()
+        if self.fixed:
+            return self.low
+        if self.log:
+            return self.low * (self.high / self.low) ** fraction
+        return self.low + (self.high - self.low) * fraction
+
+    def restricted(self, name: str, value: float | Sequence[float]) -> Parameter:
+        """The same parameter with a fixed value, or with another range (low, high).
+
+        Raises:
+            ValueError: not a number or a pair, low > high, not finite, or outside what the
+                equation allows.
+        """
+        pair = (value, value) if isinstance(value, (int, float)) else tuple(value)
+        if len(pair) != 2:
+            raise ValueError(f"parameter {name} must be a number or [low, high]; got {value!r}")
+        low, high = map(float, pair)
+        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+            raise ValueError(f"parameter {name} needs finite low ≤ high; got {low:g}, {high:g}")
+        if low < self.minimum:
+            raise ValueError(
+                f"parameter {name} ({self.description}) must be at least {self.minimum:g}; "
+                f"got {low:g}"
+            )
+        if high > self.maximum:
+            raise ValueError(
+                f"parameter {name} ({self.description}) must be at most {self.maximum:g}; "
+                f"got {high:g}"
+            )
+        if self.log and low <= 0 and low < high:
+            raise ValueError(
+                f"parameter {name} is drawn log-uniformly and needs low > 0; got {low:g}. "
+                "Raise it, or give one fixed value"
+            )
+        return replace(self, low=low, high=high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Equation(ABC):
+    """A problem, its solver, and the defaults of the dataset made from it.
+
+    Attributes:
+        name: registry name, `<equation>_<ndim>d`.
+        title: name in words.
+        formula: the equation, in plain text.
+        fields: names of the components C.
+        constant_fields: names of the K fields that do not vary in time.
+        lengths: extent of the domain per axis.
+        resolution: stored points per axis.
+        boundary: kind per axis as in `Grid`; periodic by default.
+        cell_centred: whether values stand at the centres of cells (finite volumes), the first half
+            a spacing from the boundary, instead of at points from the origin on.
+        subsample: solve on a grid finer by this factor; stored is every such point of it, or the
+            mean over such blocks of cells.
+        steady: whether the solution has no time: one frame, from parameters and constant fields.
+        dt: time between saved frames.
+        frames: saved frames per trajectory, the initial state included; 1 if steady.
+        warm_up: time integrated before the first saved frame, to leave a transient behind.
+        solver_step: largest internal time step; infinite where steps of any length are exact, None
+            where the solver chooses its steps itself.
+        step_control: how it does, in words.
+        initial: sampler of initial states (C, *S); None for zeros.
+        initial_states: what it draws, in words.
+        constants: sampler of constant fields (K, *S).
+        parameters: coefficients by name.
+        solver: the numerical method, in words.
+        invariants: what the exact dynamics conserve, in words.
+        lyapunov_time: time in which small differences grow by a factor e, at the default settings;
+            None where unknown or not chaotic.
+        validation: what the solution is tested against, with its error, in words.
+        source: where the equation and its settings come from.
+        units: of each field, "time" and "length".
+    """
+
+    name: str
+    title: str
+    formula: str
+    fields: tuple[str, ...]
+    lengths: tuple[float, ...]
+    resolution: tuple[int, ...]
+    boundary: tuple[str, ...] = ()
+    cell_centred: bool = False
+    subsample: int = 1
+    steady: bool = False
+    dt: float = 1.0
+    frames: int = 1
+    warm_up: float = 0.0
+    solver_step: float | None = None
+    step_control: str = ""
+    initial: Sampler | None = None
+    initial_states: str = ""
+    constant_fields: tuple[str, ...] = ()
+    constants: Sampler | None = None
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    solver: str = ""
+    invariants: tuple[str, ...] = ()
+    lyapunov_time: float | None = None
+    validation: str = ""
+    source: str = ""
+    units: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        assert len(self.lengths) == len(self.resolution), self.name
+        assert self.steady == (self.frames == 1), self.name
+        if not self.boundary:
+            object.__setattr__(self, "boundary", ("periodic",) * self.ndim)
+        names = (*self.fields, *self.constant_fields, "time", "length")
+        object.__setattr__(self, "units", {**dict.fromkeys(names, "1"), **self.units})
+
+    @property
+    def ndim(self) -> int:
+        """Number of space axes."""
+        return len(self.lengths)
+
+    def grid(
+        self, resolution: Sequence[int] | None = None, lengths: Sequence[float] | None = None
+    ) -> Grid:
+        """The equation's grid, of its own resolution and lengths by default."""
+        shape = tuple(self.resolution if resolution is None else resolution)
+        extent = tuple(self.lengths if lengths is None else lengths)
+        grid = Grid(shape, extent, self.boundary)
+        if not self.cell_centred:
+            return grid
+        return replace(grid, origin=tuple(step / 2 for step in grid.spacing))
+
+    def coarsened(self, values: Float[Tensor, "... C *S"], factor: int) -> Tensor:
+        """Values on a grid that is coarser by `factor` along every axis.
+
+        Every such point, or, for values at cell centres, the mean over such blocks of cells.
+        """
+        axes = range(values.ndim - self.ndim, values.ndim)
+        if not self.cell_centred:
+            every = (slice(None, None, factor),) * self.ndim
+            return values[(..., *every)]
+        for axis in axes:
+            values = values.unflatten(axis, (-1, factor)).mean(axis + 1)
+        return values
+
+    def restricted(self: _Equation, overrides: Mapping[str, float | Sequence[float]]) -> _Equation:
+        """The same equation with some parameters fixed or drawn from another range.
+
+        Raises:
+            ValueError: an unknown parameter (with the nearest valid name) or an impossible value.
+        """
+        known = dict(self.parameters)
+        for name, value in overrides.items():
+            if name not in known:
+                hint = nearest(name, [*known]) if known else "; it has none"
+                raise ValueError(f"{self.name} has no parameter {name!r}{hint}")
+            known[name] = known[name].restricted(name, value)
+        return replace(self, parameters=known)
+
+    def draw(self, generator: torch.Generator, grid: Grid) -> Draw:
+        """Parameters, initial state and constant fields of one trajectory.
+
+        Raises:
+            ValueError: the grid cannot hold them.
+        """
+        parameters = {name: p.draw(generator) for name, p in self.parameters.items()}
+        initial, constants = (
+            torch.zeros(len(names), *grid.shape, dtype=torch.float64)
+            if sampler is None
+            else sampler(generator, grid)
+            for sampler, names in (
+                (self.initial, self.fields),
+                (self.constants, self.constant_fields),
+            )
+        )
+        return Draw(parameters, initial, constants)
+
+    @abstractmethod
+    def solve(
+        self,
+        initial: Float[Tensor, "B C *S"],
+        parameters: Mapping[str, Float[Tensor, " B"]],
+        grid: Grid,
+        dt: float,
+        *,
+        constants: Float[Tensor, "B K *S"] | None = None,
+        warm_up: float = 0.0,
+        solver_step: float | None = None,
+    ) -> Iterator[Float[Tensor, "B C *S"]]:
+        """Endless frames at times 0, dt, 2 dt, … after the warm-up, in `initial`'s dtype, device.
+
+        Each trajectory of the batch is solved as if it were alone. A steady equation gives one
+        frame, the solution; of `initial` it takes shape, dtype and device.
+
+        Args:
+            initial: states at the start of the warm-up.
+            parameters: one value per trajectory, by name.
+            grid: a grid with the equation's boundary.
+            dt: time between frames.
+            constants: constant fields; needed if the equation has any.
+            warm_up: time before the first frame.
+            solver_step: largest internal step; the equation's own by default.
+
+        Raises:
+            BlowUp: a trajectory cannot be integrated further.
+            ValueError: the grid or a parameter is not one that the solver can take.
+        """
+
+    def broadcast(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Parameters (B,) as (B, 1, *1), double precision, on the host."""
+        shape = (-1, 1, *(1,) * self.ndim)
+        return {name: value.double().cpu().reshape(shape) for name, value in parameters.items()}

@@ -1,0 +1,257 @@
+"""Normalisation that travels with an operator: physical units in, physical units out.
+
+A normaliser turns a history into a `Scaling`; the operator encodes with it, predicts in scaled
+units, and decodes. All three are reversible and carry everything they need by name. Along a
+forecast, `first` is the scaling of the history that it started from; a normaliser that does not
+look at the history gives it back, so that a step copies nothing to the device. `inputs` are the
+names of the history's channels where they are not those of the prediction (steady problems).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..base.config import build, nearest, plain
+from .metrics import root
+
+# The name under which statistics pooled over all training datasets are kept.
+POOLED = "*"
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """An affine map per window and channel, shaped (B, C, 1, …) to broadcast over space.
+
+    Encoding is `(x − shift) / scale`. Decoding is `y · scale + shift`, or, where `increment` is
+    given, `last frame + y · increment`: the operator then predicts the scaled change. Where
+    `output` is given, predictions are other fields than the history's, and it decodes them.
+    """
+
+    shift: Tensor
+    scale: Tensor
+    increment: Tensor | None = None
+    output: Scaling | None = None
+
+    @property
+    def target(self) -> Scaling:
+        """The scaling of the predicted fields: of a steady problem, not that of its inputs."""
+        return self.output or self
+
+    def encode(self, history: Float[Tensor, "B T C *S"]) -> Float[Tensor, "B T C *S"]:
+        """Scaled history (or, of `target`, scaled predictions)."""
+        return (history - self.shift.unsqueeze(1)) / self.scale.unsqueeze(1)
+
+    def decode(
+        self, output: Float[Tensor, "B C *S"], last: Float[Tensor, "B D *S"]
+    ) -> Float[Tensor, "B C *S"]:
+        """Physical frame from the operator's scaled output and the last physical frame."""
+        if self.increment is not None:
+            return last + output * self.increment
+        return output * self.target.scale + self.target.shift
+
+
+@dataclass(frozen=True)
+class Identity:
+    """No normalisation: the operator sees and gives physical values."""
+
+    name: ClassVar[str] = "identity"
+
+    def scaling(
+        self,
+        history: Float[Tensor, "B T C *S"],
+        fields: tuple[str, ...],
+        dataset: str,
+        first: Scaling | None = None,
+        inputs: tuple[str, ...] = (),
+    ) -> Scaling:
+        """Shift 0, scale 1."""
+        if first is not None:
+            return first
+        one = history.new_ones(1).expand(_per_channel(history))
+        if not inputs:
+            return Scaling(torch.zeros_like(one), one)
+        wide = history.new_ones(1).expand(len(history), len(fields), *one.shape[2:])
+        output = Scaling(torch.zeros_like(wide), wide)
+        return Scaling(torch.zeros_like(one), one, output=output)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation of training data, per dataset and field, by name.
+
+    What a dataset has no entry for uses the entry `*`, pooled over all training datasets.
+
+    Attributes:
+        mean, std: `{dataset: {field: value}}` in physical units.
+    """
+
+    mean: dict[str, dict[str, float]]
+    std: dict[str, dict[str, float]]
+    name: ClassVar[str] = "statistics"
+
+    def scaling(
+        self,
+        history: Float[Tensor, "B T C *S"],
+        fields: tuple[str, ...],
+        dataset: str,
+        first: Scaling | None = None,
+        inputs: tuple[str, ...] = (),
+    ) -> Scaling:
+        """Shift by the mean, scale by the standard deviation.
+
+        Raises:
+            ValueError: no statistics are known for a field.
+        """
+        if first is not None:
+            return first
+        if not inputs:
+            return self._of(fields, dataset, history)
+        output = self._of(fields, dataset, history)
+        return replace(self._of(inputs, dataset, history), output=output)
+
+    def _of(
+        self, fields: tuple[str, ...], dataset: str, like: Float[Tensor, "B T C *S"]
+    ) -> Scaling:
+        mean, std = (
+            {**table.get(POOLED, {}), **table.get(dataset, {})} for table in (self.mean, self.std)
+        )
+        missing = [field for field in fields if field not in mean or field not in std]
+        if missing:
+            raise ValueError(
+                f"no statistics for field(s) {', '.join(missing)} of dataset {dataset!r}; "
+                f"known: {sorted(mean)}. Fine-tune on it, or use the 'window' normaliser"
+            )
+        shape = (1, len(fields), *(1,) * (like.ndim - 3))
+        return Scaling(
+            like.new_tensor([mean[field] for field in fields]).reshape(shape),
+            like.new_tensor([std[field] for field in fields]).reshape(shape),
+        )
+
+
+@dataclass(frozen=True)
+class WindowScaling:
+    """Scale by the history itself: its RMS going in, the RMS of its increments coming out.
+
+    Per window and channel, over time and space. Works on any dataset without statistics, at any
+    amplitude, and makes persistence the zero output. Needs at least two history frames.
+
+    Predictions that are fed back scale the next increment, so an overestimate compounds. `growth`
+    bounds this: increments, relative to the RMS, may grow to so many times those of the history
+    that the forecast started from. Leave it out where a small disturbance of a large field grows
+    into the solution (instabilities of a mean flow).
+
+    Attributes:
+        growth: largest growth of the relative increment along a forecast; null: no bound.
+        floor: smallest scale of increments, as a fraction of the channel's RMS, positive; keeps
+            constant channels finite. The RMS has no floor but that of the number format, the
+            smallest whose square is a normal number (1e-19 in float32): for channels that are zero.
+    """
+
+    growth: float | None = None
+    floor: float = 1e-6
+    name: ClassVar[str] = "window"
+
+    def __post_init__(self) -> None:
+        if self.growth is not None and not self.growth >= 1:
+            raise ValueError(f"normalizer.growth must be at least 1 or null; got {self.growth}")
+        if not self.floor > 0:
+            raise ValueError(f"normalizer.floor must be positive; got {self.floor}")
+
+    def scaling(
+        self,
+        history: Float[Tensor, "B T C *S"],
+        fields: tuple[str, ...],
+        dataset: str,
+        first: Scaling | None = None,
+        inputs: tuple[str, ...] = (),
+    ) -> Scaling:
+        """Scale RMS(history), increment RMS(differences of consecutive frames).
+
+        Raises:
+            ValueError: the history has a single frame, or the problem is steady.
+        """
+        if inputs:
+            raise ValueError(
+                "the 'window' normaliser scales a prediction by the increments of its history, "
+                f"which a steady problem ({', '.join(inputs)} → {', '.join(fields)}) has not; use "
+                "the 'statistics' normaliser"
+            )
+        if history.shape[1] < 2:
+            raise ValueError(
+                "the 'window' normaliser needs at least 2 history frames to see an increment; "
+                "got 1. Use a longer history, or the 'statistics' normaliser"
+            )
+        over = (1, *range(3, history.ndim))
+        smallest = torch.finfo(history.dtype).tiny ** 0.5
+        scale = root(history.square().mean(over)).clamp_min(smallest)
+        increment = root(history.diff(dim=1).square().mean(over))
+        increment = torch.maximum(increment, self.floor * scale)
+        shape = _per_channel(history)
+        scale, increment = scale.reshape(shape), increment.reshape(shape)
+        if self.growth is not None and first is not None:
+            assert first.increment is not None
+            bound = self.growth * first.increment / first.scale * scale
+            increment = torch.minimum(increment, bound)
+        return Scaling(torch.zeros_like(scale), scale, increment)
+
+
+@dataclass(frozen=True)
+class Standard:
+    """`(x − mean) / std` of a constant field or parameter, or of its natural logarithm.
+
+    Whatever the normaliser of the fields is, such a condition is scaled by one mean and deviation
+    for all datasets: what it tells apart is its absolute value.
+
+    Attributes:
+        mean, std: of the training data, in physical units (of the logarithm, where `log`).
+        log: whether the logarithm is what is scaled; for values that are positive.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.std > 0:
+            raise ValueError(f"the std of a condition must be positive; got {self.std}")
+
+    def encode(self, values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Scaled values."""
+        if self.log:
+            values = values.clamp_min(torch.finfo(values.dtype).tiny).log()
+        return (values - self.mean) / self.std
+
+
+Normalizer = Identity | Statistics | WindowScaling
+NORMALIZERS: dict[str, type[Normalizer]] = {
+    kind.name: kind for kind in (Identity, Statistics, WindowScaling)
+}
+
+
+def normalizer_to_dict(normalizer: Normalizer) -> dict[str, Any]:
+    """`{"name": …, …}` ready for JSON."""
+    return {"name": normalizer.name, **plain(normalizer)}
+
+
+def normalizer_from_dict(values: Mapping[str, Any]) -> Normalizer:
+    """The normaliser that `normalizer_to_dict` wrote.
+
+    Raises:
+        ValueError: unknown name or wrong contents.
+    """
+    values = dict(values)
+    name = values.pop("name", None)
+    if name not in NORMALIZERS:
+        raise ValueError(f"unknown normaliser {name!r}{nearest(str(name), [*NORMALIZERS])}")
+    return build(NORMALIZERS[name], values, prefix="normalizer")
+
+
+def _per_channel(history: Tensor) -> tuple[int, ...]:
+    """(B, C, 1, …, 1) for a history (B, T, C, *S)."""
+    return (history.shape[0], history.shape[2], *(1,) * (history.ndim - 3))

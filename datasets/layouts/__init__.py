@@ -1,0 +1,1 @@
+"""Arrays to trajectories, one file per layout."""

@@ -1,0 +1,332 @@
+"""Trajectories from arrays with named axes: what every foreign layout comes down to."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from ..fields.grid import Grid, spacing
+from ..fields.vocabulary import SPLITS, UNSPLIT
+from ..files.containers import Container
+
+TRAJECTORY, TIME = "trajectory", "time"
+NUMERIC = "fiub"  # kinds of numbers that become single precision
+
+
+@dataclass(frozen=True)
+class Variable:
+    """Where the values of one channel lie.
+
+    Attributes:
+        array: name of the array; within its trajectory's group where each has one.
+        axes: names of its axes in the order of the file: "trajectory", "time", the space axes,
+            and any other that `at` fixes. The channel is constant along axes it does not have.
+        at: axis -> index, for the axes that are none of trajectory, time and space.
+        value: the channel's value everywhere, for a channel without an array.
+    """
+
+    array: str
+    axes: tuple[str, ...] = ()
+    at: tuple[tuple[str, int], ...] = ()
+    value: float = 0.0
+
+
+def component(array: str, axes: Sequence[str], channel: int) -> Variable:
+    """One channel of an array that has a "channel" axis."""
+    return Variable(array, tuple(axes), (("channel", channel),))
+
+
+@dataclass(eq=False)
+class ArraySource:
+    """A `Source` over the arrays of one file.
+
+    Attributes:
+        file: where the arrays are.
+        name, axes, grid, times, parameters, parameter_names, units, series, provenance: as in
+            `source.Source`, for the file's trajectories `rows`.
+        channels: field name -> where it lies.
+        constant_channels: constant field name -> where it lies.
+        rows: the trajectories of the file that belong to this source, in order.
+        groups: the group of each of the file's trajectories, where each has its own.
+
+    Raises:
+        ValueError: an array is missing, is not numeric, or its shape does not fit; a time is not
+            finite.
+    """
+
+    file: Container
+    name: str
+    axes: tuple[str, ...]
+    grid: Grid
+    times: Float64[np.ndarray, "*n T"]
+    rows: range
+    channels: dict[str, Variable]
+    constant_channels: dict[str, Variable] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
+    parameter_names: tuple[str, ...] = ()
+    parameters: Float64[np.ndarray, "n P"] = field(default_factory=lambda: np.empty((0, 0)))
+    units: dict[str, str] = field(default_factory=dict)
+    series: dict[str, np.ndarray] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.path = self.file.path
+        if not self.parameter_names:
+            self.parameters = np.empty((len(self.rows), 0))
+        if not len(self.rows) or not self.times.shape[-1] or not self.channels:
+            raise ValueError(f"{self.path} holds no trajectory, no frame or no field")
+        check_times(self.path, self.times)
+        for variable in [*self.channels.values(), *self.constant_channels.values()]:
+            self._array(variable, self.rows[0])
+            self._array(variable, self.rows[-1])
+        self.file.close()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the channels."""
+        return tuple(self.channels)
+
+    @property
+    def filled(self) -> tuple[str, ...]:
+        """Names of the fields that the file does not hold: the layout gives them one value."""
+        return tuple(name for name, variable in self.channels.items() if not variable.array)
+
+    @property
+    def constant_fields(self) -> tuple[str, ...]:
+        """Names of the fields that do not vary in time."""
+        return tuple(self.constant_channels)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def part(self, rows: slice) -> ArraySource:
+        """The same for some of its trajectories."""
+        part = copy.copy(self)
+        part.rows = self.rows[rows]
+        part.parameters = self.parameters[rows]
+        part.times = self.times[rows] if self.times.ndim > 1 else self.times
+        return part
+
+    def read(
+        self, trajectory: int, frames: slice, channels: Sequence[int]
+    ) -> Float32[np.ndarray, "T C *S"]:
+        """The given frames and channels of a trajectory."""
+        variables = [*self.channels.values()]
+        count = len(range(self.times.shape[-1])[frames])
+        out = np.empty((count, len(channels), *self.grid.shape), dtype=np.float32)
+        self._fill(np.moveaxis(out, 1, 0), [variables[c] for c in channels], trajectory, frames)
+        return out
+
+    def constants(self, trajectory: int) -> Float32[np.ndarray, "K *S"]:
+        """The constant fields of a trajectory."""
+        variables = [*self.constant_channels.values()]
+        out = np.empty((len(variables), *self.grid.shape), dtype=np.float32)
+        self._fill(out[:, None], variables, trajectory, slice(0, 1))
+        return out
+
+    def close(self) -> None:
+        """Give the file back; the next access opens it again."""
+        self.file.close()
+
+    def _fill(
+        self, out: np.ndarray, variables: Sequence[Variable], trajectory: int, frames: slice
+    ) -> None:
+        """Read variables into `out` (variable, T, *S); each array is read once."""
+        together: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+        for position, variable in enumerate(variables):
+            together.setdefault((variable.array, variable.axes), []).append(position)
+        # What is too large for single precision becomes infinite, and is named by the store.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for (array, _), positions in together.items():
+                if not array:
+                    for position in positions:
+                        out[position] = variables[position].value
+                    continue
+                self._read_array(out, variables, positions, self.rows[trajectory], frames)
+
+    def _read_array(
+        self,
+        out: np.ndarray,
+        variables: Sequence[Variable],
+        positions: Sequence[int],
+        row: int,
+        frames: slice,
+    ) -> None:
+        first = variables[positions[0]]
+        array = self._array(first, row)
+        if len(positions) > 1 and _apart(array, first):
+            for position in positions:
+                self._read_array(out, variables, [position], row, frames)
+            return
+        low = {axis: min(dict(variables[p].at)[axis] for p in positions) for axis, _ in first.at}
+        high = {axis: max(dict(variables[p].at)[axis] for p in positions) for axis, _ in first.at}
+        key: list[Any] = []
+        for axis in first.axes:
+            if axis in low:
+                key.append(slice(low[axis], high[axis] + 1))
+            else:
+                key.append({TRAJECTORY: row, TIME: frames}.get(axis, slice(None)))
+        block = np.asarray(array[tuple(key)])
+        kept = [axis for axis in first.axes if axis != TRAJECTORY]
+        for position in positions:
+            at = {axis: index - low[axis] for axis, index in variables[position].at}
+            values = np.asarray(block[tuple(at.get(axis, slice(None)) for axis in kept)])
+            out[position] = self._ordered(values, [axis for axis in kept if axis not in at])
+
+    def _ordered(self, values: np.ndarray, axes: Sequence[str]) -> np.ndarray:
+        """Values with axes (T, *S), of size 1 where the array has no such axis."""
+        order = [axis for axis in (TIME, *self.axes) if axis in axes]
+        values = values.transpose([axes.index(axis) for axis in order])
+        missing = [i for i, axis in enumerate((TIME, *self.axes)) if axis not in axes]
+        return np.expand_dims(values, missing)
+
+    def _array(self, variable: Variable, row: int) -> Any:
+        """The array of a variable, whose shape and type are checked on the way."""
+        if not variable.array:
+            return None
+        name = f"{self.groups[row]}/{variable.array}" if self.groups else variable.array
+        try:
+            array = self.file.array(name)
+        except KeyError:
+            raise ValueError(f"{self.path} has no array {name!r}") from None
+        check_numeric(self.path, name, array.dtype)
+        sizes = dict(zip(self.axes, self.grid.shape, strict=True))
+        sizes[TIME] = self.times.shape[-1]
+        fits = len(array.shape) == len(variable.axes)
+        for axis, n in zip(variable.axes, array.shape, strict=False):
+            least = {TRAJECTORY: row, **dict(variable.at)}.get(axis)
+            fits &= n > least if least is not None else n >= 1 and n >= sizes[axis]
+            fits &= axis not in self.axes or n == sizes[axis]
+        if not fits:
+            expected = ", ".join(f"{axis} {sizes.get(axis, '')}".strip() for axis in variable.axes)
+            raise ValueError(
+                f"{self.path}: {name!r} must have the axes ({expected}); got shape "
+                f"{tuple(array.shape)}"
+            )
+        return array
+
+
+def _apart(array: Any, variable: Variable) -> bool:
+    """Whether channels lie in chunks of their own.
+
+    Reading them together decodes no less, and scatters every value on its own: 2 to 6 times as
+    long.
+    """
+    chunks = getattr(array, "chunks", None) or ()
+    fixed = dict(variable.at)
+    return len(chunks) == len(variable.axes) and all(
+        size == 1 for size, axis in zip(chunks, variable.axes, strict=True) if axis in fixed
+    )
+
+
+def check_numeric(path: Path, name: str, dtype: np.dtype) -> None:
+    """Raise a ValueError unless an array holds real numbers."""
+    if dtype.kind not in NUMERIC:
+        raise ValueError(
+            f"{path}: {name!r} must hold real numbers; got the type {dtype}"
+            + (", whose parts must be stored as arrays of their own" * (dtype.kind in "cV"))
+        )
+
+
+def check_times(path: Path, times: Float64[np.ndarray, "*n T"]) -> None:
+    """Raise a ValueError unless times are finite (whether they increase is for `check` to say)."""
+    if not np.isfinite(times).all():
+        raise ValueError(f"{path}: the times of the frames hold NaN or infinite values")
+
+
+def sizes(array: Any, axes: Sequence[str], path: Path, name: str) -> dict[str, int]:
+    """Axis -> length of an array.
+
+    Raises:
+        ValueError: the array has another number of axes, or one of no length.
+    """
+    if len(array.shape) != len(axes) or not all(array.shape):
+        raise ValueError(
+            f"{path}: {name!r} must have the axes ({', '.join(axes)}); got shape "
+            f"{tuple(array.shape)}"
+        )
+    return dict(zip(axes, map(int, array.shape), strict=True))
+
+
+def extent(path: Path, axis: str, points: Any) -> tuple[float, float]:
+    """Length and origin of an axis from the coordinates of its points, one row or several equal.
+
+    The length is spacing × points, to the six digits that single precision holds.
+
+    Raises:
+        ValueError: the points are not uniform and increasing, or rows differ.
+    """
+    values = np.asarray(points)
+    if values.dtype.kind not in NUMERIC or not values.size or values.ndim not in (1, 2):
+        raise ValueError(
+            f"{path}: the coordinates of axis {axis!r} must be numbers; got shape "
+            f"{values.shape} of type {values.dtype}"
+        )
+    rows = np.atleast_2d(values.astype(np.float64))
+    step = spacing(rows[0]) if rows.shape[1] > 1 else 1.0
+    if step is None or not np.isfinite(rows).all() or (rows != rows[0]).any():
+        raise ValueError(
+            f"{path}: axis {axis!r} must be uniform, increasing and the same for all "
+            f"trajectories; resample the data to such a grid"
+        )
+    return float(f"{step * rows.shape[1]:.6g}"), float(rows[0, 0])
+
+
+def unit_grid(shape: Sequence[int], boundary: str) -> Grid:
+    """The unit box with one kind of boundary."""
+    n = len(shape)
+    return Grid(tuple(map(int, shape)), (1.0,) * n, (boundary,) * n)
+
+
+def number(path: Path, name: str, value: Any) -> float:
+    """A number from an attribute or a configuration.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        return float(np.asarray(value).reshape(()).item())
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{path}: {name!r} must be a number; got {value!r:.80}") from None
+
+
+def constant_parameters(values: Mapping[str, float], n: int) -> dict[str, Any]:
+    """Arguments of `ArraySource` for parameters that all n trajectories share."""
+    return {
+        "parameter_names": tuple(values),
+        "parameters": np.tile(np.array([*values.values()], dtype=np.float64), (n, 1)),
+    }
+
+
+def divide(
+    source: ArraySource, splits: Mapping[str, int | float], where: Path
+) -> dict[str, ArraySource]:
+    """Parts of a source by fraction (in sum at most 1) or number, in the order of the file.
+
+    Raises:
+        ValueError: the splits are none of train, valid, test and all, or are more than there is.
+    """
+    n, given = len(source), {name: float(share) for name, share in splits.items()}
+    counted = sum(given.values()) > 1 + 1e-6  # numbers, not fractions
+    scale = 1 if counted else n
+    ends = np.cumsum([0.0, *(share * scale for share in given.values())])
+    if (
+        not set(given) <= {*SPLITS, UNSPLIT}
+        or min(given.values(), default=0.0) <= 0
+        or ends[-1] > n + 1e-6
+        or (counted and not all(share.is_integer() for share in given.values()))
+    ):
+        raise ValueError(
+            f"{where}: splits are train, valid, test or all, as fractions that sum to at most 1 or "
+            f"as numbers of at most {n} trajectories; got {dict(splits)}"
+        )
+    pairs = itertools.pairwise(map(round, ends.tolist()))
+    parts = zip(given, pairs, strict=True)
+    return {name: source.part(slice(*pair)) for name, pair in parts if pair[0] < pair[1]}

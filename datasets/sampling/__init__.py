@@ -1,0 +1,1 @@
+"""Trajectories into training windows."""

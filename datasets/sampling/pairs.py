@@ -1,0 +1,72 @@
+"""all2all training data: every ordered pair of frames of a trajectory (arXiv 2405.19101)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+
+from ..fields.window import Window
+from ..stores.store import Store
+from .windows import Windows
+
+
+class Pairs(Windows):
+    """The frame at i·stride → the frame at j·stride, for all 0 ≤ i ≤ j ≤ n and every trajectory.
+
+    (n + 1)(n + 2) / 2 pairs per trajectory, identity pairs (i = j, lead time 0) included, or
+    n (n + 1) / 2 without them. An operator that is continuous in time sees every lead time, and a
+    trajectory gives many more windows than it has steps.
+
+    Args:
+        store: where the trajectories are.
+        steps: n, the longest lead time in strides.
+        stride: stored frames between snapshots.
+        identity: whether identity pairs belong to it.
+        trajectories, seed, fields, fill: as for `Windows`.
+
+    Raises:
+        ValueError: a trajectory is too short, or a number is impossible.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        steps: int,
+        stride: int = 1,
+        identity: bool = True,
+        trajectories: int | None = None,
+        seed: int = 0,
+        fields: Sequence[str] | None = None,
+        fill: Mapping[str, float] | None = None,
+    ) -> None:
+        if store.steady:
+            raise ValueError(
+                f"{store.name!r} is a steady problem and has no pairs of frames; "
+                "use objective.kind: rollout"
+            )
+        first = 0 if identity else 1
+        self.pairs = [(i, j) for i in range(steps + 1) for j in range(i + first, steps + 1)]
+        super().__init__(
+            store,
+            1,
+            steps,
+            stride,
+            trajectories=trajectories,
+            seed=seed,
+            fields=fields,
+            fill=fill,
+        )
+
+    def _window(self, trajectory: int, number: int) -> Window:
+        i, j = self.pairs[number]
+        start = self.store.first + i * self.stride
+        if j > i:
+            return self.store.window(trajectory, start, 1, 1, (j - i) * self.stride)
+        window = self.store.window(trajectory, start, 1, 0)
+        return replace(window, target=window.history.clone(), lead_times=torch.zeros(1))
+
+    def _count(self, trajectory: int) -> int:
+        super()._count(trajectory)  # refuses a trajectory that is too short
+        return len(self.pairs)

@@ -1,0 +1,153 @@
+"""The windows of a store, numbered: a map-style dataset for training and evaluation."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ..fields.window import Window
+from ..stores.store import Store
+
+
+class Windows(Dataset[Window]):
+    """Every window of `history` → `horizon` frames at a stride, trajectory by trajectory.
+
+    A trajectory of T frames has T − stride·(history + horizon − 1) windows, one per first frame
+    (from `store.first` on); only every `every`-th of them is kept. In epoch e an endless dataset
+    gives those of `store.epoch(e)`.
+
+    Args:
+        store: where the trajectories are.
+        history, horizon: frames given and frames to predict.
+        stride: distance between the frames of a window.
+        every: distance between the first frames of consecutive windows.
+        trajectories: use only this many, chosen by `seed`; a larger number, with the same seed,
+            contains a smaller one. None for all.
+        seed: of that choice.
+        fields: keep only these fields, in this order. None for all.
+        inputs: likewise for the input fields of a steady problem.
+        fill: values of fields that the store lacks; see `Window.filled`.
+
+    Raises:
+        ValueError: a trajectory is too short for one window, a number is impossible, or a field is
+            unknown.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        history: int,
+        horizon: int,
+        stride: int = 1,
+        every: int = 1,
+        trajectories: int | None = None,
+        seed: int = 0,
+        fields: Sequence[str] | None = None,
+        inputs: Sequence[str] | None = None,
+        fill: Mapping[str, float] | None = None,
+    ) -> None:
+        for name, value in (("history", history), ("horizon", horizon)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1 frame; got {value}")
+        if stride < 1 or every < 1:
+            raise ValueError(f"stride and every must be at least 1; got {stride} and {every}")
+        self.fill = dict(fill or {})
+        require_channels(store, fields or (), inputs or (), self.fill)
+        self.store, self.history, self.horizon = store, history, horizon
+        self.stride, self.every = stride, every
+        self.fields = store.fields if fields is None else tuple(fields)
+        self.inputs = store.inputs if inputs is None else tuple(inputs)
+        self.trajectories = _choose(store, trajectories, seed)
+        self._ends = np.cumsum([self._count(i) for i in self.trajectories])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> Window:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.store.name!r} has {len(self)} windows; got index {index}")
+        position = int(np.searchsorted(self._ends, index, side="right"))
+        before = int(self._ends[position - 1]) if position else 0
+        window = self._window(self.trajectories[position], index - before)
+        return window.filled(self.fill).select(self.fields, self.inputs)
+
+    def in_epoch(self, epoch: int, streams: int = 1) -> Windows:
+        """The windows of an epoch: the same in each, unless the store is endless.
+
+        Args:
+            epoch: its number.
+            streams: in which the epochs are used; see `Store.epoch`.
+        """
+        store = self.store.epoch(epoch, streams)
+        if store is self.store:
+            return self
+        windows = copy.copy(self)
+        windows.store = store
+        return windows
+
+    def _window(self, trajectory: int, number: int) -> Window:
+        """Window `number` of a trajectory."""
+        start = self.store.first + number * self.every
+        return self.store.window(trajectory, start, self.history, self.horizon, self.stride)
+
+    def _require_steady(self) -> None:
+        got = (self.history, self.horizon, self.stride, self.every)
+        if got != (1, 1, 1, 1):
+            raise ValueError(
+                f"{self.store.name!r} is a steady problem, with one history and one target frame, "
+                f"stride and every 1; got {', '.join(map(str, got))}"
+            )
+
+    def _count(self, trajectory: int) -> int:
+        if self.store.steady:
+            self._require_steady()
+            return 1
+        frames = self.store.n_frames(trajectory) - self.store.first
+        starts = frames - self.stride * (self.history + self.horizon - 1)
+        if starts < 1:
+            raise ValueError(
+                f"a window of {self.history} history and {self.horizon} target frames at stride "
+                f"{self.stride} spans {frames - starts + 1} frames, but trajectory {trajectory} of "
+                f"{self.store.name!r} has {frames}; shorten the window"
+            )
+        return -(-starts // self.every)
+
+
+def require_channels(
+    store: Store,
+    fields: Sequence[str],
+    inputs: Sequence[str] = (),
+    fill: Collection[str] = (),
+) -> None:
+    """Refuse fields, or input fields of a steady problem, that a store has not; `fill` are given.
+
+    Raises:
+        ValueError: one is missing, or the problem is steady and should not be, or the reverse.
+    """
+    missing = [name for name in fields if name not in store.fields and name not in fill]
+    if missing:
+        raise ValueError(
+            f"dataset {store.name!r} has no field {', '.join(missing)}; "
+            f"it has {', '.join(store.fields)}"
+        )
+    absent = [name for name in inputs if name not in store.inputs]
+    if absent:
+        known = ", ".join(store.inputs) if store.steady else "none, as it is no steady problem"
+        raise ValueError(
+            f"dataset {store.name!r} has no input field {', '.join(absent)}; it has {known}"
+        )
+
+
+def _choose(store: Store, count: int | None, seed: int) -> list[int]:
+    if count is None:
+        return list(range(len(store)))
+    if not 1 <= count <= len(store):
+        raise ValueError(
+            f"{store.name!r} has {len(store)} trajectories; cannot use {count} of them"
+        )
+    order = torch.randperm(len(store), generator=torch.Generator().manual_seed(seed))
+    return sorted(order[:count].tolist())

@@ -1,0 +1,243 @@
+"""Trajectories of a simulated dataset: drawn, solved side by side, drawn again after a blow-up."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+
+import numpy as np
+import torch
+
+from ..equations.equation import BlowUp, Draw, Equation
+from ..equations.initial import trajectory_generator
+from ..layouts.well import WellData
+from .settings import DTYPES, Recipe, Run
+
+# A state has blown up when it exceeds this multiple of its start (or of 1, if that is larger).
+GROWTH = 1e4
+REDRAWS = 20  # of one trajectory, before the simulation is refused after all
+CHUNK = 2**15  # real numbers per state that are stepped at once on a CPU: what stays in its cache
+
+
+@dataclass(frozen=True)
+class Block:
+    """Trajectories start … start + count − 1 of a split."""
+
+    split: str
+    start: int
+    count: int
+
+
+class _Trajectory:
+    """One trajectory of a dataset: its latest draw, and how often it was drawn before."""
+
+    def __init__(self, run: Run, split: str, index: int) -> None:
+        self.index, self.redraws = index, -1
+        # Later draws go on where the earlier ones ended in the trajectory's own random numbers.
+        seed = run.recipe.seed
+        self._generator = trajectory_generator(seed, run.equation.name, split, index)
+        self._run = run
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Draw again."""
+        self.redraws += 1
+        self.draw: Draw = self._run.equation.draw(self._generator, self._run.solver_grid)
+
+    def describe(self) -> str:
+        """Its parameters in words."""
+        values = ", ".join(f"{name} {value:g}" for name, value in self.draw.parameters.items())
+        return f" ({values})" if values else ""
+
+
+@dataclass(frozen=True)
+class _Solved:
+    """What is kept of a trajectory beside its frames."""
+
+    index: int
+    parameters: dict[str, float]
+    constants: np.ndarray  # (K, *S)
+    redraws: int
+
+
+def solve(run: Run, block: Block, advance: Callable[[float], None] = lambda _: None) -> WellData:
+    """Some trajectories, in memory; `advance` is told how many more are solved, in fractions.
+
+    Raises:
+        ValueError: one of them blew up, and the settings refuse that.
+    """
+    recipe, equation = run.recipe, run.equation
+    shape = (block.count, recipe.frames, len(equation.fields), *recipe.resolution)
+    values = np.empty(shape, dtype=np.float32)
+    stop = threading.Event()
+
+    def solve_part(part: Block) -> list[_Solved]:
+        first = part.start - block.start
+        return _solve(run, part, values[first : first + part.count], proceed)
+
+    def proceed(amount: float) -> None:
+        if stop.is_set():
+            raise CancelledError
+        advance(amount)
+
+    with _single_threaded_operations() as workers, ThreadPoolExecutor(workers) as pool:
+        try:
+            solved = [one for part in pool.map(solve_part, _parts(run, block)) for one in part]
+        except BaseException:
+            stop.set()
+            raise
+    return _contents(run, block, values, solved)
+
+
+@contextmanager
+def _single_threaded_operations() -> Iterator[int]:
+    """Compute each operation on one thread; gives the number of threads there were.
+
+    Transforms as small as ours gain little from threads of their own, and where cores are shared
+    those wait for each other most of the time. Parts of a block are solved side by side instead.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _contents(run: Run, block: Block, values: np.ndarray, solved: Sequence[_Solved]) -> WellData:
+    """Frames (n, T, C, *S) and what was drawn for them, as a file holds them."""
+    recipe, equation = run.recipe, run.equation
+    parameters = equation.parameters.items()
+    redrawn = {str(one.index): one.redraws for one in solved if one.redraws}
+    return WellData(
+        dataset=recipe.name,
+        grid=run.grid,
+        times=recipe.dt * np.arange(recipe.frames),
+        fields={name: values[:, :, c] for c, name in enumerate(equation.fields)},
+        constant_fields={
+            name: np.stack([one.constants[k] for one in solved])
+            for k, name in enumerate(equation.constant_fields)
+        },
+        parameters={
+            name: np.array(p.low if p.fixed else [one.parameters[name] for one in solved])
+            for name, p in parameters
+        },
+        units={**equation.units, **{name: p.unit for name, p in parameters}},
+        provenance={
+            **recipe.record,
+            "title": equation.title,
+            "split": block.split,
+            "first_trajectory": block.start,
+            "solver": equation.solver,
+            "step": equation.step_control if equation.solver_step is None else recipe.step,
+            "version": version("pelagos"),
+            **_chaos(equation, recipe),
+            **({"redrawn": redrawn} if redrawn else {}),
+        },
+    )
+
+
+def _chaos(equation: Equation, recipe: Recipe) -> dict[str, float]:
+    """The Lyapunov time, where it is known for this box."""
+    time = equation.lyapunov_time
+    return {} if time is None or recipe.lengths != equation.lengths else {"lyapunov_time": time}
+
+
+def _parts(run: Run, block: Block) -> Iterator[Block]:
+    """The trajectories of a block in pieces that are stepped at once."""
+    size = block.count
+    if run.device.type == "cpu":
+        values = len(run.equation.fields) * math.prod(run.solver_grid.shape)
+        size = max(1, CHUNK // values)
+    for first in range(0, block.count, size):
+        count = min(size, block.count - first)
+        yield replace(block, start=block.start + first, count=count)
+
+
+def _solve(
+    run: Run, part: Block, out: np.ndarray, advance: Callable[[float], None]
+) -> list[_Solved]:
+    """Solve some trajectories into `out` (n, T, C, *S).
+
+    Raises:
+        ValueError: one of them blew up and the recipe refuses that; names it.
+    """
+    trajectories = [_Trajectory(run, part.split, part.start + i) for i in range(part.count)]
+    while True:
+        frames = _integrate(run, [one.draw for one in trajectories])
+        done = 0.0
+        try:
+            for t, frame in zip(range(run.recipe.frames), frames, strict=False):
+                out[:, t] = frame
+                done += part.count / run.recipe.frames
+                advance(part.count / run.recipe.frames)
+        except BlowUp as error:
+            advance(-done)
+            _refuse_or_redraw(run, part, trajectories, error)
+        else:
+            break
+    return [
+        _Solved(
+            one.index,
+            one.draw.parameters,
+            run.coarsened(one.draw.constants).float().numpy(),
+            one.redraws,
+        )
+        for one in trajectories
+    ]
+
+
+def _integrate(run: Run, draws: Sequence[Draw]) -> Iterator[np.ndarray]:
+    """Frames (n, C, *S) of some trajectories, stepped at once.
+
+    Raises:
+        BlowUp: a value is not finite or has grown beyond all measure, or the solver says so.
+    """
+    recipe, equation = run.recipe, run.equation
+    initial = torch.stack([draw.initial for draw in draws])
+    limits = GROWTH * initial.abs().flatten(1).amax(1).clamp_min(1.0).numpy()
+    to = {"device": run.device, "dtype": DTYPES[recipe.dtype]}
+    frames = equation.solve(
+        initial.to(**to),
+        {
+            name: torch.tensor([draw.parameters[name] for draw in draws], dtype=torch.float64)
+            for name in equation.parameters
+        },
+        run.solver_grid,
+        recipe.dt,
+        constants=torch.stack([draw.constants for draw in draws]).to(**to),
+        warm_up=recipe.warm_up,
+        solver_step=recipe.solver_step,
+    )
+    for t, frame in enumerate(frames):
+        values = run.coarsened(frame).to("cpu", torch.float32).numpy()
+        peaks = np.abs(values).reshape(len(draws), -1).max(1)
+        bad = np.flatnonzero(~(peaks <= limits)).tolist()
+        if bad:
+            when = "" if equation.steady else f" by time {t * recipe.dt:g}"
+            raise BlowUp({i: f"blew up{when}, reaching {peaks[i]:g}" for i in bad})
+        yield values
+
+
+def _refuse_or_redraw(
+    run: Run, part: Block, trajectories: Sequence[_Trajectory], error: BlowUp
+) -> None:
+    """Draw the trajectories that blew up again; or say, by name, why not."""
+    for i, reason in error.reasons.items():
+        one = trajectories[i]
+        if run.recipe.on_blowup == "redraw" and one.redraws < REDRAWS:
+            one.redraw()
+            continue
+        again = f" (also after {one.redraws} redraws)" if one.redraws else ""
+        step = run.recipe.solver_step
+        smaller = "" if step is None else f"a solver_step below {run.recipe.step:g}, "
+        other = "" if one.redraws else ", or draw such trajectories again (--on-blowup redraw)"
+        raise ValueError(
+            f"{run.recipe.name}: trajectory {one.index} of {part.split} {reason}{one.describe()}"
+            f"{again}. Use {smaller}a finer resolution, or milder parameters{other}"
+        )

@@ -1,0 +1,1 @@
+"""Numerical methods; know no equation by name."""

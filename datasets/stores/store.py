@@ -1,0 +1,337 @@
+"""A store: a set of files of one layout, read as one dataset."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Float64
+from torch import Tensor
+
+from ..fields.grid import spacing
+from ..fields.vocabulary import SPLITS
+from ..fields.window import Context, Window
+from ..layouts.source import Source
+from .agreement import check_agreement, check_names, common_spacing
+from .failures import check_memory, naming
+
+if TYPE_CHECKING:
+    import xarray
+
+MAX_OPEN = 32  # files held open at once, by each store
+
+
+class Store:
+    """Trajectories of all files of a dataset, with one set of fields on one grid.
+
+    Trajectory i has frames (T, C, *S). Values are in physical units, single precision. The store
+    holds at most `MAX_OPEN` files open, opens them on first use in each process, and can be
+    pickled, so that it serves data-loader workers.
+
+    Where every trajectory is a single frame and there are constant fields, the dataset is a steady
+    problem: its windows go from the constant fields to the fields.
+
+    Attributes:
+        name: the dataset's name.
+        fields: names of the C channels.
+        constant_fields: names of the K fields that do not vary in time.
+        parameter_names: names of the P parameters.
+        units: name of a field or parameter, "time" or "length" -> unit, where known.
+        grid: the spatial grid.
+        times: physical times of the first trajectory's frames, (T,).
+        first: the frame from which on frames are `dt` apart: 0, or 1 where only the first interval
+            of every trajectory differs, as where an initial state is kept before a warm-up.
+            Training windows begin there.
+        dt: time between frames where it is uniform and the same in all trajectories (up to one
+            part in 10⁵, and within a trajectory as in `axes.spacing`), else None.
+        splits: split -> the range of its trajectories, in the order train, valid, test. The
+            trajectories of a single file keep its order, those of several are sorted by split.
+        provenance: how the data were made, as the first file says.
+        inputs: of a steady problem, the names of the input fields: its constant fields without
+            coordinates (`coordinate_x`, …); else ().
+        sources: the files, in order of their trajectories.
+        endless: whether every epoch has trajectories of its own.
+    """
+
+    endless: bool = False
+
+    def __init__(self, sources: Sequence[tuple[str, Source]]) -> None:
+        ordered = list(sources)
+        if len({source.path for _, source in ordered}) > 1:  # one file's order is kept
+            ordered.sort(key=lambda item: [*SPLITS, item[0]].index(item[0]))
+        self.sources = [source for _, source in ordered]
+        first = self.sources[0]
+        check_names(first)
+        for source in self.sources[1:]:
+            check_agreement(first, source)
+        self._ends = np.cumsum([len(source) for source in self.sources]).tolist()
+        frames = [len(source) * source.times.shape[-1] for source in self.sources]
+        self._first_frames = np.cumsum([0, *frames]).tolist()
+        # Which frames and constant fields this process has seen to be finite: looking at values
+        # takes half as long as reading them, and windows overlap.
+        self._finite_frames = np.zeros(self._first_frames[-1], dtype=bool)
+        self._finite_constants = np.zeros(self._ends[-1], dtype=bool)
+        self._open: OrderedDict[int, None] = OrderedDict()
+        self.name, self.fields, self.grid = first.name, first.fields, first.grid
+        self.constant_fields, self.parameter_names = first.constant_fields, first.parameter_names
+        self.units, self.provenance, self.axes = first.units, first.provenance, first.axes
+        self.splits = _ranges([(split, len(source)) for split, source in ordered])
+        self.times = self.trajectory_times(0)
+        self.first, self.dt = common_spacing(self.sources)
+        single = all(source.times.shape[-1] == 1 for source in self.sources)
+        inputs = tuple(k for k in self.constant_fields if not k.startswith("coordinate_"))
+        self.inputs = inputs if single else ()
+
+    def epoch(self, number: int, streams: int = 1) -> Store:
+        """The trajectories of an epoch: of a stored dataset the same in each.
+
+        Args:
+            number: the epoch.
+            streams: in which the epochs are used; epoch e is of stream e mod `streams`.
+        """
+        return self
+
+    @property
+    def steady(self) -> bool:
+        """Whether the problem is steady: input fields → fields, no time."""
+        return bool(self.inputs)
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def n_frames(self, i: int) -> int:
+        """Number of frames of trajectory i."""
+        return self.sources[self._locate(i)[0]].times.shape[-1]
+
+    def trajectory_times(self, i: int) -> Float64[np.ndarray, " T"]:
+        """Physical times of the frames of trajectory i."""
+        file, local = self._locate(i)
+        times = self.sources[file].times
+        return times if times.ndim == 1 else times[local]
+
+    def trajectory(self, i: int) -> Float[Tensor, "T C *S"]:
+        """All frames of trajectory i."""
+        return self.read(i, 0, self.n_frames(i))
+
+    def read(self, i: int, start: int, stop: int, step: int = 1) -> Float[Tensor, "T C *S"]:
+        """Frames start, start + step, … before `stop` of trajectory i; only these are read.
+
+        Raises:
+            ValueError: there are no such frames, or a value is NaN or infinite.
+        """
+        if not (0 <= start <= stop <= self.n_frames(i) and step > 0):
+            raise ValueError(
+                f"trajectory {i} of {self.name!r} has frames 0 to {self.n_frames(i) - 1}; "
+                f"got start {start}, stop {stop}, step {step}"
+            )
+        frames = torch.from_numpy(self.read_raw(i, slice(start, stop, step)))
+        file, local = self._locate(i)
+        first = self._first_frames[file] + local * self.sources[file].times.shape[-1]
+        seen = self._finite_frames[first + start : first + stop : step]
+        if not seen.all():
+            if not torch.isfinite(frames.sum()) and not torch.isfinite(frames).all():
+                bad = torch.argwhere(~torch.isfinite(frames))[0]
+                frame, field = start + int(bad[0]) * step, self.fields[int(bad[1])]
+                raise ValueError(self._not_finite(i, f"{field!r} at frame {frame}", frame))
+            seen[:] = True
+        return frames
+
+    def read_raw(
+        self, i: int, frames: slice, channels: Sequence[int] | None = None
+    ) -> Float32[np.ndarray, "T C *S"]:
+        """As `read`, for the given channels, without looking at the values.
+
+        Raises:
+            ValueError: the file is damaged, or this is more than the memory that is available.
+        """
+        file, local = self._locate(i)
+        channels = range(len(self.fields)) if channels is None else channels
+        count = len(range(self.sources[file].times.shape[-1])[frames])
+        check_memory(4 * count * len(channels) * math.prod(self.grid.shape), self.origin, i)
+        with naming(self.sources[file].path):
+            return self._source(file).read(local, frames, channels)
+
+    def constants(self, i: int) -> Float[Tensor, "K *S"] | None:
+        """Constant fields of trajectory i, or None if there are none.
+
+        Raises:
+            ValueError: a value is NaN or infinite.
+        """
+        if not self.constant_fields:
+            return None
+        values = torch.from_numpy(self.constants_raw(i))
+        if not self._finite_constants[i]:
+            bad = torch.argwhere(~torch.isfinite(values))
+            if len(bad):
+                field = self.constant_fields[int(bad[0, 0])]
+                raise ValueError(self._not_finite(i, f"the constant field {field!r}"))
+            self._finite_constants[i] = True
+        return values
+
+    def constants_raw(self, i: int) -> Float32[np.ndarray, "K *S"]:
+        """As `constants`, an empty array if there are none, without looking at the values."""
+        file, local = self._locate(i)
+        with naming(self.sources[file].path):
+            return self._source(file).constants(local)
+
+    def mask(self, i: int) -> Bool[Tensor, "C *S"] | None:
+        """Where the fields of trajectory i are predicted; None: everywhere."""
+        file, local = self._locate(i)
+        mask = getattr(self.sources[file], "mask", None)  # of a `MaskedSource`
+        if mask is None:
+            return None
+        with naming(self.sources[file].path):
+            self._source(file)
+            values = mask(local)
+        return None if values is None else torch.from_numpy(values)
+
+    def parameters(self, i: int) -> Float[Tensor, " P"] | None:
+        """Parameters of trajectory i, or None if there are none.
+
+        Raises:
+            ValueError: a value is NaN or infinite.
+        """
+        if not self.parameter_names:
+            return None
+        file, local = self._locate(i)
+        values = torch.from_numpy(self.sources[file].parameters[local]).float()
+        for name, value in zip(self.parameter_names, values.tolist(), strict=True):
+            if not math.isfinite(value):
+                raise ValueError(self._not_finite(i, f"the parameter {name!r}"))
+        return values
+
+    def parameter_table(self) -> Float64[np.ndarray, "n P"]:
+        """Parameters of all trajectories, in double precision."""
+        return np.concatenate([source.parameters for source in self.sources])
+
+    def window(
+        self, i: int, start: int = 0, history: int = 1, horizon: int = 1, stride: int = 1
+    ) -> Window:
+        """History frames start, start + stride, …, then `horizon` target frames at that stride.
+
+        Lead times are physical and count from the last history frame. The window's `dt` is the
+        time between its history frames; None for a single one, or where its times are irregular.
+        With `horizon` 0 it holds a history to forecast from, and no target. The window of a steady
+        problem has the input fields as its history, and the fields at the lead time 1.
+
+        Raises:
+            ValueError: the trajectory is too short, or as in `read`.
+        """
+        if self.steady:
+            return self._steady_window(i, start, history, horizon, stride)
+        stop = start + stride * (history + horizon - 1) + 1
+        if min(history, horizon + 1, stride) < 1 or start < 0 or stop > self.n_frames(i):
+            raise ValueError(
+                f"no window of {history} history and {horizon} target frames at stride {stride} "
+                f"from frame {start}: trajectory {i} has {self.n_frames(i)} frames"
+            )
+        frames = self.read(i, start, stop, stride)
+        times = self.trajectory_times(i)[start:stop:stride]
+        uniform = self.dt is not None and start >= self.first
+        common = self.dt if uniform else spacing(self.trajectory_times(i))
+        step = spacing(times) if common is None else stride * common
+        lead = times[history:] - times[history - 1]
+        if step is not None:
+            lead = step * np.arange(1, horizon + 1)
+        return Window(
+            frames[:history],
+            frames[history:],
+            torch.from_numpy(lead.astype(np.float32)),
+            self._context(i, None if history == 1 else step),
+        )
+
+    def _steady_window(self, i: int, start: int, history: int, horizon: int, stride: int) -> Window:
+        """The input fields as one history frame → the fields, at the lead time 1."""
+        if (start, history, stride) != (0, 1, 1) or horizon not in (0, 1):
+            raise ValueError(
+                f"{self.name!r} is a steady problem ({', '.join(self.inputs)} → "
+                f"{', '.join(self.fields)}): its windows have 1 history and 1 target frame at "
+                f"stride 1; got {history} and {horizon} at stride {stride} from frame {start}"
+            )
+        context = self._context(i, None)
+        assert context.constants is not None
+        index = [self.constant_fields.index(name) for name in self.inputs]
+        return Window(
+            context.constants[index].unsqueeze(0),
+            self.read(i, 0, horizon),
+            torch.ones(horizon),
+            replace(context, inputs=self.inputs),
+        )
+
+    def _context(self, i: int, dt: float | None) -> Context:
+        """What stays the same along trajectory i, whose history frames are `dt` apart."""
+        return Context(
+            fields=self.fields,
+            grid=self.grid,
+            dt=dt,
+            dataset=self.name,
+            constants=self.constants(i),
+            constant_fields=self.constant_fields,
+            parameters=self.parameters(i),
+            parameter_names=self.parameter_names,
+            mask=self.mask(i),
+        )
+
+    def to_xarray(self) -> xarray.Dataset:
+        """All trajectories as one lazy `xarray.Dataset`; see `lazy.to_xarray`."""
+        from .xarray_view import (
+            to_xarray,  # imported on use: xarray takes longer to load than the rest
+        )
+
+        return to_xarray(self)
+
+    def origin(self, i: int) -> tuple[Path, int]:
+        """The file of trajectory i, and its number in that file."""
+        source, local = self.source_of(i)
+        return source.path, _row(source, local)
+
+    def source_of(self, i: int) -> tuple[Source, int]:
+        """The source of trajectory i, and its number in it."""
+        file, local = self._locate(i)
+        return self.sources[file], local
+
+    def _locate(self, i: int) -> tuple[int, int]:
+        """File and index in it of trajectory i."""
+        if not 0 <= i < len(self):
+            raise ValueError(f"{self.name!r} has trajectories 0 to {len(self) - 1}; got {i}")
+        file = bisect_right(self._ends, i)
+        return file, i - self._ends[file] + len(self.sources[file])
+
+    def _source(self, file: int) -> Source:
+        """The source of a file that is about to be read; closes the one used longest ago."""
+        self._open[file] = None
+        self._open.move_to_end(file)
+        if len(self._open) > MAX_OPEN:
+            self.sources[self._open.popitem(last=False)[0]].close()
+        return self.sources[file]
+
+    def _not_finite(self, i: int, what: str, frame: int | None = None) -> str:
+        path, local = self.origin(i)
+        when = "" if frame is None else f" (time {self.trajectory_times(i)[frame]:g})"
+        return (
+            f"{path}: {what}{when} of trajectory {local} holds NaN or infinite "
+            f"values; repair or leave out this trajectory"
+        )
+
+
+def _row(source: Source, local: int) -> int:
+    """The number in its file of a source's trajectory; a source may hold a part of a file."""
+    rows = getattr(source, "rows", None)
+    return local if rows is None else rows[local]
+
+
+def _ranges(counts: Sequence[tuple[str, int]]) -> dict[str, range]:
+    """Split -> range of trajectories, from consecutive (split, number of trajectories)."""
+    ranges: dict[str, range] = {}
+    start = 0
+    for split, count in counts:
+        ranges[split] = range(ranges[split].start if split in ranges else start, start + count)
+        start += count
+    return {name: ranges[name] for name in dict.fromkeys([*SPLITS, *ranges]) if name in ranges}

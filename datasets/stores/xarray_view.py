@@ -1,0 +1,125 @@
+"""A store as a lazy `xarray.Dataset`: named axes, coordinates, units; values are read on use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from ..layouts.source import Source
+from .store import Store
+
+
+def to_xarray(store: Store) -> xarray.Dataset:
+    """Fields (trajectory, time, *axes) and constant fields (trajectory, *axes) of a store.
+
+    Parameters and the split are coordinates along `trajectory`. Where trajectories differ in
+    their times, the coordinate `physical_time` (trajectory, time) takes the place of `time`.
+    Scalars that vary in time are variables (trajectory, time). NaN is not an error here.
+
+    Raises:
+        ValueError: trajectories differ in their number of frames.
+    """
+    counts = {source.times.shape[-1] for source in store.sources}
+    if len(counts) > 1:
+        raise ValueError(
+            f"trajectories of {store.name!r} have {min(counts)} to {max(counts)} frames, which do "
+            f"not fit one array; open its files one by one"
+        )
+    variables: dict[str, Any] = {}
+    for channel, name in enumerate(store.fields):
+        values = _FieldArray(store, channel)
+        variables[name] = _variable(store, ("trajectory", "time", *store.axes), values, name)
+    for channel, name in enumerate(store.constant_fields):
+        values = _ConstantArray(store, channel)
+        variables[name] = _variable(store, ("trajectory", *store.axes), values, name)
+    for name in _common_series(store):
+        values = np.concatenate([_rows(source, source.series[name]) for source in store.sources])
+        variables[name] = _variable(store, ("trajectory", "time"), values, name)
+    attributes = {
+        "dataset": store.name,
+        "boundary": list(store.grid.boundary),
+        "provenance": json.dumps(store.provenance, sort_keys=True),
+    }
+    return xarray.Dataset(variables, _coordinates(store, variables), attributes)
+
+
+def _coordinates(store: Store, variables: Mapping[str, Any]) -> dict[str, Any]:
+    coordinates: dict[str, Any] = {
+        axis: _variable(store, (axis,), values.numpy(), "length")
+        for axis, values in zip(store.axes, store.grid.coordinates(), strict=True)
+    }
+    times = np.concatenate([_rows(source, source.times) for source in store.sources])
+    if (times == times[0]).all():
+        coordinates["time"] = _variable(store, ("time",), times[0], "time")
+    else:
+        dims = ("trajectory", "time")
+        coordinates["physical_time"] = _variable(store, dims, times, "time")
+    for name, values in zip(store.parameter_names, store.parameter_table().T, strict=True):
+        taken = name in (*variables, *coordinates, "trajectory", "time", "split")
+        key = f"{name}_parameter" if taken else name
+        coordinates[key] = _variable(store, ("trajectory",), values, name)
+    place = {i: name for name, indices in store.splits.items() for i in indices}
+    split = [place[i] for i in range(len(store))]
+    return {**coordinates, "split": ("trajectory", split)}
+
+
+def _variable(store: Store, dims: tuple[str, ...], values: Any, name: str) -> xarray.Variable:
+    if isinstance(values, BackendArray):
+        values = indexing.LazilyIndexedArray(values)
+    units = {"units": store.units[name]} if name in store.units else {}
+    return xarray.Variable(dims, values, units)
+
+
+def _common_series(store: Store) -> list[str]:
+    first, *others = (source.series for source in store.sources)
+    return [name for name in first if all(name in series for series in others)]
+
+
+def _rows(source: Source, values: np.ndarray) -> np.ndarray:
+    """(n, T) from (T,) or (n, T)."""
+    return np.broadcast_to(values, (len(source), values.shape[-1]))
+
+
+class _FieldArray(BackendArray):
+    """One field of all trajectories, (trajectory, time, *S)."""
+
+    def __init__(self, store: Store, channel: int) -> None:
+        self.store, self.channel = store, channel
+        self.shape = (len(store), store.n_frames(0), *store.grid.shape)
+        self.dtype = np.dtype(np.float32)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
+        support = indexing.IndexingSupport.BASIC  # integers and slices
+        return indexing.explicit_indexing_adapter(key, self.shape, support, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+        trajectory, *inner = key
+        if not isinstance(trajectory, slice):
+            return self._read_one(int(trajectory), inner)
+        chosen = range(self.shape[0])[trajectory]
+        if not chosen:
+            return np.empty((0, *self.shape[1:]), self.dtype)[(slice(None), *inner)]
+        return np.stack([self._read_one(i, inner) for i in chosen])
+
+    def _read_one(self, i: int, inner: list[Any]) -> np.ndarray:
+        time, *space = inner
+        frames = time if isinstance(time, slice) else slice(int(time), int(time) + 1)
+        values = self.store.read_raw(i, frames, [self.channel])[:, 0]
+        return values[(slice(None) if isinstance(time, slice) else 0, *space)]
+
+
+class _ConstantArray(_FieldArray):
+    """One constant field of all trajectories, (trajectory, *S)."""
+
+    def __init__(self, store: Store, channel: int) -> None:
+        super().__init__(store, channel)
+        self.shape = (len(store), *store.grid.shape)
+
+    def _read_one(self, i: int, inner: list[Any]) -> np.ndarray:
+        return self.store.constants_raw(i)[self.channel][tuple(inner)]

@@ -1,0 +1,1 @@
+"""Look at datasets, check and rewrite them."""

@@ -1,0 +1,1 @@
+"""Start training from a checkpoint."""

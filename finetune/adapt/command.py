@@ -1,0 +1,80 @@
+"""`pelagos finetune`: train on a new PDE, from a checkpoint or, for comparison, from scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from accelerate import PartialState
+from rich.console import Console
+
+from ...datasets.base.config import read
+from ...datasets.stores.store import Store
+from ...operators.core import checkpoint
+from ...operators.core.operator import Operator
+from ...pretrain.assemble import create_operator, describe, fit_to_data
+from ...pretrain.command import run_training, start_accelerator, training_arguments
+from ...pretrain.recipe import find_recipe
+from .adapt import adapt, checkpoint_of
+from .recipe import FinetuneRecipe
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+EXAMPLES = (
+    "pelagos finetune quickstart runs/finetuned --init_from runs/pretrain",
+    "pelagos finetune my.yaml runs/scratch --init_from null",
+    "torchrun --nproc_per_node 2 -m pelagos.finetune my.yaml runs/mine",
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run `pelagos finetune`.
+
+    Raises:
+        ValueError: anything in the arguments, the recipe, the checkpoint or the data is wrong.
+    """
+    arguments, overrides = training_arguments(
+        "finetune", "Train on a new PDE, from a checkpoint or from scratch.", EXAMPLES, argv
+    )
+    recipe = read(FinetuneRecipe, find_recipe(arguments.recipe, RECIPES), overrides)
+    accelerator = start_accelerator(recipe, arguments.processes)
+    run_training(
+        recipe,
+        start_operator,
+        arguments,
+        accelerator,
+        title=arguments.run.name,
+        rates=recipe.learning_rates,
+        frozen=recipe.freeze,
+    )
+
+
+def start_operator(recipe: FinetuneRecipe, stores: list[Store]) -> Operator:
+    """The operator that a fine-tuning recipe starts from; prints the load report.
+
+    Raises:
+        ValueError: the checkpoint cannot be opened, or does not fit the recipe.
+    """
+    if recipe.init_from is None:
+        if recipe.freeze:
+            raise ValueError("freeze needs init_from: fresh weights must be trained")
+        return create_operator(recipe, stores)
+    source = checkpoint_of(recipe.init_from)
+    donor = checkpoint.from_pretrained(source)
+    overrides = dict(recipe.operator)
+    named = overrides.pop("name", donor.name)
+    if named != donor.name:
+        raise ValueError(
+            f"the recipe names the operator {named!r}, but {source} holds {donor.name!r}"
+        )
+    operator, report = adapt(
+        donor,
+        describe(recipe, stores, donor.description),
+        source=str(source),
+        overrides=overrides,
+        freeze=recipe.freeze,
+        seed=recipe.seed,
+    )
+    fit_to_data(operator, stores, fresh=False)
+    if PartialState().is_main_process:
+        Console(stderr=True).print(report.table())
+    return operator

@@ -1,0 +1,171 @@
+"""A live estimate: one measurement after another, constant memory.
+
+assimilator = Assimilator(operator, context, members=20)
+estimate = assimilator.step(time, sensors)      # analysis at the time of the measurement
+estimate = assimilator.step(later)              # forecast
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...datasets.fields.window import Context
+from ...operators.assimilation.ensemble import EnsembleGain
+from ...operators.assimilation.operator import AssimilatingOperator
+from ...operators.core.observation import Observation, Sensors
+from ...operators.core.operator import SAME_STEP
+from ...operators.core.state import State
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is known of the fields at one time, in physical units.
+
+    Attributes:
+        time: physical time.
+        mean: (C, *S) the estimate; of an ensemble, its mean.
+        spread: (C, *S) standard deviation: of an ensemble's members (unbiased), else what the gain
+            takes for the standard deviation of the error.
+        members: (M, C, *S) the ensemble, or the single estimate.
+    """
+
+    time: float
+    mean: Tensor
+    spread: Tensor
+    members: Tensor
+
+
+class Assimilator:
+    """Advances an estimate to any later time, with or without a measurement there.
+
+    An ensemble starts from perturbed states; measurements count by the covariance of its members
+    (see `operators/ensemble`), and its spread is an estimate of the error.
+
+    Args:
+        operator: one that assimilates.
+        context: fields, grid, parameters, …, with a batch axis of 1 in its tensors.
+        time: physical time of the start.
+        history: (1, T, C, *S) frames up to that time; None: nothing is known, and the start is the
+            mean of the training data.
+        variance: of the error of the start in units of the fields' scale squared; by default 0 for
+            a history (exact) and 1 without.
+        members: of the ensemble; 1: no ensemble, and the operator's own gain.
+        gain: how an ensemble's covariance is used; by default found from the operator's error
+            spectrum and the innovations.
+        seed: of its perturbations.
+
+    Raises:
+        ValueError: the history does not fit, or there is none and the operator knows no mean; or a
+            `gain` without an ensemble.
+    """
+
+    def __init__(
+        self,
+        operator: AssimilatingOperator,
+        context: Context,
+        *,
+        time: float = 0.0,
+        history: Float[Tensor, "1 T C *S"] | None = None,
+        variance: float | None = None,
+        members: int = 1,
+        gain: EnsembleGain | None = None,
+        seed: int = 0,
+    ) -> None:
+        if members < 1:
+            raise ValueError(f"members must be at least 1; got {members}")
+        if gain is not None and members == 1:
+            raise ValueError(
+                "radius, relaxation and model error are those of an ensemble, and one member uses "
+                "the operator's own gain; ask for more members, such as 20"
+            )
+        self.operator, self.time, self.members = operator.eval(), time, members
+        self.gain = gain or EnsembleGain()
+        self.generator = torch.Generator().manual_seed(seed)
+        wide = context.map(lambda tensor: tensor.expand(members, *tensor.shape[1:]))
+        with torch.inference_mode():
+            if history is None:
+                state = operator.cold_start(wide, members)
+            else:
+                frames = history.expand(members, *history.shape[1:])
+                state = operator.start(frames, wide, variance=variance)
+            if members > 1 and state.variance is not None:
+                error = operator.draw_error(state, self.generator)
+                state = replace(state, history=state.history + error.unsqueeze(1))
+        self.state = state
+
+    def step(self, time: float, observation: Observation | Sensors | None = None) -> Estimate:
+        """The estimate at `time`, corrected by what was measured then.
+
+        Args:
+            time: later than that of the estimate: by any amount if the operator is continuous in
+                time (in steps of at most its longest trained one), else by a multiple of its step.
+            observation: with a batch axis of 1; None: a forecast.
+
+        Raises:
+            ValueError: the time is not later or no multiple, or the measurement has no finite
+                values or does not fit fields, grid or domain.
+        """
+        dt, count = self._steps(time)
+        _require_finite(observation)
+        with torch.inference_mode(), warnings.catch_warnings():
+            # Times of measurements are what they are: steps shorter than the trained one belong.
+            warnings.filterwarnings("ignore", message="time step .* is outside the trained range")
+            steps = torch.full((self.members,), dt, dtype=torch.float64)
+            steps = steps.to(self.state.time.dtype)
+            fields = self.state.history[:, -1]
+            for i in range(count):
+                last = observation if i + 1 == count else None
+                self.state, fields = self._advance(steps, last)
+            self.time = time
+            return Estimate(time, fields.mean(0), self._spread(fields), fields)
+
+    def _advance(
+        self, dt: Tensor, observation: Observation | Sensors | None
+    ) -> tuple[State, Tensor]:
+        if self.members == 1:
+            return self.operator.step(self.state, dt, observation)
+        return self.operator.step_ensemble(
+            self.state, dt, observation, self.members, self.gain, self.generator
+        )
+
+    def _steps(self, time: float) -> tuple[float, int]:
+        """Length and number of steps to `time`."""
+        gap = time - self.time
+        if not (gap > 0 and math.isfinite(gap)):
+            raise ValueError(f"time {time:g} is not after that of the estimate, {self.time:g}")
+        trained = self.operator.description.time_steps
+        if not trained:
+            return gap, 1
+        if self.operator.continuous:
+            count = max(1, math.ceil(gap / max(trained) * (1 - SAME_STEP)))
+            return gap / count, count
+        for dt in sorted(trained, reverse=True):
+            count = round(gap / dt)
+            if count and abs(count * dt - gap) <= SAME_STEP * dt * max(1.0, count**0.5):
+                return dt, count
+        raise ValueError(
+            f"time {time:g} is {gap:g} after the estimate, no multiple of the time step(s) "
+            f"{', '.join(f'{dt:g}' for dt in trained)} of this {self.operator.name}; use an "
+            "observer with exponential dynamics for irregular times"
+        )
+
+    def _spread(self, fields: Float[Tensor, "M C *S"]) -> Float[Tensor, "C *S"]:
+        if self.members > 1:
+            return fields.std(0)
+        return self.operator.deviation(self.state)[0].expand(fields.shape[1:])
+
+
+def _require_finite(observation: Observation | Sensors | None) -> None:
+    if observation is None:
+        return
+    values = observation.values
+    if isinstance(observation, Observation):
+        values = values[observation.mask]
+    if not values.isfinite().all():
+        raise ValueError("the measured values must be finite; mask what was not measured")

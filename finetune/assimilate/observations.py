@@ -1,0 +1,234 @@
+"""Files of observations: sensors, values and their standard deviations, one time after another.
+
+CSV with a header: `time`, a coordinate per axis (`x`, `y`, `z`), `field`, `value` and, if known,
+`std`; an empty `std` is an unknown one. NetCDF: variables of the same names along one dimension.
+Rows are in order of time, and rows of one time are one measurement. Files are read row by row; of
+each row only the time is kept.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...datasets.base.config import nearest
+from ...datasets.fields.grid import Grid
+from ...operators.core.observation import Sensors
+
+_SHOWN = 5  # problems that an error names
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one sensor measured at one time; `std` is NaN where it is unknown."""
+
+    time: float
+    position: tuple[float, ...]
+    field: str
+    value: float
+    std: float
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What a reading can be of.
+
+    Attributes:
+        fields: names of the fields.
+        grid: the domain.
+        start: time of the state; readings must be later.
+    """
+
+    fields: tuple[str, ...]
+    grid: Grid
+    start: float
+
+
+class ObservationFile:
+    """A file of observations, checked as a whole before anything is done with it.
+
+    Args:
+        path: CSV, or NetCDF (`.nc`).
+        domain: what it may speak about.
+        skip_invalid: leave rows out that are wrong, instead of refusing the file.
+
+    Attributes:
+        problems: what is wrong, with the line (CSV) or index (NetCDF) of each.
+        count: usable rows.
+        end: time of the last usable row.
+
+    Raises:
+        ValueError: the file is missing or lacks a column; a row is wrong (and `skip_invalid` is
+            not set); or no row is usable.
+    """
+
+    def __init__(self, path: Path, domain: Domain, *, skip_invalid: bool = False) -> None:
+        if not path.is_file():
+            raise ValueError(f"no such file of observations: {path}")
+        self.path, self.domain = path, domain
+        self.problems: list[str] = []
+        self.end = domain.start
+        times = array("d", (reading.time for _, reading in self._readings(self.problems)))
+        self._dropped = _out_of_order(times)
+        if self._dropped:
+            for i, (where, reading) in enumerate(self._readings([])):
+                if i in self._dropped:
+                    problem = f"time {reading.time:g} is out of order: sort the rows by time"
+                    self.problems.append(f"{where}: {problem}")
+        self.count = len(times) - len(self._dropped)
+        self.end = max((t for i, t in enumerate(times) if i not in self._dropped), default=self.end)
+        if self.problems and not skip_invalid:
+            shown = "; ".join(self.problems[:_SHOWN])
+            more = len(self.problems) - _SHOWN
+            rest = f"; and {more} more" if more > 0 else ""
+            raise ValueError(
+                f"{path}: {shown}{rest}. Correct these rows, or leave them out (--skip-invalid); "
+                f"the other {self.count} are usable"
+            )
+        if not self.count:
+            raise ValueError(f"{path} holds no usable observation")
+
+    def __iter__(self) -> Iterator[tuple[float, Sensors]]:
+        """Times and measurements, in order; constant memory."""
+        usable = (
+            reading for i, (_, reading) in enumerate(self._readings([])) if i not in self._dropped
+        )
+        for time, rows in groupby(usable, key=lambda reading: reading.time):
+            yield time, sensors_of(list(rows))
+
+    def _readings(self, problems: list[str]) -> Iterator[tuple[str, Reading]]:
+        """Where each reading stands, and it; rows that are none go to the problems."""
+        for where, row in _rows(self.path, self.domain.grid.ndim):
+            try:
+                yield where, _reading(row, self.domain)
+            except ValueError as error:
+                problems.append(f"{where}: {error}")
+
+
+def sensors_of(readings: Sequence[Reading]) -> Sensors:
+    """The readings of one time as one measurement, (1, N)."""
+    return Sensors(
+        values=torch.tensor([[reading.value for reading in readings]], dtype=torch.float64),
+        positions=torch.tensor([reading.position for reading in readings], dtype=torch.float64),
+        fields=tuple(reading.field for reading in readings),
+        noise=torch.tensor([[reading.std for reading in readings]], dtype=torch.float64),
+    )
+
+
+def _out_of_order(times: Sequence[float]) -> set[int]:
+    """The fewest entries without which the others never decrease.
+
+    So one time that is far too late costs its own row, not all that follow.
+    """
+    smallest: list[float] = []  # last time of the best sequence of each length so far
+    lengths = []
+    for time in times:
+        length = bisect_right(smallest, time)
+        smallest[length : length + 1] = [time]
+        lengths.append(length)
+    wanted, limit, dropped = len(smallest) - 1, math.inf, set[int]()
+    for i in range(len(times) - 1, -1, -1):
+        if lengths[i] == wanted and times[i] <= limit:
+            wanted, limit = wanted - 1, times[i]
+        else:
+            dropped.add(i)
+    return dropped
+
+
+def _reading(row: dict[str, Any], domain: Domain) -> Reading:
+    axes = "xyz"[: domain.grid.ndim]
+    time, value = _number(row, "time"), _number(row, "value")
+    position = tuple(_number(row, axis) for axis in axes)
+    field = str(row.get("field") or "").strip()
+    if field not in domain.fields:
+        raise ValueError(f"unknown field {field!r}{nearest(field, domain.fields)}")
+    text = row.get("std")
+    unknown = text is None or (isinstance(text, str) and not text.strip())
+    std = math.nan if unknown else _number(row, "std")
+    if std <= 0:
+        raise ValueError(f"std must be positive (empty where unknown); got {std:g}")
+    if not time > domain.start:
+        raise ValueError(f"time {time:g} is not after that of the state, {domain.start:g}")
+    _check_inside(position, domain.grid, axes)
+    return Reading(time, position, field, value, std)
+
+
+def _check_inside(position: Sequence[float], grid: Grid, axes: str) -> None:
+    for axis, x, low, length in zip(axes, position, grid.origin, grid.lengths, strict=True):
+        if not low - 1e-9 * length <= x <= low + length * (1 + 1e-9):
+            raise ValueError(f"{axis} = {x:g} lies outside the domain [{low:g}, {low + length:g}]")
+
+
+def _number(row: dict[str, Any], name: str) -> float:
+    text = row.get(name)
+    try:
+        value = float(text)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a number; got {text!r}") from None
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite; got {value:g}")
+    return value
+
+
+def _rows(path: Path, ndim: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where each row stands, and its values by column."""
+    needed = ("time", *"xyz"[:ndim], "field", "value")
+    if path.suffix.lower() in (".nc", ".nc4", ".h5"):
+        yield from _netcdf_rows(path, needed)
+        return
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            _require(path, needed, [name.strip() for name in reader.fieldnames or ()])
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            for row in reader:
+                yield f"line {reader.line_num}", row
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no CSV text: {error}") from None
+
+
+def _netcdf_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    import h5netcdf  # slow to import, and only needed here
+
+    try:
+        file = h5netcdf.File(path, "r")
+    except OSError as error:
+        raise ValueError(f"{path} is no NetCDF 4 file: {error}") from None
+    with file:
+        variables = file.variables
+        _require(path, needed, list(variables))
+        names = [*needed, *(["std"] if "std" in variables else [])]
+        sizes = {variables[name].shape for name in names}
+        if len(sizes) > 1 or len(next(iter(sizes))) != 1:
+            raise ValueError(f"{path}: {', '.join(names)} need the same single dimension")
+        total, block = next(iter(sizes))[0], 4096
+        for start in range(0, total, block):
+            columns = {name: variables[name][start : start + block] for name in names}
+            for i in range(min(block, total - start)):
+                row = {name: _plain(column[i]) for name, column in columns.items()}
+                if isinstance(row.get("std"), float) and math.isnan(row["std"]):
+                    row["std"] = None
+                yield f"index {start + i}", row
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode()
+    return value if isinstance(value, str) else float(value)
+
+
+def _require(path: Path, needed: Sequence[str], found: Sequence[str]) -> None:
+    missing = [name for name in needed if name not in found]
+    if missing:
+        raise ValueError(
+            f"{path} lacks the column(s) {', '.join(missing)}; it has {', '.join(found) or 'none'}"
+        )

@@ -1,0 +1,104 @@
+"""The `pelagos` command: finds the subcommand and runs it.
+
+Subcommands are imported when they run, so that help is quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import NamedTuple
+
+from ...datasets.base.cli import run_command
+from ...datasets.base.config import nearest
+
+
+class Command(NamedTuple):
+    """A subcommand: what it does, and the function `(argv) -> None` that does it."""
+
+    summary: str
+    module: str
+    function: str
+
+    def load(self) -> Callable[[Sequence[str]], None]:
+        """Import the function."""
+        return getattr(import_module(self.module, __package__), self.function)
+
+
+COMMANDS = {
+    "data simulate": Command("simulate a PDE into an HDF5 dataset", ".data", "simulate"),
+    "data inspect": Command("say what a dataset holds", ".data", "inspect"),
+    "data check": Command("say what is wrong with a dataset, and what to do", ".data", "check"),
+    "data stats": Command("statistics of every field per split", ".data", "stats"),
+    "data convert": Command("rewrite a dataset of any layout in The Well's", ".data", "convert"),
+    "data rechunk": Command(
+        "rewrite HDF5 files for fast reading, in the same layout", ".data", "rechunk"
+    ),
+    "data plot": Command("draw fields, time series, an animation", ".data", "plot"),
+    "import": Command("published weights into a checkpoint", ".exchange", "import_weights"),
+    "export": Command(
+        "a checkpoint into the layout of the published code", ".exchange", "export_weights"
+    ),
+    "pretrain": Command(
+        "train an operator on a mixture of datasets", "pelagos.pretrain.command", "main"
+    ),
+    "finetune": Command(
+        "train on one dataset, from a checkpoint or from scratch",
+        "pelagos.finetune.adapt.command",
+        "main",
+    ),
+    "predict": Command("roll a checkpoint out from stored initial frames", ".forecast", "predict"),
+    "assimilate": Command("estimate fields from observations, and forecast", ".assimilate", "main"),
+    "evaluate": Command(
+        "score a checkpoint against a dataset and persistence", ".forecast", "evaluate"
+    ),
+    "report": Command("write one HTML page about runs", ".forecast", "report"),
+}
+
+EXAMPLES = (
+    "pelagos data simulate burgers_1d --out data",
+    "pelagos data inspect data/burgers_1d",
+    "pelagos pretrain quickstart runs/pretrain",
+    "pelagos finetune quickstart runs/finetuned --init_from runs/pretrain",
+    "pelagos evaluate runs/finetuned data/burgers_1d",
+    "pelagos report runs/finetuned --out report.html",
+)
+
+EPILOG = """\
+A mistake is told in one line; PELAGOS_TRACEBACK=1 in the environment shows where it came from."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line; see `run_command` for how it exits."""
+    run_command(_dispatch, argv)
+
+
+def _dispatch(argv: Sequence[str], group: str = "") -> None:
+    """Run the command that `argv` names, within `group` ("data ") if one was entered already."""
+    names = sorted(
+        {key.removeprefix(group).split()[0] for key in COMMANDS if key.startswith(group)}
+    )
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_overview(group))
+    elif argv[0] in ("-V", "--version") and not group:
+        print(f"pelagos {version('pelagos')}")
+    elif argv[0] not in names:
+        raise ValueError(f"unknown command {group + argv[0]!r}{nearest(argv[0], names)}")
+    elif group + argv[0] in COMMANDS:
+        COMMANDS[group + argv[0]].load()(argv[1:])
+    else:
+        _dispatch(argv[1:], f"{group}{argv[0]} ")
+
+
+def _overview(group: str) -> str:
+    """The help of the whole command, or of one group of subcommands."""
+    known = {key: command for key, command in COMMANDS.items() if key.startswith(group)}
+    width = max(map(len, known))
+    lines = [f"  {key:{width}}  {command.summary}" for key, command in known.items()]
+    head = f"usage: pelagos {group}COMMAND … | --help" + ("" if group else " | --version")
+    about = "" if group else "\nNeural operators: simulate, pretrain, fine-tune, predict, report.\n"
+    examples = [f"  {line}" for line in EXAMPLES if line.startswith(f"pelagos {group}")]
+    more = f"`pelagos {group}COMMAND --help` explains a command and its options."
+    end = [more] if group else [more, EPILOG]
+    return "\n".join([head, about, "commands:", *lines, "", "examples:", *examples, "", *end])

@@ -1,0 +1,1 @@
+"""Roll a checkpoint out: predictions and scores."""

@@ -1,0 +1,331 @@
+"""Scores of rollouts against stored trajectories, with the persistence baseline beside them.
+
+Streams over lead times: memory does not grow with the number of steps. The result is plain data
+for JSON; it states its conventions, and what is not finite is `null`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ...datasets.base.config import plain
+from ...datasets.fields import metrics
+from ...datasets.fields.masking import masked_metric, scored
+from ...datasets.stores.store import Store
+from ...operators.core.operator import Operator
+from ...pretrain.run.records import EVALUATION_SCHEMA
+from ..output import replacing
+from .plan import Mode, Plan, Step, forecast, make_plan, truth
+
+METRICS = ("vrmse", "nrmse", "relative_l1", "correlation")
+# In the field's unit: where in space and at which wave numbers the error is.
+ABSOLUTE = ("rmse", "brmse", "mean_error", "rmse_low", "rmse_middle", "rmse_high")
+# A forecast is valid until its correlation with the truth falls below this.
+VALID = 0.8
+# One value per trajectory (N,), step (T,) and field (C,).
+Values = Float[np.ndarray, "N T C"]
+
+CONVENTIONS = {
+    "scored": "Predicted frames only, in physical units, on the stored grid. Every frame is "
+    "predicted from the ones before it, of which only the history was given; in mode direct, from "
+    "the history alone.",
+    "order": "A metric reduces over space, for each trajectory, field and frame; mean, median, p10 "
+    "and p90 (10th and 90th percentile) are then over trajectories.",
+    "summary": "Mean over trajectories, then over fields, then over lead times; vrmse_one_step is "
+    "the first lead time alone; vrmse_median is the median over trajectories of their means over "
+    "fields and lead times; valid_time is the mean over trajectories, then over fields.",
+    "null": "A number is null where a prediction that enters it is not finite. In medians and "
+    "percentiles such a prediction ranks as the worst. nonfinite_trajectories counts them.",
+    "masked": "What is masked is not scored, and neither is a field that is masked entirely in any "
+    "trajectory; measures in the field's unit count masked points as right; spectra are of whole "
+    "fields.",
+    "persistence": "The last history frame, repeated; for a steady problem, zero.",
+    "vrmse": "Root mean square error over the standard deviation of the truth, "
+    "√(⟨(p − y)²⟩ / (⟨(y − ⟨y⟩)²⟩ + 1e-7)); predicting the mean scores 1.",
+    "nrmse": "Root mean square error over the root mean square of the truth, "
+    "√(⟨(p − y)²⟩ / ⟨y²⟩); the same number as the relative L2 error.",
+    "relative_l1": "Mean absolute error over the mean absolute value of the truth, "
+    "⟨|p − y|⟩ / ⟨|y|⟩.",
+    "correlation": "Pearson correlation over space; 0 where a field is constant.",
+    "rmse": "Root mean square error, √⟨(p − y)²⟩, in the field's unit.",
+    "brmse": "Root mean square error over the faces of the grid (first and last points of each "
+    "axis), in the field's unit.",
+    "mean_error": "|⟨p⟩ − ⟨y⟩|, the error of the mean over the domain, in the field's unit. "
+    "PDEBench's cRMSE is its root mean square over trajectories: crmse in the summary, then the "
+    "mean over fields and lead times.",
+    "rmse_low": "Root mean square of the error's part at 0–3 periods per domain, in the field's "
+    "unit; the squares of low, middle and high add up to that of rmse.",
+    "rmse_middle": "The same at 4–11 periods per domain.",
+    "rmse_high": "The same at 12 and more periods per domain.",
+    "valid_time": f"First lead time at which the correlation is below {VALID}. Where it never is, "
+    "the last lead time, a lower bound; reached_end counts these trajectories.",
+    "lyapunov_time": "Time in which small differences of the true dynamics grow by a factor e, "
+    "where the data say it: divide valid times by it. Null where unknown.",
+    "spectra": "Energy per shell of wave numbers (periods per domain), the sum of squared Fourier "
+    "amplitudes; median over trajectories.",
+    "seconds_per_step": "Median wall time of one step of one batch.",
+}
+
+
+def evaluate(
+    operator: Operator,
+    store: Store,
+    *,
+    trajectories: int | Sequence[int] | None = None,
+    start: int = 0,
+    steps: int | None = None,
+    lead_times: Sequence[float] | None = None,
+    mode: Mode = "autoregressive",
+    batch: int = 16,
+    device: torch.device | str = "cpu",
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Roll out, and score every step against the stored frames.
+
+    Args:
+        operator: moved to `device` and set to evaluation mode.
+        store: gives the history and the truth.
+        trajectories: indices into the store, or the number of trajectories from the first.
+        start: first frame of the history.
+        steps: frames to predict; None for as many as are stored.
+        lead_times, mode: as for `predict`, at times where frames are stored.
+        batch: trajectories at a time.
+        device: where to compute.
+        progress: show a bar on the error stream.
+
+    Returns:
+        Plain data; `CONVENTIONS` (which it contains) says what the numbers are.
+
+    Raises:
+        ValueError: more steps than are stored, or as in `predict`.
+    """
+    plan = make_plan(
+        operator,
+        store,
+        trajectories=trajectories,
+        start=start,
+        steps=steps,
+        lead_times=lead_times,
+        mode=mode,
+    )
+    channels = _scored_channels(store, plan)
+    judged = replace(plan, fields=tuple(plan.fields[c] for c in channels))
+    shape = (len(plan.trajectories), plan.steps, len(channels))
+    ours = {name: np.empty(shape) for name in (*METRICS, *ABSOLUTE)}
+    baseline = {name: np.empty(shape) for name in (*METRICS, *ABSOLUTE)}
+    spectra = _Spectra(judged)
+    seconds = []
+    for step in forecast(
+        operator, store, plan, batch=batch, device=device, title="evaluate", progress=progress
+    ):
+        target = truth(store, judged, step.trajectories, step.index).to(device)
+        step = _only(step, channels)
+        for values, fields in ((ours, step.fields), (baseline, step.last_given)):
+            for name, value in _score(fields, target, step.mask).items():
+                values[name][step.rows, step.index] = value
+        spectra.add(step, target)
+        seconds.append(step.seconds)
+    return _result(operator, store, judged, ours, baseline) | {
+        "batch": min(batch, len(plan.trajectories)),
+        "seconds_per_step": float(np.median(seconds)),
+        "spectra": spectra.result(),
+        "conventions": CONVENTIONS,
+    }
+
+
+def write_evaluation(result: dict[str, Any], path: Path, *, overwrite: bool = False) -> Path:
+    """Write an evaluation as JSON; the file appears only when complete.
+
+    Raises:
+        ValueError: `path` exists and `overwrite` is not set.
+    """
+    text = json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False)
+    with replacing(path, overwrite) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+class _Spectra:
+    """Energy spectra of truth and prediction at the first, middle and last lead time."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.steps = sorted({0, (plan.steps - 1) // 2, plan.steps - 1})
+        self.parts: dict[str, dict[int, list[np.ndarray]]] = {"truth": {}, "prediction": {}}
+
+    def add(self, step: Step, target: Tensor) -> None:
+        """Keep the spectra of a batch, if its lead time is one of the three."""
+        if step.index not in self.steps:
+            return
+        for kind, field in (("truth", target), ("prediction", step.fields)):
+            spectrum = metrics.energy_spectrum(field.double(), field.ndim - 2)
+            self.parts[kind].setdefault(step.index, []).append(spectrum.cpu().numpy())
+
+    def result(self) -> dict[str, Any]:
+        """Lists per field and kind: one spectrum for each of the lead times."""
+        medians = {
+            kind: [_statistics(np.concatenate(parts[i]), worst=1)["median"] for i in self.steps]
+            for kind, parts in self.parts.items()
+        }
+        return {
+            "lead_times": [self.plan.leads[i] for i in self.steps],
+            "wavenumber": list(range(len(medians["truth"][0][0]))),
+            "fields": {
+                name: {kind: [at[c] for at in values] for kind, values in medians.items()}
+                for c, name in enumerate(self.plan.fields)
+            },
+        }
+
+
+def _scored_channels(store: Store, plan: Plan) -> list[int]:
+    """The fields that are predicted somewhere in every trajectory."""
+    masks = [store.mask(i) for i in plan.trajectories]
+    anywhere = [scored(mask, store.grid.ndim) for mask in masks if mask is not None]
+    predicted = [name for c, name in enumerate(store.fields) if all(found[c] for found in anywhere)]
+    channels = [c for c, name in enumerate(plan.fields) if name in predicted]
+    if not channels:
+        raise ValueError(f"{store.name!r} has no field that is predicted; there is none to score")
+    return channels
+
+
+def _only(step: Step, channels: Sequence[int]) -> Step:
+    """A step of these fields alone."""
+    if len(channels) == step.fields.shape[1]:
+        return step
+    mask = None if step.mask is None else step.mask[:, channels]
+    given, fields = step.last_given[:, channels], step.fields[:, channels]
+    return replace(step, last_given=given, fields=fields, mask=mask)
+
+
+def _score(
+    prediction: Tensor, target: Tensor, mask: Tensor | None
+) -> dict[str, Float[np.ndarray, "B C"]]:
+    """Every measure, one value per trajectory and field, in double precision."""
+    ndim = target.ndim - 2
+    prediction, target = prediction.double(), target.double()
+    values = {name: masked_metric(name, prediction, target, ndim, mask) for name in METRICS}
+    if mask is not None:
+        prediction = torch.where(mask, prediction, target)
+    space = tuple(range(2, target.ndim))
+    bands = metrics.spectral_rmse(prediction, target, ndim).unbind(-1)
+    measures = (
+        metrics.rmse(prediction, target, ndim),
+        metrics.brmse(prediction, target, ndim),
+        (prediction.mean(space) - target.mean(space)).abs(),
+        *bands,
+    )
+    values |= dict(zip(ABSOLUTE, measures, strict=True))
+    return {name: value.cpu().numpy() for name, value in values.items()}
+
+
+def _result(
+    operator: Operator,
+    store: Store,
+    plan: Plan,
+    ours: Mapping[str, Values],
+    baseline: Mapping[str, Values],
+) -> dict[str, Any]:
+    lead = np.array(plan.leads)
+    broken = ~np.isfinite(ours["nrmse"]).all(axis=(1, 2))
+    return {
+        "schema": EVALUATION_SCHEMA,
+        "operator": operator.name,
+        "parameters": sum(p.numel() for p in operator.parameters()),
+        "provenance": plain(operator.description.provenance),
+        "store": {
+            "name": store.name,
+            "split": ", ".join(store.splits),
+            "trajectories": len(plan.trajectories),
+            "fields": list(plan.fields),
+            "units": store.units,
+            "grid": plain(store.grid),
+        },
+        "start": plan.start,
+        "steps": plan.steps,
+        "stride": plan.stride,
+        "dt": plan.dt,
+        "mode": plan.mode,
+        "history": plan.history,
+        "lead_times": lead.tolist(),
+        "nonfinite_trajectories": int(broken.sum()),
+        "lyapunov_time": store.provenance.get("lyapunov_time"),
+        "summary": _summary(ours, plan, lead) | {"persistence": _summary(baseline, plan, lead)},
+        "scores": _scores(ours, plan),
+        "persistence": _scores(baseline, plan),
+        "valid_time": _valid_times(ours["correlation"], plan, lead),
+        "valid_time_persistence": _valid_times(baseline["correlation"], plan, lead),
+    }
+
+
+def _scores(values: Mapping[str, Values], plan: Plan) -> dict[str, Any]:
+    """Per metric and field: mean, median and percentiles over trajectories, lists over steps."""
+    return {
+        metric: {
+            name: _statistics(values[metric][:, :, c], worst=-1 if metric == "correlation" else 1)
+            for c, name in enumerate(plan.fields)
+        }
+        for metric in (*METRICS, *ABSOLUTE)
+    }
+
+
+def _statistics(values: Float[np.ndarray, "N *_"], worst: int) -> dict[str, Any]:
+    """Over trajectories; what is not finite ranks as the worst, and makes the mean null."""
+    ranked = np.where(np.isfinite(values), values, worst * np.inf)
+    with np.errstate(invalid="ignore"):
+        p10, median, p90 = np.percentile(ranked, (10, 50, 90), axis=0)
+        mean = ranked.mean(axis=0)
+    numbers = {"mean": mean, "median": median, "p10": p10, "p90": p90}
+    return {name: _numbers(value) for name, value in numbers.items()}
+
+
+def _summary(values: Mapping[str, Values], plan: Plan, lead: np.ndarray) -> dict[str, Any]:
+    """The few numbers that a table has room for."""
+    result = {name: _numbers(values[name].mean(axis=0).mean(axis=1).mean()) for name in METRICS}
+    first = values["vrmse"][:, 0].mean(axis=0).mean()
+    each = values["vrmse"].mean(axis=(1, 2))
+    valid, _ = _valid_time(values["correlation"], lead)
+    return result | {
+        "vrmse_one_step": _numbers(first),
+        "vrmse_median": _statistics(each, worst=1)["median"],
+        "valid_time": _numbers(valid.mean(axis=0).mean()),
+        "crmse": _numbers(np.sqrt(np.square(values["mean_error"]).mean(axis=0)).mean()),
+    }
+
+
+def _valid_times(correlation: Values, plan: Plan, lead: np.ndarray) -> dict[str, Any]:
+    """Statistics of the valid time per field, and how many trajectories never failed."""
+    times, passed = _valid_time(correlation, lead)
+    return {
+        name: _statistics(times[:, c], worst=-1) | {"reached_end": int(passed[:, c].sum())}
+        for c, name in enumerate(plan.fields)
+    }
+
+
+def _valid_time(
+    correlation: Values, lead: np.ndarray
+) -> tuple[Float[np.ndarray, "N C"], Bool[np.ndarray, "N C"]]:
+    """First lead time whose correlation is below the threshold, and whether there is none.
+
+    The same number as `metrics.valid_time`, from correlations that are there already.
+    """
+    passed = correlation >= VALID
+    first = passed.argmin(axis=1)
+    never = np.all(passed, axis=1)
+    return np.where(never, lead[-1], lead[first]), never
+
+
+def _numbers(values: Any) -> Any:
+    """Floats for JSON, nested as the array is: None for what is not finite."""
+    array = np.asarray(values, float)
+    if array.ndim:
+        return [_numbers(value) for value in array]
+    return float(array) if np.isfinite(array) else None

@@ -1,0 +1,388 @@
+"""The correction û = û^f + K(û^f, mask, noise)[y − C û^f], with the gain of optimal interpolation.
+
+The errors of the forecast are modelled as P = B Bᵀ + V, in units of the fields' scale:
+
+    B = D Φ S   smooth: Fourier modes Φ up to a wavenumber, learned amplitudes S (fields mixed per
+                mode), and the standard deviation D(x) = √v(x) · e^{μ(x)};
+    V           the rest: a learned fraction of the variance, uncorrelated from point to point.
+
+With the precision w and information b of the measurement (see `measurement`), the global part of
+the correction is exact for errors B Bᵀ, and the local part acts on what it leaves:
+
+    δ₁ = B (I + Bᵀ w B)⁻¹ Bᵀ b = B Bᵀ Cᵀ (C B Bᵀ Cᵀ + R)⁻¹ [y − C û^f],
+    δ₂ = D₂ κ ∗ [D₂ (b − w δ₁) / (1 + D₂² w)],        κ a learned kernel around the identity.
+
+Both are linear in the innovation, and exactly zero where it is zero or where nothing is measured.
+What is learned: S, κ, the fraction, the modulation μ (a network of û^f, coverage and v), the
+variance of measurements whose noise is not given, and how the variance v grows between them:
+
+    v ← min(v e^{g h} + q h, 2),
+    v ← v · diag(B (I + Bᵀ w B)⁻¹ Bᵀ) / diag(B Bᵀ)        at a measurement,
+
+of whose pattern in space a learned part is kept, and the rest replaced by the mean: the errors left
+between sensors are not correlated like those before, and a gain that took them for such would
+magnify small innovations.
+
+Bᵀ w B needs no matrix B: its entries are Fourier coefficients of D² w.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ...datasets.fields.window import Context
+from ..core.observation import Observation, Sensors
+from ..layers.convolution import Convolution
+from .measurement import Information, NoiseModel, information
+
+LARGEST = 2.0  # of the variance, in units of the scale squared: two unrelated states
+_SMALLEST = 1e-6
+_ROUGH = -6.0  # logarithm of the rough fraction where the spectrum is known
+_MODEL_ERROR = math.log(0.03)  # a smaller one trusts the forecast between sensors too soon
+_RATE = 20.0  # largest exponent of growth in one step
+
+
+@dataclass(frozen=True)
+class CorrectionConfig:
+    """What the gain can express.
+
+    Attributes:
+        modes: wavenumbers of smooth errors per axis, below this number.
+        hidden: channels of the networks that see the forecast.
+        kernel_size: width of the local spread (odd).
+        observation: "true": the innovation is y − C û^f; "learned": y − C E(û^f) with a network E
+            (an ablation: a perfect estimate does not stay perfect).
+    """
+
+    modes: int = 8
+    hidden: int = 16
+    kernel_size: int = 5
+    observation: Literal["true", "learned"] = "true"
+
+    def __post_init__(self) -> None:
+        for name in ("modes", "hidden", "kernel_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"correction.{name} must be at least 1; got {getattr(self, name)}")
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"correction.kernel_size must be odd; got {self.kernel_size}")
+
+
+class Correction(nn.Module):
+    """Gain and error model; see the module's docstring.
+
+    Attributes:
+        modes: (R, ndim) wavenumbers of smooth errors, one of each pair ±k, the mean first.
+
+    Args:
+        ndim: space axes.
+        fields: channels C.
+        config: its settings.
+    """
+
+    modes: Tensor
+    observer: _Network | None
+
+    def __init__(self, ndim: int, fields: int, config: CorrectionConfig) -> None:
+        super().__init__()
+        self.config, self.ndim = config, ndim
+        self.register_buffer("modes", _half_modes(ndim, config.modes), persistent=False)
+        self.amplitude = nn.Parameter(torch.empty(len(self.modes), fields, fields))
+        self.growth = nn.Parameter(torch.empty(fields))
+        self.model_error = nn.Parameter(torch.empty(fields))
+        self.fraction = nn.Parameter(torch.empty(fields))
+        self.unknown = nn.Parameter(torch.empty(fields))
+        self.extra = nn.Parameter(torch.empty(fields))
+        self.pattern = nn.Parameter(torch.empty(fields))
+        self.spread = Convolution(ndim, fields, fields, config.kernel_size, bias=False)
+        self.modulation = _Network(ndim, 3 * fields, config.hidden, 2 * fields)
+        learned = config.observation == "learned"
+        self.observer = _Network(ndim, fields, config.hidden, fields) if learned else None
+
+    @torch.no_grad()
+    def reset(self, generator: torch.Generator) -> None:
+        """A sensible gain before any training: smooth isotropic errors, no modulation."""
+        fields = self.amplitude.shape[1]
+        smooth = (1 + self.modes.double().square().sum(1) / (self.config.modes / 2) ** 2) ** -1
+        weight = torch.where(self.modes.any(1), 2.0, 1.0)
+        smooth = smooth / (weight * smooth.square()).sum().sqrt()
+        self.amplitude.copy_(smooth[:, None, None] * torch.eye(fields))
+        self.growth.fill_(0.1)
+        self.pattern.fill_(-2.0)
+        for parameter, value in (
+            (self.model_error, 1e-3),
+            (self.fraction, 0.05),
+            (self.unknown, 1e-2),
+            (self.extra, 1e-4),
+        ):
+            parameter.fill_(math.log(value))
+        self.spread.weight.zero_()
+        centre = (slice(None), slice(None), *(self.config.kernel_size // 2,) * self.ndim)
+        self.spread.weight[centre] = torch.eye(fields)
+        self.modulation.reset(generator)
+        if self.observer is not None:
+            self.observer.reset(generator)
+
+    @torch.no_grad()
+    def fit(self, fields: Float[Tensor, "N C *S"]) -> None:
+        """Amplitudes S from scaled fields: errors have the spectrum of the fields themselves.
+
+        That is what the error of the mean is, and a good start: the length over which a measurement
+        counts is that of the fields.
+        """
+        self._check_grid(tuple(fields.shape[2:]))
+        points = math.prod(fields.shape[2:])
+        chosen = _spectrum(fields.double())[..., _index(self.modes, tuple(fields.shape[2:]))]
+        power = (chosen / points).abs().square().mean(0).clamp_min(1e-8)
+        self.amplitude.copy_(torch.diag_embed(power.sqrt().T))
+        self.fraction.fill_(_ROUGH)
+        self.model_error.fill_(_MODEL_ERROR)
+
+    def expect(
+        self, forecast: Float[Tensor, "B C *S"], shift: Tensor, scale: Tensor
+    ) -> Float[Tensor, "B C *S"]:
+        """The fields that C samples: the forecast, or E(û^f) where that is learned."""
+        if self.observer is None:
+            return forecast
+        return forecast + scale * self.observer((forecast - shift) / scale)
+
+    def grow(
+        self, variance: Float[Tensor, "B C *S"], dt: Float[Tensor, " B"], time_scale: float
+    ) -> Float[Tensor, "B C *S"]:
+        """The variance of the error after a forecast over the physical time `dt`."""
+        shape = (-1, *(1,) * self.ndim)
+        h = (dt.to(variance) / time_scale).reshape(-1, *(1,) * (self.ndim + 1))
+        factor = (h * self.growth.reshape(shape)).clamp(max=_RATE).exp()
+        error = h * self.model_error.exp().reshape(shape)
+        return (variance * factor + error).clamp(_SMALLEST, LARGEST)
+
+    @torch.no_grad()
+    def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Float[Tensor, "B C *S"]:
+        """Smooth errors Φ S ξ of unit variance (at the start of training), ξ unit normal."""
+        self._check_grid(shape[2:])
+        mixing = self._mixing(self.amplitude.dtype)
+        latent = torch.randn(shape[0], shape[1], len(mixing), generator=generator).to(mixing)
+        mixed = torch.einsum("qcp,bpq->bcq", mixing, latent)
+        return _synthesise(mixed, self.modes, shape[2:])
+
+    def forward(
+        self,
+        forecast: Float[Tensor, "B C *S"],
+        observation: Observation | Sensors,
+        context: Context,
+        shift: Float[Tensor, "#B C *ones"],
+        scale: Float[Tensor, "#B C *ones"],
+        variance: Float[Tensor, "B C *V"],
+    ) -> tuple[Float[Tensor, "B C *S"], Float[Tensor, "B C *S"]]:
+        """The analysis, in physical units, and the variance of its error, in scaled ones.
+
+        Raises:
+            ValueError: the observation does not fit the fields or the grid, or the grid is too
+                coarse for the modes.
+        """
+        self._check_grid(tuple(forecast.shape[2:]))
+        with torch.autocast(forecast.device.type, enabled=False):
+            single = torch.promote_types(forecast.dtype, torch.float32)
+            forecast, shift, scale = (x.to(single) for x in (forecast, shift, scale))
+            variance = variance.to(single).expand_as(forecast)
+            measured = self.measure(forecast, observation, context, shift, scale)
+            smooth, rough = self._deviations((forecast - shift) / scale, measured, variance)
+            change, left = self._smooth(smooth, measured)
+            change = change + self._rough(rough, measured, change)
+            return forecast + scale * change, self._mixed(variance * left, measured)
+
+    def measure(
+        self,
+        forecast: Float[Tensor, "B C *S"],
+        observation: Observation | Sensors,
+        context: Context,
+        shift: Tensor,
+        scale: Tensor,
+    ) -> Information:
+        """Precision and weighted innovation of a measurement, in scaled units.
+
+        Raises:
+            ValueError: the observation does not fit the fields or the grid.
+        """
+        model = NoiseModel(self.unknown.exp(), self.extra.exp())
+        expected = self.expect(forecast, shift, scale)
+        return information(observation, expected, context, scale, model)
+
+    @torch.no_grad()
+    def correlation_length(self, lengths: Sequence[float]) -> float:
+        """Of smooth errors: √ndim over their root mean square wavenumber; same unit as `lengths`.
+
+        Args:
+            lengths: of the domain along every axis.
+        """
+        power = self.amplitude.double().square().sum((1, 2))
+        waves = 2 * math.pi * self.modes.double() / torch.tensor(lengths, dtype=torch.float64)
+        square = (power * waves.square().sum(1).to(power)).sum() / power[1:].sum()
+        return math.sqrt(self.ndim / square.item())
+
+    def _mixed(self, variance: Tensor, measured: Information) -> Tensor:
+        """A part of the pattern of the variance, and its mean; as it is where nothing was seen."""
+        space = tuple(range(2, variance.ndim))
+        part = torch.sigmoid(self.pattern).reshape(-1, *(1,) * self.ndim)
+        mean = variance.mean(space, keepdim=True)
+        seen = measured.precision.flatten(1).any(1).reshape(-1, *(1,) * (variance.ndim - 1))
+        return torch.where(seen, mean + part * (variance - mean), variance).clamp_min(_SMALLEST)
+
+    def _deviations(
+        self, scaled: Tensor, measured: Information, variance: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Standard deviations D and D₂ of smooth and rough errors, (B, C, *S)."""
+        signal = variance * measured.precision
+        seen = torch.cat((scaled, signal / (1 + signal), variance.sqrt()), 1)
+        smooth, rough = (2 * torch.tanh(self.modulation(seen) / 2)).chunk(2, 1)
+        fraction = self.fraction.exp().reshape(-1, *(1,) * self.ndim)
+        deviation = variance.sqrt()
+        return deviation * smooth.exp(), deviation * fraction.sqrt() * rough.exp()
+
+    def _smooth(self, deviation: Tensor, measured: Information) -> tuple[Tensor, Tensor]:
+        """δ₁, and the factor on the variance."""
+        space = tuple(deviation.shape[2:])
+        minus, plus = _sums(self.modes, space)
+        mixing = self._mixing(deviation.dtype)
+        products = _products(deviation.square() * measured.precision, minus, plus)
+        blocks, fields = products.shape[:2], mixing.shape[1]
+        gram = torch.einsum("qcp,bcqr,rcs->bpqsr", mixing, products, mixing)
+        size = fields * len(mixing)
+        # Double precision: many accurate measurements make the condition number large.
+        wide = torch.float32 if deviation.device.type == "mps" else torch.float64
+        matrix = gram.reshape(blocks[0], size, size).to(wide)
+        matrix = matrix + torch.eye(size, dtype=wide, device=matrix.device)
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(matrix).L)
+        seen = _analyse(deviation * measured.weighted, self.modes)
+        seen = torch.einsum("qcp,bcq->bpq", mixing, seen).flatten(1)
+        latent = (inverse @ seen.to(wide)[..., None]).to(deviation.dtype)
+        latent = latent.reshape(blocks[0], fields, -1)
+        change = _synthesise(torch.einsum("qcp,bpq->bcq", mixing, latent), self.modes, space)
+        inverse = inverse.to(deviation.dtype).reshape(blocks[0], fields, len(mixing), fields, -1)
+        after = torch.einsum("qcp,bpqsr,rcs->bcqr", mixing, inverse, mixing)
+        before = mixing[: len(self.modes)].square().sum((0, 2)).reshape(-1, *(1,) * self.ndim)
+        left = _diagonal(after, minus, plus, space) / before.clamp_min(_SMALLEST)
+        return deviation * change, left.clamp(_SMALLEST, 1)
+
+    def _rough(self, deviation: Tensor, measured: Information, change: Tensor) -> Tensor:
+        """δ₂."""
+        rest = measured.weighted - measured.precision * change
+        damped = deviation * rest / (1 + deviation.square() * measured.precision)
+        return deviation * self.spread(damped)
+
+    def _mixing(self, dtype: torch.dtype) -> Float[Tensor, "Q C C"]:
+        """S for the real basis: cosines of all modes, then sines of all but the mean."""
+        amplitude = self.amplitude.to(dtype)
+        scale = torch.where(self.modes.any(1), math.sqrt(2), 1.0).to(dtype)
+        amplitude = amplitude * scale[:, None, None]
+        return torch.cat((amplitude, amplitude[1:]))
+
+    def _check_grid(self, space: tuple[int, ...]) -> None:
+        needed = 2 * self.config.modes - 1
+        if min(space) < needed:
+            raise ValueError(
+                f"correction.modes = {self.config.modes} needs a grid of at least {needed} points "
+                f"per axis; got {'×'.join(map(str, space))}. Use fewer modes or a finer grid"
+            )
+
+
+class _Network(nn.Module):
+    """Two convolutions with a GELU between them; zero before training."""
+
+    def __init__(self, ndim: int, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.inner = Convolution(ndim, inputs, hidden, 3)
+        self.outer = Convolution(ndim, hidden, outputs, 1)
+
+    def reset(self, generator: torch.Generator) -> None:
+        """The outer convolution is zero."""
+        self.inner.reset(generator)
+        for parameter in self.outer.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Float[Tensor, "B C *S"]) -> Float[Tensor, "B D *S"]:
+        """The network of x."""
+        return self.outer(F.gelu(self.inner(x)))
+
+
+def _half_modes(ndim: int, modes: int) -> Tensor:
+    """(R, ndim) mode numbers below `modes` per axis, one of each pair ±k; the mean first."""
+    each = range(-modes + 1, modes)
+    zero = (0,) * ndim
+    return torch.tensor([k for k in itertools.product(*(each,) * ndim) if k >= zero])
+
+
+def _sums(modes: Tensor, space: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """(R, R) flat indices of k − k′ and k + k′ in a full FFT on `space`."""
+    return _index(modes[:, None] - modes, space), _index(modes[:, None] + modes, space)
+
+
+def _index(modes: Tensor, space: tuple[int, ...]) -> Tensor:
+    flat = torch.zeros_like(modes[..., 0])
+    for axis, n in enumerate(space):
+        flat = flat * n + modes[..., axis] % n
+    return flat
+
+
+def _spectrum(field: Float[Tensor, "B C *S"]) -> Tensor:
+    """Unnormalised full FFT over space, flattened."""
+    return torch.fft.fftn(field, dim=tuple(range(2, field.ndim))).flatten(2)
+
+
+def _products(
+    weight: Float[Tensor, "B C *S"], minus: Tensor, plus: Tensor
+) -> Float[Tensor, "B C Q Q"]:
+    """Σ_x w(x) e_q(x) e_r(x) for the basis e of cosines and sines, from the spectrum of w."""
+    spectrum = _spectrum(weight)
+    low, high = spectrum[..., minus], spectrum[..., plus]
+    cosines = (low.real + high.real) / 2
+    sines = ((low.real - high.real) / 2)[..., 1:, 1:]
+    mixed = ((low.imag - high.imag) / 2)[..., :, 1:]
+    upper = torch.cat((cosines, mixed), -1)
+    lower = torch.cat((mixed.transpose(-1, -2), sines), -1)
+    return torch.cat((upper, lower), -2)
+
+
+def _analyse(field: Float[Tensor, "B C *S"], modes: Tensor) -> Float[Tensor, "B C Q"]:
+    """Σ_x f(x) e_q(x)."""
+    chosen = _spectrum(field)[..., _index(modes, tuple(field.shape[2:]))]
+    return torch.cat((chosen.real, -chosen.imag[..., 1:]), -1)
+
+
+def _synthesise(
+    latent: Float[Tensor, "B C Q"], modes: Tensor, space: tuple[int, ...]
+) -> Float[Tensor, "B C *S"]:
+    """Σ_q a_q e_q(x): the real part of Σ (a_cos − i a_sin) e^{ikx}."""
+    count = len(modes)
+    sines = F.pad(latent[..., count:], (1, 0))
+    coefficients = torch.complex(latent[..., :count].contiguous(), -sines)
+    return _real_part(coefficients, _index(modes, space), space)
+
+
+def _diagonal(
+    matrix: Float[Tensor, "B C Q Q"], minus: Tensor, plus: Tensor, space: tuple[int, ...]
+) -> Float[Tensor, "B C *S"]:
+    """Σ_qr e_q(x) A_qr e_r(x) of a symmetric A."""
+    count = len(minus)
+    cosines, mixed = matrix[..., :count, :count], F.pad(matrix[..., :count, count:], (1, 0))
+    sines = F.pad(matrix[..., count:, count:], (1, 0, 1, 0))
+    low = torch.complex((cosines + sines) / 2, mixed)
+    high = torch.complex((cosines - sines) / 2, -mixed)
+    index = torch.cat((minus.flatten(), plus.flatten()))
+    return _real_part(torch.cat((low.flatten(2), high.flatten(2)), -1), index, space)
+
+
+def _real_part(coefficients: Tensor, index: Tensor, space: tuple[int, ...]) -> Tensor:
+    """Re Σ_j c_j e^{i k_j x}, with the flat mode indices k_j; an index may repeat."""
+    total = coefficients.new_zeros(*coefficients.shape[:2], math.prod(space))
+    total = total.index_add(2, index, coefficients).unflatten(2, space)
+    axes = tuple(range(2, total.ndim))
+    return torch.fft.ifftn(total, dim=axes, norm="forward").real

@@ -1,0 +1,1 @@
+"""The one interface of all operators: define, step, roll out, save, load."""

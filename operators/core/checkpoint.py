@@ -1,0 +1,332 @@
+"""Checkpoints: a directory with `config.json` and `model.safetensors`, and nothing else needed.
+
+`config.json` says which operator it is, how it is built, which fields in which units it maps, how
+it normalises, its time scale, where it comes from and under which licence. Loading is strict,
+runs no code from the checkpoint and needs no network.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ...datasets.base.config import build as build_config
+from ...datasets.base.config import plain
+from . import registry
+from .description import Description, description_from_dict, description_to_dict
+
+if TYPE_CHECKING:
+    from .operator import Operator
+
+SCHEMA = 1
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+HUB = "hf:"
+
+
+def save(operator: Operator, path: Path, *, overwrite: bool = False) -> Path:
+    """Write a checkpoint; it appears under `path` only when complete.
+
+    Raises:
+        ValueError: as `require_free`.
+    """
+    require_free(path, overwrite)
+    state = {name: value.detach().cpu() for name, value in operator.state_dict().items()}
+    return write(path, config_of(operator), state)
+
+
+def require_free(path: Path, overwrite: bool) -> None:
+    """Refuse a path at which no checkpoint may be written.
+
+    Raises:
+        ValueError: `path` exists and `overwrite` is not set, or it holds something other than a
+            checkpoint, which is never replaced.
+    """
+    if not path.exists():
+        return
+    if not overwrite:
+        raise ValueError(
+            f"{path} exists already; choose another path, or replace it "
+            "(--overwrite, in Python overwrite=True)"
+        )
+    if not path.is_dir() or (any(path.iterdir()) and not (path / CONFIG).is_file()):
+        raise ValueError(f"{path} is no checkpoint, and is not replaced; choose another path")
+
+
+def config_of(operator: Operator) -> dict[str, Any]:
+    """The contents of `config.json`."""
+    return {
+        "schema": SCHEMA,
+        "operator": operator.name,
+        "config": plain(operator.config),
+        **description_to_dict(operator.description),
+    }
+
+
+def write(path: Path, config: dict[str, Any], state: dict[str, Tensor]) -> Path:
+    """Write both files into a temporary directory and swap it in; replaces what `path` holds.
+
+    Raises:
+        OSError: it cannot be written (a full disk, say); nothing is left behind.
+    """
+    text = json.dumps(config, indent=2, allow_nan=False) + "\n"
+    contiguous = {name: tensor.contiguous() for name, tensor in state.items()}
+    temporary = _beside(path)
+    try:
+        temporary.mkdir(parents=True)
+        (temporary / CONFIG).write_text(text)
+        save_file(contiguous, temporary / WEIGHTS, metadata={"format": "pt"})
+        _swap(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise OSError(f"cannot write {path}: {' '.join(str(error).split())}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return path
+
+
+def from_pretrained(path: str | Path) -> Operator:
+    """The operator of a checkpoint directory, or of a Hugging Face repository.
+
+    Args:
+        path: a directory, or `hf:owner/model` to download a repository.
+
+    Raises:
+        ValueError: no checkpoint there, another schema, a config that describes no operator, or
+            tensors that are missing, unexpected, misshaped or not finite.
+    """
+    directory = directory_of(path)
+    config = read_config(directory)
+    state = read_state(directory)
+    require_fit(state, _expected(config, str(directory)), str(directory))
+    operator = build(config)
+    load_state(operator, state, str(directory))
+    return operator.eval()
+
+
+def build(config: dict[str, Any]) -> Operator:
+    """A freshly initialised operator as `config.json` describes it.
+
+    Raises:
+        ValueError: a key of the description or of the operator's config is unknown or wrong.
+    """
+    operator = _construct(config)
+    operator.reset(torch.Generator().manual_seed(0))
+    return operator
+
+
+def describe(config: dict[str, Any]) -> Description:
+    """The description held by `config.json`."""
+    outer = ("schema", "operator", "config")
+    return description_from_dict({k: v for k, v in config.items() if k not in outer})
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The checked contents of `config.json`.
+
+    Raises:
+        ValueError: missing, not JSON, written under another schema, or a key is unknown or wrong.
+    """
+    path = directory / CONFIG
+    if not path.is_file():
+        inner = directory / "checkpoint"  # of a run
+        remedy = f"; open {inner}" if (inner / CONFIG).is_file() else ""
+        raise ValueError(f"{directory} is no checkpoint: it has no {CONFIG}{remedy}")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+    schema = config.get("schema") if isinstance(config, dict) else None
+    if schema is None:
+        raise ValueError(
+            f"{path} is not a pelagos checkpoint's; bring published weights in with "
+            "`pelagos import` or operators.compat"
+        )
+    if schema != SCHEMA:
+        raise ValueError(
+            f"{path} has checkpoint schema {schema!r}; this version of pelagos reads schema "
+            f"{SCHEMA}. Upgrade pelagos"
+        )
+    missing = {"operator", "config", "fields"} - set(config)
+    if missing:
+        raise ValueError(f"{path} lacks the key(s) {', '.join(sorted(missing))}")
+    if not isinstance(config["operator"], str):
+        raise ValueError(f"{path}: operator must be a name; got {config['operator']!r}")
+    try:
+        describe(config)
+        _architecture(config)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return config
+
+
+def read_state(directory: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint directory, by name.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
+    path = directory / WEIGHTS
+    if not path.is_file():
+        raise ValueError(f"{directory} is no complete checkpoint: it has no {WEIGHTS}")
+    return read_tensors(path)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, by name.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is damaged or truncated: {reason}") from None
+
+
+def load_state(operator: Operator, state: dict[str, Tensor], source: str) -> None:
+    """Copy `state` into the operator; every tensor must fit and be finite.
+
+    Raises:
+        ValueError: a tensor is missing, unexpected, of another shape or not finite (named).
+    """
+    own = operator.state_dict()
+    require_fit(state, own, source)
+    state = {name: state[name].to(value.dtype) for name, value in own.items()}
+    broken = [name for name, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise ValueError(f"{source} holds numbers that are not finite: {_first(broken, ', ')}")
+    with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(state[name])
+
+
+def require_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
+    """Refuse a state unless its names and shapes are the expected ones.
+
+    Args:
+        state: tensors by name.
+        expected: tensors by name, of which only shape and kind (real or complex) matter.
+        source: where the state comes from, for the error message.
+
+    Raises:
+        ValueError: tensors are missing, unexpected, of another shape or complex instead of real.
+    """
+    problems = [f"missing {name}" for name in expected if name not in state]
+    problems += [f"unexpected {name}" for name in state if name not in expected]
+    shared = [name for name in expected if name in state]
+    problems += [
+        f"{name} is {tuple(state[name].shape)}, expected {tuple(expected[name].shape)}"
+        for name in shared
+        if state[name].shape != expected[name].shape
+    ]
+    problems += [
+        f"{name} is {_kind(state[name])}, expected {_kind(expected[name])}"
+        for name in shared
+        if state[name].is_complex() != expected[name].is_complex()
+    ]
+    if problems:
+        raise ValueError(f"{source} does not fit its config: {_first(problems, '; ')}")
+
+
+def push_to_hub(operator: Operator, repository: str, *, private: bool = False) -> str:
+    """Upload a checkpoint to the Hugging Face hub; returns its address."""
+    from huggingface_hub import HfApi  # slow to import, and only needed here
+
+    api = HfApi()
+    api.create_repo(repository, private=private, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        path = save(operator, Path(folder) / "checkpoint")
+        return str(api.upload_folder(repo_id=repository, folder_path=path))
+
+
+def directory_of(path: str | Path, files: tuple[str, ...] = (CONFIG, WEIGHTS)) -> Path:
+    """A local checkpoint directory; `hf:owner/model` is downloaded, and nothing else.
+
+    Args:
+        path: directory, or repository with the prefix `hf:`.
+        files: what to download from a repository.
+
+    Raises:
+        ValueError: neither a directory nor a repository that can be reached.
+    """
+    if Path(path).is_dir():
+        return Path(path)
+    remote, repository = str(path).startswith(HUB), str(path).removeprefix(HUB)
+    if not remote:
+        raise ValueError(f"no checkpoint directory at {path}")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=list(files)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"no model {repository} on the Hugging Face hub: {reason}") from None
+
+
+def _construct(config: dict[str, Any]) -> Operator:
+    """The operator of `config.json`, before its weights are drawn."""
+    return registry.get(config["operator"])(_architecture(config), describe(config))
+
+
+def _architecture(config: dict[str, Any]) -> Any:
+    """The operator's own config dataclass."""
+    cls = registry.get(config["operator"])
+    return build_config(cls.Config, config["config"], prefix="config")
+
+
+def _expected(config: dict[str, Any], source: str) -> dict[str, Tensor]:
+    """The operator's tensors without memory: a config may ask for more than there is."""
+    try:
+        with torch.device("meta"):
+            return _construct(config).state_dict()
+    except RuntimeError as error:  # more elements than can be counted
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{source} does not fit its config: {reason}") from None
+
+
+def _kind(tensor: Tensor) -> str:
+    return "complex" if tensor.is_complex() else "real"
+
+
+def _first(items: Sequence[str], separator: str, count: int = 5) -> str:
+    more = f" and {len(items) - count} more" if len(items) > count else ""
+    return separator.join(items[:count]) + more
+
+
+def _beside(path: Path, label: str = "") -> Path:
+    """A new hidden name in the directory of `path`."""
+    return path.parent / f".{path.name}-{label}{secrets.token_hex(4)}"
+
+
+def _swap(temporary: Path, path: Path) -> None:
+    """Rename `temporary` to `path`; what was there is put back if that fails.
+
+    A process that is killed between the two renames leaves nothing at `path`, and the old contents
+    beside it in `.NAME-old-…/NAME`.
+    """
+    if not path.exists():
+        temporary.rename(path)
+        return
+    holder = _beside(path, "old-")
+    holder.mkdir()
+    old = holder / path.name
+    try:
+        path.rename(old)
+        temporary.rename(path)
+    except BaseException:
+        if old.exists():
+            old.rename(path)
+        holder.rmdir()
+        raise
+    shutil.rmtree(holder)

@@ -1,0 +1,118 @@
+"""What an operator is about: the part of a checkpoint that is not its architecture."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...datasets.base.config import arguments, build, plain
+from ...datasets.fields.grid import Grid
+from ...datasets.fields.normalization import (
+    Identity,
+    Normalizer,
+    Standard,
+    normalizer_from_dict,
+    normalizer_to_dict,
+)
+
+
+@dataclass(frozen=True)
+class Description:
+    """The fields an operator maps, in which units, scaling and time, and where it comes from.
+
+    Attributes:
+        fields: names of its channels, in order.
+        units: unit of each field, where known.
+        normalizer: physical units to the network's and back.
+        inputs: of an operator for steady problems, the names of its input channels, in order; ()
+            where it steps `fields` in time.
+        constant_fields, parameters: names that it takes as extra inputs.
+        condition_scales: how each of these is scaled; as it is, where nothing is said.
+        fill: values of fields that stand in data without them; they are not predicted there.
+        time_scale: physical time that the network sees as 1.
+        time_scales: the same for single datasets, by name, where it differs.
+        time_steps: the physical time steps it was trained at; empty if unknown.
+        grid: the training grid; None if there were several or none yet.
+        provenance: how it was made (recipe, datasets, seed, version, …).
+        license: note on the licence of the weights; empty if none was given.
+    """
+
+    fields: tuple[str, ...]
+    units: dict[str, str] = field(default_factory=dict)
+    normalizer: Normalizer = field(default_factory=Identity)
+    inputs: tuple[str, ...] = ()
+    constant_fields: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    condition_scales: dict[str, Standard] = field(default_factory=dict)
+    fill: dict[str, float] = field(default_factory=dict)
+    time_scale: float = 1.0
+    time_scales: dict[str, float] = field(default_factory=dict)
+    time_steps: tuple[float, ...] = ()
+    grid: Grid | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    license: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.fields or len(set(self.fields)) != len(self.fields):
+            raise ValueError(f"an operator needs distinct field names; got {self.fields}")
+        for kind, names in (
+            ("input", self.inputs),
+            ("condition", (*self.constant_fields, *self.parameters)),
+        ):
+            if len(set(names)) != len(names):
+                raise ValueError(f"an operator needs distinct {kind} names; got {names}")
+        for key, scale in {"": self.time_scale, **self.time_scales}.items():
+            if not scale > 0:
+                of = f" of {key!r}" if key else ""
+                raise ValueError(f"time_scale{of} must be positive; got {scale}")
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the history's channels."""
+        return self.inputs or self.fields
+
+    def time_scale_of(self, dataset: str) -> float:
+        """The physical time that the network sees as 1 on a dataset."""
+        return self.time_scales.get(dataset, self.time_scale)
+
+    def warn_of_time_scale(self, dataset: str) -> None:
+        """Warn, once of each name, where scales are by dataset and this one was none of them."""
+        trained = self.provenance.get("datasets", ())
+        if self.time_scales and dataset not in (*self.time_scales, *trained):
+            known = ", ".join(f"{name} {scale:g}" for name, scale in self.time_scales.items())
+            warnings.warn(
+                f"no time scale is known for a dataset named {dataset!r}: {self.time_scale:g} is "
+                f"taken; by name there are {known}. If it is one of these give it that name, else "
+                "fine-tune with data[i].time_scale",
+                stacklevel=3,
+            )
+
+    def scale_of(self, condition: str) -> Standard:
+        """The scale of a constant field or parameter."""
+        return self.condition_scales.get(condition, Standard())
+
+
+def description_to_dict(description: Description) -> dict[str, Any]:
+    """Plain data ready for JSON."""
+    values = plain(description)
+    values["normalizer"] = normalizer_to_dict(description.normalizer)
+    return values
+
+
+def description_from_dict(values: Mapping[str, Any]) -> Description:
+    """The description that `description_to_dict` wrote.
+
+    Raises:
+        ValueError: a key is unknown, missing or of the wrong type.
+    """
+    rest = {key: value for key, value in values.items() if key not in ("grid", "normalizer")}
+    grid, normalizer = values.get("grid"), values.get("normalizer", {"name": Identity.name})
+    if not isinstance(normalizer, Mapping) or not isinstance(normalizer.get("name"), str):
+        raise ValueError(f"normalizer must be a mapping with a name; got {normalizer!r}")
+    return Description(
+        **arguments(Description, rest),
+        normalizer=normalizer_from_dict(normalizer),
+        grid=None if grid is None else build(Grid, grid, prefix="grid"),
+    )

@@ -1,0 +1,300 @@
+"""The one interface of every operator: init a state, step it, and nothing hidden.
+
+state = operator.init(history, context)            # (B, T, C, *S) in physical units
+state, fields = operator.step(state, dt)           # fields (B, C, *S) in physical units
+prediction = operator(window)                      # (B, T_out, C, *S), what DDP/FSDP wraps
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from itertools import repeat
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ...datasets.fields.grid import Grid
+from ...datasets.fields.normalization import Scaling
+from ...datasets.fields.window import Context, Window
+from . import checkpoint
+from .description import Description
+from .observation import Observation, Sensors
+from .rollout import rollout
+from .state import Conditions, FieldAxis, State
+
+OperatorT = TypeVar("OperatorT", bound="Operator")
+
+# Relative difference below which two time steps are the same (times are often stored in float32).
+SAME_STEP = 1e-3
+
+
+class Operator(nn.Module, ABC):
+    """A map from a history of fields to later fields. Subclass, name it, and register it.
+
+    Attributes:
+        name: name in the registry and in checkpoints.
+        Config: dataclass of the architecture.
+        assimilates: whether `step` can take an observation.
+        direct: whether it is continuous in time and `forward` predicts every lead time directly
+            from the history. Otherwise `forward` is the rollout.
+        conditioned: whether it takes the description's constant fields and parameters as extra
+            inputs, which `step` finds in `state.conditions`.
+        measured: config keys that a training run takes from its data where the recipe says nothing.
+
+    Raises:
+        ValueError: the description names extra inputs and the operator takes none.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type]
+    assimilates: ClassVar[bool] = False
+    direct: ClassVar[bool] = False
+    conditioned: ClassVar[bool] = False
+    measured: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: Any, description: Description) -> None:
+        super().__init__()
+        names = (*description.constant_fields, *description.parameters)
+        if names and not self.conditioned:
+            raise ValueError(
+                f"{self.name} takes no constant fields or parameters as extra inputs; "
+                f"got {', '.join(names)}. Leave `conditions` empty"
+            )
+        self.config = config
+        self.description = description
+
+    @property
+    @abstractmethod
+    def history(self) -> int:
+        """Number of history frames that `init` needs."""
+
+    @property
+    @abstractmethod
+    def ndim(self) -> int:
+        """Number of space axes."""
+
+    @property
+    def continuous(self) -> bool:
+        """Whether `step` takes any dt > 0 (and warns outside the trained range), not only those
+        that it was trained at."""
+        return self.direct
+
+    @abstractmethod
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw fresh initial weights."""
+
+    @abstractmethod
+    def step(
+        self,
+        state: State,
+        dt: Float[Tensor, " B"],
+        observation: Observation | Sensors | None = None,
+    ) -> tuple[State, Float[Tensor, "B C *S"]]:
+        """Advance by the physical time `dt`; returns the new state and its fields.
+
+        Raises:
+            ValueError: the operator cannot take this time step or this observation.
+        """
+
+    def field_axes(self) -> Mapping[str, FieldAxis | tuple[FieldAxis, ...]]:
+        """Parameters that have an axis (or several) over fields, by parameter name."""
+        return {}
+
+    def init(self, history: Float[Tensor, "B T C *S"], context: Context | None = None) -> State:
+        """The state after `history`; without a context, on the periodic unit box.
+
+        Raises:
+            ValueError: wrong rank, number of frames, fields or time step.
+        """
+        if history.ndim != 3 + self.ndim:
+            raise ValueError(
+                f"{self.name} works in {self.ndim}D and needs a history (B, T, C, *S) with "
+                f"{self.ndim} space axes; got shape {tuple(history.shape)}"
+            )
+        if context is None:
+            grid = Grid.unit(tuple(history.shape[3:]))
+            context = Context(self.description.fields, grid, inputs=self.description.inputs)
+        self._check_history(history, context)
+        return State(
+            history,
+            context,
+            torch.zeros(history.shape[0]),
+            self._scaling_of(history, context),
+            self.conditions(context),
+        )
+
+    def conditions(self, context: Context) -> Conditions:
+        """The constant fields and parameters that the description names, scaled.
+
+        Raises:
+            ValueError: the context lacks one, or a parameter that is scaled by its logarithm is
+                not positive.
+        """
+        description = self.description
+        return Conditions(
+            self._condition(
+                "constant field",
+                description.constant_fields,
+                context.constant_fields,
+                context.constants,
+                context.dataset,
+            ),
+            self._condition(
+                "parameter",
+                description.parameters,
+                context.parameter_names,
+                context.parameters,
+                context.dataset,
+            ),
+        )
+
+    def forward(self, window: Window) -> Float[Tensor, "B T C *S"]:
+        """Prediction at the window's lead times, in physical units."""
+        state = self.init(window.history, window.context)
+        steps = window.lead_times.diff(dim=1, prepend=torch.zeros_like(window.lead_times[:, :1]))
+        return torch.stack(list(rollout(self, state, steps.unbind(1))), 1)
+
+    def rollout(
+        self,
+        history: Float[Tensor, "B T C *S"],
+        context: Context | None = None,
+        *,
+        dt: float,
+        steps: int,
+    ) -> Iterator[Float[Tensor, "B C *S"]]:
+        """Predict `steps` frames, `dt` apart, one at a time and in constant memory."""
+        return rollout(self, self.init(history, context), repeat(dt, steps))
+
+    def save_pretrained(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write a checkpoint directory (`config.json` + `model.safetensors`); see `checkpoint`."""
+        return checkpoint.save(self, Path(path), overwrite=overwrite)
+
+    @classmethod
+    def from_pretrained(cls: type[OperatorT], path: str | Path) -> OperatorT:
+        """Open a checkpoint of this operator; see `checkpoint.from_pretrained`."""
+        operator = checkpoint.from_pretrained(path)
+        if not isinstance(operator, cls):
+            raise ValueError(f"{path} holds the operator {operator.name!r}, not {cls.name!r}")
+        return operator
+
+    def push_to_hub(self, repository: str, **options: Any) -> str:
+        """Upload a checkpoint to the Hugging Face hub; returns its address."""
+        return checkpoint.push_to_hub(self, repository, **options)
+
+    def _scaling(self, state: State) -> Scaling:
+        """The normaliser's scaling of a state."""
+        return self._scaling_of(state.history, state.context, state.first)
+
+    def _scaling_of(
+        self, history: Tensor, context: Context, first: Scaling | None = None
+    ) -> Scaling:
+        return self.description.normalizer.scaling(
+            history, context.fields, context.dataset, first, context.inputs
+        )
+
+    def _condition(
+        self,
+        kind: str,
+        names: tuple[str, ...],
+        known: tuple[str, ...],
+        values: Tensor | None,
+        dataset: str,
+    ) -> Tensor | None:
+        """The values `names` of `known` along axis 1, scaled."""
+        missing = [name for name in names if name not in known or values is None]
+        if missing:
+            raise ValueError(
+                f"this {self.name} takes the {kind}(s) {', '.join(names)} as extra inputs, and "
+                f"dataset {dataset!r} has {', '.join(known) or 'none'}; add {', '.join(missing)} "
+                "to the data, or fine-tune with other `conditions`"
+            )
+        if not names or values is None:
+            return None
+        scaled = []
+        for name in names:
+            scale, value = self.description.scale_of(name), values[:, known.index(name)]
+            if scale.log and value.device.type == "cpu" and not (value > 0).all():
+                raise ValueError(f"the {kind} {name} of dataset {dataset!r} must be positive")
+            scaled.append(scale.encode(value))
+        return torch.stack(scaled, 1)
+
+    def _check_history(self, history: Tensor, context: Context) -> None:
+        expected = (self.history, len(self.description.channels), *context.grid.shape)
+        if context.fields != self.description.fields:
+            raise ValueError(
+                f"this operator maps the fields {', '.join(self.description.fields)}; "
+                f"got {', '.join(context.fields)}. Select fields by name, or fine-tune"
+            )
+        if context.inputs != self.description.inputs:
+            raise ValueError(
+                f"this operator {_task(self.description.inputs)}; the data {_data(context.inputs)}"
+            )
+        if tuple(history.shape[1:]) != expected:
+            raise ValueError(
+                f"history must have shape (B, {', '.join(map(str, expected))}): "
+                f"{self.history} frame(s), {expected[1]} field(s); got {tuple(history.shape)}"
+            )
+        if not context.steady:
+            self.description.warn_of_time_scale(context.dataset)
+        if context.dt is not None and not self.continuous:
+            self._check_trained_step(context.dt)
+
+    def _check_step(self, state: State, dt: Tensor) -> None:
+        """Refuse a dt that is not positive, not the history's spacing, or never trained at.
+
+        Where the operator is continuous, a dt outside the trained range is only warned about.
+        """
+        values = set(dt.tolist()) if dt.device.type == "cpu" else set()
+        for value in values:
+            if not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"dt must be positive and finite; got {value}")
+            if self.continuous:
+                self._warn_outside(value)
+                continue
+            if state.context.dt is not None and not _same(value, state.context.dt):
+                raise ValueError(
+                    f"the history is spaced by dt = {state.context.dt:g} but the step is "
+                    f"{value:g}; {self.name} needs both to be the same"
+                )
+            self._check_trained_step(value)
+
+    def _check_trained_step(self, dt: float) -> None:
+        known = self.description.time_steps
+        if known and not any(_same(dt, step) for step in known):
+            raise ValueError(
+                f"this {self.name} was trained at dt = {', '.join(f'{s:g}' for s in known)} "
+                f"and cannot step by {dt:g}; use data at a trained dt (a stride changes it), "
+                "or fine-tune"
+            )
+
+    def _warn_outside(self, dt: float) -> None:
+        known = self.description.time_steps
+        low, high = (min(known), max(known)) if known else (dt, dt)
+        if dt < low * (1 - SAME_STEP) or dt > high * (1 + SAME_STEP):
+            warnings.warn(
+                f"time step {dt:g} is outside the trained range {low:g} … {high:g}; the "
+                "prediction is an extrapolation",
+                stacklevel=4,
+            )
+
+    def _refuse_observation(self, observation: Observation | Sensors | None) -> None:
+        if observation is not None:
+            raise ValueError(f"{self.name} predicts but cannot assimilate: it takes no observation")
+
+
+def _task(inputs: tuple[str, ...]) -> str:
+    return f"solves steady problems from {', '.join(inputs)}" if inputs else "steps fields in time"
+
+
+def _data(inputs: tuple[str, ...]) -> str:
+    return f"is steady, with inputs {', '.join(inputs)}" if inputs else "varies in time"
+
+
+def _same(a: float, b: float) -> bool:
+    return abs(a - b) <= SAME_STEP * max(abs(a), abs(b))

@@ -1,0 +1,1 @@
+"""DyMixOp: local–global mixing on an inertial manifold."""

@@ -1,0 +1,1 @@
+"""The multiscale operator transformer (scOT, the architecture of Poseidon)."""

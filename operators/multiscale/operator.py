@@ -1,0 +1,430 @@
+"""The multiscale operator transformer (scOT, arXiv 2405.19101) in 1D, 2D and 3D.
+
+The last frame u and a lead time t go to the frame at that lead time: patches become tokens, which
+pass an encoder of L levels (each half as fine and twice as wide as the one before), and a decoder
+back up; the encoder's states join the decoder through residual blocks. With E, D the stages,
+
+    x₀ = embed(u),          y_i = E_i(x_i),     x_{i+1} = merge(y_i + x_i),
+    z_L = R_L(y_L),         z_i = R_i(y_i) + unmerge(D_{i+1}(z_{i+1})),
+    u(t) ≈ recover(D₀(z₀))   [+ u],
+
+and every norm has a gain and a shift affine in t. Continuous in time: any t is one evaluation.
+Constant fields and parameters of the description are further input channels.
+
+On square 2D grids with the options of the published configs this is the published function.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import repeat
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ...datasets.fields.window import Context, Window
+from ..core.description import Description
+from ..core.observation import Observation, Sensors
+from ..core.operator import Operator
+from ..core.state import Conditions, FieldAxis, State
+from ..layers.resampling import fourier_resample
+from .blocks import (
+    ConvNeXtBlock,
+    Embedding,
+    Merging,
+    Recovery,
+    ResNetBlock,
+    TransformerBlock,
+    Unmerging,
+)
+from .conditioning import Affine, Conditioning
+from .tiling import WindowGrid
+
+# Grids are resampled to the operator's resolution if their axes change by about the same factor.
+MOST_STRETCH = 1.05
+RESIDUAL_BLOCKS = {"convnext": ConvNeXtBlock, "resnet": ResNetBlock}
+
+
+@dataclass(frozen=True)
+class MultiscaleConfig:
+    """Architecture of a multiscale transformer.
+
+    Attributes:
+        ndim: space axes (1, 2 or 3).
+        width: channels D of the finest level; level i has 2ⁱ·D.
+        depths: transformer blocks per level, in the encoder and again in the decoder.
+        heads: attention heads per level.
+        skips: residual blocks on the connection from encoder to decoder, per level.
+        patch: points per axis of a token.
+        window: tokens per axis of an attention window.
+        mlp_ratio: width of the MLPs over that of their level.
+        conditional: whether the norms see the lead time; without, the operator ignores it.
+        residual_block: "convnext" or "resnet".
+        biased: whether queries and values have biases.
+        learn_residual: predict the change of the fields instead of the fields.
+        resolution: the grid that the network works on; others are Fourier-resampled to it and
+            back. Empty: it works on every grid as it is.
+        absolute_positions: learned position of every token; needs `resolution`.
+        eps: ε of the norms inside blocks.
+        drop_path: stochastic depth in training: probability that a sample skips a branch of the
+            last block; it grows linearly from 0 along the encoder and on along the decoder.
+        periodic: honour periodic axes of the grid: shifted windows and convolutions reach around.
+        checkpoint_activations: recompute blocks in the backward pass instead of keeping them.
+    """
+
+    ndim: int
+    width: int = 48
+    depths: tuple[int, ...] = (4, 4, 4, 4)
+    heads: tuple[int, ...] = (3, 6, 12, 24)
+    skips: tuple[int, ...] = (2, 2, 2, 0)
+    patch: int = 4
+    window: int = 16
+    mlp_ratio: float = 4.0
+    conditional: bool = True
+    residual_block: str = "convnext"
+    biased: bool = True
+    learn_residual: bool = False
+    resolution: tuple[int, ...] = ()
+    absolute_positions: bool = False
+    eps: float = 1e-5
+    drop_path: float = 0.0
+    periodic: bool = False
+    checkpoint_activations: bool = False
+
+    def __post_init__(self) -> None:
+        if self.ndim not in (1, 2, 3):
+            raise ValueError(f"multiscale.ndim must be 1, 2 or 3; got {self.ndim}")
+        for name in ("width", "patch", "window"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"multiscale.{name} must be at least 1; got {getattr(self, name)}")
+        levels = {name: len(getattr(self, name)) for name in ("depths", "heads", "skips")}
+        if not self.depths or len(set(levels.values())) > 1:
+            raise ValueError(
+                "multiscale.depths, heads and skips need one entry per level; got "
+                + ", ".join(f"{count} {name}" for name, count in levels.items())
+            )
+        if min(*self.depths, *self.heads) < 1 or min(self.skips) < 0:
+            raise ValueError("multiscale.depths and heads must be positive, skips not negative")
+        self._check_heads()
+        self._check_options()
+
+    def _check_heads(self) -> None:
+        for level, heads in enumerate(self.heads):
+            if self.width * 2**level % heads:
+                raise ValueError(
+                    f"multiscale.heads: {heads} heads do not divide the {self.width * 2**level} "
+                    f"channels of level {level}"
+                )
+
+    def _check_options(self) -> None:
+        if self.residual_block not in RESIDUAL_BLOCKS:
+            raise ValueError(
+                f"multiscale.residual_block is one of {', '.join(RESIDUAL_BLOCKS)}; "
+                f"got {self.residual_block!r}"
+            )
+        if self.resolution and len(self.resolution) != self.ndim:
+            raise ValueError(
+                f"multiscale.resolution needs {self.ndim} entries or none; got {self.resolution}"
+            )
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"multiscale.drop_path must lie in [0, 1); got {self.drop_path}")
+        if self.absolute_positions and not self.resolution:
+            raise ValueError("multiscale.absolute_positions needs a resolution")
+
+
+def _published(width: int, depth: int) -> MultiscaleConfig:
+    return MultiscaleConfig(ndim=2, width=width, depths=(depth,) * 4, resolution=(128, 128))
+
+
+# The published sizes: 20.8, 39.9, 157.7 and 628.6 million parameters with four fields.
+PRESETS = {
+    "T": _published(48, 4),
+    "S": _published(48, 8),
+    "B": _published(96, 8),
+    "L": _published(192, 8),
+}
+
+
+class MultiscaleTransformer(Operator):
+    """The multiscale operator transformer; see the module's docstring for the equations.
+
+    It sees one frame. `step` takes any dt > 0 and warns outside the range of
+    `description.time_steps`; `forward` predicts every lead time directly from the last history
+    frame, all of them in one evaluation, while `rollout` feeds predictions back.
+    """
+
+    name = "multiscale"
+    Config = MultiscaleConfig
+    direct = True
+    conditioned = True
+
+    def __init__(self, config: MultiscaleConfig, description: Description) -> None:
+        super().__init__(config, description)
+        n, fields = config.ndim, len(description.fields)
+        if config.learn_residual and description.inputs:
+            raise ValueError(
+                "multiscale.learn_residual needs frames; a steady problem has inputs instead"
+            )
+        norms: dict[str, int] = {}
+        tokens = math.prod(-(-size // config.patch) for size in config.resolution)
+        self.embedding = Embedding(
+            n,
+            len(description.channels) + len(_extra(description)),
+            config.width,
+            config.patch,
+            tokens if config.absolute_positions else 0,
+            norms,
+        )
+        levels = range(len(config.depths))
+        self.encoder = nn.ModuleList(_stage(config, "encoder", i, norms) for i in levels)
+        self.decoder = nn.ModuleList(_stage(config, "decoder", i, norms) for i in levels)
+        self.merging = nn.ModuleList(
+            Merging(f"merging.{i}", n, config.width * 2**i, norms) for i in levels[:-1]
+        )
+        self.unmerging = nn.ModuleList(
+            Unmerging(f"unmerging.{i}", n, config.width * 2 ** (i + 1), norms) for i in levels[:-1]
+        )
+        self.skips = nn.ModuleList(_skip(config, i, norms) for i in levels)
+        self.recovery = Recovery(n, config.width, fields, config.patch)
+        self.conditioning = Conditioning(norms, config.conditional)
+
+    @property
+    def history(self) -> int:
+        """Number of history frames that it sees: one."""
+        return 1
+
+    @property
+    def ndim(self) -> int:
+        """Number of space axes."""
+        return self.config.ndim
+
+    def field_axes(self) -> dict[str, tuple[FieldAxis, ...]]:
+        """The embedding sees every field, then conditions; recovery and mixing give the fields."""
+        channels, fields = self.description.channels, self.description.fields
+        extra = _extra(self.description)
+        return {
+            "embedding.projection.weight": (FieldAxis(1, channels, extra=extra),),
+            "recovery.weight": (FieldAxis(1, fields),),
+            "recovery.bias": (FieldAxis(0, fields),),
+            "recovery.mixing.weight": (FieldAxis(0, fields), FieldAxis(1, fields)),
+        }
+
+    @torch.no_grad()
+    def reset(self, generator: torch.Generator) -> None:
+        """Fresh weights: the published initialisation."""
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.reset_parameters()
+            elif module is not self and callable(draw := getattr(module, "reset", None)):
+                draw(generator)
+
+    def forward(self, window: Window) -> Float[Tensor, "B T C *S"]:
+        """Direct prediction at every lead time (≥ 0), each from the last history frame.
+
+        Raises:
+            ValueError: a lead time is negative or not finite, or the window does not fit.
+        """
+        state = self.init(window.history, window.context)
+        self._check_lead(window.lead_times)
+        return self._predict(state, window.lead_times)
+
+    def step(
+        self,
+        state: State,
+        dt: Float[Tensor, " B"],
+        observation: Observation | Sensors | None = None,
+    ) -> tuple[State, Float[Tensor, "B C *S"]]:
+        """The fields `dt` later, for any dt > 0; warns outside the trained range.
+
+        Raises:
+            ValueError: an observation was given, or `dt` is not positive and finite.
+        """
+        self._refuse_observation(observation)
+        if dt.device.type == "cpu" and any(value == 0 for value in dt.tolist()):
+            raise ValueError("dt must be positive; got 0")
+        self._check_lead(dt)
+        fields = self._predict(state, dt[:, None])[:, 0]
+        return state.advance(fields, dt), fields
+
+    def network(
+        self,
+        fields: Float[Tensor, "B C *S"],
+        time: Float[Tensor, " B"],
+        periodic: tuple[bool, ...] | None = None,
+    ) -> Float[Tensor, "B D *S"]:
+        """The published network: scaled fields (and conditions) to scaled fields at `time`.
+
+        Args:
+            fields: input channels.
+            time: lead time in units of the time scale.
+            periodic: axes that wrap around; none if not given.
+        """
+        points = tuple(fields.shape[2:])
+        periodic = periodic or (False,) * len(points)
+        working = self.config.resolution or points
+        x = fourier_resample(fields, working)
+        output = self._levels(x, self._grids(working, periodic), self.conditioning(time))
+        if self.config.learn_residual:
+            output = output + x[:, : output.shape[1]]
+        return fourier_resample(output, points)
+
+    def _levels(
+        self, x: Float[Tensor, "B C *S"], grids: list[list[WindowGrid]], affines: dict[str, Affine]
+    ) -> Float[Tensor, "B D *S"]:
+        """Encoder down, decoder up; `grids` has the plain and the shifted windows per level."""
+        points, depths, states = tuple(x.shape[2:]), self.config.depths, []
+        tokens = self.embedding(x, affines)
+        for i, stage in enumerate(self.encoder):
+            state = self._run(stage, tokens, _alternate(grids[i], depths[i]), affines)
+            if i + 1 < len(grids):
+                tokens = self.merging[i](state + tokens, grids[i][0].shape, affines)
+            states.append(self._run(self.skips[i], state, repeat(grids[i][0]), affines))
+        tokens = states[-1]
+        for i in reversed(range(len(grids))):
+            stage = self.decoder[i]
+            # The last block of a decoder stage has plain windows, counting back from there.
+            tokens = self._run(stage, tokens, _alternate(grids[i], depths[i])[::-1], affines)
+            if i > 0:
+                shape, finer = grids[i][0].shape, grids[i - 1][0].shape
+                tokens = self.unmerging[i - 1](tokens, shape, finer, affines) + states[i - 1]
+        return self.recovery(tokens, grids[0][0].shape, points, grids[0][0].periodic)
+
+    def _run(
+        self,
+        blocks: nn.Module,
+        x: Float[Tensor, "B T D"],
+        grids: Iterable[WindowGrid],
+        affines: dict[str, Affine],
+    ) -> Float[Tensor, "B T D"]:
+        """Blocks in sequence, recomputed in the backward pass if so configured."""
+        assert isinstance(blocks, nn.ModuleList)
+        keep = not (self.config.checkpoint_activations and torch.is_grad_enabled())
+        random = self.training and self.config.drop_path > 0
+        for block, grid in zip(blocks, grids, strict=False):
+            if keep:
+                x = block(x, grid, affines)
+            else:
+                x = checkpoint(
+                    block, x, grid, affines, use_reentrant=False, preserve_rng_state=random
+                )
+        return x
+
+    def _grids(self, points: tuple[int, ...], periodic: tuple[bool, ...]) -> list[list[WindowGrid]]:
+        """Plain and shifted windows of every level.
+
+        A level smaller than the window shrinks it to its own size (rounded down) and does not
+        shift. An axis wraps around only on levels that reached it without padding.
+        """
+        patch, window = self.config.patch, self.config.window
+        shape = finest = tuple(-(-n // patch) for n in points)
+        grids = []
+        for level in range(len(self.config.depths)):
+            sizes = [max(1, n >> level) for n in finest]
+            fitted = tuple(min(window, n) for n in sizes)
+            shift = tuple(window // 2 if n > w else 0 for n, w in zip(sizes, fitted, strict=True))
+            wraps = tuple(
+                p and n == m * patch << level
+                for p, n, m in zip(periodic, points, shape, strict=True)
+            )
+            plain = WindowGrid(shape, fitted, (0,) * len(shape), wraps)
+            grids.append([plain, WindowGrid(shape, fitted, shift, wraps)])
+            shape = tuple(-(-n // 2) for n in shape)
+        return grids
+
+    def _predict(self, state: State, leads: Float[Tensor, "B T"]) -> Float[Tensor, "B T C *S"]:
+        """Direct prediction at lead times (B, T) from the state's last frame."""
+        context, last = state.context, state.history[:, -1]
+        scaling = self._scaling(state)
+        inputs = scaling.encode(state.history)[:, -1]
+        inputs = torch.cat((inputs, *_channels(state.conditions, inputs)), 1)
+        batch, count = leads.shape
+        scale = self.description.time_scale_of(context.dataset)
+        time = (leads / scale).to(inputs.device, inputs.dtype, True)
+        periodic = tuple(self.config.periodic and k == "periodic" for k in context.grid.boundary)
+        inputs = inputs.repeat_interleave(count, 0) if count > 1 else inputs
+        output = self.network(inputs, time.flatten(), periodic).unflatten(0, (batch, count))
+        return torch.stack([scaling.decode(frame, last) for frame in output.unbind(1)], 1)
+
+    def _check_history(self, history: Tensor, context: Context) -> None:
+        super()._check_history(history, context)
+        stretch = [n / m for n, m in zip(context.grid.shape, self.config.resolution, strict=False)]
+        if stretch and max(stretch) > MOST_STRETCH * min(stretch):
+            found, own = (
+                "×".join(map(str, s)) for s in (context.grid.shape, self.config.resolution)
+            )
+            raise ValueError(
+                f"this operator works on {own} points and resamples grids of that shape to it; got "
+                f"{found}. Resample the data, or train an operator without `resolution`"
+            )
+
+    def _check_lead(self, leads: Tensor) -> None:
+        """Refuse impossible lead times; warn once about those outside the trained range."""
+        values = set(leads.flatten().tolist()) if leads.device.type == "cpu" else set()
+        for value in values:
+            if not (value >= 0 and math.isfinite(value)):
+                raise ValueError(f"dt must be positive and finite; got {value}")
+        known = self.description.time_steps
+        outside = [v for v in values if known and v and not _within(v, min(known), max(known))]
+        if outside:
+            warnings.warn(
+                f"lead time {outside[0]:g} is outside the trained range "
+                f"{min(known):g} … {max(known):g}; the prediction is an extrapolation",
+                stacklevel=3,
+            )
+
+
+def _extra(description: Description) -> tuple[str, ...]:
+    """Input channels beyond the fields: constant fields, then parameters (as constant channels)."""
+    return (*description.constant_fields, *description.parameters)
+
+
+def _channels(conditions: Conditions, like: Float[Tensor, "B C *S"]) -> Iterator[Tensor]:
+    """The conditions as channels on the grid."""
+    if conditions.constants is not None:
+        yield conditions.constants.to(like)
+    if conditions.parameters is not None:
+        points = like.shape[2:]
+        values = conditions.parameters.to(like)[(..., *(None,) * len(points))]
+        yield values.expand(*values.shape[:2], *points)
+
+
+def _stage(config: MultiscaleConfig, part: str, level: int, norms: dict[str, int]) -> nn.ModuleList:
+    depths, total = config.depths, sum(config.depths)
+    before = sum(depths[:level]) if part == "encoder" else total + sum(depths[level + 1 :])
+    return nn.ModuleList(
+        TransformerBlock(
+            f"{part}.{level}.{j}",
+            config.ndim,
+            config.width * 2**level,
+            config.heads[level],
+            config.mlp_ratio,
+            config.biased,
+            config.eps,
+            config.drop_path * (before + j) / (2 * total - 1),
+            norms,
+        )
+        for j in range(depths[level])
+    )
+
+
+def _skip(config: MultiscaleConfig, level: int, norms: dict[str, int]) -> nn.ModuleList:
+    block = RESIDUAL_BLOCKS[config.residual_block]
+    return nn.ModuleList(
+        block(f"skips.{level}.{k}", config.ndim, config.width * 2**level, config.eps, norms)
+        for k in range(config.skips[level])
+    )
+
+
+def _alternate(grids: list[WindowGrid], depth: int) -> list[WindowGrid]:
+    """Plain, shifted, plain, … windows for `depth` blocks."""
+    return [grids[j % 2] for j in range(depth)]
+
+
+def _within(value: float, low: float, high: float) -> bool:
+    """Whether the value lies in the range, up to rounding."""
+    return low * (1 - 1e-3) <= value <= high * (1 + 1e-3)

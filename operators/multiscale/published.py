@@ -1,0 +1,396 @@
+"""Weights in the layout of the published multiscale transformer (scOT, Poseidon): in and out.
+
+A directory with `config.json` and `model.safetensors` or `pytorch_model.bin`. The published
+weights (hub ids such as `camlab-ethz/Poseidon-T`) are licensed CC-BY-NC-4.0.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ...datasets.fields.normalization import Identity, Statistics
+from ..core.checkpoint import directory_of
+from ..core.description import Description
+from ..core.foreign import appearing, read_json, read_tensors, required
+from ..core.registry import create
+from .conditioning import Conditioning
+from .operator import MultiscaleConfig, MultiscaleTransformer
+
+CONFIG = "config.json"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin", "state_dict.safetensors")
+
+# What the published checkpoints were pretrained on: fields, their statistics, snapshots per unit
+# of network time, and lead times in snapshots (identity pairs included).
+FLUIDS = ("density", "velocity_x", "velocity_y", "pressure")
+FLUID_STATISTICS = Statistics(
+    mean={"*": dict(zip(FLUIDS, (0.80, 0.0, 0.0, 0.0), strict=True))},
+    std={"*": dict(zip(FLUIDS, (0.31, 0.391, 0.356, 0.185), strict=True))},
+)
+FLUID_FILL = {"density": 1.0, "pressure": 0.0}  # in the incompressible flows among them
+FLUID_TIME_SCALE = 20.0
+FLUID_TIME_STEPS = tuple(float(step) for step in range(0, 21, 2))
+FLUID_LICENSE = "CC-BY-NC-4.0 (published Poseidon weights: not for commercial use)"
+NO_LICENSE = "unknown: the checkpoint carries no licence; ask its authors before passing it on"
+
+# Published config keys, ours, and the published default.
+_KEYS: dict[str, tuple[str, Any]] = {
+    "embed_dim": ("width", 96),
+    "depths": ("depths", (2, 2, 6, 2)),
+    "num_heads": ("heads", (3, 6, 12, 24)),
+    "skip_connections": ("skips", (1, 1, 1)),
+    "patch_size": ("patch", 4),
+    "window_size": ("window", 7),
+    "mlp_ratio": ("mlp_ratio", 4.0),
+    "use_conditioning": ("conditional", False),
+    "residual_model": ("residual_block", "convnext"),
+    "qkv_bias": ("biased", True),
+    "learn_residual": ("learn_residual", False),
+    "use_absolute_embeddings": ("absolute_positions", False),
+    "layer_norm_eps": ("eps", 1e-5),
+    "drop_path_rate": ("drop_path", 0.1),
+}
+# Buffers that old versions of the published code stored; they follow from the config.
+_DERIVED = ("relative_coords_table", "relative_position_index")
+
+# Where one of our tensors lies in a published checkpoint: pieces (name, shape) to concatenate.
+Pieces = dict[str, list[tuple[str, tuple[int, ...]]]]
+
+
+def load_scot(
+    path: str | Path,
+    *,
+    fields: tuple[str, ...] | None = None,
+    normalization: str = "identity",
+    constants: tuple[str, ...] = (),
+    license: str | None = None,
+) -> MultiscaleTransformer:
+    """Open weights of the published scOT code, the Poseidon checkpoints among them.
+
+    With `normalization="identity"` the operator computes the published function as it is: fields
+    in the network's units, time in the network's unit. With "fluids" it brings what the published
+    Poseidon checkpoints were pretrained with: mean and standard deviation of density, velocity and
+    pressure, a time scale of 20 snapshots (dt then counts snapshots of the published datasets),
+    lead times of 0 to 20 snapshots, the values that stand for density and pressure in data without
+    them, and the licence.
+
+    The published config is kept in the description's provenance and written back by `save_scot`.
+
+    Args:
+        path: directory, or a `hf:owner/model` of the Hugging Face hub.
+        fields: names of the channels; the fluid fields for 4 output channels, otherwise u0, u1, ….
+        normalization: "identity" or "fluids".
+        constants: names of input channels beyond the output channels.
+        license: licence of the weights, where the caller knows it.
+
+    Raises:
+        ValueError: a file or key is missing, the config asks for something that scOT does not
+            have, tensors are missing, unexpected or of another shape, or names do not fit.
+    """
+    directory = directory_of(path, (CONFIG, *WEIGHTS))
+    published = read_json(directory / CONFIG)
+    config = _config_from_published(published, directory)
+    names = _field_names(fields, required(published, "num_out_channels", directory), directory)
+    constants = _constant_names(constants, published, directory)
+    description = _describe(names, constants, normalization, license, published)
+    operator = create("multiscale", description=description, **vars(config))
+    assert isinstance(operator, MultiscaleTransformer)
+    file = next((name for name in WEIGHTS if (directory / name).is_file()), WEIGHTS[0])
+    _fill(operator, read_tensors(directory / file), str(directory))
+    return operator.eval()
+
+
+def save_scot(operator: MultiscaleTransformer, directory: str | Path) -> Path:
+    """Write a directory that the published code and `load_scot` can open.
+
+    Raises:
+        ValueError: the directory exists, or the operator is not one that the published code has
+            (2D, on a square resolution, without periodic boundaries).
+    """
+    config, state = _config_to_published(operator), dict(_to_published(operator))
+    with appearing(Path(directory)) as temporary:
+        (temporary / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+        save_file(state, temporary / WEIGHTS[0], metadata={"format": "pt"})
+    return Path(directory)
+
+
+def _config_from_published(published: Mapping[str, Any], directory: Path) -> MultiscaleConfig:
+    for key in ("image_size", "num_channels", "num_out_channels"):
+        required(dict(published), key, directory)
+    _refuse_foreign(published, directory)
+    size = _square(published["image_size"], "image_size", directory)
+    values = {ours: published.get(key, default) for key, (ours, default) in _KEYS.items()}
+    values["patch"] = _square(values["patch"], "patch_size", directory)
+    for name in ("depths", "heads", "skips"):
+        values[name] = tuple(int(value) for value in values[name])
+    # The published code ignores learn_residual without conditioning.
+    values["learn_residual"] = values["learn_residual"] and values["conditional"]
+    return MultiscaleConfig(ndim=2, resolution=(size, size), **values)
+
+
+def _constant_names(
+    constants: tuple[str, ...], published: Mapping[str, Any], directory: Path
+) -> tuple[str, ...]:
+    """Names of the input channels beyond the output channels, which are constant fields."""
+    extra = published["num_channels"] - published["num_out_channels"]
+    if extra < 0:
+        raise ValueError(f"{directory} has fewer input channels than output channels")
+    if constants and len(constants) != extra:
+        raise ValueError(
+            f"{directory} has {extra} input channel(s) beyond its output channels; "
+            f"got {len(constants)} name(s) of constant fields"
+        )
+    return constants or tuple(f"constant{i}" for i in range(extra))
+
+
+def _refuse_foreign(published: Mapping[str, Any], directory: Path) -> None:
+    """Options of the config that would change the function and that scOT checkpoints never use."""
+    if published.get("hidden_act", "gelu") != "gelu":
+        raise ValueError(
+            f"{directory} asks for hidden_act {published['hidden_act']!r}; only 'gelu' is known"
+        )
+    for key in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+        if published.get(key, 0):
+            raise ValueError(
+                f"{directory} asks for {key} {published[key]}, which is not supported; set it to 0 "
+                "in its config.json (predictions stay the same, only training would differ)"
+            )
+    if any(published.get("pretrained_window_sizes") or ()):
+        raise ValueError(
+            f"{directory} asks for pretrained_window_sizes "
+            f"{published['pretrained_window_sizes']}; only zeros are known"
+        )
+
+
+def _square(value: Any, key: str, directory: Path) -> int:
+    sizes = set(value) if isinstance(value, (list, tuple)) else {value}
+    if len(sizes) != 1:
+        raise ValueError(
+            f"{directory}: {key} is {value}, but published checkpoints are square; "
+            "build a rectangular operator with create('multiscale', …)"
+        )
+    return int(sizes.pop())
+
+
+def _field_names(fields: tuple[str, ...] | None, count: int, directory: Path) -> tuple[str, ...]:
+    if fields is None:
+        fields = FLUIDS if count == len(FLUIDS) else tuple(f"u{i}" for i in range(count))
+    if len(fields) != count:
+        raise ValueError(f"{directory} has {count} channel(s); got {len(fields)} field name(s)")
+    return fields
+
+
+def _describe(
+    fields: tuple[str, ...],
+    constants: tuple[str, ...],
+    normalization: str,
+    license: str | None,
+    published: dict[str, Any],
+) -> Description:
+    provenance = {"source": "published scOT layout", "published_config": published}
+    if normalization == "identity":
+        return Description(
+            fields,
+            normalizer=Identity(),
+            constant_fields=constants,
+            provenance=provenance,
+            license=license or NO_LICENSE,
+        )
+    if normalization != "fluids":
+        raise ValueError(f"normalization must be 'identity' or 'fluids'; got {normalization!r}")
+    if set(fields) != set(FLUIDS):
+        raise ValueError(
+            f"normalization 'fluids' is known for {', '.join(FLUIDS)}; got {', '.join(fields)}"
+        )
+    return Description(
+        fields,
+        normalizer=FLUID_STATISTICS,
+        constant_fields=constants,
+        fill=FLUID_FILL,
+        time_scale=FLUID_TIME_SCALE,
+        time_steps=FLUID_TIME_STEPS,
+        provenance=provenance,
+        license=license or FLUID_LICENSE,
+    )
+
+
+def _config_to_published(operator: MultiscaleTransformer) -> dict[str, Any]:
+    config: MultiscaleConfig = operator.config
+    square = len(config.resolution) == 2 and len(set(config.resolution)) == 1
+    if config.ndim != 2 or not square or config.periodic:
+        raise ValueError(
+            "the published code is 2D, on a square resolution, without periodic boundaries; "
+            f"got ndim {config.ndim}, resolution {config.resolution}, periodic {config.periodic}"
+        )
+    description = operator.description
+    channels = len(description.fields)
+    extra = len(description.constant_fields) + len(description.parameters)
+    original = description.provenance.get("published_config", {})
+    values = {key: getattr(config, ours) for key, (ours, _) in _KEYS.items()}
+    if not config.conditional and "learn_residual" in original:
+        values["learn_residual"] = original["learn_residual"]
+    published = {
+        "architectures": ["SwinForPDE"],
+        "model_type": "swinv2",
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "initializer_range": 0.02,
+        "torch_dtype": "float32",
+        **original,
+        **{key: list(v) if isinstance(v, tuple) else v for key, v in values.items()},
+        "image_size": config.resolution[0],
+        "num_channels": channels + extra,
+        "num_out_channels": channels,
+    }
+    return published
+
+
+def _fill(operator: MultiscaleTransformer, state: dict[str, Tensor], source: str) -> None:
+    """Copy published tensors into the operator; every tensor must fit."""
+    pieces = _pieces(operator)
+    expected = dict(piece for row in pieces.values() for piece in row)
+    found = {name: v for name, v in state.items() if not name.endswith(_DERIVED)}
+    problems = [f"missing {name}" for name in expected if name not in found]
+    problems += [f"unexpected {name}" for name in found if name not in expected]
+    problems += [
+        f"{name} is {tuple(found[name].shape)}, expected {shape}"
+        for name, shape in expected.items()
+        if name in found and tuple(found[name].shape) != shape
+    ]
+    problems += [
+        f"{name} is not finite"
+        for name in expected
+        if name in found and not found[name].isfinite().all()
+    ]
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise ValueError(f"{source} does not fit its config: {'; '.join(problems[:5])}{more}")
+    with torch.no_grad():
+        for ours, own in operator.state_dict().items():
+            parts = [found[name].reshape(-1) for name, _ in pieces[ours]]
+            own.copy_(torch.cat(parts).reshape(own.shape))
+
+
+def _to_published(operator: MultiscaleTransformer) -> Iterator[tuple[str, Tensor]]:
+    pieces = _pieces(operator)
+    for ours, own in operator.state_dict().items():
+        sizes = [math.prod(shape) for _, shape in pieces[ours]]
+        parts = own.detach().cpu().reshape(-1).split(sizes)
+        for (name, shape), part in zip(pieces[ours], parts, strict=True):
+            yield name, part.reshape(shape).clone()
+
+
+def _pieces(operator: MultiscaleTransformer) -> Pieces:
+    """Where each of our tensors lies in a published checkpoint."""
+    config: MultiscaleConfig = operator.config
+    shapes = {name: tuple(value.shape) for name, value in operator.state_dict().items()}
+    pieces: Pieces = {}
+    for ours, theirs in _renamed(config):
+        if ours in shapes:
+            pieces[ours] = [(theirs, shapes[ours])]
+    if "embedding.positions" in shapes:
+        positions = (1, *shapes["embedding.positions"])
+        pieces["embedding.positions"] = [("embeddings.position_embeddings", positions)]
+    for ours, theirs, level in _blocks(config):
+        pieces |= _attention_pieces(f"{ours}.attention", f"{theirs}.attention.self", config, level)
+    return pieces | _norm_pieces(operator)
+
+
+def _blocks(config: MultiscaleConfig) -> Iterator[tuple[str, str, int]]:
+    """Our and the published prefix of every transformer block, and its level."""
+    last = len(config.depths) - 1
+    for level, depth in enumerate(config.depths):
+        for j in range(depth):
+            yield f"encoder.{level}.{j}", f"encoder.layers.{level}.blocks.{j}", level
+            yield f"decoder.{level}.{j}", f"decoder.layers.{last - level}.blocks.{j}", level
+
+
+def _renamed(config: MultiscaleConfig) -> Iterator[tuple[str, str]]:
+    """Tensors that only have another name (some pairs may not exist in a given config)."""
+    modules = {
+        "embedding.projection": "embeddings.patch_embeddings.projection",
+        "recovery": "patch_recovery.projection",
+        "recovery.mixing": "patch_recovery.mixup",
+    }
+    last = len(config.depths) - 1
+    for i in range(last):
+        up = f"decoder.layers.{last - 1 - i}.upsample"
+        modules |= {
+            f"merging.{i}.reduction": f"encoder.layers.{i}.downsample.reduction",
+            f"unmerging.{i}.expansion": f"{up}.upsample",
+            f"unmerging.{i}.mixing": f"{up}.mixup",
+        }
+    for ours, theirs, _ in _blocks(config):
+        modules |= {f"{ours}.expand": f"{theirs}.intermediate.dense"}
+        modules |= {f"{ours}.contract": f"{theirs}.output.dense"}
+    for i, count in enumerate(config.skips):
+        for k in range(count):
+            modules |= _residual_modules(f"skips.{i}.{k}", f"residual_blocks.{i}.{k}")
+            yield f"skips.{i}.{k}.scale", f"residual_blocks.{i}.{k}.weight"
+    kinds = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    for ours, theirs in modules.items():
+        yield from ((f"{ours}.{kind}", f"{theirs}.{kind}") for kind in kinds)
+
+
+def _residual_modules(ours: str, theirs: str) -> dict[str, str]:
+    names = {"depthwise": "dwconv", "expand": "pwconv1", "contract": "pwconv2"}
+    names |= {"first": "conv1", "second": "conv2", "first_norm": "bn1", "second_norm": "bn2"}
+    return {f"{ours}.{a}": f"{theirs}.{b}" for a, b in names.items()}
+
+
+def _attention_pieces(ours: str, theirs: str, config: MultiscaleConfig, level: int) -> Pieces:
+    channels, heads = config.width * 2**level, config.heads[level]
+    square, hidden = (channels, channels), 512
+    mlp, dense = f"{theirs}.continuous_position_bias_mlp", theirs.removesuffix("self")
+    dense += "output.dense"
+    pieces: Pieces = {
+        f"{ours}.weight": [(f"{theirs}.{x}.weight", square) for x in ("value", "query", "key")],
+        f"{ours}.log_scale": [(f"{theirs}.logit_scale", (heads, 1, 1))],
+        f"{ours}.position.hidden_weight": [(f"{mlp}.0.weight", (hidden, 2))],
+        f"{ours}.position.hidden_bias": [(f"{mlp}.0.bias", (hidden,))],
+        f"{ours}.position.weight": [(f"{mlp}.2.weight", (heads, hidden))],
+        f"{ours}.output_weight": [(f"{dense}.weight", square)],
+        f"{ours}.output_bias": [(f"{dense}.bias", (channels,))],
+    }
+    if config.biased:
+        pieces[f"{ours}.bias"] = [(f"{theirs}.{x}.bias", (channels,)) for x in ("value", "query")]
+    return pieces
+
+
+def _norm_pieces(operator: MultiscaleTransformer) -> Pieces:
+    """Gains and shifts of all norms lie in four vectors here, and norm by norm there."""
+    config: MultiscaleConfig = operator.config
+    names, conditioning = _norm_names(config), operator.conditioning
+    assert isinstance(conditioning, Conditioning)
+    pieces: Pieces = {}
+    for ours, theirs in (("gain", "weight"), ("shift", "bias")):
+        rows = [(names[norm], size) for norm, size in conditioning.norms.items()]
+        if config.conditional:
+            slope = [(f"{name}.{theirs}.weight", (size, 1)) for name, size in rows]
+            pieces[f"conditioning.{ours}_slope"] = slope
+        suffix = f"{theirs}.bias" if config.conditional else theirs
+        pieces[f"conditioning.{ours}_offset"] = [(f"{n}.{suffix}", (size,)) for n, size in rows]
+    return pieces
+
+
+def _norm_names(config: MultiscaleConfig) -> dict[str, str]:
+    names = {"embedding": "embeddings.norm"}
+    last = len(config.depths) - 1
+    for i in range(last):
+        names[f"merging.{i}"] = f"encoder.layers.{i}.downsample.norm"
+        names[f"unmerging.{i}"] = f"decoder.layers.{last - 1 - i}.upsample.norm"
+    for ours, theirs, _ in _blocks(config):
+        names[f"{ours}.attention"] = f"{theirs}.layernorm_before"
+        names[f"{ours}.mlp"] = f"{theirs}.layernorm_after"
+    for i, count in enumerate(config.skips):
+        for k in range(count):
+            names[f"skips.{i}.{k}"] = f"residual_blocks.{i}.{k}.norm"
+    return names

@@ -1,0 +1,233 @@
+"""Training to assimilate: what is measured along a window, and what is minimised.
+
+Each window has its own sensors (a share of the grid points, the same at every step), noise level,
+and share α of steps that are measured after a warm-up in which all are; α = 0 is pure prediction.
+It starts from its own history or, without knowing it, from the mean of the training data. All of
+this is a pure function of the seed of the micro-batch and the window's place in it, so that it does
+not depend on the number of processes, and a resumed run draws the same.
+
+    loss = loss of the state + innovation · mean over measured values of ((y − C û^f) / scale)²
+
+The forecast is learned first, from predictions without measurements, and the gain after that with
+the forecast as it is: trained together, the gain spoils the forecast.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ...datasets.fields.normalization import Normalizer, Scaling, WindowScaling
+from ...datasets.fields.window import Window
+from ...operators.assimilation.operator import Feed
+from ...operators.core.observation import Observation
+from .losses import loss_of
+
+
+@dataclass(frozen=True)
+class AssimilationConfig:
+    """What is drawn for every window.
+
+    Attributes:
+        warm_up: first steps, all of them measured.
+        observed: smallest and largest share α of the later steps that are measured.
+        sensors: smallest and largest share of the grid points, drawn in the logarithm.
+        noise: smallest and largest standard deviation of the noise, relative to the field's scale
+            in the normaliser, drawn in the logarithm.
+        exact_start: share of the windows that start from their history. The others start from the
+            mean of the training data (from a noisy history with the "window" normaliser, which
+            knows no mean, and for operators that need several frames).
+        tell_noise: share of the batches in which the operator is told the noise level.
+        innovation: weight of the innovation in the loss.
+        truncate: steps after which gradients stop; 0: never.
+        forecast: share of the optimizer steps, the first, that train the forecast alone; the others
+            train the gain alone. 0: all train both. Where only one of them is trained at all, there
+            is nothing to share.
+        forecast_horizon: frames that the first steps predict.
+    """
+
+    warm_up: int = 8
+    observed: tuple[float, float] = (0.0, 1.0)
+    sensors: tuple[float, float] = (0.05, 1.0)
+    noise: tuple[float, float] = (0.01, 0.2)
+    exact_start: float = 0.25
+    tell_noise: float = 0.9
+    innovation: float = 0.1
+    truncate: int = 0
+    forecast: float = 0.8
+    forecast_horizon: int = 4
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.forecast < 1:
+            raise ValueError(f"assimilation.forecast is a share below 1; got {self.forecast}")
+        if self.forecast_horizon < 1:
+            raise ValueError(
+                f"assimilation.forecast_horizon must be at least 1; got {self.forecast_horizon}"
+            )
+        if self.warm_up < 1 or self.truncate < 0:
+            raise ValueError(
+                "assimilation.warm_up must be at least 1 and truncate at least 0; got "
+                f"{self.warm_up} and {self.truncate}"
+            )
+        for name, top in (("observed", 1.0), ("sensors", 1.0), ("noise", math.inf)):
+            low, high = getattr(self, name)
+            least = low >= 0 if name == "observed" else low > 0
+            if not (least and low <= high <= top):
+                raise ValueError(
+                    f"assimilation.{name} needs low ≤ high"
+                    f"{'' if name == 'noise' else ' within 0 to 1'}; got {low:g}, {high:g}"
+                )
+        for name in ("exact_start", "tell_noise"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"assimilation.{name} is a share; got {getattr(self, name)}")
+        if not self.innovation >= 0:
+            raise ValueError(f"assimilation.innovation must not be negative; got {self.innovation}")
+
+
+def is_gain(name: str) -> bool:
+    """Whether a parameter of this name belongs to the gain of an operator that assimilates."""
+    return name.startswith("correction.")
+
+
+def forecast_steps(operator: nn.Module, config: AssimilationConfig | None, steps: int) -> int:
+    """How many of the optimizer steps, the first, train the forecast alone."""
+    if config is None:
+        return 0
+    gains = [is_gain(name) for name, p in operator.named_parameters() if p.requires_grad]
+    if all(gains) or not any(gains):
+        return 0
+    return min(round(config.forecast * steps), steps - 1)
+
+
+def forecast_loss(
+    model: nn.Module, window: Window, loss: str, config: AssimilationConfig, normalizer: Normalizer
+) -> Float[Tensor, ""]:
+    """The loss of the predictions of the first `forecast_horizon` frames."""
+    first = slice(config.forecast_horizon)
+    window = replace(window, target=window.target[:, first], lead_times=window.lead_times[:, first])
+    return loss_of(loss, model(window), window, normalizer)
+
+
+def draw_feed(
+    window: Window, config: AssimilationConfig, normalizer: Normalizer, seed: int
+) -> tuple[Window, Feed]:
+    """A batch of windows as the operator may see it, and what is measured along it.
+
+    Args:
+        window: with the truth as its history and target.
+        config: what is drawn.
+        normalizer: the operator's; its scale is the unit of noise.
+        seed: of the batch.
+    """
+    scaling = normalizer.scaling(window.history, window.fields, window.dataset)
+    draws = [_draw(window, config, seed, i) for i in range(len(window.history))]
+    device, ones = window.target.device, (1,) * (window.grid.ndim + 1)
+    noise = torch.tensor([draw.noise for draw in draws]).reshape(-1, *ones).to(device)
+    noise = noise * scaling.scale
+    sensors = torch.stack([draw.sensors for draw in draws]).to(device)
+    error = torch.stack([draw.error for draw in draws]).to(device)
+    tells = float(np.random.default_rng((seed, len(draws))).random()) < config.tell_noise
+    observations: list[Observation | None] = []
+    for t, truth in enumerate(window.target.unbind(1)):
+        steps = torch.tensor([draw.steps[t] for draw in draws])
+        if not steps.any():
+            observations.append(None)
+            continue
+        mask = sensors & steps.to(device).reshape(-1, *ones)
+        told = noise.expand_as(truth) if tells else None
+        observations.append(Observation(truth + noise * error[:, t], mask, window.fields, told))
+    history, variance = _first_guess(window, draws, scaling, normalizer)
+    return replace(window, history=history), Feed(observations, variance, config.truncate)
+
+
+def assimilation_loss(
+    model: nn.Module,
+    window: Window,
+    loss: str,
+    config: AssimilationConfig,
+    normalizer: Normalizer,
+    seed: int,
+) -> Float[Tensor, ""]:
+    """The loss of one batch; see the module's docstring."""
+    started, feed = draw_feed(window, config, normalizer, seed)
+    run = model(started, feed)
+    state = loss_of(loss, run.analysis, window, normalizer)
+    if config.innovation == 0:
+        return state
+    scaling = normalizer.scaling(window.history, window.fields, window.dataset)
+    total, count = state.new_zeros(()), state.new_zeros(())
+    for observation, expected in zip(feed.observations, run.expected.unbind(1), strict=True):
+        if isinstance(observation, Observation):
+            gap = (observation.values - expected) / scaling.scale
+            total = total + torch.where(observation.mask, gap, 0).square().sum()
+            count = count + observation.mask.sum()
+    return state + config.innovation * total / count.clamp_min(1)
+
+
+def assimilated(
+    model: nn.Module, window: Window, config: AssimilationConfig, normalizer: Normalizer, seed: int
+) -> Float[Tensor, "B T C *S"]:
+    """The analyses along a batch of windows, for validation."""
+    return model(*draw_feed(window, config, normalizer, seed)).analysis
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """What is drawn for one window.
+
+    Attributes:
+        sensors: (C, *S) bool, where there is a sensor.
+        steps: per lead time, whether it is measured.
+        noise: standard deviation over the field's scale.
+        error: (T, C, *S) unit normal numbers.
+        exact: whether the history is known.
+    """
+
+    sensors: Tensor
+    steps: list[bool]
+    noise: float
+    error: Tensor
+    exact: bool
+
+
+def _draw(window: Window, config: AssimilationConfig, seed: int, index: int) -> _Draw:
+    rng = np.random.default_rng((seed, index))
+    generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+    horizon, shape = window.target.shape[1], tuple(window.target.shape[2:])
+    low, high = config.observed
+    alpha = low + (high - low) * rng.random()
+    share, noise = (_log_uniform(rng, *limits) for limits in (config.sensors, config.noise))
+    sensors = torch.rand(shape, generator=generator) < share
+    sensors.flatten()[int(rng.integers(sensors.numel()))] = True  # one at least
+    steps = [t < config.warm_up or bool(u < alpha) for t, u in enumerate(rng.random(horizon))]
+    error = torch.randn(horizon, *shape, generator=generator)
+    return _Draw(sensors, steps, noise, error, bool(rng.random() < config.exact_start))
+
+
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return low * (high / low) ** float(rng.random())
+
+
+def _first_guess(
+    window: Window, draws: Sequence[_Draw], scaling: Scaling, normalizer: Normalizer
+) -> tuple[Tensor, Tensor]:
+    """History and its variance (B,), in units of the scale squared: known, or not."""
+    history, space = window.history, (1,) * (window.history.ndim - 1)
+    exact = torch.tensor([draw.exact for draw in draws])
+    if history.shape[1] == 1 and normalizer.name != WindowScaling.name:
+        guess = scaling.shift.unsqueeze(1).expand_as(history)
+        variance = torch.ones(len(draws))
+    else:
+        error = torch.stack([draw.error[:1] for draw in draws]).to(history)
+        noise = torch.tensor([draw.noise for draw in draws])
+        guess = history + error * noise.to(history).reshape(-1, *space) * scaling.scale.unsqueeze(1)
+        variance = noise.square()
+    chosen = exact.to(history.device).reshape(-1, *space)
+    variance = torch.where(exact, 0.0, variance)
+    return torch.where(chosen, history, guess), variance.to(history)

@@ -1,0 +1,83 @@
+"""What training minimises: a scale-free loss of the unrolled prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...datasets.fields.masking import masked_metric, scored
+from ...datasets.fields.normalization import Normalizer
+from ...datasets.fields.window import Window
+
+# Metrics per frame and field whose mean is a loss.
+MEANS = ("vrmse", "relative_l1", "relative_l2")
+LOSSES = (*MEANS, "relative_mse", "grouped_relative_l1")
+
+
+def loss_of(
+    name: str, prediction: Float[Tensor, "B T C *S"], window: Window, normalizer: Normalizer
+) -> Float[Tensor, ""]:
+    """The loss `name` of a prediction of `window.target`."""
+    if name == "grouped_relative_l1":
+        return grouped_relative_l1(prediction, window, normalizer)
+    if name == "relative_mse":
+        return relative_mse(prediction, window)
+    return mean_metric(name, prediction, window)
+
+
+def mean_metric(
+    name: str, prediction: Float[Tensor, "B T C *S"], window: Window
+) -> Float[Tensor, ""]:
+    """The mean over windows, frames and fields of a metric per frame and field.
+
+    What is masked does not count, and neither does a field that is masked entirely.
+    """
+    ndim, mask = window.grid.ndim, window.context.mask
+    if mask is None:
+        return masked_metric(name, prediction, window.target, ndim, None).mean()
+    values = masked_metric(name, prediction, window.target, ndim, mask.unsqueeze(1))
+    weights = scored(mask, ndim).to(values).unsqueeze(1).expand_as(values)
+    return (values * weights).sum() / weights.sum().clamp_min(1)
+
+
+def relative_mse(prediction: Float[Tensor, "B T C *S"], window: Window) -> Float[Tensor, ""]:
+    """‖e‖² / ‖y‖² over the whole batch (DyMixOp's loss), without what is masked."""
+    truth, mask = window.target, window.context.mask
+    error = prediction - truth
+    if mask is not None:
+        error, truth = (torch.where(mask.unsqueeze(1), x, 0) for x in (error, truth))
+    return error.square().sum() / truth.square().sum()
+
+
+def grouped_relative_l1(
+    prediction: Float[Tensor, "B T C *S"], window: Window, normalizer: Normalizer
+) -> Float[Tensor, ""]:
+    """Mean over groups of Σ|ŷ − y| / (Σ|y| + 1e-10), sums over the whole batch (Poseidon's loss).
+
+    In normalised units. The components of a vector (velocity_x, velocity_y, …) are one group;
+    every other field is its own. As published, what is masked has no error, and its truth counts.
+    """
+    context, mask = window.context, window.context.mask
+    if mask is not None:
+        prediction = torch.where(mask.unsqueeze(1), prediction, window.target)
+    scaling = normalizer.scaling(
+        window.history, context.fields, context.dataset, inputs=context.inputs
+    ).target
+    guess, truth = scaling.encode(prediction), scaling.encode(window.target)
+    terms = []
+    for group in vector_groups(context.fields):
+        error = (guess[:, :, group] - truth[:, :, group]).abs().sum()
+        terms.append(error / (truth[:, :, group].abs().sum() + 1e-10))
+    return torch.stack(terms).mean()
+
+
+def vector_groups(fields: Sequence[str]) -> list[list[int]]:
+    """Channel indices grouped by vector: `velocity_x` and `velocity_y` belong together."""
+    groups: dict[str, list[int]] = {}
+    for index, name in enumerate(fields):
+        stem, _, axis = name.rpartition("_")
+        groups.setdefault(stem if stem and axis in ("x", "y", "z") else name, []).append(index)
+    return list(groups.values())

@@ -1,0 +1,1 @@
+"""A run on disk: directory, exact training state, log."""

@@ -1,0 +1,187 @@
+"""Training state on disk: complete or absent, and exact to the bit.
+
+`RUN/state/step-00000200/` holds the operator (a checkpoint), `optimizer.safetensors` and
+`progress.json`. A directory appears under its name by one rename, so whatever is there is
+complete; older ones are removed afterwards. Data order and dropout depend on the step alone, so
+no random state is kept. States are full tensors: any number of processes can go on from them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.optim import Optimizer
+
+from ...datasets.base.appearing import naming_full_disk
+from ...datasets.base.config import build
+from ...operators.core import checkpoint
+from ...operators.core.operator import Operator
+
+_FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+_STATE = re.compile(r"step-\d{8}")
+_REMEDY = "remove {} to start over"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        step: optimizer steps taken.
+        samples: windows seen, over all processes.
+        seconds: training time so far, over all attempts.
+    """
+
+    step: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+
+
+def latest(run: Path) -> Path | None:
+    """The newest complete training state of a run, if there is one."""
+    states = [path for path in (run / "state").glob("step-*") if _STATE.fullmatch(path.name)]
+    return max(states, default=None)
+
+
+def read_progress(state: Path) -> Progress:
+    """How far the run was when `state` was saved.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
+    path = state / "progress.json"
+    try:
+        return build(Progress, json.loads(path.read_text()))
+    except (ValueError, TypeError, OSError) as error:
+        raise ValueError(f"{path} is damaged ({error}); {_REMEDY.format(state)}") from None
+
+
+def save_state(
+    run: Path,
+    operator: Operator,
+    model: nn.Module,
+    optimizer: Optimizer,
+    progress: Progress,
+    accelerator: Accelerator,
+) -> None:
+    """Save the training state; every process must call it (sharded tensors are gathered)."""
+    weights: Any = get_model_state_dict(model, options=_FULL)
+    state: Any = get_optimizer_state_dict(model, optimizer, options=_FULL).get("state", {})
+    if accelerator.is_main_process:
+        folder = run / "state"
+        folder.mkdir(exist_ok=True)
+        final = folder / f"step-{progress.step:08d}"
+        with _appearing(final) as temporary:
+            checkpoint.write(temporary / "operator", checkpoint.config_of(operator), weights)
+            _write_tensors(temporary / "optimizer.safetensors", _flatten(state))
+            (temporary / "progress.json").write_text(json.dumps(asdict(progress)) + "\n")
+        _remove_others(folder, final)
+    accelerator.wait_for_everyone()
+
+
+def load_state(state: Path, operator: Operator, model: nn.Module, optimizer: Optimizer) -> Progress:
+    """Put a saved training state back into a prepared model and optimizer.
+
+    Settings of the optimizer are the recipe's; its moments are the saved ones.
+
+    Raises:
+        ValueError: a file is damaged, or a tensor is missing or does not fit (named).
+    """
+    progress = read_progress(state)
+    weights: Any = checkpoint.read_state(state / "operator")
+    checkpoint.require_fit(weights, operator.state_dict(), str(state))
+    tensors = checkpoint.read_tensors(state / "optimizer.safetensors")
+    names = {parameter: name for name, parameter in operator.named_parameters()}
+    groups = [
+        {**group, "params": [names[parameter] for parameter in group["params"]]}
+        for group in optimizer.param_groups
+    ]
+    trained = [name for group in groups for name in group["params"]]
+    expected = {f"{name}/{moment}" for name in trained for moment in _MOMENTS}
+    wrong = sorted(expected ^ set(tensors))
+    if wrong:
+        raise ValueError(
+            f"{state / 'optimizer.safetensors'} lacks or should not hold {', '.join(wrong[:5])}; "
+            f"{_REMEDY.format(state)}"
+        )
+    entries: Any = {
+        name: {moment: tensors[f"{name}/{moment}"] for moment in _MOMENTS} for name in trained
+    }
+    set_model_state_dict(model, weights, options=_FULL)
+    loaded: Any = {"state": entries, "param_groups": groups}
+    set_optimizer_state_dict(model, optimizer, loaded, options=_FULL)
+    return progress
+
+
+def publish(run: Path) -> None:
+    """Copy the operator of the latest state to `RUN/checkpoint`, complete or not at all."""
+    state = latest(run)
+    assert state is not None, "a run is published after its last save"
+    with _appearing(run / "checkpoint") as temporary:
+        shutil.copytree(state / "operator", temporary, dirs_exist_ok=True)
+
+
+@contextmanager
+def _appearing(final: Path) -> Iterator[Path]:
+    """A directory that is filled under a hidden name and appears under its own when complete."""
+    temporary = final.with_name(f".{final.name}.{os.getpid()}")
+    try:
+        with naming_full_disk(final):
+            temporary.mkdir()
+            yield temporary
+            for path in temporary.rglob("*"):
+                if path.is_file():
+                    _flush(path)
+            temporary.rename(final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    """Bring a file to the disk before the state that it replaces is removed."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _remove_others(folder: Path, final: Path) -> None:
+    """Remove older states, and what killed processes left; nothing else."""
+    for path in folder.iterdir():
+        ours = _STATE.fullmatch(path.name.lstrip(".").split(".")[0])
+        if path != final and path.is_dir() and ours:
+            shutil.rmtree(path)
+
+
+def _flatten(state: dict[str, Any]) -> dict[str, Tensor]:
+    """`{"name/moment": tensor}` from an optimizer's state by parameter name."""
+    return {
+        f"{name}/{moment}": value.clone().contiguous()
+        for name, entries in state.items()
+        for moment, value in entries.items()
+    }
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        raise OSError(f"{path}: {error}") from None

@@ -1,0 +1,112 @@
+"""Fine-tuning from a checkpoint: what it takes over, and what it needs when it goes on."""
+
+import shutil
+
+import pytest
+import yaml
+from accelerate.state import AcceleratorState
+
+from pelagos.datasets.simulation.simulate import simulate
+from pelagos.finetune.adapt.command import main
+from pelagos.operators import from_pretrained
+from pelagos.pretrain.command import main as pretrain
+
+RECIPE = {
+    "operator": {"name": "dymixop", "history": 2, "hidden": 6, "layers": 2, "modes": 4},
+    "steps": 2,
+    "batch": 2,
+    "micro_batch": 2,
+    "log_every": 1,
+    "save_every": 1,
+    "validation": {"every": 2, "trajectories": 1, "horizon": 3},
+}
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    data = simulate(
+        "advection_1d",
+        tmp_path,
+        trajectories={"train": 2, "valid": 1},
+        resolution=40,
+        frames=7,
+        dt=0.02,
+    )
+
+    def write(**changes):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump({"data": [{"path": str(data)}], **RECIPE, **changes}))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def donor(recipe, tmp_path):
+    """Pretrained with statistics and a time scale of its own."""
+    pretrain([recipe(normalizer={"name": "statistics"}, time_scale=0.5), str(tmp_path / "donor")])
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return tmp_path / "donor"
+
+
+def test_normaliser_and_time_scale_are_the_checkpoints(donor, recipe, tmp_path, capsys):
+    main([recipe(), str(tmp_path / "run"), "--init_from", str(donor)])
+    description = from_pretrained(tmp_path / "run" / "checkpoint").description
+    assert description.normalizer.name == "statistics"
+    assert description.time_scale == 0.5
+    assert description.provenance["init_from"]["datasets"] == ["advection_1d"]
+    assert "100.0% of the weights loaded" in capsys.readouterr().err
+
+
+def test_another_normaliser_is_said(donor, recipe, tmp_path, capsys):
+    main([recipe(normalizer={"name": "window"}), str(tmp_path / "run"), "--init_from", str(donor)])
+    assert "statistics → window" in capsys.readouterr().err
+
+
+def test_frozen_weights_stay(donor, recipe, tmp_path):
+    arguments = ["--init_from", str(donor), "--freeze", "[mixing, lift]"]
+    main([recipe(), str(tmp_path / "run"), *arguments])
+    before = from_pretrained(donor / "checkpoint").state_dict()
+    after = from_pretrained(tmp_path / "run" / "checkpoint").state_dict()
+    for name, value in after.items():
+        assert value.equal(before[name]) == name.startswith(("mixing", "lift")), name
+
+
+def test_going_on_needs_no_donor(donor, recipe, tmp_path):
+    run = tmp_path / "run"
+    arguments = [recipe(), str(run), "--init_from", str(donor), "--freeze", "[lift]"]
+    main(arguments)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    shutil.rmtree(run / "checkpoint")
+    shutil.rmtree(donor)
+    main([*arguments, "--resume", "auto"])
+    assert (run / "checkpoint").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["--init_from", "nowhere"], "no checkpoint directory at nowhere"),
+        (["--freeze", "[lift]"], "freeze needs init_from"),
+        (["--learning_rates", "{lfit: 0.1}"], "learning_rates: no module or parameter lfit"),
+        (["--learning_rates", "{lift: -0.1}"], "learning_rates must be positive"),
+    ],
+)
+def test_refusals(arguments, match, recipe, tmp_path):
+    with pytest.raises(ValueError, match=match):
+        main([recipe(), str(tmp_path / "run"), *arguments])
+    assert not (tmp_path / "run").exists()
+
+
+def test_freezing_everything_is_refused(donor, recipe, tmp_path):
+    everything = "[lift, reduce, mixing, gate, evolution, evolution_bias, unreduce, unlift]"
+    with pytest.raises(ValueError, match="nothing to train"):
+        main([recipe(), str(tmp_path / "r"), "--init_from", str(donor), "--freeze", everything])
+
+
+def test_another_operator_is_refused(donor, recipe, tmp_path):
+    changes = {"operator": {"name": "multiscale"}}
+    with pytest.raises(
+        ValueError, match=r"names the operator 'multiscale', but .* holds 'dymixop'"
+    ):
+        main([recipe(**changes), str(tmp_path / "run"), "--init_from", str(donor)])

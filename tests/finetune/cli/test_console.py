@@ -1,0 +1,378 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+
+import pytest
+import xarray
+
+from pelagos.datasets import equations, open_store
+from pelagos.datasets.simulation.settings import COUNTS
+from pelagos.finetune.cli import console
+from pelagos.finetune.cli import forecast as commands
+from pelagos.finetune.cli.console import COMMANDS, main
+
+
+@pytest.fixture
+def run(tmp_path, shift, registered):
+    """A run directory with a checkpoint; the working directory is beside it."""
+    path = tmp_path / "runs" / "mine"
+    shift().save_pretrained(path / "checkpoint")
+    (path / "recipe.yaml").write_text("init_from: null\n")
+    return path
+
+
+@pytest.fixture
+def fails(capsys):
+    """Runs a command line that must fail with one line; gives that line."""
+
+    def check(*argv: object) -> str:
+        with pytest.raises(SystemExit) as caught:
+            main([str(word) for word in argv])
+        captured = capsys.readouterr()
+        lines = captured.err.splitlines()
+        assert caught.value.code == 2
+        assert len(lines) == 1
+        assert lines[0].startswith("pelagos: error: ")
+        assert not captured.out
+        return lines[0]
+
+    return check
+
+
+# ------------------------------------------------------------------------------ help
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]])
+def test_overview_names_every_command(capsys, argv) -> None:
+    main(argv)
+    text = capsys.readouterr().out
+    for name, command in COMMANDS.items():
+        assert f"  {name}" in text
+        assert command.summary in text
+    assert "examples:" in text
+
+
+def test_group_overview_names_its_commands_only(capsys) -> None:
+    main(["data"])
+    text = capsys.readouterr().out
+    assert "data simulate" in text
+    assert "pretrain" not in text
+    assert "evaluate" not in text
+    assert text.count("  pelagos data ") == 2
+
+
+def test_the_way_to_a_traceback_is_told(capsys) -> None:
+    main(["--help"])
+    assert "PELAGOS_TRACEBACK=1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_helps_with_examples(capsys, name) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*name.split(), "--help"])
+    text = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert f"usage: pelagos {name}" in text
+    assert f"examples:\n  pelagos {name}" in text
+
+
+def test_simulate_help_states_the_defaults(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["data", "simulate", "--help"])
+    text = capsys.readouterr().out
+    for split, count in COUNTS.items():
+        assert f"trajectories in the {split} split (default: {count})" in text
+
+
+def test_version(capsys) -> None:
+    main(["--version"])
+    assert capsys.readouterr().out.split()[0] == "pelagos"
+
+
+def test_help_imports_nothing_slow() -> None:
+    code = (
+        "import sys; from pelagos.finetune.cli.console import main\n"
+        "for words in ([], ['data', 'simulate', '--help'], ['predict', '--help']):\n"
+        "    try: main(words)\n"
+        "    except SystemExit: pass\n"
+        "print('slow:', {'torch', 'matplotlib', 'wandb', 'xarray'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "slow: set()"
+
+
+# ------------------------------------------------------------------------------ mistakes
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("reprot", "unknown command 'reprot'; did you mean 'report'?"),
+        ("data simulat", "unknown command 'data simulat'; did you mean 'simulate'?"),
+        ("--verbose", "unknown command '--verbose'"),
+        ("data simulate heat_1d --trian 4", "unknown option --trian; did you mean '--train'?"),
+        ("data simulate heat1d", "did you mean 'heat_1d'?"),
+        ("data simulate", "which equation? One of"),
+        ("data simulate heat_1d --train x", "--train: needs a whole number of at least 0; got 'x'"),
+        ("data simulate heat_1d --frames 0", "--frames: needs a whole number of at least 1"),
+        ("data simulate heat_1d --dt=-1", "--dt: needs a positive number; got '-1'"),
+        ("data simulate heat_1d --dt nan", "--dt: needs a finite number; got 'nan'"),
+        ("data simulate heat_1d --resolution 8,x", "--resolution: needs a whole number"),
+        ("data simulate heat_1d --parameter nu", "needs name=value or name=low:high; got 'nu'"),
+        ("data simulate heat_1d --parameter nu=2:1", "needs low ≤ high"),
+        ("data simulate heat_1d --parameter nu=1 --train 1", "has no parameter 'nu'"),
+        ("data simulate heat_1d --dtype float23", "--dtype cannot be 'float23'; did you mean"),
+        ("data simulate heat_1d --device gpu", "no device 'gpu' on this machine"),
+        ("data inspect nowhere", "nowhere"),
+        ("data inspect", "required: path (see pelagos data inspect --help)"),
+        ("predict checkpoint", "required: DATA"),
+        ("predict nowhere data --split test", "no such file or folder: "),
+        ("evaluate a b --step 3", "unknown option --step; did you mean '--steps'?"),
+        ("report --out x.html", "required: RUN"),
+        ("report nowhere", "no recipe.yaml"),
+    ],
+)
+def test_mistakes_are_one_line(fails, tmp_path, monkeypatch, line, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in fails(*shlex.split(line))
+    assert not [*tmp_path.iterdir()]
+
+
+def test_mistakes_about_data_and_checkpoints(fails, run, wave, shift, tmp_path) -> None:
+    assert "no split 'valid'" in fails("evaluate", run, wave, "--split", "valid")
+    assert "at most 11 can be predicted" in fails("evaluate", run, wave, "--steps", 50)
+    assert "has 3 trajectories; 9" in fails("predict", run, wave, "--trajectories", 9)
+    assert "leaves no 1 history" in fails("predict", run, wave, "--start", 12)
+    other = shift(time_steps=(0.3,)).save_pretrained(tmp_path / "other")
+    assert "trained at dt = 0.3" in fails("predict", other, wave)
+    (other / "config.json").write_text('{"schema": 99}')
+    assert "schema 99" in fails("predict", other, wave)
+    (run / "checkpoint" / "model.safetensors").write_bytes(b"cut")
+    assert "damaged" in fails("predict", run, wave)
+    (run / "checkpoint").rename(tmp_path / "away")
+    assert "has no checkpoint yet" in fails("predict", run, wave)
+    assert sorted(path.name for path in run.iterdir()) == ["recipe.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("two\nlines"), "two lines"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a.txt"), "No such file: a.txt"),
+        (PermissionError(errno.EACCES, "Permission denied", "b"), "Permission denied: b"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError("unable to open"), "unable to open"),
+    ],
+)
+def test_errors_of_the_system_are_one_line(monkeypatch, capsys, error, line) -> None:
+    monkeypatch.setattr(commands, "report", _raise(error))
+    with pytest.raises(SystemExit) as caught:
+        main(["report"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == f"pelagos: error: {line}\n"
+
+
+@pytest.fixture
+def interruptible():
+    """A command that was interrupted ignores further interrupts: not so this process."""
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_interrupt_exits_with_130(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(commands, "report", _raise(KeyboardInterrupt()))
+    with pytest.raises(SystemExit) as caught:
+        main(["report"])
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "pelagos: interrupted\n"
+
+
+def test_a_second_interrupt_does_not_disturb_the_end() -> None:
+    code = (
+        "import atexit, os, signal\n"
+        "from pelagos.datasets.base.cli import run_command\n"
+        "interrupt = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
+        "atexit.register(interrupt)\n"
+        "run_command(interrupt, [])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "pelagos: interrupted\n")
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize(("rank", "end"), [("0", "\n"), ("1", " (process 1)\n")])
+def test_a_process_of_many_names_itself(monkeypatch, capsys, rank, end) -> None:
+    monkeypatch.setenv("RANK", rank)
+    for error, code in ((ValueError("no"), 2), (KeyboardInterrupt(), 130)):
+        monkeypatch.setattr(commands, "report", _raise(error))
+        with pytest.raises(SystemExit) as caught:
+            main(["report"])
+        assert caught.value.code == code
+        assert capsys.readouterr().err.endswith(end)
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_mistakes_keep_their_traceback_when_asked(monkeypatch, rank) -> None:
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("PELAGOS_TRACEBACK", "1")
+    monkeypatch.setattr(commands, "report", _raise(ValueError("a mistake")))
+    with pytest.raises(ValueError, match="a mistake"):
+        main(["report"])
+
+
+def test_unexpected_errors_keep_their_traceback(monkeypatch) -> None:
+    monkeypatch.setattr(commands, "report", _raise(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["report"])
+
+
+# ------------------------------------------------------------------------------ commands
+
+
+def test_list_names_every_equation(capsys) -> None:
+    main(["data", "simulate", "--list"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if line.startswith("  ")]) == len(equations.names())
+    for name in equations.names():
+        equation = equations.get(name)
+        (line,) = [line for line in lines if line.startswith(f"  {name} ")]
+        assert equation.formula in line
+        assert f"[{', '.join(equation.fields)}" in line
+
+
+def test_simulate_then_inspect(capsys, tmp_path) -> None:
+    counts = "--train 2 --valid 1 --test 0 --frames 3 --seed 5"
+    physics = "--resolution 25,32 --length 2 --dt 0.5 --parameter diffusivity=0.01:0.02"
+    line = f"data simulate heat_2d --out {tmp_path} --name warm {counts} {physics}"
+    main(shlex.split(line))
+    assert capsys.readouterr().out.startswith(f"dataset: {tmp_path}/warm")
+    store = open_store(tmp_path / "warm")
+    assert store.grid.shape == (25, 32)
+    assert store.grid.lengths == (2.0, 2.0)
+    assert {split: len(part) for split, part in store.splits.items()} == {"train": 2, "valid": 1}
+    assert store.times.tolist() == [0, 0.5, 1.0]
+    assert store.provenance["seed"] == 5
+    assert store.provenance["parameters"] == {"diffusivity": [0.01, 0.02]}
+    main(["data", "inspect", str(tmp_path / "warm"), "--split", "valid"])
+    text = capsys.readouterr().out
+    assert text.startswith("warm\n")
+    assert "25 × 32" in text
+    assert "valid 1" in text
+
+
+def test_predict_writes_into_the_run(capsys, run, wave) -> None:
+    main(["predict", str(run), str(wave), "--trajectories", "2", "--steps", "4"])
+    assert capsys.readouterr().out.startswith(f"prediction: {run}/prediction.nc")
+    assert dict(xarray.load_dataset(run / "prediction.nc").sizes) == {
+        "trajectory": 2,
+        "time": 4,
+        "x": 32,
+    }
+
+
+def test_predict_tells_of_rollouts_that_blow_up(capsys, shift, registered, wave, tmp_path) -> None:
+    """Amplitudes 1, 2 and 5 times 1e9 per step pass 3.4e38 at step 5."""
+    shift(gain=1e9).save_pretrained(tmp_path / "wild")
+    out = tmp_path / "p.nc"
+    main(["predict", str(tmp_path / "wild"), str(wave), "--out", str(out), "--steps", "6"])
+    (line,) = [li for li in capsys.readouterr().err.splitlines() if "not finite" in li]
+    assert line == (
+        "pelagos: warning: 3 of 3 trajectories are not finite from lead time 1.25 s on "
+        "(the earliest)"
+    )
+    assert xarray.load_dataset(out).sizes["time"] == 6
+
+
+def test_predict_from_a_checkpoint_writes_here(capsys, run, wave, monkeypatch) -> None:
+    monkeypatch.chdir(run.parent)
+    main(["predict", str(run / "checkpoint"), str(wave), "--steps", "30"])
+    assert xarray.load_dataset("prediction.nc").sizes["time"] == 30
+    main(["predict", "mine", str(wave), "--out", "new/p.nc"])
+    assert (run.parent / "new" / "p.nc").is_file()
+
+
+def test_evaluate_prints_model_against_persistence(capsys, run, wave) -> None:
+    main(["evaluate", str(run), str(wave)])
+    text = capsys.readouterr().out
+    assert "after 0.25 s" in text
+    assert "after 1.5 s" in text
+    assert "after 2.75 s" in text
+    assert "shift" in text
+    assert "persistence" in text
+    assert text.splitlines()[-1] == f"evaluation: {run}/evaluation.json"
+    result = json.loads((run / "evaluation.json").read_text())
+    assert result["data"] == str(wave)
+    assert result["checkpoint"] == str(run / "checkpoint")
+    assert result["scores"]["vrmse"]["u"]["mean"][0] < 1e-5
+
+
+def test_report_of_a_run(capsys, run, tmp_path) -> None:
+    out = tmp_path / "r.html"
+    main(["report", str(run), "--out", str(out), "--title", "Mine"])
+    assert capsys.readouterr().out.startswith(f"report: {out}")
+    assert "<h1>Mine</h1>" in out.read_text()
+
+
+def test_nothing_is_overwritten(fails, run, wave, tmp_path) -> None:
+    report = tmp_path / "r.html"
+    lines = {
+        run / "prediction.nc": ["predict", run, wave],
+        run / "evaluation.json": ["evaluate", run, wave],
+        report: ["report", run, "--out", report],
+    }
+    for path, argv in lines.items():
+        path.write_text("mine")
+        assert f"{path} exists already" in fails(*argv)
+        assert path.read_text() == "mine"
+    (run / "prediction.nc").unlink()
+    (run / "prediction.nc").mkdir()
+    assert "is a directory" in fails("predict", run, wave, "--overwrite")
+    assert "--overwrite, in Python" in fails("evaluate", run, wave)
+    main(["evaluate", str(run), str(wave), "--overwrite"])
+    assert json.loads((run / "evaluation.json").read_text())["schema"] == 1
+
+
+def test_places_that_cannot_be_written_are_told_before_work(
+    fails, run, wave, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(commands, "_open", _raise(AssertionError("work began")))
+    (tmp_path / "file").write_text("keep")
+    for command in ("predict", "evaluate"):
+        line = fails(command, run, wave, "--out", tmp_path / "file" / "new" / "p")
+        assert f"{tmp_path}/file is a file, not a folder" in line
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    for out in (tmp_path / "p.nc", tmp_path / "new" / "deep" / "p.nc"):
+        line = fails("predict", run, wave, "--out", out)
+        assert f"cannot write {out}: no permission to write into {tmp_path}" in line
+    assert "no permission" in fails("report", run, "--out", tmp_path / "r.html")
+    assert not (tmp_path / "new").exists()
+
+
+def test_console_script_is_installed() -> None:
+    """`pelagos` is this `main`, and the process exits with its code."""
+    code = "import sys; from pelagos.finetune.cli.console import main; main(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "predikt"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == "pelagos: error: unknown command 'predikt'; did you mean 'predict'?\n"
+
+
+def test_commands_can_be_loaded() -> None:
+    assert all(callable(command.load()) for command in COMMANDS.values())
+    assert console.COMMANDS["report"].load() is commands.report
+
+
+def _raise(error: BaseException):
+    def function(argv) -> None:
+        raise error
+
+    return function

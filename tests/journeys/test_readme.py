@@ -1,0 +1,104 @@
+"""The README's commands and code run as written, and its map names every file."""
+
+import re
+import shlex
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from accelerate.state import AcceleratorState
+
+from pelagos.datasets import open_store
+from pelagos.datasets.tools.summary import summary
+from pelagos.finetune.cli.console import main
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+
+
+def run_shell(block):
+    """Run the `pelagos` lines of a block in this process, as the console command would."""
+    for line in block.strip().splitlines():
+        words = shlex.split(line, comments=True)
+        if words and words[0] == "pelagos":
+            main(words[1:])
+            AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(scope="module")
+def tour(tmp_path_factory):
+    """Every block in order, in one folder, as a reader would."""
+    folder = tmp_path_factory.mktemp("tour")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        printed = {}
+        for kind, block in BLOCKS:
+            if kind == "sh":
+                run_shell(block)
+            elif kind == "yaml":
+                name = "description.yaml" if block.startswith("axes:") else "my.yaml"
+                (folder / name).write_text(block)
+            elif kind == "python":
+                printed[block] = scope = {}
+                exec(compile(block, "README.md", "exec"), scope)
+    return folder, printed
+
+
+def test_the_tour_leaves_what_it_says(tour):
+    folder, scopes = tour
+    for path in (
+        "data/burgers_1d/stats.yaml",
+        "runs/mine/checkpoint/model.safetensors",
+        "runs/mine/evaluation.json",
+        "runs/mine/prediction.nc",
+        "report.html",
+        "runs/advection/checkpoint/config.json",
+        "data/mine/stats.yaml",
+    ):
+        assert (folder / path).is_file(), path
+    shapes = [
+        (tuple(scope["window"].history.shape), len(scope["frames"]), scope["frames"][0].shape)
+        for scope in scopes.values()
+        if "frames" in scope
+    ]
+    assert shapes == [((4, 1, 128), 10, (1, 1, 128))]
+
+
+def test_own_data_opens(tour):
+    store = open_store(tour[0] / "data" / "mine", "train")
+    assert (len(store), store.fields, store.grid.shape) == (8, ("u",), (64,))
+    assert store.dt == pytest.approx(0.1)
+
+
+def test_the_description_describes(tour):
+    values = {name: np.zeros((10, 5, 4, 3)) for name in ("u", "v")}
+    with h5py.File(tour[0] / "runs.h5", "w") as file:
+        file.update(values)
+    store = open_store(tour[0] / "runs.h5")
+    assert store.fields == ("velocity_x", "velocity_y")
+    assert (store.dt, store.grid.boundary) == (pytest.approx(0.1), ("periodic", "periodic"))
+    assert {name: len(part) for name, part in store.splits.items()} == dict(
+        train=8, valid=1, test=1
+    )
+
+
+def test_the_tour_prints_what_it_says(tour):
+    (shown,) = [block for kind, block in BLOCKS if block.startswith("burgers_1d\nfields")]
+    printed = summary(open_store(tour[0] / "data" / "burgers_1d"))
+    assert printed.startswith(shown)
+
+
+def test_every_file_is_on_the_map():
+    for folder in ("datasets", "operators", "pretrain", "finetune"):
+        section = README[README.index(f"`{folder}/` —") :]
+        section = section[: section.index("\n\n`")] if "\n\n`" in section else section
+        for file in sorted((ROOT / folder).glob("*.py")):
+            if not file.name.startswith("__"):
+                assert f"`{file.name}`" in section, f"{folder}/{file.name} is not in the README"
+
+
+def test_every_mentioned_path_exists():
+    for path in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / path).exists(), path

@@ -1,0 +1,275 @@
+"""One contract for every registered operator."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pelagos.datasets.fields.grid import Grid
+from pelagos.datasets.fields.normalization import Identity, Statistics, WindowScaling
+from pelagos.datasets.fields.window import Context, Window
+from pelagos.operators import Description, Observation, create, from_pretrained, names
+
+# The smallest config of every operator, by space dimension. A new operator adds a line.
+SMALL = {
+    "assimilated": {
+        "predictor": {"name": "dymixop", "hidden": 6, "layers": 2, "modes": 3, "history": 2},
+        "correction": {"modes": 3, "hidden": 4},
+    },
+    "dymixop": {"hidden": 6, "layers": 2, "modes": 3, "history": 2},
+    "multiscale": {
+        "width": 8,
+        "depths": (2, 2),
+        "heads": (2, 2),
+        "skips": (1, 0),
+        "patch": 2,
+        "window": 2,
+    },
+    "observer": {
+        "hidden": 6,
+        "layers": 2,
+        "modes": 3,
+        "learn_linear": True,
+        "correction": {"modes": 3, "hidden": 4},
+    },
+}
+GRIDS = {1: (16,), 2: (8, 10), 3: (6, 6, 8)}
+CASES = [(name, ndim) for name in SMALL for ndim in GRIDS]
+
+
+def build(name, ndim, normalizer=None, fields=("u", "v"), **description):
+    return create(
+        name,
+        description=Description(fields=fields, normalizer=normalizer or Identity(), **description),
+        ndim=ndim,
+        **SMALL[name],
+    )
+
+
+def window_for(operator, horizon=3, batch=2, dt=0.5, seed=0):
+    grid = Grid.unit(GRIDS[operator.ndim])
+    generator = torch.Generator().manual_seed(seed)
+    fields = operator.description.fields
+
+    def random(frames):
+        return torch.randn(batch, frames, len(fields), *grid.shape, generator=generator)
+
+    lead = dt * torch.arange(1, horizon + 1).expand(batch, horizon)
+    spacing = dt if operator.history > 1 else None
+    return Window(
+        random(operator.history), random(horizon), lead, Context(fields, grid, dt=spacing)
+    )
+
+
+def relative(operator):
+    """The scaling that needs no statistics, for operators that see the two frames it needs."""
+    if operator.history < 2:
+        return operator
+    description = replace(operator.description, normalizer=WindowScaling())
+    twin = create(operator.name, description=description, **vars(operator.config))
+    twin.load_state_dict(operator.state_dict())
+    return twin
+
+
+def test_every_operator_has_a_contract():
+    assert set(names()) == set(SMALL)
+
+
+@pytest.mark.parametrize(("name", "ndim"), CASES)
+class TestContract:
+    def test_forward_is_the_rollout_or_direct_at_the_lead_times(self, name, ndim):
+        operator = relative(build(name, ndim))
+        window = window_for(operator)
+        prediction = operator(window)
+        assert prediction.shape == window.target.shape
+        if operator.direct:
+            state = operator.init(window.history, window.context)
+            frames = [operator.step(state, dt)[1] for dt in window.lead_times.unbind(1)]
+            torch.testing.assert_close(prediction, torch.stack(frames, 1))
+        else:
+            rolled = list(operator.rollout(window.history, window.context, dt=0.5, steps=3))
+            assert torch.equal(prediction, torch.stack(rolled, 1))
+
+    def test_state_is_explicit(self, name, ndim):
+        """Stepping twice from one state gives the same; nothing is kept in the operator."""
+        operator = build(name, ndim)
+        window = window_for(operator)
+        state = operator.init(window.history, window.context)
+        dt = torch.full((2,), 0.5)
+        first, _ = operator.step(state, dt)
+        operator.step(first, dt)
+        again, _ = operator.step(state, dt)
+        assert torch.equal(first.history, again.history)
+        assert torch.equal(again.time, dt)
+
+    def test_checkpoint_round_trip_is_exact(self, name, ndim, tmp_path):
+        statistics = Statistics({"*": {"u": 1.0, "v": 2.0}}, {"*": {"u": 3.0, "v": 0.5}})
+        operator = build(
+            name,
+            ndim,
+            statistics,
+            units={"u": "m/s"},
+            time_scale=0.5,
+            time_steps=(0.5,),
+            grid=Grid.unit(GRIDS[ndim]),
+            provenance={"seed": 1},
+            license="CC-BY-4.0",
+        )
+        window = window_for(operator, horizon=1)
+        opened = from_pretrained(operator.save_pretrained(tmp_path / "checkpoint"))
+        assert opened.description == operator.description
+        assert opened.config == operator.config
+        with torch.no_grad():
+            assert torch.equal(opened(window), operator(window))
+        assert sorted(p.name for p in (tmp_path / "checkpoint").iterdir()) == [
+            "config.json",
+            "model.safetensors",
+        ]
+
+    def test_physical_units_in_and_out(self, name, ndim):
+        """The prediction scales with the data under statistics that scale with it."""
+        plain, scaled = (
+            build(name, ndim, Statistics({"*": {"u": m, "v": m}}, {"*": {"u": s, "v": s}}))
+            for m, s in ((0.0, 1.0), (7.0, 1000.0))
+        )
+        window = window_for(plain)
+        moved = replace(window, history=window.history * 1000 + 7)
+        torch.testing.assert_close((scaled(moved) - 7) / 1000, plain(window), rtol=1e-4, atol=1e-4)
+
+    def test_window_scaling_makes_the_amplitude_irrelevant(self, name, ndim):
+        operator = build(name, ndim, WindowScaling()).double()
+        window = window_for(operator)
+        if operator.history < 2:
+            with pytest.raises(ValueError, match="at least 2 history frames"):
+                operator(window)
+            return
+        history = window.history.double()
+        small = replace(window, history=history, target=window.target.double())
+        large = replace(small, history=1e6 * history)
+        torch.testing.assert_close(operator(large), 1e6 * operator(small))
+
+    def test_initial_weights_depend_on_the_seed_alone(self, name, ndim):
+        a, b = build(name, ndim), build(name, ndim)
+        other = create(name, fields=("u", "v"), seed=1, ndim=ndim, **SMALL[name])
+        pairs = list(zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+        assert all(torch.equal(x, y) for x, y in pairs)
+        assert any(
+            not torch.equal(x, y)
+            for x, y in zip(a.state_dict().values(), other.state_dict().values(), strict=True)
+        )
+
+    def test_no_complex_tensor_and_every_parameter_learns(self, name, ndim):
+        operator = build(name, ndim)
+        assert not any(t.is_complex() for t in operator.state_dict().values())
+        window = window_for(operator)
+        operator(window).square().mean().backward()
+        unused = [n for n, p in operator.named_parameters() if p.requires_grad and p.grad is None]
+        assert not unused
+
+    def test_autocast_stays_close(self, name, ndim):
+        operator = relative(build(name, ndim))
+        window = window_for(operator, horizon=1)
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            half = operator(window).float()
+        with torch.no_grad():
+            full = operator(window)
+        change = (full - window.history[:, -1:]).norm()
+        assert (half - full).norm() < 0.05 * change
+
+    def test_trained_time_steps_are_kept(self, name, ndim):
+        operator = build(name, ndim, time_steps=(0.5,))
+        operator(window_for(operator, horizon=1, dt=0.5))
+        if operator.continuous:
+            with pytest.warns(UserWarning, match=r"0\.25 is outside the trained range 0\.5"):
+                operator(window_for(operator, horizon=1, dt=0.25))
+            return
+        with pytest.raises(ValueError, match=r"trained at dt = 0\.5 and cannot step by 0\.25"):
+            operator(window_for(operator, dt=0.25))
+
+    def test_wrong_input_is_named(self, name, ndim):
+        operator = build(name, ndim)
+        window = window_for(operator)
+        context = window.context
+        with pytest.raises(ValueError, match=f"works in {ndim}D"):
+            operator.init(window.history[..., 0] if ndim > 1 else window.history[..., None])
+        with pytest.raises(ValueError, match=r"history must have shape"):
+            operator.init(window.history.repeat(1, 2, *(1,) * (ndim + 1)), context)
+        with pytest.raises(ValueError, match="maps the fields u, v; got v, u"):
+            operator.init(window.history, replace(context, fields=("v", "u")))
+        state = operator.init(window.history, context)
+        with pytest.raises(ValueError, match="dt must be positive"):
+            operator.step(state, torch.tensor([0.5, -0.5]))
+
+    def test_an_observation_is_never_ignored(self, name, ndim):
+        operator = build(name, ndim)
+        window = window_for(operator)
+        values = window.history[:, -1]
+        observation = Observation(values, torch.ones_like(values, dtype=torch.bool), ("u", "v"))
+        state = operator.init(window.history, window.context)
+        if operator.assimilates:
+            operator.step(state, torch.full((2,), 0.5), observation)
+        else:
+            with pytest.raises(ValueError, match="cannot assimilate"):
+                operator.step(state, torch.full((2,), 0.5), observation)
+
+
+def test_unknown_operator_names_the_nearest():
+    with pytest.raises(ValueError, match="unknown operator 'dymixup'; did you mean 'dymixop'"):
+        create("dymixup", fields=("u",))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    return build("dymixop", 1).save_pretrained(tmp_path / "checkpoint")
+
+
+class TestDamagedCheckpoints:
+    def test_missing(self, tmp_path):
+        with pytest.raises(ValueError, match="no checkpoint directory at"):
+            from_pretrained(tmp_path / "nothing")
+
+    def test_no_config(self, tmp_path):
+        with pytest.raises(ValueError, match=r"has no config\.json"):
+            from_pretrained(tmp_path)
+
+    def test_another_schema(self, saved):
+        config = json.loads((saved / "config.json").read_text())
+        (saved / "config.json").write_text(json.dumps({**config, "schema": 99}))
+        with pytest.raises(ValueError, match="schema 99; this version of pelagos reads schema 1"):
+            from_pretrained(saved)
+
+    def test_truncated_config(self, saved):
+        text = (saved / "config.json").read_text()
+        (saved / "config.json").write_text(text[: len(text) // 2])
+        with pytest.raises(ValueError, match="not valid JSON"):
+            from_pretrained(saved)
+
+    def test_truncated_weights(self, saved):
+        data = (saved / "model.safetensors").read_bytes()
+        (saved / "model.safetensors").write_bytes(data[: len(data) // 2])
+        with pytest.raises(ValueError, match="damaged or truncated"):
+            from_pretrained(saved)
+
+    def test_weights_of_another_size(self, saved):
+        config = json.loads((saved / "config.json").read_text())
+        config["config"]["hidden"] = 8
+        (saved / "config.json").write_text(json.dumps(config))
+        with pytest.raises(ValueError, match=r"is \(.*\), expected \(.*\).* and \d+ more"):
+            from_pretrained(saved)
+
+    def test_existing_directory_is_not_overwritten(self, saved):
+        before = (saved / "model.safetensors").read_bytes()
+        with pytest.raises(ValueError, match="exists already"):
+            build("dymixop", 2).save_pretrained(saved)
+        assert (saved / "model.safetensors").read_bytes() == before
+        build("dymixop", 2).save_pretrained(saved, overwrite=True)
+        assert from_pretrained(saved).ndim == 2
+        assert [p.name for p in saved.parent.iterdir()] == ["checkpoint"]
+
+
+def test_default_context_is_the_unit_box():
+    operator = build("dymixop", 2)
+    history = window_for(operator).history
+    state = operator.init(history)
+    assert state.context == Context(("u", "v"), Grid.unit(GRIDS[2]))

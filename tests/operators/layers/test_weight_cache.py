@@ -1,0 +1,133 @@
+"""What follows from weights is computed once in inference, and never from other weights."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from pelagos.datasets.fields.grid import Grid
+from pelagos.datasets.fields.window import Context, Window
+from pelagos.operators import create, from_pretrained
+from pelagos.operators.dymixop.mixing import MixingLayer
+from pelagos.operators.layers.weight_cache import WeightCache
+from pelagos.operators.multiscale.position_bias import PositionBias
+
+SMALL = {
+    "dymixop": {"hidden": 4, "layers": 2, "modes": 3},
+    "multiscale": {
+        "width": 8,
+        "patch": 2,
+        "window": 4,
+        "depths": (2,),
+        "heads": (2,),
+        "skips": (0,),
+    },
+}
+# What computes it, and how often for the whole operator.
+COMPUTED = {"dymixop": (MixingLayer, "kernels", 2), "multiscale": (PositionBias, "forward", 4)}
+HISTORY = torch.linspace(0, 6, 16).sin()[None, None, None]
+
+
+def made(name, seed=0):
+    operator = create(name, fields=("u",), ndim=1, seed=seed, **SMALL[name]).eval()
+    with torch.no_grad():  # published initial gains are next to 0
+        for parameter in operator.parameters():
+            parameter.add_(0.1 * torch.ones_like(parameter).cumsum(0).sin())
+    return operator
+
+
+def last_frame(operator, steps=3):
+    return list(operator.rollout(HISTORY.to(next(operator.parameters())), dt=1.0, steps=steps))[-1]
+
+
+@pytest.fixture(params=[*SMALL])
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def computed(name, monkeypatch):
+    """One entry for every time that something was computed from weights."""
+    cls, method, _ = COMPUTED[name]
+    calls, original = [], getattr(cls, method)
+    monkeypatch.setattr(cls, method, lambda *args: calls.append(1) or original(*args))
+    return calls
+
+
+def test_a_rollout_computes_it_once_and_so_does_the_next(name, computed):
+    operator, once = made(name), COMPUTED[name][2]
+    with torch.no_grad():
+        first = last_frame(operator)
+        assert len(computed) == once
+        assert torch.equal(last_frame(operator), first)
+    assert len(computed) == once
+    last_frame(operator)  # with gradients nothing outlives the step
+    assert len(computed) == once + 3 * once
+
+
+@pytest.mark.parametrize("guard", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("change", ["step", "load", "data", "type there and back", "train"])
+def test_no_weights_but_todays(name, guard, change):
+    operator = made(name)
+    with guard():
+        before = last_frame(operator)
+    if change == "step":
+        optimizer = torch.optim.AdamW(operator.parameters(), lr=0.1)
+        last_frame(operator, 1).square().mean().backward()  # trains on after an inference mode
+        optimizer.step()
+    elif change == "load":
+        operator.load_state_dict(made(name, seed=1).state_dict())
+    elif change == "data":
+        for parameter in operator.parameters():
+            parameter.data = parameter.data * 1.5
+    elif change == "type there and back":
+        operator.to(torch.float16).to(torch.float32)
+    else:
+        operator.train()
+        for parameter in operator.parameters():
+            parameter.data.mul_(1.5)
+        operator.eval()
+    with guard():
+        after = last_frame(operator)
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(after, last_frame(operator).detach())
+
+
+def test_weights_made_in_inference_mode_work(name, tmp_path):
+    """They do not count their versions, so nothing is kept."""
+    expected = last_frame(made(name)).detach()
+    made(name).save_pretrained(tmp_path / "checkpoint")
+    with torch.inference_mode():
+        operator = from_pretrained(tmp_path / "checkpoint")
+        torch.testing.assert_close(last_frame(operator), expected)
+        for parameter in operator.parameters():
+            parameter.mul_(1.5)
+        assert not torch.allclose(last_frame(operator), expected)
+
+
+def test_it_is_no_state_and_is_not_copied(name):
+    operator = made(name)
+    names = set(operator.state_dict())
+    with torch.inference_mode():
+        expected = last_frame(operator)
+    assert set(operator.state_dict()) == names == {n for n, _ in operator.named_parameters()}
+    twin = copy.deepcopy(operator)
+    caches = [module for module in twin.modules() if isinstance(module, WeightCache)]
+    assert caches
+    assert not any(cache._kept for cache in caches)
+    torch.testing.assert_close(last_frame(twin).detach(), expected)
+
+
+def test_a_window_in_training_computes_it_once(computed, name):
+    if name != "dymixop":
+        pytest.skip("predicts a window in one evaluation")
+    operator = made(name).train()
+    target = HISTORY.expand(1, 3, 1, 16)
+    leads = torch.tensor([[1.0, 2.0, 3.0]])
+    window = Window(HISTORY, target, leads, Context(("u",), Grid.unit((16,))))
+    operator(window).square().mean().backward()
+    assert len(computed) == 2
+    operator(window).square().mean().backward()  # a second graph, not the first again
+    assert len(computed) == 4

@@ -1,0 +1,109 @@
+"""Mixtures of datasets with different fields and shapes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from pelagos.datasets import open_store
+from pelagos.datasets.fields.grid import Grid
+from pelagos.datasets.fields.window import Context, Window, collate
+from pelagos.datasets.layouts.well import WellData, write_file
+from pelagos.finetune.adapt.command import main as finetune
+from pelagos.finetune.forecast.evaluate import evaluate
+from pelagos.finetune.forecast.predict import predict
+from pelagos.operators import from_pretrained
+from pelagos.pretrain.command import main as pretrain
+
+
+def write(root: Path, name: str, fields: tuple[str, ...], points: int = 16, dataset: str = ""):
+    rng = np.random.default_rng(len(name))
+    for split in ("train", "valid"):
+        data = WellData(
+            dataset=dataset or name,
+            grid=Grid.unit((points,)),
+            times=np.arange(5) / 4,
+            fields={field: 2 + rng.standard_normal((3, 5, points)) for field in fields},
+        )
+        write_file(root / name / "data" / split / "a.hdf5", data)
+    return root / name
+
+
+def recipe(folder: Path, *data: object, **changes: object) -> str:
+    values = {
+        "data": [entry if isinstance(entry, dict) else {"path": str(entry)} for entry in data],
+        "operator": {"name": "dymixop", "hidden": 4, "layers": 1, "modes": 2},
+        "normalizer": {"name": "statistics"},
+        "steps": 4,
+        "batch": 2,
+        "micro_batch": 2,
+        "log_every": 1,
+        "save_every": 4,
+        "validation": {"every": 4, "horizon": 2},
+        **changes,
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return str(path)
+
+
+def test_absent_fields_are_filled_and_masked() -> None:
+    generator = torch.Generator().manual_seed(0)
+    history, target = (torch.randn(2, 1, 8, generator=generator) for _ in range(2))
+    lead = torch.tensor([0.5, 1.0])
+    window = Window(history, target, lead, Context(("u",), Grid.unit((8,))))
+    filled = window.filled({"p": 3.0, "u": 9.0})
+    assert filled.fields == ("u", "p")
+    assert torch.equal(filled.history[:, :1], history)
+    assert (filled.target[:, 1] == 3).all()
+    assert filled.context.mask.all(-1).tolist() == [True, False]
+    assert window.filled({"u": 9.0}) is window
+    chosen = collate([filled.select(("p", "u"))] * 2)
+    assert chosen.context.mask[:, :, 0].tolist() == [[False, True]] * 2
+    twice = chosen.filled({"q": 1.0})
+    assert twice.context.mask.shape == (2, 3, 8)
+
+
+def test_training_scoring_and_fine_tuning_across_field_sets(tmp_path: Path) -> None:
+    gas = write(tmp_path, "gas", ("u", "pressure"))
+    water = write(tmp_path, "water", ("u",), points=20)
+    run, fill = tmp_path / "run", {"pressure": 1.0}
+    with pytest.raises(ValueError, match=r"water' has no field pressure.* a value in `fill`"):
+        pretrain([recipe(tmp_path, gas, water), str(run)])
+    pretrain([recipe(tmp_path, gas, water, fill=fill), str(run)])
+    operator = from_pretrained(run / "checkpoint")
+    assert operator.description.fill == fill
+    valid = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert {r["dataset"] for r in valid if r["kind"] == "valid"} == {"gas", "water"}
+
+    store = open_store(water, "valid")
+    scores = evaluate(operator, store)
+    assert scores["store"]["fields"] == ["u"]
+    assert scores["summary"]["vrmse"] is not None
+    assert (predict(operator, store)["pressure"] == 1.0).all()
+
+    tuned = tmp_path / "tuned"
+    finetune(
+        [recipe(tmp_path, water, fields=["u", "pressure"]), str(tuned), "--init_from", str(run)]
+    )
+    description = from_pretrained(tuned / "checkpoint").description
+    assert description.fill == fill
+    before, after = operator.description.normalizer, description.normalizer
+    assert after.mean["*"]["pressure"] == before.mean["*"]["pressure"]
+    assert after.mean["*"]["u"] != before.mean["*"]["u"]
+
+
+def test_files_of_different_shape_are_datasets_of_their_own(tmp_path: Path) -> None:
+    coarse = write(tmp_path, "a", ("u",), 16, dataset="sea")
+    fine = write(tmp_path, "b", ("u",), 32, dataset="sea")
+    run = tmp_path / "run"
+    with pytest.raises(ValueError, match=r"different names; got sea, sea. Set data\.name"):
+        pretrain([recipe(tmp_path, coarse, fine), str(run)])
+    pretrain([recipe(tmp_path, coarse, {"path": str(fine), "name": "fine"}), str(run)])
+    description = from_pretrained(run / "checkpoint").description
+    assert set(description.normalizer.mean) == {"sea", "fine", "*"}

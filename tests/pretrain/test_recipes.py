@@ -1,0 +1,76 @@
+"""The recipes that ship: they parse, their data come from one command, their operators run."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from pelagos.datasets import equations
+from pelagos.datasets.base.config import read
+from pelagos.datasets.fields.window import Context
+from pelagos.finetune.cli.data import _simulate_parser
+from pelagos.operators import Description, create
+from pelagos.pretrain.recipe import TrainRecipe
+
+FOLDER = Path(__file__).parents[2] / "pretrain" / "recipes"
+PUBLISHED = sorted(FOLDER.glob("dymixop_*.yaml"))
+
+
+def command_of(path):
+    """The arguments of the one `pelagos data simulate` in a recipe's header."""
+    lines = [line for line in path.read_text().splitlines() if "pelagos data simulate" in line]
+    assert len(lines) == 1
+    words = shlex.split(lines[0].lstrip("# "))
+    assert words[:3] == ["pelagos", "data", "simulate"]
+    return _simulate_parser().parse_args(words[3:])
+
+
+def test_there_is_one_for_every_set_of_the_paper():
+    names = {path.stem.removeprefix("dymixop_") for path in PUBLISHED}
+    assert names == {
+        "ks",
+        "burgers",
+        "navier_stokes",
+        "ce_crp",
+        "darcy",
+        "brusselator",
+        "shallow_water",
+    }
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+def test_its_command_makes_the_data_that_it_reads(path):
+    recipe = read(TrainRecipe, path)
+    arguments = command_of(path)
+    assert Path(arguments.out, arguments.name) == Path(recipe.data[0].path)
+    equation = equations.get(arguments.equation)
+    points = tuple(arguments.resolution)
+    points = points * equation.ndim if len(points) == 1 else points
+    assert points == tuple(recipe.operator["resolution"])
+    assert set(recipe.fields) <= set(equation.fields)
+    assert arguments.train >= 850
+    if not equation.steady:
+        assert arguments.frames >= recipe.operator["history"] + recipe.objective.horizon
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+def test_its_operator_takes_the_published_grid(path):
+    recipe = read(TrainRecipe, path)
+    equation = equations.get(command_of(path).equation)
+    config = dict(recipe.operator)
+    history, shape = config["history"], config["resolution"]
+    inputs = equation.constant_fields if equation.steady else ()
+    fields = recipe.fields or equation.fields
+    operator = create(
+        config.pop("name"),
+        description=Description(fields=fields, inputs=inputs),
+        ndim=equation.ndim,
+        **config,
+    )
+    frames = torch.randn(1, history, len(inputs or fields), *shape)
+    context = Context(fields, equation.grid(shape), inputs=inputs)
+    with torch.no_grad():
+        _, out = operator.step(operator.init(frames, context), torch.ones(1))
+    assert out.shape == (1, len(fields), *shape)
+    assert out.isfinite().all()
