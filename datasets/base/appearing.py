@@ -1,19 +1,96 @@
-"""Files that appear under their names when complete; what is said where they cannot be written."""
+"""Files and folders that appear under their names when complete; what is said where they cannot.
+
+This is the one way to write: under a hidden name beside the final one, unique to the writer, then
+flushed to disk, then renamed. If writing fails nothing is left, and what was there stays.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import platform
+import re
+import secrets
+import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_LONGEST = 64  # characters of a name that its hidden name keeps: file systems allow 255 bytes
 
 
-def unfinished(path: Path) -> Path:
-    """The hidden name beside `path` under which its file is written."""
-    return path.with_name(f".{path.stem}.partial{path.suffix}")
+@contextmanager
+def appearing_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A file to write, which takes the name `path` once the block has succeeded.
+
+    It is on disk by then. Missing folders above it are made.
+
+    Args:
+        path: the file.
+        overwrite: replace a file that is there.
+
+    Raises:
+        ValueError: as `refuse_existing`, or the disk is full.
+    """
+    refuse_existing(path, overwrite)
+    with naming_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = _draft(path)
+        try:
+            yield draft
+            _flush(draft)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def appearing_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """An empty folder to fill, which takes the name `path` once the block has succeeded.
+
+    Its files are on disk by then. Missing folders above it are made. Of a folder that is replaced,
+    a process that is killed between two renames leaves the old contents in `.NAME-old-…/NAME`.
+
+    Args:
+        path: the folder.
+        overwrite: replace what is there, whatever it is: look first.
+
+    Raises:
+        ValueError: there is something of that name and `overwrite` is not set, or the disk is full.
+    """
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path} exists already; choose another path")
+    with naming_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = _draft(path)
+        try:
+            draft.mkdir()
+            yield draft
+            for found in draft.rglob("*"):
+                if found.is_file():
+                    _flush(found)
+            _swap(draft, path)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raise before any work is done if the file `path` is taken, or cannot be written.
+
+    Raises:
+        ValueError: it exists and `overwrite` is not set, it is a directory, or the folder to write
+            (or to create) it in is a file or not writable.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path} is a directory; name a file")
+    if path.exists() and not overwrite:
+        raise ValueError(
+            f"{path} exists already; choose another path, or replace it "
+            "(--overwrite, in Python overwrite=True)"
+        )
+    require_writable(path)
 
 
 def require_writable(path: Path) -> None:
@@ -30,24 +107,10 @@ def require_writable(path: Path) -> None:
         raise ValueError(f"cannot write {path}: no permission to write into {folder}")
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to; the file takes the name `path` once the block has succeeded.
-
-    It is on disk by then. If the block fails nothing is left of it, and `path` is as it was.
-
-    Raises:
-        ValueError: the disk is full.
-    """
-    partial = unfinished(path)
-    try:
-        with naming_full_disk(path):
-            yield partial
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
-            partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+def is_draft(found: Path, path: Path) -> bool:
+    """Whether `found` is what a killed process left of `path`, of this version or an older one."""
+    ours = found.name.startswith(f".{path.stem[:_LONGEST]}.") and ".partial" in found.name
+    return ours or found.name == f".{path.name}"
 
 
 @contextmanager
@@ -68,3 +131,66 @@ def _is_full(error: BaseException) -> bool:
     told = str(error)
     known = getattr(error, "errno", None) in _FULL
     return known or any(os.strerror(number) in told for number in _FULL)
+
+
+def _draft(path: Path) -> Path:
+    """A new hidden name beside `path`; what killed processes of this machine left is removed."""
+    stem = path.stem[:_LONGEST]
+    ours = re.compile(
+        rf"\.{re.escape(stem)}\.{_machine()}-(\d+)-\w+\.partial{re.escape(path.suffix)}"
+    )
+    older = (f".{path.name}.partial", f".{path.stem}.partial{path.suffix}")
+    for found in path.parent.iterdir():
+        match = ours.fullmatch(found.name)
+        if found.name in older or (match and not _runs(int(match[1]))):
+            _remove(found)
+    writer = f"{_machine()}-{os.getpid()}-{secrets.token_hex(2)}"
+    return path.with_name(f".{stem}.{writer}.partial{path.suffix}")
+
+
+def _machine() -> str:
+    """A word for where process numbers mean the same: the host, and the container on it."""
+    space = Path("/proc/self/ns/pid")
+    container = str(space.readlink()) if space.exists() else ""
+    return f"{zlib.crc32(f'{platform.node()} {container}'.encode()):08x}"
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _swap(draft: Path, path: Path) -> None:
+    """Rename `draft` to `path`; what was there is put back if that fails."""
+    if not path.exists():
+        draft.rename(path)
+        return
+    holder = path.with_name(f".{path.name}-old-{secrets.token_hex(4)}")
+    holder.mkdir()
+    old = holder / path.name
+    try:
+        path.rename(old)
+        draft.rename(path)
+    except BaseException:
+        if old.exists():
+            old.rename(path)
+        holder.rmdir()
+        raise
+    shutil.rmtree(holder)

@@ -13,13 +13,13 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
 
+from ..base.appearing import appearing_file
 from ..fields.vocabulary import SPLITS
 
 LIMIT = 64 * 2**30  # bytes
@@ -61,7 +61,8 @@ def stage(url: str, split: str | None = None) -> Path:
         if known.get(name) != version or not target.is_file():
             _copy(system, info["name"], target)
             known[name] = version
-            _write(entry / STATE, json.dumps(known))
+            with appearing_file(entry / STATE, overwrite=True) as draft:
+                draft.write_text(json.dumps(known), encoding="utf-8")
     os.utime(entry / STATE)
     return entry / PurePosixPath(root).name
 
@@ -82,23 +83,11 @@ def _needed(name: str, split: str | None) -> bool:
 
 
 def _copy(system: Any, source: str, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, unfinished = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}")
-    os.close(descriptor)
     try:
-        system.get_file(source, unfinished)
-        Path(unfinished).replace(target)
+        with appearing_file(target, overwrite=True) as draft:
+            system.get_file(source, str(draft))
     except OSError as error:
         raise ValueError(f"{source} cannot be copied to {target.parent} ({error})") from None
-    finally:
-        Path(unfinished).unlink(missing_ok=True)
-
-
-def _write(path: Path, text: str) -> None:
-    descriptor, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(unfinished).replace(path)
 
 
 def _state(entry: Path) -> dict[str, str]:

@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 from jaxtyping import Float64
 
-from ..base.appearing import replacing
+from ..base.appearing import appearing_file
 from ..fields.grid import Grid
 from .arrays import NUMERIC
 
@@ -93,10 +93,9 @@ def create_file(path: Path, data: WellData) -> Iterator[Callable[[int, int, np.n
     if path.exists():
         raise ValueError(f"{path} exists already; choose another name or delete it")
     _check(data)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with (
-        replacing(path) as partial,
-        h5py.File(partial, "w", alignment_threshold=PAGE, alignment_interval=PAGE) as file,
+        appearing_file(path) as draft,
+        h5py.File(draft, "w", alignment_threshold=PAGE, alignment_interval=PAGE) as file,
     ):
         _write_root(file, data)
         _write_dimensions(file.create_group("dimensions"), data)

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from ..base.appearing import appearing_file, is_draft
 from ..base.config import plain
 from ..base.progress import Bar
 from ..equations.equation import Equation
@@ -110,11 +111,11 @@ def _prepare(root: Path, recipe: Recipe, overwrite: bool) -> bool:
     Raises:
         ValueError: the folder holds something else, or was made by another recipe.
     """
-    path, partial = root / "simulation.yaml", root / ".simulation.yaml.partial"
+    path = root / "simulation.yaml"
     if root.parent.exists() and not root.parent.is_dir():
         raise ValueError(f"{root.parent} is a file; choose a folder to write datasets into")
     if root.exists() and not path.is_file():
-        if not root.is_dir() or any(found != partial for found in root.iterdir()):
+        if not root.is_dir() or not all(is_draft(found, path) for found in root.iterdir()):
             raise ValueError(f"{root} exists and is no simulated dataset; choose another name")
     elif not overwrite and any(root.glob("data/*/*.hdf5")):
         _check_same(path, recipe)
@@ -123,10 +124,9 @@ def _prepare(root: Path, recipe: Recipe, overwrite: bool) -> bool:
     (root / "stats.yaml").unlink(missing_ok=True)
     if (root / "data").exists():
         shutil.rmtree(root / "data")
-    root.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(recipe.record, sort_keys=False, allow_unicode=True)
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with appearing_file(path, overwrite=True) as draft:
+        draft.write_text(text, encoding="utf-8")
     return True
 
 

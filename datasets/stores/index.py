@@ -12,7 +12,6 @@ import hashlib
 import importlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..base.appearing import appearing_file
 from ..fields.grid import Grid
 
 SMALLEST = 64  # files of a store that is worth an index
@@ -165,19 +165,14 @@ class Index:
         """Write the index, if anything was added to it and the cache folder can be written."""
         if not self.changed:
             return
-        location, unfinished = _location(self.path), ""
         content = {"valid_for": self._key(), "headers": self.headers, "files": self.files}
         try:
-            location.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, unfinished = tempfile.mkstemp(
-                dir=location.parent, prefix=f".{location.name}"
-            )
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(content, file, separators=(",", ":"))
-            Path(unfinished).replace(location)
-        except (OSError, TypeError):  # TypeError: the provenance is nothing that JSON can hold
-            if unfinished:
-                Path(unfinished).unlink(missing_ok=True)
+            text = json.dumps(content, separators=(",", ":"))
+            with appearing_file(_location(self.path), overwrite=True) as draft:
+                draft.write_text(text, encoding="utf-8")
+        except (OSError, ValueError, TypeError):
+            # TypeError: the provenance is nothing that JSON can hold; ValueError: no cache folder.
+            return
 
     def _key(self) -> list[Any]:
         return [VERSION, str(self.path), _code()]

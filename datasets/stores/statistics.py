@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ..base.appearing import replacing
+from ..base.appearing import appearing_file
 from ..fields.vocabulary import SPLITS
 from ..files.hdf5 import data_files
 from ..layouts.well import tensor_fields
@@ -69,10 +69,8 @@ def write(path: Path, form: dict[str, Any], overwrite: bool = False) -> None:
     Raises:
         ValueError: the path exists, or the disk is full.
     """
-    if path.exists() and not overwrite:
-        raise ValueError(f"{path} exists already; choose another name, or --overwrite")
-    with replacing(path) as partial:
-        partial.write_text(yaml.safe_dump(form, sort_keys=False), encoding="utf-8")
+    with appearing_file(path, overwrite=overwrite) as draft:
+        draft.write_text(yaml.safe_dump(form, sort_keys=False), encoding="utf-8")
 
 
 def write_stats(root: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from ..base.appearing import replacing, unfinished
+from ..base.appearing import appearing_file, is_draft
 from ..base.config import plain as plain_config
 from ..base.progress import Bar
 from ..fields.vocabulary import UNSPLIT
@@ -162,7 +162,7 @@ def _prepare(out: Path, recipe: Recipe, overwrite: bool) -> None:
     path = out / RECIPE
     remedy = "choose another folder, or replace it (--overwrite, in Python overwrite=True)"
     if out.exists() and not path.is_file():
-        if not out.is_dir() or any(found != unfinished(path) for found in out.iterdir()):
+        if not out.is_dir() or not all(is_draft(found, path) for found in out.iterdir()):
             raise ValueError(f"{out} exists and is no converted dataset; choose another folder")
     elif out.exists() and not overwrite:
         _check_same(path, recipe, remedy)
@@ -170,10 +170,9 @@ def _prepare(out: Path, recipe: Recipe, overwrite: bool) -> None:
     if (out / "data").exists():
         (out / "stats.yaml").unlink(missing_ok=True)
         shutil.rmtree(out / "data")
-    out.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(plain_config(recipe), sort_keys=False, allow_unicode=True)
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    with appearing_file(path, overwrite=True) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def _check_same(path: Path, recipe: Recipe, remedy: str) -> None:

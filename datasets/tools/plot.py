@@ -17,7 +17,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..base.appearing import replacing
+from ..base.appearing import appearing_file, refuse_existing
 from ..base.figures import (
     DPI,
     INK,
@@ -134,12 +134,13 @@ def plot(
     if moving and animate:
         jobs[out / f"{stem}.gif"] = lambda path: _animate(store, trajectory, shown, path, progress)
     for path in jobs:
-        if path.exists() and not overwrite:
-            raise ValueError(f"{path} exists already; choose another folder, or --overwrite")
-    out.mkdir(parents=True, exist_ok=True)
+        refuse_existing(path, overwrite)
     for path, draw in jobs.items():
-        with replacing(path) as partial, matplotlib.rc_context(STYLE):
-            draw(partial)
+        with (
+            appearing_file(path, overwrite=overwrite) as draft,
+            matplotlib.rc_context(STYLE),
+        ):
+            draw(draft)
     return [*jobs]
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
-from ..base.appearing import replacing
+from ..base.appearing import appearing_file
 from ..base.progress import Bar
 from ..fields.vocabulary import SPLITS
 from ..files.guard import one_line
@@ -127,8 +127,7 @@ def _large_bytes(file: Path) -> int:
 
 def _rewrite(source: Path, path: Path, target: _Target, bar: Bar) -> None:
     """Write one file; it appears under its name when it is complete and on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _reading(source), replacing(path) as partial:
+    with _reading(source), appearing_file(path, overwrite=True) as draft:
         with open_readonly(source) as old:
             plan, root = old.id.get_create_plist(), old["/"].id.get_create_plist()
             plan.set_link_creation_order(root.get_link_creation_order())
@@ -137,11 +136,11 @@ def _rewrite(source: Path, path: Path, target: _Target, bar: Bar) -> None:
             align = old.userblock_size or PAGE  # HDF5 wants no more than a user block
             access.set_alignment(align, align)
             truncate = h5py.h5f.ACC_TRUNC
-            identifier = h5py.h5f.create(bytes(partial), truncate, fcpl=plan, fapl=access)
+            identifier = h5py.h5f.create(bytes(draft), truncate, fcpl=plan, fapl=access)
             with h5py.File(identifier) as new:
                 _Copy(target, bar).group(old, new)
                 _attach_scales(old, new)
-        _copy_user_block(source, partial)
+        _copy_user_block(source, draft)
 
 
 @contextmanager

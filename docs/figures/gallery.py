@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pelagos.datasets import equations
-from pelagos.datasets.base.appearing import replacing
+from pelagos.datasets.base.appearing import appearing_file
 from pelagos.datasets.base.figures import INK, RUNS, SIGNED, STYLE, UNSIGNED
 from pelagos.datasets.equations.catalogue import members
 from pelagos.datasets.equations.equation import Equation
@@ -80,7 +80,7 @@ def draw(equation: str, path: Path, **settings: Any) -> None:
     with matplotlib.rc_context(STYLE):
         frames = list(_frames(store))
     first, rest = frames[0], frames[1:]
-    with replacing(path) as partial:
+    with appearing_file(path, overwrite=True) as partial:
         first.save(
             partial,
             "WEBP",

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from validation import Curve, Panel
 
-from pelagos.datasets.base.appearing import replacing
+from pelagos.datasets.base.appearing import appearing_file
 from pelagos.datasets.base.figures import BASELINE, INK, RUNS, STYLE
 
 # By family, as in `equations.FAMILIES`.
@@ -56,7 +56,8 @@ def draw(family: str, path: Path) -> None:
             _draw(ax, panel)
         picture = io.BytesIO()
         figure.savefig(picture, format="png", dpi=_DPI)
-    with replacing(path) as partial:  # few colours make a file a quarter of the size
+    with appearing_file(path, overwrite=True) as partial:
+        # Few colours make a file a quarter of the size.
         Image.open(picture).convert("RGB").quantize(_COLORS).save(partial, "PNG", optimize=True)
 
 

@@ -18,6 +18,7 @@ import h5netcdf
 import numpy as np
 import torch
 
+from ...datasets.base.appearing import appearing_file
 from ...datasets.base.config import plain
 from ...datasets.base.progress import Bar
 from ...datasets.fields import metrics
@@ -27,7 +28,6 @@ from ...datasets.stores.store import Store
 from ...operators.assimilation.ensemble import EnsembleGain
 from ...operators.assimilation.operator import AssimilatingOperator
 from ...operators.core.operator import Operator
-from ..output import replacing
 from .assimilator import Assimilator, Estimate
 from .figure import Picture, require_drawable
 from .observations import Domain, ObservationFile
@@ -199,8 +199,8 @@ def assimilate(
     picture = Picture(context, start.units)
     scores = {"analyses": _Scores(context, truth), "forecast": _Scores(context, truth)}
     counts = {True: 0, False: 0}
-    with replacing(out, overwrite) as temporary:
-        with h5netcdf.File(temporary, "w") as written:
+    with appearing_file(out, overwrite=overwrite) as draft:
+        with h5netcdf.File(draft, "w") as written:
             writer = _Writer(written, operator, start)
             with Bar("assimilate", file.count, unit="readings", active=progress) as bar:
                 for estimate, measured in _run(assimilator, file, forecast, every):

@@ -10,9 +10,9 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from ...datasets.base.appearing import appearing_file
 from ...datasets.base.figures import INK, SIGNED, STYLE, UNSIGNED
 from ...datasets.fields.window import Context
-from ..output import replacing
 from .assimilator import Estimate
 
 _FRAMES = 256  # kept of a long run; then every second one is dropped
@@ -46,8 +46,8 @@ class Picture:
         """
         with matplotlib.rc_context(STYLE):
             figure = self._space_time() if self.context.grid.ndim == 1 else self._maps()
-            with replacing(path, overwrite) as temporary:
-                figure.savefig(temporary, dpi=120, metadata=_metadata(path))
+            with appearing_file(path, overwrite=overwrite) as draft:
+                figure.savefig(draft, dpi=120, metadata=_metadata(path))
 
     def _space_time(self) -> Figure:
         times = np.array([frame[0] for frame in self.frames])

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...datasets.base import cli
+from ...datasets.base.appearing import refuse_existing
 from ...datasets.base.cli import Parser
-from ..output import refuse_existing
 
 if TYPE_CHECKING:
     from ...datasets.stores.store import Store

@@ -17,13 +17,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ...datasets.base.appearing import appearing_file
 from ...datasets.base.config import plain
 from ...datasets.fields import metrics
 from ...datasets.fields.masking import masked_metric, scored
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
 from ...pretrain.run.records import EVALUATION_SCHEMA
-from ..output import replacing
 from .plan import Mode, Plan, Step, forecast, make_plan, truth
 
 METRICS = ("vrmse", "nrmse", "relative_l1", "correlation")
@@ -149,8 +149,8 @@ def write_evaluation(result: dict[str, Any], path: Path, *, overwrite: bool = Fa
         ValueError: `path` exists and `overwrite` is not set.
     """
     text = json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False)
-    with replacing(path, overwrite) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    with appearing_file(path, overwrite=overwrite) as draft:
+        draft.write_text(text + "\n", encoding="utf-8")
     return path
 
 

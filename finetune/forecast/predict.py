@@ -18,10 +18,10 @@ import numpy as np
 import torch
 import xarray
 
+from ...datasets.base.appearing import appearing_file
 from ...datasets.base.config import plain
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
-from ..output import replacing
 from .plan import Mode, Plan, forecast, make_plan, truth
 
 TRUTH = "_truth"
@@ -109,15 +109,15 @@ def write_prediction(dataset: xarray.Dataset, path: Path, *, overwrite: bool = F
     Raises:
         ValueError: `path` exists and `overwrite` is not set, or the disk is too full.
     """
-    with replacing(path, overwrite) as temporary:
+    with appearing_file(path, overwrite=overwrite) as draft:
         # HDF5 does not survive a full disk in good order, so it must not meet one.
-        needed, free = dataset.nbytes + _MARGIN, shutil.disk_usage(temporary.parent).free
+        needed, free = dataset.nbytes + _MARGIN, shutil.disk_usage(draft.parent).free
         if free < needed:
             raise ValueError(
                 f"{path} needs {needed / 2**20:.1f} MiB and only {free / 2**20:.1f} MiB are free "
                 "on its disk"
             )
-        dataset.to_netcdf(temporary, engine="h5netcdf")
+        dataset.to_netcdf(draft, engine="h5netcdf")
     return path
 
 

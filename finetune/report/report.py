@@ -19,9 +19,9 @@ from typing import Any
 import yaml
 from jinja2 import Environment, StrictUndefined
 
+from ...datasets.base.appearing import appearing_file
 from ...pretrain.run.records import PRETRAINED, PRETRAINING, SCRATCH, Run, read_runs
 from ..forecast.evaluate import CONVENTIONS, VALID
-from ..output import replacing
 from . import charts, figures
 from .comparison import compare, number, score, time_unit
 from .field_images import field_images
@@ -87,8 +87,8 @@ def write_report(
     Raises:
         ValueError: there is no such run, or `out` exists and `overwrite` is not set.
     """
-    with replacing(out, overwrite) as temporary:
-        temporary.write_text(render(read_runs(runs), title), encoding="utf-8")
+    with appearing_file(out, overwrite=overwrite) as draft:
+        draft.write_text(render(read_runs(runs), title), encoding="utf-8")
     return out
 
 

@@ -8,8 +8,6 @@ runs no code from the checkpoint and needs no network.
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ...datasets.base.appearing import appearing_folder
 from ...datasets.base.config import build as build_config
 from ...datasets.base.config import plain
 from . import registry
@@ -73,24 +72,26 @@ def config_of(operator: Operator) -> dict[str, Any]:
 
 
 def write(path: Path, config: dict[str, Any], state: dict[str, Tensor]) -> Path:
-    """Write both files into a temporary directory and swap it in; replaces what `path` holds.
+    """Write a checkpoint that appears when complete; replaces what `path` holds.
 
     Raises:
-        OSError: it cannot be written (a full disk, say); nothing is left behind.
+        ValueError: the disk is full.
+        OSError: it cannot be written for another reason. Nothing is left behind.
     """
-    text = json.dumps(config, indent=2, allow_nan=False) + "\n"
-    contiguous = {name: tensor.contiguous() for name, tensor in state.items()}
-    temporary = _beside(path)
-    try:
-        temporary.mkdir(parents=True)
-        (temporary / CONFIG).write_text(text)
-        save_file(contiguous, temporary / WEIGHTS, metadata={"format": "pt"})
-        _swap(temporary, path)
-    except (OSError, SafetensorError) as error:
-        raise OSError(f"cannot write {path}: {' '.join(str(error).split())}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with appearing_folder(path, overwrite=True) as draft:
+        try:
+            fill(draft, config, state)
+        except (OSError, SafetensorError) as error:
+            raise OSError(f"cannot write {path}: {' '.join(str(error).split())}") from error
     return path
+
+
+def fill(folder: Path, config: dict[str, Any], state: dict[str, Tensor]) -> None:
+    """Write both files into a folder that has no name yet (see `write`)."""
+    text = json.dumps(config, indent=2, allow_nan=False) + "\n"
+    (folder / CONFIG).write_text(text)
+    contiguous = {name: tensor.contiguous() for name, tensor in state.items()}
+    save_file(contiguous, folder / WEIGHTS, metadata={"format": "pt"})
 
 
 def from_pretrained(path: str | Path) -> Operator:
@@ -302,31 +303,3 @@ def _kind(tensor: Tensor) -> str:
 def _first(items: Sequence[str], separator: str, count: int = 5) -> str:
     more = f" and {len(items) - count} more" if len(items) > count else ""
     return separator.join(items[:count]) + more
-
-
-def _beside(path: Path, label: str = "") -> Path:
-    """A new hidden name in the directory of `path`."""
-    return path.parent / f".{path.name}-{label}{secrets.token_hex(4)}"
-
-
-def _swap(temporary: Path, path: Path) -> None:
-    """Rename `temporary` to `path`; what was there is put back if that fails.
-
-    A process that is killed between the two renames leaves nothing at `path`, and the old contents
-    beside it in `.NAME-old-…/NAME`.
-    """
-    if not path.exists():
-        temporary.rename(path)
-        return
-    holder = _beside(path, "old-")
-    holder.mkdir()
-    old = holder / path.name
-    try:
-        path.rename(old)
-        temporary.rename(path)
-    except BaseException:
-        if old.exists():
-            old.rename(path)
-        holder.rmdir()
-        raise
-    shutil.rmtree(holder)

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,25 +27,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold a JSON object; got {type(values).__name__}")
     return values
-
-
-@contextmanager
-def appearing(directory: Path) -> Iterator[Path]:
-    """A directory to fill, which takes the name `directory` once the block has succeeded.
-
-    Raises:
-        ValueError: there is something of that name already.
-    """
-    if directory.exists():
-        raise ValueError(f"{directory} exists already; choose another path")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        temporary.rename(directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read_tensors(path: Path, inside: str = "") -> dict[str, Tensor]:

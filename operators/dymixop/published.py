@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ...datasets.base.appearing import appearing_folder
 from ..core.checkpoint import load_state
 from ..core.description import Description
-from ..core.foreign import appearing, read_json, read_tensors, required
+from ..core.foreign import read_json, read_tensors, required
 from ..core.registry import create
 from .operator import DyMixOp, DyMixOpConfig
 
@@ -145,7 +146,7 @@ def save_dymixop(operator: DyMixOp, directory: str | Path) -> Path:
         "infer_scaling_factor": 1 / config.structure_change,
     }
     state = dict(_dymixop_to_published(operator))
-    with appearing(Path(directory)) as temporary:
+    with appearing_folder(Path(directory)) as temporary:
         text = json.dumps(published, indent=1, sort_keys=True) + "\n"
         (temporary / "config.json").write_text(text)
         save_file(state, temporary / "state_dict.safetensors")

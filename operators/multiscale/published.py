@@ -16,10 +16,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ...datasets.base.appearing import appearing_folder
 from ...datasets.fields.normalization import Identity, Statistics
 from ..core.checkpoint import directory_of
 from ..core.description import Description
-from ..core.foreign import appearing, read_json, read_tensors, required
+from ..core.foreign import read_json, read_tensors, required
 from ..core.registry import create
 from .conditioning import Conditioning
 from .operator import MultiscaleConfig, MultiscaleTransformer
@@ -115,7 +116,7 @@ def save_scot(operator: MultiscaleTransformer, directory: str | Path) -> Path:
             (2D, on a square resolution, without periodic boundaries).
     """
     config, state = _config_to_published(operator), dict(_to_published(operator))
-    with appearing(Path(directory)) as temporary:
+    with appearing_folder(Path(directory)) as temporary:
         (temporary / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
         save_file(state, temporary / WEIGHTS[0], metadata={"format": "pt"})
     return Path(directory)

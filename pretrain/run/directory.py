@@ -18,11 +18,10 @@ from typing import Any
 
 import yaml
 
-from ...datasets.base.appearing import require_writable
+from ...datasets.base.appearing import appearing_file, is_draft, require_writable
 from ...datasets.base.config import plain, read
 from ..recipe import TrainRecipe
 
-_DRAFT = ".recipe.yaml"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 # What may change between the attempts of one run: it does not change what is learned.
@@ -46,7 +45,7 @@ def inspect_run(run: Path, recipe: TrainRecipe, resume: bool) -> Status:
     """
     if run.exists() and not run.is_dir():
         raise ValueError(f"{run} is a file; choose another directory")
-    if not run.exists() or all(path.name == _DRAFT for path in run.iterdir()):
+    if not run.exists() or all(is_draft(path, run / "recipe.yaml") for path in run.iterdir()):
         require_writable(run / "recipe.yaml")
         return Status.NEW
     if not (run / "recipe.yaml").is_file():
@@ -70,13 +69,8 @@ def inspect_run(run: Path, recipe: TrainRecipe, resume: bool) -> Status:
 
 def create_run(run: Path, recipe: TrainRecipe) -> None:
     """Make the directory and write the resolved recipe into it, whole or not at all."""
-    run.mkdir(parents=True, exist_ok=True)
-    draft = run / _DRAFT
-    try:
+    with appearing_file(run / "recipe.yaml", overwrite=True) as draft:
         draft.write_text(yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True))
-        draft.rename(run / "recipe.yaml")
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -9,11 +9,8 @@ no random state is kept. States are full tensors: any number of processes can go
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +28,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.optim import Optimizer
 
-from ...datasets.base.appearing import naming_full_disk
+from ...datasets.base.appearing import appearing_folder
 from ...datasets.base.config import build
 from ...operators.core import checkpoint
 from ...operators.core.operator import Operator
@@ -89,12 +86,12 @@ def save_state(
     state: Any = get_optimizer_state_dict(model, optimizer, options=_FULL).get("state", {})
     if accelerator.is_main_process:
         folder = run / "state"
-        folder.mkdir(exist_ok=True)
         final = folder / f"step-{progress.step:08d}"
-        with _appearing(final) as temporary:
-            checkpoint.write(temporary / "operator", checkpoint.config_of(operator), weights)
-            _write_tensors(temporary / "optimizer.safetensors", _flatten(state))
-            (temporary / "progress.json").write_text(json.dumps(asdict(progress)) + "\n")
+        with appearing_folder(final) as draft:
+            (draft / "operator").mkdir()
+            checkpoint.fill(draft / "operator", checkpoint.config_of(operator), weights)
+            _write_tensors(draft / "optimizer.safetensors", _flatten(state))
+            (draft / "progress.json").write_text(json.dumps(asdict(progress)) + "\n")
         _remove_others(folder, final)
     accelerator.wait_for_everyone()
 
@@ -137,30 +134,8 @@ def publish(run: Path) -> None:
     """Copy the operator of the latest state to `RUN/checkpoint`, complete or not at all."""
     state = latest(run)
     assert state is not None, "a run is published after its last save"
-    with _appearing(run / "checkpoint") as temporary:
-        shutil.copytree(state / "operator", temporary, dirs_exist_ok=True)
-
-
-@contextmanager
-def _appearing(final: Path) -> Iterator[Path]:
-    """A directory that is filled under a hidden name and appears under its own when complete."""
-    temporary = final.with_name(f".{final.name}.{os.getpid()}")
-    try:
-        with naming_full_disk(final):
-            temporary.mkdir()
-            yield temporary
-            for path in temporary.rglob("*"):
-                if path.is_file():
-                    _flush(path)
-            temporary.rename(final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    """Bring a file to the disk before the state that it replaces is removed."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    with appearing_folder(run / "checkpoint") as draft:
+        shutil.copytree(state / "operator", draft, dirs_exist_ok=True)
 
 
 def _remove_others(folder: Path, final: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ...datasets.base.appearing import appearing_file
 from ...datasets.base.progress import Bar
 from ..recipe import TrainRecipe
 
@@ -116,9 +117,8 @@ def rewind(run: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(f"{line}\n" for line in kept))
-    temporary.replace(path)
+    with appearing_file(path, overwrite=True) as draft:
+        draft.write_text("".join(f"{line}\n" for line in kept))
 
 
 def _step_of(line: str) -> int | float:

@@ -14,7 +14,7 @@ import pytest
 from safetensors import SafetensorError
 
 from pelagos.datasets import open_store
-from pelagos.datasets.base.appearing import replacing
+from pelagos.datasets.base.appearing import appearing_file
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.layouts.well import WellData, write_file
 from pelagos.datasets.simulation.simulate import simulate
@@ -91,14 +91,17 @@ def test_what_is_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     path.write_text("old")
     for error in (FULL, SafetensorError("I/O error: No space left on device (os error 28)")):
         run_out(monkeypatch, 0, error)
-        with pytest.raises(ValueError, match="its disk is full"), replacing(path) as partial:
+        with (
+            pytest.raises(ValueError, match="its disk is full"),
+            appearing_file(path, overwrite=True) as partial,
+        ):
             partial.write_text("new")
         assert [found.name for found in tmp_path.iterdir()] == ["stats.yaml"]
         assert path.read_text() == "old"
 
 
 def test_other_failures_are_not_called_a_full_disk(tmp_path: Path) -> None:
-    with pytest.raises(PermissionError), replacing(tmp_path / "a"):
+    with pytest.raises(PermissionError), appearing_file(tmp_path / "a"):
         raise PermissionError(errno.EACCES, "Permission denied")
-    with pytest.raises(OSError, match="Unable to"), replacing(tmp_path / "a"):
+    with pytest.raises(OSError, match="Unable to"), appearing_file(tmp_path / "a"):
         h5py.File(tmp_path / "none.h5")

@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from pelagos.datasets import equations, open_store
+from pelagos.datasets.base.appearing import is_draft
 from pelagos.datasets.equations.initial import trajectory_generator
 from pelagos.datasets.layouts.well_reader import WellFile
 from pelagos.datasets.simulation import simulate
@@ -169,7 +170,7 @@ def test_a_killed_simulation_continues_to_the_same_bytes(tmp_path):
     """SIGKILL when the second file is written but has not got its name."""
     code = f"""
 import os, pathlib, signal
-from pelagos.datasets.simulate import simulate
+from pelagos.datasets.simulation.simulate import simulate
 rename, count = pathlib.Path.replace, 0
 def replace(self, target):
     global count
@@ -183,10 +184,9 @@ simulate({MODES!r}, pathlib.Path({str(tmp_path / "part")!r}), **{SMALL!r})
     done = subprocess.run([sys.executable, "-c", code], check=False)
     assert done.returncode == -9
     root = tmp_path / "part" / MODES
-    assert [path.name for path in sorted((root / "data" / "train").iterdir())] == [
-        ".burgers_1d_0001.partial.hdf5",
-        "burgers_1d_0000.hdf5",
-    ]
+    draft, finished = sorted((root / "data" / "train").iterdir())
+    assert is_draft(draft, root / "data" / "train" / "burgers_1d_0001.hdf5")
+    assert finished.name == "burgers_1d_0000.hdf5"
     assert digests(run(tmp_path / "part")) == digests(run(tmp_path / "whole"))
 
 
