@@ -1,5 +1,6 @@
 from .assimilation.ensemble import EnsembleGain as EnsembleGain
 from .assimilation.observer import Observer as Observer
+from .assimilation.operator import AssimilatingOperator as AssimilatingOperator
 from .assimilation.wrapped import AssimilatedOperator as AssimilatedOperator
 from .assimilation.wrapped import assimilate as assimilate
 from .core.checkpoint import from_pretrained as from_pretrained

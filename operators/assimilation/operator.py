@@ -9,7 +9,7 @@ own error, from which the gain takes its size (see `correction`).
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -75,6 +75,12 @@ class AssimilatingOperator(Operator):
         Raises:
             ValueError: the operator cannot take this time step.
         """
+
+    def fit_to(
+        self, frames: Callable[[], Float[Tensor, "N C *S"]], dataset: str = "", *, fresh: bool
+    ) -> None:
+        """Fresh: the gain starts with the spectrum of these data; else ranges are widened."""
+        (self.fit if fresh else self.widen)(frames(), dataset)
 
     def fit(self, frames: Float[Tensor, "N C *S"], dataset: str = "") -> None:
         """Take from training data where training starts: errors have the spectrum of the fields.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import repeat
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -40,12 +40,13 @@ class Operator(nn.Module, ABC):
     Attributes:
         name: name in the registry and in checkpoints.
         Config: dataclass of the architecture.
-        assimilates: whether `step` can take an observation.
+        assimilates: whether `step` can take an observation: an `AssimilatingOperator`.
         direct: whether it is continuous in time and `forward` predicts every lead time directly
             from the history. Otherwise `forward` is the rollout.
         conditioned: whether it takes the description's constant fields and parameters as extra
             inputs, which `step` finds in `state.conditions`.
         measured: config keys that a training run takes from its data where the recipe says nothing.
+        wraps: config key that holds another operator, by `name` and its own config; "": none.
 
     Raises:
         ValueError: the description names extra inputs and the operator takes none.
@@ -57,6 +58,7 @@ class Operator(nn.Module, ABC):
     direct: ClassVar[bool] = False
     conditioned: ClassVar[bool] = False
     measured: ClassVar[tuple[str, ...]] = ()
+    wraps: ClassVar[str] = ""
 
     def __init__(self, config: Any, description: Description) -> None:
         super().__init__()
@@ -101,6 +103,33 @@ class Operator(nn.Module, ABC):
         Raises:
             ValueError: the operator cannot take this time step or this observation.
         """
+
+    def fit_to(
+        self, frames: Callable[[], Float[Tensor, "N C *S"]], dataset: str = "", *, fresh: bool
+    ) -> None:
+        """Take from training data what is needed before training starts: by default nothing.
+
+        Args:
+            frames: reads some frames of a dataset, in physical units, where they are asked for.
+            dataset: its name, where the normaliser scales datasets apart.
+            fresh: whether the weights are new, and these the first data; else what the operator
+                knows of data is only extended to these.
+        """
+
+    @classmethod
+    def around(cls, inner: Operator, config: Mapping[str, Any], *, seed: int = 0) -> Operator:
+        """An operator of this kind around another one that has its weights, of a checkpoint say.
+
+        Args:
+            inner: stands at the config key `wraps`; its weights are copied.
+            config: the other keys.
+            seed: of the weights that `inner` does not bring.
+
+        Raises:
+            ValueError: this operator wraps none, `inner` is not one that it takes, or a key of the
+                config is unknown or wrong.
+        """
+        raise ValueError(f"{cls.name} is built around no other operator")
 
     def field_axes(self) -> Mapping[str, FieldAxis | tuple[FieldAxis, ...]]:
         """Parameters that have an axis (or several) over fields, by parameter name."""
