@@ -91,11 +91,6 @@ class AssimilatedOperator(AssimilatingOperator):
         return self.predictor.history
 
     @property
-    def ndim(self) -> int:
-        """Number of space axes."""
-        return self.predictor.ndim
-
-    @property
     def continuous(self) -> bool:
         """As the predictor."""
         return self.predictor.continuous
