@@ -23,6 +23,7 @@ from ...datasets.fields.window import Context, Window
 from . import checkpoint
 from .conditions import Conditions, conditions_of
 from .description import Description
+from .history import require_history, require_rank
 from .observation import Observation, Sensors
 from .rollout import rollout
 from .state import FieldAxis, State
@@ -138,11 +139,7 @@ class Operator(nn.Module, ABC):
         Raises:
             ValueError: wrong rank, number of frames, fields or time step.
         """
-        if history.ndim != 3 + self.ndim:
-            raise ValueError(
-                f"{self.name} works in {self.ndim}D and needs a history (B, T, C, *S) with "
-                f"{self.ndim} space axes; got shape {tuple(history.shape)}"
-            )
+        require_rank(history, self.name, self.ndim)
         if context is None:
             grid = Grid.unit(tuple(history.shape[3:]))
             context = Context(self.description.fields, grid, inputs=self.description.inputs)
@@ -226,29 +223,7 @@ class Operator(nn.Module, ABC):
         )
 
     def _check_history(self, history: Tensor, context: Context) -> None:
-        expected = (self.history, len(self.description.channels), *context.grid.shape)
-        if context.fields != self.description.fields:
-            raise ValueError(
-                f"this operator maps the fields {', '.join(self.description.fields)}; "
-                f"got {', '.join(context.fields)}. Select fields by name, or fine-tune"
-            )
-        if context.inputs != self.description.inputs:
-            raise ValueError(
-                f"this operator {_task(self.description.inputs)}; the data {_data(context.inputs)}"
-            )
-        if tuple(history.shape[1:]) != expected:
-            raise ValueError(
-                f"history must have shape (B, {', '.join(map(str, expected))}): "
-                f"{self.history} frame(s), {expected[1]} field(s); got {tuple(history.shape)}"
-            )
+        require_history(history, context, self.description, self.history)
         if not context.steady:
             self.description.warn_of_time_scale(context.dataset)
         self._time_steps().check_spacing(context.dt)
-
-
-def _task(inputs: tuple[str, ...]) -> str:
-    return f"solves steady problems from {', '.join(inputs)}" if inputs else "steps fields in time"
-
-
-def _data(inputs: tuple[str, ...]) -> str:
-    return f"is steady, with inputs {', '.join(inputs)}" if inputs else "varies in time"
