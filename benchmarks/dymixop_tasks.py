@@ -169,9 +169,8 @@ class Peer(Operator):
             )
 
     def step(self, state, dt, observation=None):
-        self._refuse_observation(observation)
-        self._check_step(state, dt)
-        scaling = self._scaling(state)
+        self.check_step(state, dt, observation)
+        scaling = self.scaling(state)
         output = self.net(scaling.encode(state.history).flatten(1, 2))
         fields = scaling.decode(output, state.history[:, -1])
         return state.advance(fields, dt), fields

@@ -1,8 +1,10 @@
 from .assimilation.ensemble import EnsembleGain as EnsembleGain
 from .assimilation.observer import Observer as Observer
+from .assimilation.operator import AssimilatingOperator as AssimilatingOperator
 from .assimilation.wrapped import AssimilatedOperator as AssimilatedOperator
 from .assimilation.wrapped import assimilate as assimilate
 from .core.checkpoint import from_pretrained as from_pretrained
+from .core.conditions import Conditions as Conditions
 from .core.description import Description as Description
 from .core.observation import Observation as Observation
 from .core.observation import Sensors as Sensors
@@ -10,7 +12,6 @@ from .core.operator import Operator as Operator
 from .core.registry import create as create
 from .core.registry import names as names
 from .core.rollout import rollout as rollout
-from .core.state import Conditions as Conditions
 from .core.state import FieldAxis as FieldAxis
 from .core.state import State as State
 from .dymixop.operator import DyMixOp as DyMixOp

@@ -51,7 +51,7 @@ class Shift(Operator):
         torch.nn.init.constant_(self.gain, self.config.gain)
 
     def step(self, state, dt, observation=None):
-        self._check_step(state, dt)
+        self.check_step(state, dt)
         grid, last = state.context.grid, state.history[:, -1]
         k = 2 * math.pi * torch.fft.rfftfreq(grid.shape[0], grid.spacing[0], dtype=torch.float64)
         turn = torch.exp(-1j * k * self.config.speed * dt.double()[:, None, None])

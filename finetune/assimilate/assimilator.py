@@ -19,8 +19,8 @@ from ...datasets.fields.window import Context
 from ...operators.assimilation.ensemble import EnsembleGain
 from ...operators.assimilation.operator import AssimilatingOperator
 from ...operators.core.observation import Observation, Sensors
-from ...operators.core.operator import SAME_STEP
 from ...operators.core.state import State
+from ...operators.core.time_steps import SAME_STEP
 
 
 @dataclass(frozen=True)

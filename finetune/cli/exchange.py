@@ -15,25 +15,27 @@ if TYPE_CHECKING:
     from ...operators.core.description import Description
     from ...operators.core.operator import Operator
 
-SCOT, DYMIXOP = "scot", "dymixop"
-# Of each layout, the options that mean nothing to the other.
-FOREIGN = {SCOT: ("config", "grid_width"), DYMIXOP: ("normalization", "constants", "license")}
+# Of the published layouts; each takes some of them.
+OPTIONS = ("fields", "normalization", "constants", "license", "config", "grid_width")
 
 
 def import_weights(argv: Sequence[str]) -> None:
     """Run `pelagos import`.
 
     Raises:
-        ValueError: an argument is wrong, `out` exists, or as in `compat.load_scot` and
-            `compat.load_dymixop`.
+        ValueError: an argument is wrong, `out` exists, or as in `published.load`.
     """
     given = _import_parser().parse(argv)
+    from ...operators import published
     from ...operators.core.checkpoint import require_free
 
     require_free(given.out, given.overwrite)
-    layout = given.from_layout or published_layout(given.weights)
-    _refuse_foreign_options(given, layout)
-    operator = _load(given, layout)
+    layout = given.from_layout or published.detect(given.weights)
+    options = {name: value for name in OPTIONS if (value := getattr(given, name))}
+    for name in options:
+        if name not in published.LAYOUTS.get(layout).options:
+            raise ValueError(f"--{name} has no meaning for {layout} weights; leave it out")
+    operator = published.load(given.weights, layout, **options)
     if given.time_scale is not None:
         operator.description = _at_time_scale(operator, given.time_scale)
     operator.save_pretrained(given.out, overwrite=given.overwrite)
@@ -62,44 +64,18 @@ def export_weights(argv: Sequence[str]) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="a directory that does not exist yet")
     given = parser.parse(argv)
     from ...datasets.fields.normalization import Identity
-    from ...operators.compat import save_dymixop, save_scot
+    from ...operators import published
     from ...operators.core.checkpoint import from_pretrained
     from ..adapt.adapt import checkpoint_of
 
     operator = from_pretrained(checkpoint_of(str(given.checkpoint)))
-    savers = {"multiscale": save_scot, "dymixop": save_dymixop}
-    if operator.name not in savers:
-        raise ValueError(
-            f"{given.checkpoint} holds {operator.name!r}, for which no published layout exists; "
-            f"only {' and '.join(savers)} can be exported"
-        )
-    print(f"published layout: {savers[operator.name](operator, given.out)}")
+    print(f"published layout: {published.save(operator, given.out)}")
     normalizer = operator.description.normalizer.name
     if normalizer != Identity.name:
         print(
             f"It has no place for the {normalizer!r} normaliser: what the published code computes "
             "with these weights takes and gives fields scaled by it"
         )
-
-
-def published_layout(weights: str) -> str:
-    """`scot` or `dymixop`: which published code wrote a file or directory of weights.
-
-    Raises:
-        ValueError: it is no published checkpoint, but one of our own.
-    """
-    from ...operators.core.checkpoint import HUB
-    from ...operators.core.foreign import read_json
-
-    path = Path(weights)
-    if weights.startswith(HUB):
-        return SCOT
-    if not path.is_dir() or not (path / "config.json").is_file():
-        return DYMIXOP
-    config = read_json(path / "config.json")
-    if "schema" in config:
-        raise ValueError(f"{path} is a checkpoint already, which every command takes as it is")
-    return SCOT if "num_out_channels" in config else DYMIXOP
 
 
 def _import_parser() -> Parser:
@@ -118,7 +94,7 @@ def _import_parser() -> Parser:
     add = parser.add_argument
     add("weights", metavar="WEIGHTS", help="a directory, a file, or hf:owner/model")
     add("out", type=Path, metavar="OUT", help="the checkpoint directory to write")
-    add("--from_layout", choices=(SCOT, DYMIXOP), help="(default: by what is there)")
+    add("--from_layout", metavar="NAME", help="scot or dymixop (default: by what is there)")
     add("--fields", type=_names, metavar="NAME,…", help="of the channels, in order (default: the "
         "fluid fields density, velocity_x, … for scOT with 4 of them, else u0, u1, …)")  # fmt: skip
     add("--constants", type=_names, default=(), metavar="NAME,…", help="scOT: constant fields "
@@ -143,31 +119,6 @@ def _names(text: str) -> tuple[str, ...]:
     if not all(names):
         raise argparse.ArgumentTypeError(f"needs names separated by commas; got {text!r}")
     return names
-
-
-def _refuse_foreign_options(given: argparse.Namespace, layout: str) -> None:
-    meant = [name for name in FOREIGN[layout] if getattr(given, name)]
-    if meant:
-        raise ValueError(f"--{meant[0]} has no meaning for {layout} weights; leave it out")
-
-
-def _load(given: argparse.Namespace, layout: str) -> Operator:
-    from ...operators.compat import load_dymixop, load_scot
-
-    if layout == DYMIXOP:
-        return load_dymixop(
-            given.weights,
-            config=given.config,
-            fields=given.fields,
-            grid_width=given.grid_width or 1.0,
-        )
-    return load_scot(
-        given.weights,
-        fields=given.fields,
-        normalization=given.normalization or "identity",
-        constants=given.constants,
-        license=given.license,
-    )
 
 
 def _at_time_scale(operator: Operator, scale: float) -> Description:

@@ -24,9 +24,10 @@ from ...datasets.base.progress import Bar
 from ...datasets.fields.window import Window, collate
 from ...datasets.sampling.windows import require_channels
 from ...datasets.stores.store import Store
-from ...operators.core.operator import SAME_STEP, Operator
+from ...operators.core.operator import Operator
 from ...operators.core.rollout import rollout
 from ...operators.core.state import State
+from ...operators.core.time_steps import SAME_STEP
 
 Mode = Literal["autoregressive", "direct"]
 

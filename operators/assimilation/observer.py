@@ -33,8 +33,9 @@ from torch import Tensor, nn
 
 from ...datasets.fields.normalization import Scaling
 from ...datasets.fields.window import Context
+from ..core.conditions import Conditions
 from ..core.description import Description
-from ..core.state import Conditions, FieldAxis, State
+from ..core.state import FieldAxis, State
 from .correction import Correction, CorrectionConfig
 from .exponential import Derivative, exponential_step, monomial, symbol, wavenumbers
 from .operator import AssimilatingOperator, require_time
@@ -131,11 +132,6 @@ class Observer(AssimilatingOperator):
         return 1
 
     @property
-    def ndim(self) -> int:
-        """Number of space axes."""
-        return self.config.ndim
-
-    @property
     def continuous(self) -> bool:
         """Exponential dynamics takes any time step."""
         return self.config.dynamics == "exponential"
@@ -184,8 +180,8 @@ class Observer(AssimilatingOperator):
             ValueError: `dt` is not positive, residual dynamics was not trained at it, or the data
                 lack a parameter or constant field.
         """
-        self._check_step(state, dt)
-        scaling, last = self._scaling(state), state.history[:, -1]
+        self.check_step(state, dt)
+        scaling, last = self.scaling(state), state.history[:, -1]
         extra = self._extra(state.conditions, last)
         if self.config.dynamics == "residual":
             fields = last + scaling.scale * self._network(last, scaling, extra)
@@ -247,12 +243,7 @@ class Observer(AssimilatingOperator):
     def _extra(self, conditions: Conditions, like: Float[Tensor, "B C *S"]) -> list[Tensor]:
         """What the network sees beside the fields: constant fields, parameters, coordinates."""
         batch, space = like.shape[0], tuple(like.shape[2:])
-        extra = []
-        if conditions.constants is not None:
-            extra.append(conditions.constants.to(like))
-        if conditions.parameters is not None:
-            values = conditions.parameters.to(like)
-            extra.append(values.reshape(*values.shape, *(1,) * self.ndim).expand(-1, -1, *space))
+        extra = list(conditions.channels(like))
         if self.config.coordinates:
             angles = [2 * math.pi * torch.arange(n).to(like) / n for n in space]
             mesh = torch.stack(torch.meshgrid(*angles, indexing="ij"))

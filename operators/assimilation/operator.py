@@ -9,7 +9,7 @@ own error, from which the gain takes its size (see `correction`).
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -76,6 +76,12 @@ class AssimilatingOperator(Operator):
             ValueError: the operator cannot take this time step.
         """
 
+    def fit_to(
+        self, frames: Callable[[], Float[Tensor, "N C *S"]], dataset: str = "", *, fresh: bool
+    ) -> None:
+        """Fresh: the gain starts with the spectrum of these data; else ranges are widened."""
+        (self.fit if fresh else self.widen)(frames(), dataset)
+
     def fit(self, frames: Float[Tensor, "N C *S"], dataset: str = "") -> None:
         """Take from training data where training starts: errors have the spectrum of the fields.
 
@@ -134,7 +140,7 @@ class AssimilatingOperator(Operator):
         state, fields = self._forecast(state, dt)
         if observation is None:
             return state, fields
-        context, scaling, correction = state.context, self._scaling(state), self.correction
+        context, scaling, correction = state.context, self.scaling(state), self.correction
         # A scaling that differs between samples is that of the first member.
         shift, scale = (x if len(x) == 1 else x[::members] for x in (scaling.shift, scaling.scale))
         each = fields.unflatten(0, (-1, members))
@@ -203,7 +209,7 @@ class AssimilatingOperator(Operator):
 
     def draw_error(self, state: State, generator: torch.Generator) -> Float[Tensor, "B C *S"]:
         """An error of the state's latest frame, in physical units: smooth, as the gain takes it."""
-        scale = self._scaling(state).scale
+        scale = self.scaling(state).scale
         assert state.variance is not None
         frame = state.history[:, -1]
         smooth = self.correction.draw(tuple(frame.shape), generator).to(frame)
@@ -214,7 +220,7 @@ class AssimilatingOperator(Operator):
         frame = state.history[:, -1]
         if state.variance is None:
             return torch.zeros_like(frame)
-        return (self._scaling(state).scale * state.variance.sqrt()).expand_as(frame)
+        return (self.scaling(state).scale * state.variance.sqrt()).expand_as(frame)
 
     def _forecast(
         self, state: State, dt: Float[Tensor, " B"]
@@ -236,7 +242,7 @@ class AssimilatingOperator(Operator):
     ) -> tuple[State, Float[Tensor, "B C *S"]]:
         if observation is None:
             return state, fields
-        scaling, variance = self._scaling(state), state.variance
+        scaling, variance = self.scaling(state), state.variance
         assert variance is not None
         analysis, variance = self.correction(
             fields, observation, state.context, scaling.shift, scaling.scale, variance
@@ -256,7 +262,7 @@ class AssimilatingOperator(Operator):
             if feed.truncate and i and i % feed.truncate == 0:
                 state = _detached(state)
             state, forecast = self._forecast(state, dt)
-            scaling = self._scaling(state)
+            scaling = self.scaling(state)
             expected.append(self.correction.expect(forecast, scaling.shift, scaling.scale))
             state, analysis = self._correct(state, forecast, observation)
             if window.context.mask is not None:  # as in a rollout: what is not predicted stays

@@ -54,6 +54,7 @@ class AssimilatedOperator(AssimilatingOperator):
     name = "assimilated"
     Config = AssimilatedConfig
     conditioned = True
+    wraps = "predictor"
 
     def __init__(self, config: AssimilatedConfig, description: Description) -> None:
         super().__init__(config, description)
@@ -69,15 +70,25 @@ class AssimilatedOperator(AssimilatingOperator):
         self.correction = Correction(config.ndim, len(description.fields), config.correction)
         self.predictor.requires_grad_(config.train_predictor)
 
+    @classmethod
+    def around(
+        cls, inner: Operator, config: Mapping[str, Any], *, seed: int = 0
+    ) -> AssimilatedOperator:
+        """The correction that `config` describes around the predictor `inner`; see `assimilate`."""
+        values = {"ndim": inner.ndim, **config, cls.wraps: {"name": inner.name}}
+        built = build(cls.Config, values, prefix="operator")
+        return assimilate(
+            inner,
+            None,
+            train_predictor=built.train_predictor,
+            correction=built.correction,
+            seed=seed,
+        )
+
     @property
     def history(self) -> int:
         """The predictor's number of history frames."""
         return self.predictor.history
-
-    @property
-    def ndim(self) -> int:
-        """Number of space axes."""
-        return self.predictor.ndim
 
     @property
     def continuous(self) -> bool:

@@ -7,10 +7,8 @@ prediction = operator(window)                      # (B, T_out, C, *S), what DDP
 
 from __future__ import annotations
 
-import math
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import repeat
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -23,15 +21,15 @@ from ...datasets.fields.grid import Grid
 from ...datasets.fields.normalization import Scaling
 from ...datasets.fields.window import Context, Window
 from . import checkpoint
+from .conditions import Conditions, conditions_of
 from .description import Description
+from .history import require_history, require_rank
 from .observation import Observation, Sensors
 from .rollout import rollout
-from .state import Conditions, FieldAxis, State
+from .state import FieldAxis, State
+from .time_steps import TimeSteps
 
 OperatorT = TypeVar("OperatorT", bound="Operator")
-
-# Relative difference below which two time steps are the same (times are often stored in float32).
-SAME_STEP = 1e-3
 
 
 class Operator(nn.Module, ABC):
@@ -40,12 +38,13 @@ class Operator(nn.Module, ABC):
     Attributes:
         name: name in the registry and in checkpoints.
         Config: dataclass of the architecture.
-        assimilates: whether `step` can take an observation.
+        assimilates: whether `step` can take an observation: an `AssimilatingOperator`.
         direct: whether it is continuous in time and `forward` predicts every lead time directly
             from the history. Otherwise `forward` is the rollout.
         conditioned: whether it takes the description's constant fields and parameters as extra
             inputs, which `step` finds in `state.conditions`.
         measured: config keys that a training run takes from its data where the recipe says nothing.
+        wraps: config key that holds another operator, by `name` and its own config; "": none.
 
     Raises:
         ValueError: the description names extra inputs and the operator takes none.
@@ -57,6 +56,7 @@ class Operator(nn.Module, ABC):
     direct: ClassVar[bool] = False
     conditioned: ClassVar[bool] = False
     measured: ClassVar[tuple[str, ...]] = ()
+    wraps: ClassVar[str] = ""
 
     def __init__(self, config: Any, description: Description) -> None:
         super().__init__()
@@ -70,14 +70,14 @@ class Operator(nn.Module, ABC):
         self.description = description
 
     @property
-    @abstractmethod
     def history(self) -> int:
-        """Number of history frames that `init` needs."""
+        """Number of history frames that `init` needs; the config's."""
+        return self.config.history
 
     @property
-    @abstractmethod
     def ndim(self) -> int:
-        """Number of space axes."""
+        """Number of space axes; the config's."""
+        return self.config.ndim
 
     @property
     def continuous(self) -> bool:
@@ -102,6 +102,33 @@ class Operator(nn.Module, ABC):
             ValueError: the operator cannot take this time step or this observation.
         """
 
+    def fit_to(
+        self, frames: Callable[[], Float[Tensor, "N C *S"]], dataset: str = "", *, fresh: bool
+    ) -> None:
+        """Take from training data what is needed before training starts: by default nothing.
+
+        Args:
+            frames: reads some frames of a dataset, in physical units, where they are asked for.
+            dataset: its name, where the normaliser scales datasets apart.
+            fresh: whether the weights are new, and these the first data; else what the operator
+                knows of data is only extended to these.
+        """
+
+    @classmethod
+    def around(cls, inner: Operator, config: Mapping[str, Any], *, seed: int = 0) -> Operator:
+        """An operator of this kind around another one that has its weights, of a checkpoint say.
+
+        Args:
+            inner: stands at the config key `wraps`; its weights are copied.
+            config: the other keys.
+            seed: of the weights that `inner` does not bring.
+
+        Raises:
+            ValueError: this operator wraps none, `inner` is not one that it takes, or a key of the
+                config is unknown or wrong.
+        """
+        raise ValueError(f"{cls.name} is built around no other operator")
+
     def field_axes(self) -> Mapping[str, FieldAxis | tuple[FieldAxis, ...]]:
         """Parameters that have an axis (or several) over fields, by parameter name."""
         return {}
@@ -112,11 +139,7 @@ class Operator(nn.Module, ABC):
         Raises:
             ValueError: wrong rank, number of frames, fields or time step.
         """
-        if history.ndim != 3 + self.ndim:
-            raise ValueError(
-                f"{self.name} works in {self.ndim}D and needs a history (B, T, C, *S) with "
-                f"{self.ndim} space axes; got shape {tuple(history.shape)}"
-            )
+        require_rank(history, self.name, self.ndim)
         if context is None:
             grid = Grid.unit(tuple(history.shape[3:]))
             context = Context(self.description.fields, grid, inputs=self.description.inputs)
@@ -136,23 +159,7 @@ class Operator(nn.Module, ABC):
             ValueError: the context lacks one, or a parameter that is scaled by its logarithm is
                 not positive.
         """
-        description = self.description
-        return Conditions(
-            self._condition(
-                "constant field",
-                description.constant_fields,
-                context.constant_fields,
-                context.constants,
-                context.dataset,
-            ),
-            self._condition(
-                "parameter",
-                description.parameters,
-                context.parameter_names,
-                context.parameters,
-                context.dataset,
-            ),
-        )
+        return conditions_of(context, self.description, self.name)
 
     def forward(self, window: Window) -> Float[Tensor, "B T C *S"]:
         """Prediction at the window's lead times, in physical units."""
@@ -187,9 +194,26 @@ class Operator(nn.Module, ABC):
         """Upload a checkpoint to the Hugging Face hub; returns its address."""
         return checkpoint.push_to_hub(self, repository, **options)
 
-    def _scaling(self, state: State) -> Scaling:
+    def scaling(self, state: State) -> Scaling:
         """The normaliser's scaling of a state."""
         return self._scaling_of(state.history, state.context, state.first)
+
+    def check_step(
+        self, state: State, dt: Tensor, observation: Observation | Sensors | None = None
+    ) -> None:
+        """Refuse what `step` cannot take; every `step` begins with it.
+
+        Raises:
+            ValueError: an observation, which this operator cannot assimilate; a dt that is not
+                positive, not the history's spacing, or never trained at. Where the operator is
+                continuous, a dt outside the trained range is only warned about.
+        """
+        if observation is not None and not self.assimilates:
+            raise ValueError(f"{self.name} predicts but cannot assimilate: it takes no observation")
+        self._time_steps().check_steps(dt, state.context.dt)
+
+    def _time_steps(self) -> TimeSteps:
+        return TimeSteps(self.name, self.description.time_steps, self.continuous)
 
     def _scaling_of(
         self, history: Tensor, context: Context, first: Scaling | None = None
@@ -198,103 +222,8 @@ class Operator(nn.Module, ABC):
             history, context.fields, context.dataset, first, context.inputs
         )
 
-    def _condition(
-        self,
-        kind: str,
-        names: tuple[str, ...],
-        known: tuple[str, ...],
-        values: Tensor | None,
-        dataset: str,
-    ) -> Tensor | None:
-        """The values `names` of `known` along axis 1, scaled."""
-        missing = [name for name in names if name not in known or values is None]
-        if missing:
-            raise ValueError(
-                f"this {self.name} takes the {kind}(s) {', '.join(names)} as extra inputs, and "
-                f"dataset {dataset!r} has {', '.join(known) or 'none'}; add {', '.join(missing)} "
-                "to the data, or fine-tune with other `conditions`"
-            )
-        if not names or values is None:
-            return None
-        scaled = []
-        for name in names:
-            scale, value = self.description.scale_of(name), values[:, known.index(name)]
-            if scale.log and value.device.type == "cpu" and not (value > 0).all():
-                raise ValueError(f"the {kind} {name} of dataset {dataset!r} must be positive")
-            scaled.append(scale.encode(value))
-        return torch.stack(scaled, 1)
-
     def _check_history(self, history: Tensor, context: Context) -> None:
-        expected = (self.history, len(self.description.channels), *context.grid.shape)
-        if context.fields != self.description.fields:
-            raise ValueError(
-                f"this operator maps the fields {', '.join(self.description.fields)}; "
-                f"got {', '.join(context.fields)}. Select fields by name, or fine-tune"
-            )
-        if context.inputs != self.description.inputs:
-            raise ValueError(
-                f"this operator {_task(self.description.inputs)}; the data {_data(context.inputs)}"
-            )
-        if tuple(history.shape[1:]) != expected:
-            raise ValueError(
-                f"history must have shape (B, {', '.join(map(str, expected))}): "
-                f"{self.history} frame(s), {expected[1]} field(s); got {tuple(history.shape)}"
-            )
+        require_history(history, context, self.description, self.history)
         if not context.steady:
             self.description.warn_of_time_scale(context.dataset)
-        if context.dt is not None and not self.continuous:
-            self._check_trained_step(context.dt)
-
-    def _check_step(self, state: State, dt: Tensor) -> None:
-        """Refuse a dt that is not positive, not the history's spacing, or never trained at.
-
-        Where the operator is continuous, a dt outside the trained range is only warned about.
-        """
-        values = set(dt.tolist()) if dt.device.type == "cpu" else set()
-        for value in values:
-            if not (value > 0 and math.isfinite(value)):
-                raise ValueError(f"dt must be positive and finite; got {value}")
-            if self.continuous:
-                self._warn_outside(value)
-                continue
-            if state.context.dt is not None and not _same(value, state.context.dt):
-                raise ValueError(
-                    f"the history is spaced by dt = {state.context.dt:g} but the step is "
-                    f"{value:g}; {self.name} needs both to be the same"
-                )
-            self._check_trained_step(value)
-
-    def _check_trained_step(self, dt: float) -> None:
-        known = self.description.time_steps
-        if known and not any(_same(dt, step) for step in known):
-            raise ValueError(
-                f"this {self.name} was trained at dt = {', '.join(f'{s:g}' for s in known)} "
-                f"and cannot step by {dt:g}; use data at a trained dt (a stride changes it), "
-                "or fine-tune"
-            )
-
-    def _warn_outside(self, dt: float) -> None:
-        known = self.description.time_steps
-        low, high = (min(known), max(known)) if known else (dt, dt)
-        if dt < low * (1 - SAME_STEP) or dt > high * (1 + SAME_STEP):
-            warnings.warn(
-                f"time step {dt:g} is outside the trained range {low:g} … {high:g}; the "
-                "prediction is an extrapolation",
-                stacklevel=4,
-            )
-
-    def _refuse_observation(self, observation: Observation | Sensors | None) -> None:
-        if observation is not None:
-            raise ValueError(f"{self.name} predicts but cannot assimilate: it takes no observation")
-
-
-def _task(inputs: tuple[str, ...]) -> str:
-    return f"solves steady problems from {', '.join(inputs)}" if inputs else "steps fields in time"
-
-
-def _data(inputs: tuple[str, ...]) -> str:
-    return f"is steady, with inputs {', '.join(inputs)}" if inputs else "varies in time"
-
-
-def _same(a: float, b: float) -> bool:
-    return abs(a - b) <= SAME_STEP * max(abs(a), abs(b))
+        self._time_steps().check_spacing(context.dt)

@@ -10,19 +10,7 @@ from torch import Tensor
 
 from ...datasets.fields.normalization import Scaling
 from ...datasets.fields.window import Context
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """The extra inputs of an operator, scaled, in the order of its description.
-
-    Attributes:
-        constants: (B, K, *S) `description.constant_fields`; None if it names none.
-        parameters: (B, P) `description.parameters`; None if it names none.
-    """
-
-    constants: Tensor | None = None
-    parameters: Tensor | None = None
+from .conditions import Conditions
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,12 @@ from torch import Tensor, nn
 
 from ...datasets.fields.normalization import Scaling
 from ...datasets.fields.window import Context, Window
+from ..core.conditions import everywhere
 from ..core.description import Description
 from ..core.observation import Observation, Sensors
-from ..core.operator import SAME_STEP, Operator
+from ..core.operator import Operator
 from ..core.state import FieldAxis, State
+from ..core.time_steps import same_step
 from ..layers.convolution import Convolution, FiniteDifference, compose, convolution
 from ..layers.spectral import SpectralConvolution
 from ..layers.weight_cache import WeightCache
@@ -136,16 +138,6 @@ class DyMixOp(Operator):
         self.unlift = Convolution(n, 2 * h, channels, k)
         self.collapsed = WeightCache()
 
-    @property
-    def history(self) -> int:
-        """Number of history frames that it sees."""
-        return self.config.history
-
-    @property
-    def ndim(self) -> int:
-        """Number of space axes."""
-        return self.config.ndim
-
     def field_axes(self) -> dict[str, FieldAxis]:
         """The lifting sees fields in every frame, then conditions; the un-lifting gives fields."""
         description = self.description
@@ -178,9 +170,8 @@ class DyMixOp(Operator):
         Raises:
             ValueError: an observation was given, or `dt` is not one it was trained at.
         """
-        self._refuse_observation(observation)
-        self._check_step(state, dt)
-        scaling = self._scaling(state)
+        self.check_step(state, dt, observation)
+        scaling = self.scaling(state)
         periodic = tuple(
             kind == "periodic" or self.config.padding == "periodic"
             for kind in state.context.grid.boundary
@@ -193,18 +184,14 @@ class DyMixOp(Operator):
         self, state: State, scaling: Scaling, dt: Float[Tensor, " B"]
     ) -> Float[Tensor, "B I *S"]:
         """Scaled frames, conditions, coordinates and the time step as channels."""
-        history, conditions = state.history, state.conditions
-        shape = state.context.grid.shape
+        history, shape = state.history, state.context.grid.shape
         channels = [scaling.encode(history).flatten(1, 2)]
-        if conditions.constants is not None:
-            channels.append(conditions.constants)
-        if conditions.parameters is not None:
-            channels.append(_everywhere(conditions.parameters, shape))
+        channels += state.conditions.channels(history[:, 0])
         channels.append(coordinates(history, state.context))
         if self.config.time_input:
             scale = self.description.time_scale_of(state.context.dataset)
             time = torch.log(dt / scale)[:, None].to(history.device, non_blocking=True)
-            channels.append(_everywhere(time, shape))
+            channels.append(everywhere(time, shape))
         return torch.cat([c.to(history.device, history.dtype, True) for c in channels], 1)
 
     def network(
@@ -261,14 +248,9 @@ class Collapsed(NamedTuple):
     last: tuple[Tensor, Tensor]
 
 
-def _everywhere(values: Float[Tensor, "B P"], shape: tuple[int, ...]) -> Float[Tensor, "B P *S"]:
-    """The same values at every point."""
-    return values.reshape(*values.shape, *(1,) * len(shape)).expand(-1, -1, *shape)
-
-
 def _check_time_input(config: DyMixOpConfig, description: Description) -> None:
     steps = description.time_steps
-    several = bool(steps) and max(steps) > (1 + SAME_STEP) * min(steps)
+    several = bool(steps) and not same_step(min(steps), max(steps))
     if several and not config.time_input:
         raise ValueError(
             f"dymixop at several time steps ({', '.join(f'{dt:g}' for dt in steps)}) needs "

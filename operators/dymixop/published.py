@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ...datasets.base.appearing import appearing_folder
-from ..core.checkpoint import load_state
+from ..core.checkpoint import HUB, load_state
 from ..core.description import Description
 from ..core.foreign import read_json, read_tensors, required
+from ..core.published import PublishedLayout
 from ..core.registry import create
 from .operator import DyMixOp, DyMixOpConfig
 
@@ -151,6 +152,20 @@ def save_dymixop(operator: DyMixOp, directory: str | Path) -> Path:
         (temporary / "config.json").write_text(text)
         save_file(state, temporary / "state_dict.safetensors")
     return Path(directory)
+
+
+def _recognises(path: str, config: Mapping[str, Any] | None) -> bool:
+    """A file or directory of weights says nothing about the code that wrote it."""
+    return not path.startswith(HUB)
+
+
+LAYOUT = PublishedLayout(
+    operator=DyMixOp.name,
+    recognises=_recognises,
+    load=load_dymixop,
+    save=save_dymixop,
+    options=("config", "fields", "grid_width"),
+)
 
 
 def _dymixop_names(config: DyMixOpConfig) -> dict[str, str]:

@@ -17,8 +17,7 @@ On square 2D grids with the options of the published configs this is the publish
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -31,7 +30,7 @@ from ...datasets.fields.window import Context, Window
 from ..core.description import Description
 from ..core.observation import Observation, Sensors
 from ..core.operator import Operator
-from ..core.state import Conditions, FieldAxis, State
+from ..core.state import FieldAxis, State
 from ..layers.resampling import fourier_resample
 from .blocks import (
     ConvNeXtBlock,
@@ -198,11 +197,6 @@ class MultiscaleTransformer(Operator):
         """Number of history frames that it sees: one."""
         return 1
 
-    @property
-    def ndim(self) -> int:
-        """Number of space axes."""
-        return self.config.ndim
-
     def field_axes(self) -> dict[str, tuple[FieldAxis, ...]]:
         """The embedding sees every field, then conditions; recovery and mixing give the fields."""
         channels, fields = self.description.channels, self.description.fields
@@ -230,7 +224,7 @@ class MultiscaleTransformer(Operator):
             ValueError: a lead time is negative or not finite, or the window does not fit.
         """
         state = self.init(window.history, window.context)
-        self._check_lead(window.lead_times)
+        self._time_steps().check_leads(window.lead_times)
         return self._predict(state, window.lead_times)
 
     def step(
@@ -244,10 +238,7 @@ class MultiscaleTransformer(Operator):
         Raises:
             ValueError: an observation was given, or `dt` is not positive and finite.
         """
-        self._refuse_observation(observation)
-        if dt.device.type == "cpu" and any(value == 0 for value in dt.tolist()):
-            raise ValueError("dt must be positive; got 0")
-        self._check_lead(dt)
+        self.check_step(state, dt, observation)
         fields = self._predict(state, dt[:, None])[:, 0]
         return state.advance(fields, dt), fields
 
@@ -339,9 +330,9 @@ class MultiscaleTransformer(Operator):
     def _predict(self, state: State, leads: Float[Tensor, "B T"]) -> Float[Tensor, "B T C *S"]:
         """Direct prediction at lead times (B, T) from the state's last frame."""
         context, last = state.context, state.history[:, -1]
-        scaling = self._scaling(state)
+        scaling = self.scaling(state)
         inputs = scaling.encode(state.history)[:, -1]
-        inputs = torch.cat((inputs, *_channels(state.conditions, inputs)), 1)
+        inputs = torch.cat((inputs, *state.conditions.channels(inputs)), 1)
         batch, count = leads.shape
         scale = self.description.time_scale_of(context.dataset)
         time = (leads / scale).to(inputs.device, inputs.dtype, True)
@@ -362,35 +353,10 @@ class MultiscaleTransformer(Operator):
                 f"{found}. Resample the data, or train an operator without `resolution`"
             )
 
-    def _check_lead(self, leads: Tensor) -> None:
-        """Refuse impossible lead times; warn once about those outside the trained range."""
-        values = set(leads.flatten().tolist()) if leads.device.type == "cpu" else set()
-        for value in values:
-            if not (value >= 0 and math.isfinite(value)):
-                raise ValueError(f"dt must be positive and finite; got {value}")
-        known = self.description.time_steps
-        outside = [v for v in values if known and v and not _within(v, min(known), max(known))]
-        if outside:
-            warnings.warn(
-                f"lead time {outside[0]:g} is outside the trained range "
-                f"{min(known):g} … {max(known):g}; the prediction is an extrapolation",
-                stacklevel=3,
-            )
-
 
 def _extra(description: Description) -> tuple[str, ...]:
     """Input channels beyond the fields: constant fields, then parameters (as constant channels)."""
     return (*description.constant_fields, *description.parameters)
-
-
-def _channels(conditions: Conditions, like: Float[Tensor, "B C *S"]) -> Iterator[Tensor]:
-    """The conditions as channels on the grid."""
-    if conditions.constants is not None:
-        yield conditions.constants.to(like)
-    if conditions.parameters is not None:
-        points = like.shape[2:]
-        values = conditions.parameters.to(like)[(..., *(None,) * len(points))]
-        yield values.expand(*values.shape[:2], *points)
 
 
 def _stage(config: MultiscaleConfig, part: str, level: int, norms: dict[str, int]) -> nn.ModuleList:
@@ -423,8 +389,3 @@ def _skip(config: MultiscaleConfig, level: int, norms: dict[str, int]) -> nn.Mod
 def _alternate(grids: list[WindowGrid], depth: int) -> list[WindowGrid]:
     """Plain, shifted, plain, … windows for `depth` blocks."""
     return [grids[j % 2] for j in range(depth)]
-
-
-def _within(value: float, low: float, high: float) -> bool:
-    """Whether the value lies in the range, up to rounding."""
-    return low * (1 - 1e-3) <= value <= high * (1 + 1e-3)

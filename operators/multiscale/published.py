@@ -18,9 +18,10 @@ from torch import Tensor
 
 from ...datasets.base.appearing import appearing_folder
 from ...datasets.fields.normalization import Identity, Statistics
-from ..core.checkpoint import directory_of
+from ..core.checkpoint import HUB, directory_of
 from ..core.description import Description
 from ..core.foreign import read_json, read_tensors, required
+from ..core.published import PublishedLayout
 from ..core.registry import create
 from .conditioning import Conditioning
 from .operator import MultiscaleConfig, MultiscaleTransformer
@@ -120,6 +121,19 @@ def save_scot(operator: MultiscaleTransformer, directory: str | Path) -> Path:
         (temporary / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
         save_file(state, temporary / WEIGHTS[0], metadata={"format": "pt"})
     return Path(directory)
+
+
+def _recognises(path: str, config: Mapping[str, Any] | None) -> bool:
+    return path.startswith(HUB) or "num_out_channels" in (config or ())
+
+
+LAYOUT = PublishedLayout(
+    operator=MultiscaleTransformer.name,
+    recognises=_recognises,
+    load=load_scot,
+    save=save_scot,
+    options=("fields", "normalization", "constants", "license"),
+)
 
 
 def _config_from_published(published: Mapping[str, Any], directory: Path) -> MultiscaleConfig:

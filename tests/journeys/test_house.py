@@ -1,4 +1,4 @@
-"""The house: wings say what they are for, imports go one way, other wings use exported names only."""
+"""The house: wings say what they are for, imports go one way, others use exported names only."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FLOORS = ("datasets", "operators", "pretrain", "finetune")
-WINGS = sorted(str(p.parent.relative_to(ROOT)) for top in FLOORS for p in ROOT.glob(f"{top}/*/__init__.py"))
+WINGS = sorted(
+    f"{floor}/{path.parent.name}"
+    for floor in FLOORS
+    for path in (ROOT / floor).glob("*/__init__.py")
+)
 
 
 @pytest.mark.parametrize("wing", WINGS)
 def test_a_wing_says_in_a_line_what_it_is_for(wing):
     text = (ROOT / wing / "__init__.py").read_text()
     line = (ast.get_docstring(ast.parse(text)) or "").splitlines()[0]
-    assert 10 < len(line) <= 97 and line.endswith(".")
+    assert 10 < len(line) <= 97
+    assert line.endswith(".")
 
 
 def test_every_wing_is_on_the_readmes_map():
@@ -81,6 +86,14 @@ PLANTED = {
 }
 
 
+LINT = """\
+import sys
+sys.path.insert(0, ".")
+from importlinter.cli import lint_imports
+sys.exit(lint_imports(no_cache=True))
+"""
+
+
 @pytest.mark.parametrize("file", PLANTED)
 def test_a_planted_wrong_import_is_caught(tmp_path, file):
     module, contract = PLANTED[file]
@@ -89,9 +102,8 @@ def test_a_planted_wrong_import_is_caught(tmp_path, file):
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     target = tmp_path / "pelagos" / file
     target.write_text(target.read_text() + f"\nimport {module}\n")
-    code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, '.'); {code}"],
+        [sys.executable, "-c", LINT],
         cwd=tmp_path,
         capture_output=True,
         text=True,
