@@ -15,7 +15,7 @@ from ...operators.core.operator import Operator
 from ...pretrain.assemble import create_operator, describe, fit_to_data
 from ...pretrain.command import run_training, start_accelerator, training_arguments
 from ...pretrain.recipe import find_recipe
-from .adapt import adapt, checkpoint_of
+from .adapt import adapt
 from .recipe import FinetuneRecipe
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -58,7 +58,7 @@ def start_operator(recipe: FinetuneRecipe, stores: list[Store]) -> Operator:
         if recipe.freeze:
             raise ValueError("freeze needs init_from: fresh weights must be trained")
         return create_operator(recipe, stores)
-    source = checkpoint_of(recipe.init_from)
+    source = checkpoint.locate(recipe.init_from)
     donor = checkpoint.from_pretrained(source)
     overrides = dict(recipe.operator)
     named = overrides.pop("name", donor.name)

@@ -63,10 +63,9 @@ def export_weights(argv: Sequence[str]) -> None:
     given = parser.parse(argv)
     from ...datasets.fields.normalization import Identity
     from ...operators.compat import save_dymixop, save_scot
-    from ...operators.core.checkpoint import from_pretrained
-    from ..adapt.adapt import checkpoint_of
+    from ...operators.core.checkpoint import from_pretrained, locate
 
-    operator = from_pretrained(checkpoint_of(str(given.checkpoint)))
+    operator = from_pretrained(locate(given.checkpoint))
     savers = {"multiscale": save_scot, "dymixop": save_dymixop}
     if operator.name not in savers:
         raise ValueError(
