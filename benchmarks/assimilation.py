@@ -46,7 +46,11 @@ from pelagos.datasets.fields.normalization import Statistics
 from pelagos.datasets.fields.window import Context, Window
 from pelagos.operators import Description, EnsembleGain, Operator, create, from_pretrained
 from pelagos.pretrain.known_linear import linear_part
-from pelagos.pretrain.objectives.assimilation import AssimilationConfig, assimilation_loss
+from pelagos.pretrain.objectives.assimilation import (
+    Assimilation,
+    AssimilationConfig,
+    AssimilationObjectiveConfig,
+)
 from pelagos.pretrain.objectives.losses import loss_of
 
 STEPS = 50
@@ -165,6 +169,7 @@ def train(problem: Problem, model: Model, data: Tensor, kind: str, seed: int) ->
     operator = fresh(problem, model, data, kind, seed)
     normalizer = operator.description.normalizer
     config = AssimilationConfig(warm_up=problem.horizon // 2, truncate=problem.horizon // 2)
+    objective = Assimilation(AssimilationObjectiveConfig(assimilation=config))
     optimizer = torch.optim.AdamW(operator.parameters(), 5e-3)
     generator = torch.Generator().manual_seed(seed)
     first, total = problem.steps[0], sum(problem.steps)
@@ -187,7 +192,7 @@ def train(problem: Problem, model: Model, data: Tensor, kind: str, seed: int) ->
             loss = loss_of("vrmse", operator(window), window, normalizer)
         else:
             draws = 10**6 * seed + step
-            loss = assimilation_loss(operator, window, "vrmse", config, normalizer, draws)
+            loss = objective.loss(operator, window, normalizer, draws)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(operator.parameters(), 1.0)

@@ -34,12 +34,13 @@ from pelagos.datasets.simulation.simulate import simulate
 from pelagos.finetune.forecast.evaluate import evaluate
 from pelagos.operators.core import checkpoint, registry
 from pelagos.operators.core.operator import Operator
-from pelagos.pretrain.assemble import build_mixture, build_validation, create_operator, open_stores
+from pelagos.pretrain.data import open_stores, training_data
 from pelagos.pretrain.loop import train
 from pelagos.pretrain.optimizer import build_optimizer
 from pelagos.pretrain.recipe import TrainRecipe
 from pelagos.pretrain.run import state as resume
 from pelagos.pretrain.run.directory import Status, create_run, inspect_run
+from pelagos.pretrain.start import create_operator
 
 COUNTS = {"train": 64, "valid": 4, "test": 16}
 DATA, RUNS = Path("data/dymixop_tasks"), Path("runs/dymixop_tasks")
@@ -267,8 +268,7 @@ def trained(recipe, run):
     return train(
         model,
         build_optimizer(model, recipe.optimizer),
-        build_mixture(recipe, stores, model),
-        build_validation(recipe, model),
+        training_data(recipe, stores, model),
         recipe,
         run,
         Accelerator(cpu=True),

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
-from functools import partial
 from math import inf, isfinite
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import torch
@@ -18,32 +16,27 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader, Dataset
 
-from ..datasets.fields.normalization import Normalizer
 from ..datasets.fields.window import Window
-from ..datasets.sampling.mixture import Mixture
 from ..operators.core.operator import Operator
-from .objectives.assimilation import assimilated, assimilation_loss, forecast_loss, forecast_steps
-from .objectives.losses import loss_of
+from .batches import micro_batches, micro_batches_per_process
+from .data import TrainingData
+from .objectives.base import Phase
+from .objectives.registry import objective_of
 from .optimizer import forget_resting, set_learning_rates
 from .recipe import TrainRecipe
 from .run import state as resume
-from .run.tracking import Tracker, rewind
+from .run.log import Log, rewind
+from .run.stop import Stopped, stop_signal
 from .validation import validate
 
-_VALIDATION = 2**62  # no micro-batch has so large a number: validation has measurements of its own
-
-
-class Stopped(SystemExit):
-    """Training was told to stop (SIGTERM) and has saved its state."""
+_VALIDATION = 2**62  # no micro-batch has so large a number: validation draws numbers of its own
 
 
 def train(
     operator: Operator,
     optimizer: Optimizer,
-    mixture: Mixture,
-    validation: Mapping[str, Sequence[Window]],
+    data: TrainingData,
     recipe: TrainRecipe,
     run: Path,
     accelerator: Accelerator,
@@ -56,9 +49,8 @@ def train(
 
     Args:
         operator: initialised weights; replaced by the saved ones when the run is resumed.
-        optimizer: over its parameters, from `build_optimizer`.
-        mixture: micro-batches in their global order.
-        validation: per dataset, the windows to validate on.
+        optimizer: over its parameters, from `build_optimizer` with the objective's phases.
+        data: windows to train and to validate on.
         recipe: steps, batch, objective, optimizer, ….
         run: the run directory, made by `run.create_run`.
         accelerator: the only distribution layer.
@@ -70,39 +62,22 @@ def train(
             finite.
         Stopped: on SIGTERM, after saving.
     """
-    share = micro_batches_per_process(recipe, accelerator.num_processes)
-    normalizer = operator.description.normalizer
-    first_steps = forecast_steps(operator, recipe.objective.assimilation, recipe.steps)
-    model, stepper = accelerator.prepare(operator, optimizer)
-    model.train()
-    state = resume.latest(run)
-    _require_same_state(state, run, accelerator)
-    progress = resume.Progress()
-    if state is not None:
-        progress = resume.load_state(state, operator, model, optimizer)
-    if accelerator.is_main_process:
-        rewind(run, -1 if state is None else progress.step)
-    batches = _batches(mixture, recipe, accelerator, progress.step, share)
-    tracker = Tracker(run, title, progress.step, recipe, accelerator.is_main_process)
+    trainee = _Trainee(operator, optimizer, recipe, accelerator)
+    progress = trainee.resume(run)
+    batches = micro_batches(data.mixture, recipe, accelerator, progress.step)
     running, logged = torch.zeros((), device=accelerator.device), progress.step
     began = time.perf_counter() - progress.seconds
 
-    with tracker, _stop_signal() as stop:
-        if state is not None:
-            tracker.say(f"going on from step {progress.step}")
+    log = Log(run, title, progress.step, recipe, accelerator.is_main_process)
+    with log, stop_signal() as stop:
+        if progress.step:
+            log.say(f"going on from step {progress.step}")
         else:
-            _validate(0, model, validation, recipe, accelerator, normalizer, tracker)
+            trainee.validate(0, data.validation, log)
         for step in range(progress.step + 1, recipe.steps + 1):
-            rate = set_learning_rates(
-                optimizer, step - 1, recipe.steps, recipe.optimizer, first_steps
-            )
-            assimilating = _assimilates(step, first_steps, tracker)
-            batch_loss = partial(_loss, model, recipe, normalizer, assimilating)
-            loss, norm = _train_step(
-                model, stepper, batches, share, recipe, batch_loss, accelerator
-            )
+            loss, norm, rate = trainee.step(step, batches, log)
             running += loss
-            tracker.advance()
+            log.advance()
             last = step == recipe.steps
             if step % recipe.log_every and not last:
                 continue
@@ -113,34 +88,109 @@ def train(
             running.zero_()
             logged = step
             _require_finite({"loss": mean, "gradient norm": norm.item()}, step, run)
-            tracker.record("train", **asdict(done), loss=mean, lr=rate, grad_norm=norm.item())
+            log.record("train", **asdict(done), loss=mean, lr=rate, grad_norm=norm.item())
             if step % recipe.validation.every == 0 or last:
-                _validate(step, model, validation, recipe, accelerator, normalizer, tracker)
+                trainee.validate(step, data.validation, log)
             if step % recipe.save_every == 0 or last or stopping:
-                resume.save_state(run, operator, model, optimizer, done, accelerator)
+                trainee.save(run, done)
             if stopping and not last:
-                tracker.say(f"stopped at step {step}; go on with --resume auto")
+                log.say(f"stopped at step {step}; go on with --resume auto")
                 raise Stopped(128 + signal.SIGTERM)
 
     if accelerator.is_main_process:
         resume.publish(run)
     accelerator.wait_for_everyone()
-    return accelerator.unwrap_model(model)
+    return accelerator.unwrap_model(trainee.model)
 
 
-def micro_batches_per_process(recipe: TrainRecipe, processes: int) -> int:
-    """How many micro-batches of a step each process computes.
+class _Trainee:
+    """An operator in training: prepared for its processes, with objective and optimizer."""
 
-    Raises:
-        ValueError: they cannot be shared equally.
-    """
-    if recipe.micro_batches % processes:
-        raise ValueError(
-            f"batch / micro_batch = {recipe.batch} / {recipe.micro_batch} = "
-            f"{recipe.micro_batches} micro-batches per step cannot be shared by {processes} "
-            "processes; make it a multiple"
+    def __init__(
+        self,
+        operator: Operator,
+        optimizer: Optimizer,
+        recipe: TrainRecipe,
+        accelerator: Accelerator,
+    ) -> None:
+        self.share = micro_batches_per_process(recipe, accelerator.num_processes)
+        self.objective = objective_of(recipe.objective)
+        self.phases = self.objective.phases(operator, recipe.steps)
+        self.operator, self.optimizer = operator, optimizer
+        self.recipe, self.accelerator = recipe, accelerator
+        self.normalizer = operator.description.normalizer
+        self.model: nn.Module
+        self.model, self.stepper = accelerator.prepare(operator, optimizer)
+        self.model.train()
+
+    def resume(self, run: Path) -> resume.Progress:
+        """Go on from the run's latest state, if it has one."""
+        state = resume.latest(run)
+        _require_same_state(state, run, self.accelerator)
+        progress = resume.Progress()
+        if state is not None:
+            progress = resume.load_state(state, self.operator, self.model, self.optimizer)
+        if self.accelerator.is_main_process:
+            rewind(run, -1 if state is None else progress.step)
+        return progress
+
+    def save(self, run: Path, progress: resume.Progress) -> None:
+        """Save the training state."""
+        resume.save_state(
+            run, self.operator, self.model, self.optimizer, progress, self.accelerator
         )
-    return recipe.micro_batches // processes
+
+    def step(
+        self, step: int, batches: Iterator[tuple[int, Window]], log: Log
+    ) -> tuple[Tensor, Tensor, float]:
+        """One optimizer step: this process's mean loss, the gradient norm, the learning rate."""
+        config, accelerator = self.recipe.optimizer, self.accelerator
+        rate = set_learning_rates(self.optimizer, step - 1, self.phases, config)
+        total = self._gradient(self._phase(step, log), batches)
+        forget_resting(self.stepper)
+        clip = inf if config.clip is None else config.clip
+        norm = accelerator.clip_grad_norm_(self.model.parameters(), clip)
+        assert norm is not None
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        self.stepper.step()
+        self.stepper.zero_grad()
+        return total, norm, rate
+
+    def _phase(self, step: int, log: Log) -> Phase:
+        """The phase of a step; the first step of a later one says so."""
+        phase = next(phase for phase in self.phases if step - 1 in phase.steps)
+        if step - 1 == phase.steps.start > 0:
+            log.say(phase.begins)
+        return phase
+
+    def _gradient(self, phase: Phase, batches: Iterator[tuple[int, Window]]) -> Tensor:
+        """Accumulate the gradient of this process's micro-batches; their mean loss."""
+        accelerator = self.accelerator
+        total = torch.zeros((), device=accelerator.device)
+        for i in range(self.share):
+            number, window = next(batches)
+            # Whatever draws random numbers (dropout) depends on the micro-batch alone.
+            seed = _seed(self.recipe.seed, number)
+            torch.manual_seed(seed)
+            window = window.to(accelerator.device, non_blocking=True)
+            waiting = i + 1 < self.share
+            with accelerator.no_sync(self.model) if waiting else nullcontext():
+                loss = phase.loss(self.model, window, self.normalizer, seed) / self.share
+                accelerator.backward(loss)
+            total += loss.detach()
+        return total
+
+    def validate(self, step: int, windows: Mapping[str, Sequence[Window]], log: Log) -> None:
+        """Score every dataset and record it; the same random numbers every time, if any."""
+
+        def predict(window: Window, number: int) -> Tensor:
+            seed = _seed(self.recipe.seed, _VALIDATION + number)
+            return self.objective.predict(self.model, window, self.normalizer, seed)
+
+        batch = self.recipe.micro_batch
+        scores = validate(self.model, predict, windows, batch, self.accelerator)
+        for name, (score, persistence) in scores.items():
+            log.record("valid", step=step, dataset=name, vrmse=score, persistence=persistence)
 
 
 def _require_same_state(state: Path | None, run: Path, accelerator: Accelerator) -> None:
@@ -154,141 +204,6 @@ def _require_same_state(state: Path | None, run: Path, accelerator: Accelerator)
             f"the processes see different states of {run} ({', '.join(seen)}); it must lie on a "
             "disk that all machines share"
         )
-
-
-def _train_step(
-    model: nn.Module,
-    optimizer: Optimizer,
-    batches: Iterator[tuple[int, Window]],
-    share: int,
-    recipe: TrainRecipe,
-    batch_loss: Callable[[Window, int], Tensor],
-    accelerator: Accelerator,
-) -> tuple[Tensor, Tensor]:
-    """One optimizer step; returns this process's mean loss and the gradient norm.
-
-    `batch_loss` is the loss of a micro-batch, given a seed.
-    """
-    total = torch.zeros((), device=accelerator.device)
-    for i in range(share):
-        number, window = next(batches)
-        # Whatever draws random numbers (dropout) depends on the micro-batch alone.
-        torch.manual_seed(_seed(recipe.seed, number))
-        window = window.to(accelerator.device, non_blocking=True)
-        waiting = i + 1 < share
-        with accelerator.no_sync(model) if waiting else nullcontext():
-            loss = batch_loss(window, _seed(recipe.seed, number)) / share
-            accelerator.backward(loss)
-        total += loss.detach()
-    forget_resting(optimizer)
-    clip = inf if recipe.optimizer.clip is None else recipe.optimizer.clip
-    norm = accelerator.clip_grad_norm_(model.parameters(), clip)
-    assert norm is not None
-    norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
-    optimizer.step()
-    optimizer.zero_grad()
-    return total, norm
-
-
-def _assimilates(step: int, first_steps: int, tracker: Tracker) -> bool:
-    """Whether a step comes after those that train the forecast alone; the first says so."""
-    if step == first_steps + 1 > 1:
-        tracker.say("the forecast is learned; from here on the gain is trained")
-    return step > first_steps
-
-
-def _loss(
-    model: nn.Module,
-    recipe: TrainRecipe,
-    normalizer: Normalizer,
-    assimilating: bool,
-    window: Window,
-    seed: int,
-) -> Tensor:
-    """What the recipe minimises, of one micro-batch; before `assimilating` only the forecast."""
-    loss, protocol = recipe.objective.loss, recipe.objective.assimilation
-    if protocol is None:
-        return loss_of(loss, model(window), window, normalizer)
-    if not assimilating:
-        return forecast_loss(model, window, loss, protocol, normalizer)
-    return assimilation_loss(model, window, loss, protocol, normalizer, seed)
-
-
-def _validate(
-    step: int,
-    model: nn.Module,
-    validation: Mapping[str, Sequence[Window]],
-    recipe: TrainRecipe,
-    accelerator: Accelerator,
-    normalizer: Normalizer,
-    tracker: Tracker,
-) -> None:
-    """Score every dataset and record it; the same measurements every time, if there are any."""
-    predict = None
-    if recipe.objective.assimilation is not None:
-        predict = partial(_analyse, model, recipe, normalizer)
-    scores = validate(model, validation, recipe.micro_batch, accelerator, predict)
-    for name, (score, persistence) in scores.items():
-        tracker.record("valid", step=step, dataset=name, vrmse=score, persistence=persistence)
-
-
-def _analyse(
-    model: nn.Module, recipe: TrainRecipe, normalizer: Normalizer, window: Window, number: int
-) -> Tensor:
-    """The analyses along a batch of validation windows."""
-    config = recipe.objective.assimilation
-    assert config is not None
-    return assimilated(model, window, config, normalizer, _seed(recipe.seed, _VALIDATION + number))
-
-
-class _MicroBatches(Dataset[tuple[int, Window]]):
-    """Micro-batches of a mixture by their global number."""
-
-    def __init__(self, mixture: Mixture) -> None:
-        self.mixture = mixture
-
-    def __getitem__(self, number: int) -> tuple[int, Window]:
-        return number, self.mixture.batch(number)
-
-
-class _Share(torch.utils.data.Sampler[int]):
-    """Global numbers of one process's micro-batches, in order, from a step on."""
-
-    def __init__(self, recipe: TrainRecipe, step: int, rank: int, share: int) -> None:
-        self.first, self.steps = rank * share, range(step, recipe.steps)
-        self.share, self.per_step = share, recipe.micro_batches
-
-    def __iter__(self) -> Iterator[int]:
-        for step in self.steps:
-            start = step * self.per_step + self.first
-            yield from range(start, start + self.share)
-
-    def __len__(self) -> int:
-        return len(self.steps) * self.share
-
-
-def _batches(
-    mixture: Mixture, recipe: TrainRecipe, accelerator: Accelerator, step: int, share: int
-) -> Iterator[tuple[int, Window]]:
-    sampler = _Share(recipe, step, accelerator.process_index, share)
-    return iter(
-        DataLoader(
-            _MicroBatches(mixture),
-            batch_size=None,
-            sampler=sampler,
-            num_workers=recipe.workers,
-            worker_init_fn=_outlive_stop_signal,
-            pin_memory=accelerator.device.type == "cuda",
-        )
-    )
-
-
-def _outlive_stop_signal(worker: int) -> None:
-    """In a data-loading process: launchers signal whole groups, and the state is yet to be saved.
-
-    It ends with the process that it works for.
-    """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _agree(loss: Tensor, stop: bool, accelerator: Accelerator) -> tuple[float, bool]:
@@ -315,23 +230,3 @@ def _require_finite(values: Mapping[str, float], step: int, run: Path) -> None:
         f"{' and '.join(wrong)} at step {step}; {kept}. "
         "Lower optimizer.learning_rate, or clip gradients"
     )
-
-
-class _Stop:
-    """Set by the signal handler, read by the loop."""
-
-    is_set = False
-
-    def handle(self, number: int, frame: FrameType | None) -> None:
-        self.is_set = True
-
-
-@contextmanager
-def _stop_signal() -> Iterator[_Stop]:
-    """Note SIGTERM instead of dying of it; the old handler is put back afterwards."""
-    stop = _Stop()
-    previous = signal.signal(signal.SIGTERM, stop.handle)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -1,7 +1,7 @@
 """AdamW, its parameter groups, and the learning rate as a pure function of the step.
 
-Where an operator learns to assimilate, its forecast is trained first and its gain after that. Each
-has the whole schedule to itself, and parameters are at rest meanwhile: no gradient, no memory.
+An objective may train in phases. Each has a whole schedule to itself, and the parameters that it
+does not train are at rest meanwhile: no gradient, no memory.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 
 from ..datasets.base.config import nearest
-from .objectives.assimilation import is_gain
+from .objectives.base import Phase
 from .recipe import OptimizerConfig
 
 
@@ -34,7 +34,10 @@ def freeze(operator: nn.Module, parts: Sequence[str]) -> tuple[str, ...]:
 
 
 def build_optimizer(
-    operator: nn.Module, config: OptimizerConfig, rates: Mapping[str, float] | None = None
+    operator: nn.Module,
+    config: OptimizerConfig,
+    rates: Mapping[str, float] | None = None,
+    phases: Sequence[Phase] = (),
 ) -> AdamW:
     """AdamW over the trainable parameters; weights decay, biases and scalars do not.
 
@@ -43,12 +46,13 @@ def build_optimizer(
         config: its settings.
         rates: peak learning rates by name of a module or parameter, for those that differ; the
             innermost counts.
+        phases: of the objective, where parameters rest in some of them.
 
     Raises:
         ValueError: there is none of that name, or nothing is trainable.
     """
     rates = rates or {}
-    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float, tuple[int, ...]], list[nn.Parameter]] = {}
     unmatched = set(rates)
     named = dict(operator.named_parameters())
     for name, parameter in named.items():
@@ -58,7 +62,8 @@ def build_optimizer(
             continue
         rate = config.learning_rate if part is None else rates[part]
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((rate, decay, is_gain(name)), []).append(parameter)
+        rests = tuple(i for i, phase in enumerate(phases) if not phase.trains(name))
+        groups.setdefault((rate, decay, rests), []).append(parameter)
     if unmatched:
         raise ValueError(
             f"learning_rates: no module or parameter {', '.join(sorted(unmatched))}, or others "
@@ -68,8 +73,8 @@ def build_optimizer(
         raise ValueError("nothing to train: every parameter is frozen")
     return AdamW(
         [
-            {"params": members, "lr": rate, "peak": rate, "weight_decay": decay, "gain": gain}
-            for (rate, decay, gain), members in groups.items()
+            {"params": members, "lr": rate, "peak": rate, "weight_decay": decay, "rests": rests}
+            for (rate, decay, rests), members in groups.items()
         ],
         betas=config.betas,
     )
@@ -95,26 +100,20 @@ def schedule(step: int, steps: int, config: OptimizerConfig) -> float:
 
 
 def set_learning_rates(
-    optimizer: Optimizer, step: int, steps: int, config: OptimizerConfig, forecast_steps: int = 0
+    optimizer: Optimizer, step: int, phases: Sequence[Phase], config: OptimizerConfig
 ) -> float:
     """Set every group's learning rate at `step`; returns the first that is not 0.
 
     Args:
-        optimizer: from `build_optimizer`.
+        optimizer: from `build_optimizer`, with these phases.
         step: from 0.
-        steps: of the run.
+        phases: of the objective.
         config: peak, warm-up and decay.
-        forecast_steps: steps, the first, in which the gain is at rest; after them all else is.
     """
-    training_gain = step >= forecast_steps
-    if forecast_steps and training_gain:
-        step, steps = step - forecast_steps, steps - forecast_steps
-    elif forecast_steps:
-        steps = forecast_steps
-    factor = schedule(step, steps, config)
+    number, phase = next((i, p) for i, p in enumerate(phases) if step in p.steps)
+    factor = schedule(step - phase.steps.start, len(phase.steps), config)
     for group in optimizer.param_groups:
-        rests = forecast_steps and group["gain"] != training_gain
-        group["lr"] = 0.0 if rests else group["peak"] * factor
+        group["lr"] = 0.0 if number in group["rests"] else group["peak"] * factor
     return next(group["lr"] for group in optimizer.param_groups if group["lr"])
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from ..datasets.base.config import nearest
+from ..datasets.base.config import build, nearest
+from ..datasets.base.registry import Named
 from ..datasets.fields.normalization import Statistics, normalizer_from_dict
-from .objectives.assimilation import AssimilationConfig
-from .objectives.losses import LOSSES
+from .objectives.base import ObjectiveConfig
+from .objectives.registry import OBJECTIVES
+from .objectives.rollout import RolloutConfig
+
+RECIPES = Path(__file__).parent / "recipes"  # that ship
 
 
 @dataclass(frozen=True)
@@ -110,41 +115,6 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class ObjectiveConfig:
-    """What is minimised: a loss of predictions or analyses of windows, or of all2all pairs.
-
-    Attributes:
-        kind: "rollout": from every window's history, `horizon` frames; "all2all": every ordered
-            pair of the first `horizon` + 1 frames, one direct prediction each, for operators that
-            are continuous in time and see one frame; "assimilation": as rollout, while the
-            operator is given measurements (see `assimilation`).
-        horizon: frames to predict, or the longest lead time of a pair, in strides.
-        identity: whether pairs of a frame with itself (lead time 0) belong to all2all.
-        loss: "vrmse", "relative_l1", "relative_l2", "relative_mse" or "grouped_relative_l1"; see
-            `objective`.
-        assimilation: what is measured along the windows, where that is the kind.
-    """
-
-    kind: Literal["rollout", "all2all", "assimilation"] = "rollout"
-    horizon: int = 1
-    identity: bool = True
-    loss: str = "vrmse"
-    assimilation: AssimilationConfig | None = None
-
-    def __post_init__(self) -> None:
-        _at_least_one(self, "objective", "horizon")
-        if self.kind == "assimilation" and self.assimilation is None:
-            object.__setattr__(self, "assimilation", AssimilationConfig())
-        if self.kind != "assimilation" and self.assimilation is not None:
-            raise ValueError(
-                f"objective.assimilation has no meaning for objective.kind {self.kind}; leave it "
-                "out, or use kind: assimilation"
-            )
-        if self.loss not in LOSSES:
-            raise ValueError(f"unknown objective.loss {self.loss!r}{nearest(self.loss, [*LOSSES])}")
-
-
-@dataclass(frozen=True)
 class OptimizerConfig:
     """AdamW with linear warm-up and cosine decay.
 
@@ -220,7 +190,9 @@ class TrainRecipe:
             `datasets.normalization`. Statistics are computed from the data. Null: the kind and
             settings of the checkpoint where training starts from one, else "window" ("statistics"
             for steady problems).
-        objective, optimizer, validation: as above.
+        objective: its `kind` ("rollout", "all2all", "assimilation" or another package's) and the
+            settings of that one; see `objectives`.
+        optimizer, validation: as above.
         steps: optimizer steps.
         batch: windows per optimizer step, over all processes.
         micro_batch: windows per forward pass; each comes from one dataset.
@@ -229,7 +201,9 @@ class TrainRecipe:
         log_every: optimizer steps between log lines.
         save_every: optimizer steps between saves of the training state.
         workers: data-loading processes per training process.
-        wandb: "disabled", "offline" or "online".
+        trackers: where else the log goes: "wandb", "tensorboard", "mlflow" or another package's.
+        wandb: "offline" or "online": wandb is told too, and keeps its files in the run or sends
+            them. "disabled": only where `trackers` names it, offline.
     """
 
     data: tuple[DataConfig, ...]
@@ -241,7 +215,7 @@ class TrainRecipe:
     conditions: Literal["all"] | tuple[str, ...] | None = None
     time_scale: float | None = None
     normalizer: dict[str, Any] | None = None
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    objective: Annotated[Any, Named(OBJECTIVES, "kind")] = field(default_factory=RolloutConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     steps: int = 1000
@@ -252,9 +226,11 @@ class TrainRecipe:
     log_every: int = 10
     save_every: int = 200
     workers: int = 0
+    trackers: tuple[str, ...] = ()
     wandb: Literal["disabled", "offline", "online"] = "disabled"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "objective", _objective(self.objective))
         if not self.data:
             raise ValueError("recipe.data must name at least one dataset")
         if self.normalizer is not None and self.normalizer != {"name": Statistics.name}:
@@ -271,8 +247,6 @@ class TrainRecipe:
             raise ValueError(
                 f"batch ({self.batch}) must be a multiple of micro_batch ({self.micro_batch})"
             )
-        if self.objective.kind == "all2all" and any(data.every != 1 for data in self.data):
-            raise ValueError("data.every has no meaning for all2all pairs; leave it out")
         for name, every in (
             ("save_every", self.save_every),
             ("validation.every", self.validation.every),
@@ -292,6 +266,34 @@ class TrainRecipe:
     def micro_batches(self) -> int:
         """Micro-batches per optimizer step, over all processes."""
         return self.batch // self.micro_batch
+
+    @property
+    def tracked_by(self) -> tuple[str, ...]:
+        """Names of all trackers."""
+        wandb = () if self.wandb == "disabled" else ("wandb",)
+        return tuple(dict.fromkeys((*self.trackers, *wandb)))
+
+
+def _objective(values: Any) -> ObjectiveConfig:
+    """The config of an objective.
+
+    Recipes of earlier versions hold the settings of all kinds: those that say nothing are dropped.
+    """
+    if isinstance(values, ObjectiveConfig):
+        return values
+    kind = values.get("kind", "rollout") if isinstance(values, Mapping) else None
+    if not isinstance(kind, str):
+        raise ValueError(f"objective must be a mapping of keys, with a kind; got {values!r}")
+    cls = OBJECTIVES.get(kind).Config
+    known = {f.name for f in fields(cls)}
+    if values.get("assimilation") is not None and "assimilation" not in known:
+        raise ValueError(
+            f"objective.assimilation has no meaning for objective.kind {kind}; leave it "
+            "out, or use kind: assimilation"
+        )
+    idle = {"identity", "assimilation"} - known
+    idle |= {"assimilation"} if values.get("assimilation") is None else set()
+    return build(cls, {k: v for k, v in values.items() if k not in idle}, prefix="objective")
 
 
 def find_recipe(name: str, folder: Path) -> Path:

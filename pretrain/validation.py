@@ -16,10 +16,10 @@ from .objectives.losses import mean_metric
 
 def validate(
     model: nn.Module,
+    predict: Callable[[Window, int], Tensor],
     windows: Mapping[str, Sequence[Window]],
     batch: int,
     accelerator: Accelerator,
-    predict: Callable[[Window, int], Tensor] | None = None,
 ) -> dict[str, tuple[float, float]]:
     """Mean VRMSE of model and persistence per dataset, over windows, frames and fields.
 
@@ -28,22 +28,20 @@ def validate(
 
     Args:
         model: the prepared operator.
+        predict: the prediction of a batch, given the number of its first window.
         windows: per dataset, what to predict.
         batch: windows at a time.
         accelerator: from `prepare`.
-        predict: the prediction of a batch, given the number of its first window; by default the
-            model's own.
     """
     model.eval()
-    run = predict or (lambda window, _: model(window))
-    scores = {name: _score(run, items, batch, accelerator) for name, items in windows.items()}
+    scores = {name: _score(predict, items, batch, accelerator) for name, items in windows.items()}
     model.train()
     return scores
 
 
 @torch.no_grad()
 def _score(
-    run: Callable[[Window, int], Tensor],
+    predict: Callable[[Window, int], Tensor],
     windows: Sequence[Window],
     batch: int,
     accelerator: Accelerator,
@@ -56,7 +54,7 @@ def _score(
         start = (i * ranks + rank) * batch
         chosen = windows[start : start + batch]
         window = collate(chosen or windows[:1]).to(accelerator.device)
-        prediction = run(window, start)
+        prediction = predict(window, start)
         if chosen:
             for j, guess in enumerate((prediction, _persistence(window))):
                 total[j] += mean_metric("vrmse", guess, window).double() * len(chosen)

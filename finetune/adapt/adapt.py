@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -83,20 +82,6 @@ class LoadReport:
                 "time_scale is the physical time that it sees as 1",
             )
         return table
-
-
-def checkpoint_of(path: str | Path) -> Path:
-    """The checkpoint directory of a run, or `path` itself.
-
-    Raises:
-        ValueError: a run that has no checkpoint yet.
-    """
-    path = Path(path)
-    if (path / "checkpoint").is_dir():
-        return path / "checkpoint"
-    if (path / "recipe.yaml").is_file():
-        raise ValueError(f"run {path} has no checkpoint yet; finish it with --resume auto")
-    return path
 
 
 def adapt(

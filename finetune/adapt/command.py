@@ -12,10 +12,11 @@ from ...datasets.base.config import read
 from ...datasets.stores.store import Store
 from ...operators.core import checkpoint
 from ...operators.core.operator import Operator
-from ...pretrain.assemble import create_operator, describe, fit_to_data
-from ...pretrain.command import run_training, start_accelerator, training_arguments
+from ...pretrain.command import training_arguments
 from ...pretrain.recipe import find_recipe
-from .adapt import adapt, checkpoint_of
+from ...pretrain.start import create_operator, describe, fit_to_data
+from ...pretrain.training import run_training, start_accelerator
+from .adapt import adapt
 from .recipe import FinetuneRecipe
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -32,17 +33,16 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         ValueError: anything in the arguments, the recipe, the checkpoint or the data is wrong.
     """
-    arguments, overrides = training_arguments(
+    name, launch, overrides = training_arguments(
         "finetune", "Train on a new PDE, from a checkpoint or from scratch.", EXAMPLES, argv
     )
-    recipe = read(FinetuneRecipe, find_recipe(arguments.recipe, RECIPES), overrides)
-    accelerator = start_accelerator(recipe, arguments.processes)
+    recipe = read(FinetuneRecipe, find_recipe(name, RECIPES), overrides)
+    accelerator = start_accelerator(recipe, launch.processes)
     run_training(
         recipe,
         start_operator,
-        arguments,
+        launch,
         accelerator,
-        title=arguments.run.name,
         rates=recipe.learning_rates,
         frozen=recipe.freeze,
     )
@@ -58,7 +58,7 @@ def start_operator(recipe: FinetuneRecipe, stores: list[Store]) -> Operator:
         if recipe.freeze:
             raise ValueError("freeze needs init_from: fresh weights must be trained")
         return create_operator(recipe, stores)
-    source = checkpoint_of(recipe.init_from)
+    source = checkpoint.locate(recipe.init_from)
     donor = checkpoint.from_pretrained(source)
     overrides = dict(recipe.operator)
     named = overrides.pop("name", donor.name)

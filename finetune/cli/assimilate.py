@@ -34,12 +34,11 @@ def main(argv: Sequence[str]) -> None:
     given = _parser().parse(argv)
     for path in (given.out, *([given.figure] if given.figure else [])):
         refuse_existing(path, given.overwrite)
-    from ...operators.core.checkpoint import from_pretrained
+    from ...operators.core.checkpoint import from_pretrained, locate
     from ..assimilate.assimilate import assimilate, require_assimilating
 
     gain = _gain(given)
-    inside = given.checkpoint / "checkpoint"
-    operator = from_pretrained(inside if inside.is_dir() else given.checkpoint)
+    operator = from_pretrained(locate(given.checkpoint))
     operator = require_assimilating(operator).to(given.device)
     start = _start(given, operator)
     outcome = assimilate(

@@ -65,10 +65,9 @@ def export_weights(argv: Sequence[str]) -> None:
     given = parser.parse(argv)
     from ...datasets.fields.normalization import Identity
     from ...operators import published
-    from ...operators.core.checkpoint import from_pretrained
-    from ..adapt.adapt import checkpoint_of
+    from ...operators.core.checkpoint import from_pretrained, locate
 
-    operator = from_pretrained(checkpoint_of(str(given.checkpoint)))
+    operator = from_pretrained(locate(given.checkpoint))
     print(f"published layout: {published.save(operator, given.out)}")
     normalizer = operator.description.normalizer.name
     if normalizer != Identity.name:

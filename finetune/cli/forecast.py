@@ -189,14 +189,11 @@ def _forecast_parser(command: str, description: str, out: str, examples: Sequenc
 def _parse(parser: Parser, argv: Sequence[str], name: str) -> tuple[argparse.Namespace, Path]:
     """The arguments with the checkpoint's own directory, and the output, checked to be free."""
     given = parser.parse(argv)
-    run = given.checkpoint
-    inside = (run / "checkpoint").is_dir()
-    if (run / "recipe.yaml").is_file() and not inside:
-        raise ValueError(f"run {run} has no checkpoint yet: its training has not finished")
-    out = given.out or (run / name if inside else Path(name))
+    from ...operators.core.checkpoint import locate
+
+    run, given.checkpoint = given.checkpoint, locate(given.checkpoint)
+    out = given.out or (run / name if given.checkpoint != run else Path(name))
     refuse_existing(out, given.overwrite)
-    if inside:
-        given.checkpoint = run / "checkpoint"
     return given, out
 
 

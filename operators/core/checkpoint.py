@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+OF_A_RUN = "checkpoint"  # where a run directory has its checkpoint
 HUB = "hf:"
 
 
@@ -138,7 +139,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     """
     path = directory / CONFIG
     if not path.is_file():
-        inner = directory / "checkpoint"  # of a run
+        inner = directory / OF_A_RUN
         remedy = f"; open {inner}" if (inner / CONFIG).is_file() else ""
         raise ValueError(f"{directory} is no checkpoint: it has no {CONFIG}{remedy}")
     try:
@@ -248,6 +249,20 @@ def push_to_hub(operator: Operator, repository: str, *, private: bool = False) -
     with tempfile.TemporaryDirectory() as folder:
         path = save(operator, Path(folder) / "checkpoint")
         return str(api.upload_folder(repo_id=repository, folder_path=path))
+
+
+def locate(path: str | Path) -> Path:
+    """The checkpoint of a run directory (its `checkpoint/`), or `path` itself.
+
+    Raises:
+        ValueError: a run that has no checkpoint yet.
+    """
+    path = Path(path)
+    if (path / OF_A_RUN).is_dir():
+        return path / OF_A_RUN
+    if (path / "recipe.yaml").is_file():
+        raise ValueError(f"run {path} has no checkpoint yet; finish it with --resume auto")
+    return path
 
 
 def directory_of(path: str | Path, files: tuple[str, ...] = (CONFIG, WEIGHTS)) -> Path:

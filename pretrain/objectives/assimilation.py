@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -25,9 +26,16 @@ from torch import Tensor, nn
 
 from ...datasets.fields.normalization import Normalizer, Scaling, WindowScaling
 from ...datasets.fields.window import Window
+from ...datasets.sampling.windows import Windows
+from ...datasets.stores.store import Store
 from ...operators.assimilation.operator import Feed
 from ...operators.core.observation import Observation
+from ...operators.core.operator import Operator
+from .base import Objective, ObjectiveConfig, Phase
 from .losses import loss_of
+
+if TYPE_CHECKING:
+    from ..recipe import DataConfig
 
 
 @dataclass(frozen=True)
@@ -90,28 +98,101 @@ class AssimilationConfig:
             raise ValueError(f"assimilation.innovation must not be negative; got {self.innovation}")
 
 
+@dataclass(frozen=True)
+class AssimilationObjectiveConfig(ObjectiveConfig):
+    """A loss of the analyses along a window, for operators that assimilate.
+
+    Attributes:
+        kind: "assimilation".
+        horizon: frames along which the operator is given measurements, in strides.
+        loss: "vrmse", "relative_l1", "relative_l2", "relative_mse" or "grouped_relative_l1"; see
+            `losses`.
+        assimilation: what is measured along the windows.
+    """
+
+    kind: Literal["assimilation"] = "assimilation"
+    assimilation: AssimilationConfig = field(default_factory=AssimilationConfig)
+
+
+class Assimilation(Objective[AssimilationObjectiveConfig]):
+    """First the loss of forecasts without measurements, then that of analyses."""
+
+    Config = AssimilationObjectiveConfig
+
+    def windows(self, store: Store, data: DataConfig, operator: Operator) -> Windows:
+        """A history and `horizon` frames, of which some will be measured.
+
+        Raises:
+            ValueError: the operator cannot assimilate, or a trajectory is too short.
+        """
+        if not operator.assimilates:
+            raise ValueError(
+                f"{operator.name} predicts but cannot assimilate; use operator.name: observer, or "
+                f"wrap it: operator: {{name: assimilated, predictor: {{name: {operator.name}, …}}}}"
+            )
+        return super().windows(store, data, operator)
+
+    def phases(self, operator: nn.Module, steps: int) -> tuple[Phase, ...]:
+        """The forecast alone, then the gain alone; or both, all the time."""
+        first = forecast_steps(operator, self.config.assimilation, steps)
+        if first == 0:
+            return super().phases(operator, steps)
+        says = "the forecast is learned; from here on the gain is trained"
+        return (
+            Phase(range(first), self.forecast_loss, _is_forecast),
+            Phase(range(first, steps), self.loss, is_gain, says),
+        )
+
+    def forecast_loss(
+        self, model: nn.Module, window: Window, normalizer: Normalizer, seed: int
+    ) -> Float[Tensor, ""]:
+        """The loss of the predictions of the first `forecast_horizon` frames."""
+        first = slice(self.config.assimilation.forecast_horizon)
+        lead_times = window.lead_times[:, first]
+        window = replace(window, target=window.target[:, first], lead_times=lead_times)
+        return loss_of(self.config.loss, model(window), window, normalizer)
+
+    def loss(
+        self, model: nn.Module, window: Window, normalizer: Normalizer, seed: int
+    ) -> Float[Tensor, ""]:
+        """The loss of the analyses, and of the innovations; see the module's docstring."""
+        config = self.config.assimilation
+        started, feed = draw_feed(window, config, normalizer, seed)
+        run = model(started, feed)
+        state = loss_of(self.config.loss, run.analysis, window, normalizer)
+        if config.innovation == 0:
+            return state
+        scaling = normalizer.scaling(window.history, window.fields, window.dataset)
+        total, count = state.new_zeros(()), state.new_zeros(())
+        for observation, expected in zip(feed.observations, run.expected.unbind(1), strict=True):
+            if isinstance(observation, Observation):
+                gap = (observation.values - expected) / scaling.scale
+                total = total + torch.where(observation.mask, gap, 0).square().sum()
+                count = count + observation.mask.sum()
+        return state + config.innovation * total / count.clamp_min(1)
+
+    def predict(
+        self, model: nn.Module, window: Window, normalizer: Normalizer, seed: int
+    ) -> Float[Tensor, "B T C *S"]:
+        """The analyses along a batch of windows."""
+        return model(*draw_feed(window, self.config.assimilation, normalizer, seed)).analysis
+
+
 def is_gain(name: str) -> bool:
     """Whether a parameter of this name belongs to the gain of an operator that assimilates."""
     return name.startswith("correction.")
 
 
-def forecast_steps(operator: nn.Module, config: AssimilationConfig | None, steps: int) -> int:
+def _is_forecast(name: str) -> bool:
+    return not is_gain(name)
+
+
+def forecast_steps(operator: nn.Module, config: AssimilationConfig, steps: int) -> int:
     """How many of the optimizer steps, the first, train the forecast alone."""
-    if config is None:
-        return 0
     gains = [is_gain(name) for name, p in operator.named_parameters() if p.requires_grad]
     if all(gains) or not any(gains):
         return 0
     return min(round(config.forecast * steps), steps - 1)
-
-
-def forecast_loss(
-    model: nn.Module, window: Window, loss: str, config: AssimilationConfig, normalizer: Normalizer
-) -> Float[Tensor, ""]:
-    """The loss of the predictions of the first `forecast_horizon` frames."""
-    first = slice(config.forecast_horizon)
-    window = replace(window, target=window.target[:, first], lead_times=window.lead_times[:, first])
-    return loss_of(loss, model(window), window, normalizer)
 
 
 def draw_feed(
@@ -144,37 +225,6 @@ def draw_feed(
         observations.append(Observation(truth + noise * error[:, t], mask, window.fields, told))
     history, variance = _first_guess(window, draws, scaling, normalizer)
     return replace(window, history=history), Feed(observations, variance, config.truncate)
-
-
-def assimilation_loss(
-    model: nn.Module,
-    window: Window,
-    loss: str,
-    config: AssimilationConfig,
-    normalizer: Normalizer,
-    seed: int,
-) -> Float[Tensor, ""]:
-    """The loss of one batch; see the module's docstring."""
-    started, feed = draw_feed(window, config, normalizer, seed)
-    run = model(started, feed)
-    state = loss_of(loss, run.analysis, window, normalizer)
-    if config.innovation == 0:
-        return state
-    scaling = normalizer.scaling(window.history, window.fields, window.dataset)
-    total, count = state.new_zeros(()), state.new_zeros(())
-    for observation, expected in zip(feed.observations, run.expected.unbind(1), strict=True):
-        if isinstance(observation, Observation):
-            gap = (observation.values - expected) / scaling.scale
-            total = total + torch.where(observation.mask, gap, 0).square().sum()
-            count = count + observation.mask.sum()
-    return state + config.innovation * total / count.clamp_min(1)
-
-
-def assimilated(
-    model: nn.Module, window: Window, config: AssimilationConfig, normalizer: Normalizer, seed: int
-) -> Float[Tensor, "B T C *S"]:
-    """The analyses along a batch of windows, for validation."""
-    return model(*draw_feed(window, config, normalizer, seed)).analysis
 
 
 @dataclass(frozen=True)

@@ -1,138 +1,136 @@
-"""Where a run's numbers go: `log.jsonl` is the record; console and wandb hang off it.
+"""Trackers: where else a run's numbers go, through the classes of Accelerate.
 
-Only the main process tracks. Nothing that fails here but the log itself can stop a run.
+`log.jsonl` is the record (see `log`); whatever a tracker does, training goes on. A tracker is a
+subclass of `accelerate.tracking.GeneralTracker`, made as Accelerate makes its own:
+`Tracker(name, logging_dir)` where it requires a logging directory, else `Tracker(project)`.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
-from ...datasets.base.appearing import appearing_file
-from ...datasets.base.progress import Bar
-from ..recipe import TrainRecipe
+from accelerate.tracking import GeneralTracker, WandBTracker
+from accelerate.utils import is_mlflow_available, is_tensorboard_available, is_wandb_available
+
+from ...datasets.base.registry import Registry
 
 logger = logging.getLogger(__name__)
 
+PROJECT = "pelagos"
 
-class Tracker:
-    """Appends records to `log.jsonl` and shows them.
 
-    Args:
-        run: the run directory.
-        title: shown before the progress bar.
-        step: where training starts.
-        recipe: where it ends, and whether wandb is told.
-        active: False on all but the main process: then nothing happens.
+class TrackerClass(Protocol):
+    """What is registered: a subclass of `GeneralTracker`."""
+
+    requires_logging_directory: bool
+
+    def __call__(self, *where: Any, **settings: Any) -> GeneralTracker: ...
+
+
+TRACKERS: Registry[TrackerClass] = Registry(
+    "pelagos.trackers",
+    "tracker",
+    {
+        "wandb": "pelagos.pretrain.run.tracking:Wandb",
+        "tensorboard": "accelerate.tracking:TensorBoardTracker",
+        "mlflow": "accelerate.tracking:MLflowTracker",
+    },
+)
+# Whether the package of the same name is installed, without importing it.
+_AVAILABLE = {
+    "wandb": is_wandb_available,
+    "tensorboard": is_tensorboard_available,
+    "mlflow": is_mlflow_available,
+}
+
+
+class Wandb(WandBTracker):
+    """Accelerate's, told whether the run failed."""
+
+    def finish(self) -> None:
+        """End the run; as failed, where an exception is under way."""
+        self.run.finish(exit_code=0 if sys.exc_info()[0] is None else 1)
+
+
+def require_trackers(names: tuple[str, ...]) -> None:
+    """Refuse trackers that cannot be had, before any work.
+
+    Raises:
+        ValueError: there is none of that name, or its package is not installed.
     """
-
-    def __init__(self, run: Path, title: str, step: int, recipe: TrainRecipe, active: bool) -> None:
-        self.active = active
-        if not active:
-            return
-        self.file = (run / "log.jsonl").open("a")
-        self.bar = Bar(title, recipe.steps, step, "steps")
-        self.title, self.steps = title, recipe.steps
-        self.wandb: Any = None if recipe.wandb == "disabled" else _start_wandb(run, recipe.wandb)
-
-    def __enter__(self) -> Tracker:
-        if self.active:
-            self.bar.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if not self.active:
-            return
-        self.bar.__exit__(kind, error, trace)
-        self.file.close()
-        if self.wandb is not None:
-            self._try(lambda: self.wandb.finish(exit_code=0 if error is None else 1))
-
-    def advance(self) -> None:
-        """One more step is done."""
-        if self.active:
-            self.bar.advance(1.0)
-
-    def record(self, kind: str, **values: Any) -> None:
-        """Append one record and show it; numbers that are not finite become null."""
-        if not self.active:
-            return
-        values = {key: _finite(value) for key, value in values.items()}
-        self.file.write(json.dumps({"kind": kind, **values}) + "\n")
-        self.file.flush()
-        self._show(kind, values)
-        if self.wandb is not None:
-            self._send(kind, values)
-
-    def say(self, line: str) -> None:
-        """Print a line above the bar."""
-        if self.active:
-            self.bar.say(line)
-
-    def _show(self, kind: str, values: dict[str, Any]) -> None:
-        if kind == "train":
-            self.bar.note(f"loss {_shown(values['loss'])}")
-        if kind == "valid":
-            self.say(
-                f"{self.title} {values['step']}/{self.steps}: {values['dataset']} VRMSE "
-                f"{_shown(values['vrmse'])} (persistence {_shown(values['persistence'])})"
+    for name in names:
+        TRACKERS.get(name)
+        if name in _AVAILABLE and not _AVAILABLE[name]():
+            raise ValueError(
+                f"trackers: {name} needs a package that is not installed; "
+                f"`pip install {name}`, or leave it out"
             )
 
-    def _send(self, kind: str, values: dict[str, Any]) -> None:
-        step, name = values["step"], values.get("dataset")
-        prefix = f"{kind}/{name}/" if name else f"{kind}/"
-        numbers = {prefix + k: v for k, v in values.items() if isinstance(v, (int, float))}
-        self._try(lambda: self.wandb.log(numbers, step=step))
 
-    def _try(self, call: Callable[[], Any]) -> None:
-        """Whatever wandb does, training goes on."""
-        try:
-            call()
-        except Exception as error:
-            logger.warning("wandb stopped (%s); log.jsonl has everything", error)
-            self.wandb = None
+class Trackers:
+    """The trackers of one run, on the main process.
+
+    Args:
+        names: registry names.
+        run: the run directory; what they keep on disk goes there.
+        wandb_mode: "offline" or "online".
+        settings: the recipe as plain data, which they show beside the numbers.
+    """
+
+    def __init__(
+        self, names: tuple[str, ...], run: Path, wandb_mode: str, settings: Mapping[str, Any]
+    ) -> None:
+        self.active: dict[str, GeneralTracker] = {}
+        own = {
+            "wandb": {"name": run.name, "dir": run, "mode": wandb_mode},
+            "mlflow": {"run_name": run.name},
+        }
+        for name in names:
+            try:
+                self.active[name] = _start(name, run, own.get(name, {}))
+            except Exception as error:
+                logger.warning("%s did not start (%s); log.jsonl has everything", name, error)
+        flat = _flat(settings)
+        self._each(lambda tracker: tracker.store_init_configuration(flat))
+
+    def log(self, numbers: Mapping[str, int | float], step: int) -> None:
+        """Numbers of one step, by name."""
+        self._each(lambda tracker: tracker.log(dict(numbers), step=step))
+
+    def finish(self) -> None:
+        """Let them close their files and connections."""
+        self._each(lambda tracker: tracker.finish())
+
+    def _each(self, call: Callable[[GeneralTracker], Any]) -> None:
+        """A tracker that fails is not called again."""
+        for name, tracker in list(self.active.items()):
+            try:
+                call(tracker)
+            except Exception as error:
+                logger.warning("%s stopped (%s); log.jsonl has everything", name, error)
+                del self.active[name]
 
 
-def _shown(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.4f}"
+def _start(name: str, run: Path, own: Mapping[str, Any]) -> GeneralTracker:
+    cls = TRACKERS.get(name)
+    # Those with a directory write into a folder of it, which their first argument names.
+    where = (name, run) if cls.requires_logging_directory else (PROJECT,)
+    tracker = cls(*where, **own)
+    tracker.start()
+    return tracker
 
 
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def rewind(run: Path, step: int) -> None:
-    """Drop log records after `step`: a resumed run writes them again."""
-    path = run / "log.jsonl"
-    if not path.exists():
-        return
-    kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
-    with appearing_file(path, overwrite=True) as draft:
-        draft.write_text("".join(f"{line}\n" for line in kept))
-
-
-def _step_of(line: str) -> int | float:
-    try:
-        return json.loads(line).get("step", 0)
-    except json.JSONDecodeError:  # the line that a kill cut short
-        return float("inf")
-
-
-def _start_wandb(run: Path, mode: str) -> Any:
-    try:
-        import wandb  # slow to import, and optional in use
-
-        return wandb.init(project="pelagos", name=run.name, dir=run, mode=mode)  # type: ignore[arg-type]
-    except Exception as error:
-        logger.warning("wandb did not start (%s); log.jsonl has everything", error)
-        return None
+def _flat(values: Any, prefix: str = "") -> dict[str, bool | int | float | str]:
+    """Numbers and texts by dotted key, of which alone every tracker makes something."""
+    if isinstance(values, Mapping):
+        return {
+            key: item
+            for name, value in values.items()
+            for key, item in _flat(value, f"{prefix}{name}.").items()
+        }
+    plain = values if isinstance(values, (bool, int, float, str)) else str(values)
+    return {prefix.removesuffix("."): plain}

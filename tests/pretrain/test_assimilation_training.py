@@ -15,12 +15,19 @@ from pelagos.datasets.fields.normalization import Statistics, WindowScaling
 from pelagos.datasets.fields.window import Context, Window
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.operators import assimilate, create, from_pretrained
-from pelagos.pretrain.assemble import create_operator, fit_to_data, open_stores
-from pelagos.pretrain.command import RECIPES, main
-from pelagos.pretrain.objectives.assimilation import AssimilationConfig, draw_feed, forecast_steps
+from pelagos.pretrain.command import main
+from pelagos.pretrain.data import open_stores
+from pelagos.pretrain.objectives.assimilation import (
+    Assimilation,
+    AssimilationConfig,
+    AssimilationObjectiveConfig,
+    draw_feed,
+    forecast_steps,
+)
 from pelagos.pretrain.optimizer import build_optimizer, forget_resting, schedule, set_learning_rates
-from pelagos.pretrain.recipe import OptimizerConfig, TrainRecipe
+from pelagos.pretrain.recipe import RECIPES, OptimizerConfig, TrainRecipe
 from pelagos.pretrain.run import state as resume
+from pelagos.pretrain.start import create_operator, fit_to_data
 
 NORMALIZER = Statistics({"*": {"u": 1.0}}, {"*": {"u": 2.0}})
 
@@ -215,10 +222,14 @@ def test_a_group_at_rest_keeps_its_values_and_starts_afresh():
     model = torch.nn.Module()
     model.other, model.correction = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
     config = OptimizerConfig(learning_rate=0.1, weight_decay=0.1, warmup=0.0)
-    optimizer = build_optimizer(model, config)
+    phases = Assimilation(
+        AssimilationObjectiveConfig(assimilation=AssimilationConfig(forecast=1 / 3))
+    ).phases(model, 6)
+    assert [phase.steps for phase in phases] == [range(2), range(2, 6)]
+    optimizer = build_optimizer(model, config, phases=phases)
     start = {name: p.detach().clone() for name, p in model.named_parameters()}
     for step in range(4):
-        rate = set_learning_rates(optimizer, step, 6, config, forecast_steps=2)
+        rate = set_learning_rates(optimizer, step, phases, config)
         assert rate == pytest.approx(0.1 * schedule(step % 2, (2, 4)[step >= 2], config))
         for p in model.parameters():
             p.grad = torch.ones_like(p)

@@ -28,8 +28,8 @@ from pelagos.pretrain.optimizer import build_optimizer, schedule
 from pelagos.pretrain.recipe import OptimizerConfig, TrainRecipe
 from pelagos.pretrain.run import state as resume
 from pelagos.pretrain.run.directory import locked
+from pelagos.pretrain.run.log import rewind
 from pelagos.pretrain.run.state import latest
-from pelagos.pretrain.run.tracking import rewind
 
 RECIPE = {
     "operator": {"name": "dymixop", "history": 2, "hidden": 6, "layers": 2, "modes": 4},

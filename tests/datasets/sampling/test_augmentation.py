@@ -20,9 +20,10 @@ from pelagos.datasets.sampling.mixture import Mixture
 from pelagos.datasets.sampling.windows import Windows
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.datasets.stores.store import Store
-from pelagos.pretrain.assemble import build_mixture, create_operator, open_stores
 from pelagos.pretrain.command import main as pretrain
+from pelagos.pretrain.data import build_mixture, open_stores
 from pelagos.pretrain.recipe import TrainRecipe
+from pelagos.pretrain.start import create_operator
 
 PERIODIC2, WALLS = ("periodic", "periodic"), ("periodic", "wall")
 

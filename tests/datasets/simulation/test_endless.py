@@ -20,9 +20,10 @@ from pelagos.datasets.simulation.endless import EndlessStore
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.datasets.stores.store import Store
 from pelagos.operators import from_pretrained
-from pelagos.pretrain.assemble import build_mixture, build_validation, create_operator, open_stores
 from pelagos.pretrain.command import main as pretrain
+from pelagos.pretrain.data import build_mixture, open_stores, validation_windows
 from pelagos.pretrain.recipe import TrainRecipe
+from pelagos.pretrain.start import create_operator
 
 SETTINGS = {"resolution": 32, "frames": 5, "dt": 0.1, "seed": 7}
 
@@ -211,7 +212,7 @@ def test_validation_is_on_other_trajectories(tmp_path: Path) -> None:
     read = read_config(TrainRecipe, Path(recipe(tmp_path)))
     stores = open_stores(read)
     operator = create_operator(read, stores)
-    windows = build_validation(read, operator)["burgers_1d"]
+    windows = validation_windows(read, operator)["burgers_1d"]
     assert len(windows) == 2
     assert torch.equal(windows[1].history, burgers("valid", 2).window(1).history)
     assert len(build_mixture(read, stores, operator).parts[0]) == 4 * 4

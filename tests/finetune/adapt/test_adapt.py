@@ -7,8 +7,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from pelagos.finetune.adapt.adapt import adapt, checkpoint_of
+from pelagos.finetune.adapt.adapt import adapt
 from pelagos.operators import Description, create
+from pelagos.operators.core.checkpoint import locate
 from pelagos.pretrain.optimizer import build_optimizer, freeze
 from pelagos.pretrain.recipe import OptimizerConfig
 
@@ -116,4 +117,4 @@ def test_too_little_in_common_is_refused(donor):
 def test_a_run_without_checkpoint_is_named(tmp_path):
     (tmp_path / "recipe.yaml").write_text("{}")
     with pytest.raises(ValueError, match="has no checkpoint yet; finish it"):
-        checkpoint_of(tmp_path)
+        locate(tmp_path)

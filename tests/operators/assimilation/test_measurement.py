@@ -9,8 +9,8 @@ from pelagos.datasets import open_store
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.layouts.well import WellData, write_file
 from pelagos.operators import from_pretrained
-from pelagos.pretrain.assemble import create_operator
 from pelagos.pretrain.recipe import DataConfig, TrainRecipe
+from pelagos.pretrain.start import create_operator
 
 POINTS, TURN = 24, 0.3
 

@@ -1,0 +1,2 @@
+from .recipe import TrainRecipe as TrainRecipe
+from .training import pretrain as pretrain

@@ -1,0 +1,133 @@
+"""What a run reads: the stores of a recipe, training windows from them, and validation windows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..datasets.fields.window import Window
+from ..datasets.sampling.augmentation import Augmentation
+from ..datasets.sampling.mixture import Mixture
+from ..datasets.simulation.endless import EndlessStore
+from ..datasets.stores.cached import keep_in_memory
+from ..datasets.stores.opening import open_store
+from ..datasets.stores.store import Store
+from ..operators.core.operator import Operator
+from .objectives.registry import objective_of
+from .recipe import DataConfig, TrainRecipe
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What an operator is trained and validated on.
+
+    Attributes:
+        mixture: micro-batches in their global order.
+        validation: per dataset, the windows to validate on.
+    """
+
+    mixture: Mixture
+    validation: dict[str, list[Window]]
+
+
+def open_stores(recipe: TrainRecipe) -> list[Store]:
+    """The train split of every dataset of the mixture.
+
+    Raises:
+        ValueError: a dataset cannot be read or does not fit into memory as it should, or datasets
+            share a name, differ in rank, or only some are steady problems.
+    """
+    stores = [_open(data, "train") for data in recipe.data]
+    names = [store.name for store in stores]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"datasets of a mixture need different names; got {', '.join(names)}. Set data.name"
+        )
+    ranks = {store.grid.ndim for store in stores}
+    if len(ranks) > 1:
+        raise ValueError(f"datasets of a mixture must share their dimension; got {sorted(ranks)}")
+    steady = {store.steady: store.name for store in stores}
+    if len(steady) > 1:
+        raise ValueError(
+            f"{steady[True]} is a steady problem and {steady[False]} varies in time; one operator "
+            "learns one or the other"
+        )
+    return _cached(recipe, stores)
+
+
+def _cached(recipe: TrainRecipe, stores: list[Store]) -> list[Store]:
+    """The stores, those that should be kept in memory by every process that reads them."""
+    small = [i for i, data in enumerate(recipe.data) if data.cache == "memory"]
+    readers = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) * (1 + recipe.workers)
+    kept = dict(zip(small, keep_in_memory([stores[i] for i in small], readers), strict=True))
+    return [kept.get(i, store) for i, store in enumerate(stores)]
+
+
+def _open(data: DataConfig, split: str, trajectories: int | None = None) -> Store:
+    """A split of a dataset; `trajectories`: of a simulated one, where not a block of them."""
+    simulated = data.simulate
+    if simulated is None:
+        store = open_store(data.path, split, data.layout, data.splits or None)
+        store.name = data.name or store.name
+        return store
+    size = trajectories or simulated.block
+    return EndlessStore(simulated.equation, split, size, name=data.name, **simulated.settings)
+
+
+def training_data(recipe: TrainRecipe, stores: Sequence[Store], operator: Operator) -> TrainingData:
+    """Mixture and validation windows for an operator.
+
+    Raises:
+        ValueError: the operator cannot learn what the objective asks for, or trajectories are too
+            short.
+    """
+    return TrainingData(
+        build_mixture(recipe, stores, operator), validation_windows(recipe, operator)
+    )
+
+
+def build_mixture(recipe: TrainRecipe, stores: Sequence[Store], operator: Operator) -> Mixture:
+    """The training windows of all datasets, with their shares, augmentations and order."""
+    objective, fields = objective_of(recipe.objective), operator.description.fields
+    parts, augmentations = [], []
+    for store, data in zip(stores, recipe.data, strict=True):
+        windows = objective.windows(store, data, operator)
+        parts.append((windows, data.weight * len(windows) ** recipe.size_exponent))
+        augmentations.append(
+            Augmentation(data.augment, store, fields, data.parity) if data.augment else None
+        )
+    micro_batch, streams = recipe.micro_batch, recipe.micro_batches
+    return Mixture(parts, micro_batch, recipe.seed, augmentations, streams=streams)
+
+
+def validation_windows(recipe: TrainRecipe, operator: Operator) -> dict[str, list[Window]]:
+    """Per dataset, one long window from the start of each validation trajectory."""
+    windows, description = {}, operator.description
+    for data in recipe.data:
+        store = _open(data, "valid", recipe.validation.trajectories)
+        count = min(recipe.validation.trajectories, len(store))
+        horizon = _validation_horizon(recipe, store, data, operator, count)
+        windows[store.name] = [
+            store.window(i, store.first, operator.history, horizon, data.stride)
+            .filled(description.fill)
+            .select(description.fields, description.inputs)
+            for i in range(count)
+        ]
+    return windows
+
+
+def _validation_horizon(
+    recipe: TrainRecipe, store: Store, data: DataConfig, operator: Operator, count: int
+) -> int:
+    """Frames to roll out: as many as are wanted and stored."""
+    if store.steady:
+        return 1
+    stored = (min(map(store.n_frames, range(count))) - store.first - 1) // data.stride + 1
+    horizon = min(recipe.validation.horizon, stored - operator.history)
+    if horizon < 1:
+        raise ValueError(
+            f"the validation trajectories of {store.name} have {stored} frames at stride "
+            f"{data.stride}; needed are {operator.history} + 1"
+        )
+    return horizon

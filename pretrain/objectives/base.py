@@ -1,0 +1,146 @@
+"""What an objective is: its windows, its loss, and what is trained when.
+
+An objective is one class with a config dataclass beside it. It is registered by name (`registry`),
+and a recipe chooses it by the key `objective.kind`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ...datasets.base.config import nearest
+from ...datasets.fields.normalization import Normalizer
+from ...datasets.fields.window import Window
+from ...datasets.sampling.windows import Windows
+from ...datasets.stores.store import Store
+from ...operators.core.operator import Operator
+from .losses import LOSSES
+
+if TYPE_CHECKING:
+    from ..recipe import DataConfig
+
+Loss = Callable[[nn.Module, Window, Normalizer, int], Tensor]
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What every objective has.
+
+    Attributes:
+        kind: the objective's name.
+        horizon: frames to predict, in strides.
+        loss: "vrmse", "relative_l1", "relative_l2", "relative_mse" or "grouped_relative_l1"; see
+            `losses`.
+    """
+
+    kind: str
+    horizon: int = 1
+    loss: str = "vrmse"
+
+    def __post_init__(self) -> None:
+        if self.horizon < 1:
+            raise ValueError(f"objective.horizon must be at least 1; got {self.horizon}")
+        if self.loss not in LOSSES:
+            raise ValueError(f"unknown objective.loss {self.loss!r}{nearest(self.loss, [*LOSSES])}")
+
+
+def _everything(parameter: str) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Optimizer steps in which one loss trains the same parameters, on a schedule of its own.
+
+    Attributes:
+        steps: counted from 0.
+        loss: of a micro-batch, as `Objective.loss`.
+        trains: whether a parameter is trained, by its name; the others are at rest.
+        begins: what people are told when it begins after another one.
+    """
+
+    steps: range
+    loss: Loss
+    trains: Callable[[str], bool] = _everything
+    begins: str = ""
+
+
+ConfigT = TypeVar("ConfigT", bound=ObjectiveConfig)
+
+
+class Objective(ABC, Generic[ConfigT]):
+    """What training minimises. Subclass it, say the loss, and register it.
+
+    By default its windows are a history and the next `horizon` frames, all parameters are trained
+    all the time, and validation scores the operator's own prediction.
+
+    Attributes:
+        Config: dataclass of its settings; the default of its field `kind` is the name.
+
+    Args:
+        config: of that type.
+    """
+
+    Config: ClassVar[type[ObjectiveConfig]]
+
+    def __init__(self, config: ConfigT) -> None:
+        self.config = config
+
+    @abstractmethod
+    def loss(
+        self, model: nn.Module, window: Window, normalizer: Normalizer, seed: int
+    ) -> Float[Tensor, ""]:
+        """The loss of a micro-batch.
+
+        Args:
+            model: the operator, possibly wrapped for distributed training: only call it.
+            window: batched, in physical units.
+            normalizer: the operator's.
+            seed: of whatever is drawn; it depends on the number of the micro-batch alone.
+        """
+
+    def windows(self, store: Store, data: DataConfig, operator: Operator) -> Windows:
+        """The training windows of one dataset.
+
+        Raises:
+            ValueError: the operator cannot learn this, or a trajectory is too short.
+        """
+        about = operator.description
+        return Windows(
+            store,
+            history=operator.history,
+            horizon=self.config.horizon,
+            stride=data.stride,
+            every=data.every,
+            trajectories=data.trajectories,
+            fields=about.fields,
+            inputs=about.inputs,
+            fill=about.fill,
+        )
+
+    def lead_times(self, step: float, direct: bool) -> tuple[float, ...]:
+        """Physical times between two frames of which the operator learns one from the other.
+
+        Args:
+            step: physical time between frames.
+            direct: whether the operator predicts every lead time directly from the history.
+        """
+        # Whatever the objective, `forward` of such an operator predicts every lead time directly.
+        reach = self.config.horizon if direct else 1
+        return tuple(k * step for k in range(1, reach + 1))
+
+    def phases(self, operator: nn.Module, steps: int) -> tuple[Phase, ...]:
+        """What is trained when: consecutive phases that cover all `steps`."""
+        return (Phase(range(steps), self.loss),)
+
+    def predict(
+        self, model: nn.Module, window: Window, normalizer: Normalizer, seed: int
+    ) -> Float[Tensor, "B T C *S"]:
+        """The prediction of a batch of windows that validation scores; arguments as for `loss`."""
+        return model(window)

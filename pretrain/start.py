@@ -1,0 +1,290 @@
+"""What a run starts from: the description of its data, and an operator that fits them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..datasets.base.config import plain
+from ..datasets.fields.normalization import (
+    POOLED,
+    Identity,
+    Normalizer,
+    Statistics,
+    WindowScaling,
+    normalizer_from_dict,
+    normalizer_to_dict,
+)
+from ..datasets.sampling.scales import condition_scales, pooled_statistics
+from ..datasets.sampling.structure_change import structure_change
+from ..datasets.sampling.windows import require_channels
+from ..datasets.stores.store import Store
+from ..operators.core.checkpoint import from_pretrained, locate
+from ..operators.core.description import Description
+from ..operators.core.operator import Operator
+from ..operators.core.registry import create, get
+from .known_linear import resolve_linear
+from .objectives.registry import objective_of
+from .recipe import DataConfig, TrainRecipe
+
+_FITTED = 16  # trajectories, and frames of each, that are looked at before training
+
+
+def describe(
+    recipe: TrainRecipe, stores: Sequence[Store], donor: Description | None = None
+) -> Description:
+    """What an operator trained by this recipe is about.
+
+    Normaliser, conditions and time scales are the recipe's; where it has none, those of `donor`,
+    from whose weights training starts. Statistics of fields are always those of the data;
+    conditions that the donor knows keep its scales, in which its weights see them.
+
+    Raises:
+        ValueError: a dataset lacks a field or a condition.
+    """
+    first = stores[0]
+    usual = Statistics({}, {}) if first.steady else WindowScaling()
+    known = donor or Description(fields=("u",), normalizer=usual)
+    normalizer = recipe.normalizer or normalizer_to_dict(known.normalizer)
+    fields, inputs = recipe.fields or first.fields, recipe.inputs or first.inputs
+    fill = {name: value for name, value in (recipe.fill or known.fill).items() if name in fields}
+    for store in stores:
+        _require_channels(store, fields, inputs, fill)
+    conditions = _conditions(recipe, stores, known, inputs, raw=normalizer["name"] == Identity.name)
+    grids = {store.grid for store in stores}
+    return Description(
+        fields=fields,
+        units={name: first.units[name] for name in fields if name in first.units},
+        normalizer=_normalizer(normalizer, stores, fill, known),
+        inputs=inputs,
+        fill=fill,
+        **conditions,
+        **_time_scales(recipe, stores, known),
+        time_steps=_lead_times(recipe, stores),
+        grid=grids.pop() if len(grids) == 1 else None,
+        provenance={
+            "pelagos": version("pelagos"),
+            "datasets": [store.name for store in stores],
+            "recipe": plain(recipe),
+        },
+    )
+
+
+def _require_channels(
+    store: Store, fields: Sequence[str], inputs: Sequence[str], fill: Mapping[str, float]
+) -> None:
+    try:
+        require_channels(store, fields, inputs, fill)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}. Name the shared ones in the recipe's `fields` and `inputs`, or give those "
+            "that it lacks a value in `fill`"
+        ) from None
+
+
+def _conditions(
+    recipe: TrainRecipe,
+    stores: Sequence[Store],
+    known: Description,
+    inputs: Sequence[str],
+    raw: bool,
+) -> dict[str, Any]:
+    """Names and scales of the conditions, as `Description` takes them; `raw`: not scaled."""
+    names, first, before = recipe.conditions, stores[0], known.constant_fields + known.parameters
+    if names is None:
+        names = before
+    candidates = [k for k in first.constant_fields if k not in inputs]
+    available = (*candidates, *(p for p in first.parameter_names if p not in candidates))
+    if names == "all":
+        names = tuple(name for name in available if not name.startswith("coordinate_"))
+    missing = [name for name in names if name not in available]
+    if missing:
+        raise ValueError(
+            f"dataset {first.name} has no constant field or parameter {', '.join(missing)}; it has "
+            f"{', '.join(available) or 'none'}. Name in `conditions` what all datasets have"
+        )
+    constants = tuple(name for name in names if name in candidates)
+    parameters = tuple(name for name in names if name not in candidates)
+    scales = {} if raw else condition_scales(stores, constants, parameters)
+    kept = {name: known.scale_of(name) for name in names if name in before}
+    return {
+        "constant_fields": constants,
+        "parameters": parameters,
+        "condition_scales": scales | kept,
+    }
+
+
+def _time_scales(
+    recipe: TrainRecipe, stores: Sequence[Store], known: Description
+) -> dict[str, Any]:
+    """The time scale and those of single datasets; a recipe's scale replaces all of the donor's."""
+    given = {
+        store.name: data.time_scale
+        for store, data in zip(stores, recipe.data, strict=True)
+        if data.time_scale is not None
+    }
+    if recipe.time_scale is not None:
+        return {"time_scale": recipe.time_scale, "time_scales": given}
+    for store in stores:
+        if store.name not in given and not store.steady:
+            known.warn_of_time_scale(store.name)
+    return {"time_scale": known.time_scale, "time_scales": {**known.time_scales, **given}}
+
+
+def _lead_times(recipe: TrainRecipe, stores: Sequence[Store]) -> tuple[float, ...]:
+    """The physical times between two frames of which the operator learns one from the other."""
+    steps = {time_step(store, data) for store, data in zip(stores, recipe.data, strict=True)}
+    name, objective = recipe.operator.get("name"), objective_of(recipe.objective)
+    direct = name is not None and get(name).direct
+    return tuple(sorted({time for step in steps for time in objective.lead_times(step, direct)}))
+
+
+def time_step(store: Store, data: DataConfig) -> float:
+    """Physical time between the frames that the operator sees; 1 for a steady problem.
+
+    Raises:
+        ValueError: the frames of the store are not uniform in time.
+    """
+    if store.steady:
+        return 1.0
+    if store.dt is None:
+        raise ValueError(f"the frames of dataset {store.name} are not uniformly spaced in time")
+    return store.dt * data.stride
+
+
+def _normalizer(
+    config: Mapping[str, Any],
+    stores: Sequence[Store],
+    fill: Mapping[str, float],
+    known: Description,
+) -> Normalizer:
+    if config["name"] != Statistics.name:
+        return normalizer_from_dict(config)
+    found = pooled_statistics(stores)
+    # Fields that no dataset has: in the donor's units, else 0.
+    before = known.normalizer if isinstance(known.normalizer, Statistics) else Statistics({}, {})
+    mean = {**fill, **before.mean.get(POOLED, {}), **found.mean[POOLED]}
+    std = {**dict.fromkeys(fill, 1.0), **before.std.get(POOLED, {}), **found.std[POOLED]}
+    names = {*found.mean[POOLED], *fill}
+    return Statistics(
+        {**found.mean, POOLED: {name: mean[name] for name in mean if name in names}},
+        {**found.std, POOLED: {name: std[name] for name in std if name in names}},
+    )
+
+
+def create_operator(recipe: TrainRecipe, stores: Sequence[Store]) -> Operator:
+    """A freshly initialised operator that fits the data; one that it wraps may be a checkpoint's.
+
+    Raises:
+        ValueError: the operator's name or config is wrong.
+    """
+    config = resolve_linear(recipe.operator)
+    if "name" not in config:
+        raise ValueError("recipe.operator needs a name, such as dymixop")
+    config.setdefault("ndim", stores[0].grid.ndim)
+    cls = get(config.pop("name"))
+    if "checkpoint" in _wrapped(cls, config):
+        operator = _around_checkpoint(cls, config, recipe, stores)
+    else:
+        operator = _fresh(cls, config, recipe, stores)
+    fit_to_data(operator, stores, fresh=True)
+    return operator
+
+
+def _wrapped(cls: type[Operator], config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config of the operator that one of this class wraps; empty where it wraps none."""
+    inner = config.get(cls.wraps)
+    return inner if isinstance(inner, Mapping) else {}
+
+
+def _fresh(
+    cls: type[Operator], config: dict[str, Any], recipe: TrainRecipe, stores: Sequence[Store]
+) -> Operator:
+    """Initial weights; config keys that follow from the data are measured."""
+    description = describe(recipe, stores)
+
+    def complete(cls: type[Operator], config: Mapping[str, Any]) -> dict[str, Any]:
+        open_keys = [key for key in cls.measured if key not in config]
+        measured = {key: _MEASURES[key](recipe, stores, description) for key in open_keys}
+        return {**config, **measured}
+
+    config, inner = complete(cls, config), _wrapped(cls, config)
+    if inner.get("name"):
+        config[cls.wraps] = complete(get(inner["name"]), inner)
+    return create(cls.name, description=description, seed=recipe.seed, **config)
+
+
+def _around_checkpoint(
+    cls: type[Operator], config: dict[str, Any], recipe: TrainRecipe, stores: Sequence[Store]
+) -> Operator:
+    """An operator around the one that a checkpoint holds, as it is."""
+    inner = dict(config.pop(cls.wraps))
+    opened = from_pretrained(locate(inner.pop("checkpoint")))
+    if inner:
+        raise ValueError(
+            f"operator.{cls.wraps} is a checkpoint and needs no {', '.join(map(repr, inner))}"
+        )
+    known = opened.description
+    for store in stores:
+        _require_channels(store, known.fields, known.inputs, known.fill)
+    return cls.around(opened, config, seed=recipe.seed)
+
+
+def fit_to_data(operator: Operator, stores: Sequence[Store], *, fresh: bool) -> None:
+    """What an operator takes from data before training; most take nothing.
+
+    Args:
+        operator: changed in place.
+        stores: of the training data.
+        fresh: whether its weights are new; else what it knows of data is only extended.
+    """
+    fields = operator.description.fields
+    for i, store in enumerate(stores):
+        if set(fields) <= set(store.fields):  # else these data lack a field
+            frames = partial(_first_frames, store, fields)
+            operator.fit_to(frames, store.name, fresh=fresh and i == 0)
+
+
+def _first_frames(store: Store, fields: Sequence[str]) -> Float[Tensor, "N C *S"]:
+    """Some frames of the first trajectories, in physical units."""
+    channels = [store.fields.index(name) for name in fields]
+    frames = []
+    for i in range(min(_FITTED, len(store))):
+        stop = store.n_frames(i)
+        frames.append(store.read(i, store.first, stop, max(1, stop // _FITTED))[:, channels])
+    return torch.cat(frames)
+
+
+def _resolution(
+    recipe: TrainRecipe, stores: Sequence[Store], description: Description
+) -> tuple[int, ...]:
+    """The grid on which weights get their meaning: that of the first dataset."""
+    return stores[0].grid.shape
+
+
+def _structure_change(
+    recipe: TrainRecipe, stores: Sequence[Store], description: Description
+) -> float:
+    """How fast frames change from one time step to the next; 1 for a steady problem."""
+    if description.inputs:
+        return 1.0
+    return structure_change(stores, description.fields, [data.stride for data in recipe.data])
+
+
+def _time_input(recipe: TrainRecipe, stores: Sequence[Store], description: Description) -> bool:
+    """Whether there are several time steps to tell apart."""
+    return len(description.time_steps) > 1
+
+
+# How `Operator.measured` config keys follow from the data.
+_MEASURES = {
+    "resolution": _resolution,
+    "structure_change": _structure_change,
+    "time_input": _time_input,
+}

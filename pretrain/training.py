@@ -1,0 +1,197 @@
+"""A run from start to end: check everything, then train. Shared by pretraining and fine-tuning."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from accelerate import Accelerator
+
+from ..datasets.base.config import read
+from ..datasets.fields.window import collate
+from ..datasets.sampling.mixture import Mixture
+from ..datasets.stores.store import Store
+from ..operators.core import checkpoint
+from ..operators.core.operator import Operator
+from .batches import micro_batches_per_process
+from .data import open_stores, training_data
+from .loop import train
+from .objectives.registry import objective_of
+from .optimizer import build_optimizer, freeze
+from .recipe import RECIPES, TrainRecipe, find_recipe
+from .run.directory import Status, create_run, inspect_run, locked
+from .run.state import latest
+from .run.tracking import require_trackers
+from .start import create_operator
+
+R = TypeVar("R", bound=TrainRecipe)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Where a run is, and how this attempt of it is launched.
+
+    Attributes:
+        run: its directory.
+        resume: continue it if it exists; else it must not exist.
+        processes: fail unless exactly so many take part; None: any number.
+        dry_run: say what would be trained, and write nothing.
+        title: shown beside the progress bar.
+    """
+
+    run: Path
+    resume: bool = False
+    processes: int | None = None
+    dry_run: bool = False
+    title: str = "training"
+
+
+def pretrain(
+    recipe: TrainRecipe | str | Path,
+    run: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    resume: bool = False,
+    processes: int | None = None,
+    dry_run: bool = False,
+) -> Path:
+    """Train one operator on a mixture of datasets, as `pelagos pretrain` does.
+
+    With several processes (torchrun, accelerate launch), each calls it.
+
+    Args:
+        recipe: what to train: a recipe, a YAML file, or the name of a recipe that ships.
+        run: the directory that is made, or continued.
+        overrides: of keys of a file, as in `["--optimizer.learning_rate", "3e-4"]`.
+        resume: continue the run if it exists; else it must not exist.
+        processes: fail unless exactly so many take part; None: any number.
+        dry_run: say what would be trained, and write nothing.
+
+    Returns:
+        The directory of the trained operator's checkpoint (of a dry run: where it would be).
+
+    Raises:
+        ValueError: anything in the recipe, the run directory or the data is wrong.
+        SystemExit: on SIGTERM, after the state was saved.
+    """
+    if not isinstance(recipe, TrainRecipe):
+        recipe = read(TrainRecipe, find_recipe(str(recipe), RECIPES), overrides)
+    elif overrides:
+        raise ValueError("overrides are of a recipe's file; use dataclasses.replace on a recipe")
+    launch = Launch(Path(run), resume, processes, dry_run, title="pretrain")
+    run_training(recipe, create_operator, launch, start_accelerator(recipe, processes))
+    return launch.run / checkpoint.OF_A_RUN
+
+
+def start_accelerator(recipe: TrainRecipe, processes: int | None) -> Accelerator:
+    """The Accelerate context of this process: CUDA where there is some, else the CPU.
+
+    Raises:
+        ValueError: the number of processes is not the one asked for, or does not fit the batch or
+            the GPUs.
+    """
+    accelerator = Accelerator(
+        # Without this, Accelerate ignores torchrun's processes where there is no accelerator.
+        cpu=not torch.cuda.is_available(),
+        mixed_precision="bf16" if recipe.precision == "bf16" else "no",
+    )
+    found, local = accelerator.num_processes, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if processes is not None and processes != found:
+        raise ValueError(
+            f"{found} process(es) take part, not {processes}; launch with "
+            f"`torchrun --nproc_per_node {processes} -m pelagos.pretrain …`"
+        )
+    if accelerator.device.type == "cuda" and local > torch.cuda.device_count():
+        raise ValueError(
+            f"{local} processes on this machine share {torch.cuda.device_count()} GPU(s); start "
+            "one per GPU, or set ACCELERATE_USE_CPU=1"
+        )
+    micro_batches_per_process(recipe, found)
+    return accelerator
+
+
+def run_training(
+    recipe: R,
+    make_operator: Callable[[R, list[Store]], Operator],
+    launch: Launch,
+    accelerator: Accelerator,
+    *,
+    rates: Mapping[str, float] | None = None,
+    frozen: Sequence[str] = (),
+) -> None:
+    """Check everything, then train.
+
+    Args:
+        recipe: what to train.
+        make_operator: the operator that a new run starts from; a resumed run needs it no more.
+        launch: where.
+        accelerator: from `start_accelerator`.
+        rates: peak learning rates by name of a module or parameter, where they differ.
+        frozen: names of modules and parameters that are not trained.
+
+    Raises:
+        ValueError: anything in the recipe, the run directory or the data is wrong.
+        Stopped: on SIGTERM, after saving.
+    """
+    run, title = launch.run, launch.title
+    status = inspect_run(run, recipe, launch.resume)
+    accelerator.wait_for_everyone()  # nobody may find what another process is about to create
+    say = accelerator.print
+    if status is Status.FINISHED:
+        say(f"{title}: {run} is finished already; its checkpoint is {run / checkpoint.OF_A_RUN}")
+        return
+    require_trackers(recipe.tracked_by)
+    stores = open_stores(recipe)
+    saved = latest(run)
+    operator = make_operator(recipe, stores) if saved is None else _as_saved(saved)
+    freeze(operator, frozen)
+    phases = objective_of(recipe.objective).phases(operator, recipe.steps)
+    optimizer = build_optimizer(operator, recipe.optimizer, rates, phases)
+    data = training_data(recipe, stores, operator)
+    say(f"{title}: {_summary(recipe, operator, stores, accelerator)}")
+    _try_out(operator, data.mixture)
+    if launch.dry_run:
+        return
+    main_process = accelerator.is_main_process
+    if main_process and status is Status.NEW:
+        create_run(run, recipe)
+    accelerator.wait_for_everyone()
+    with locked(run) if main_process else nullcontext():
+        train(operator, optimizer, data, recipe, run, accelerator, title=title)
+    say(f"{title}: done; the checkpoint is {run / checkpoint.OF_A_RUN}")
+    accelerator.end_training()  # leaves the process group, so that no process aborts another
+
+
+def _as_saved(state: Path) -> Operator:
+    """The operator of a training state, before its weights are read."""
+    return checkpoint.build(checkpoint.read_config(state / "operator"))
+
+
+def _summary(
+    recipe: TrainRecipe, operator: Operator, stores: Sequence[Store], accelerator: Accelerator
+) -> str:
+    count = sum(p.numel() for p in operator.parameters() if p.requires_grad)
+    return (
+        f"{operator.name} with {count:,} trainable parameters on "
+        f"{', '.join(store.name for store in stores)}; {recipe.steps} steps of {recipe.batch} "
+        f"windows; {accelerator.num_processes} process(es) on {accelerator.device.type}"
+    )
+
+
+@torch.no_grad()
+def _try_out(operator: Operator, mixture: Mixture) -> None:
+    """Predict one window of every dataset, so that what cannot work fails before any work.
+
+    In evaluation mode, in which no statistics are learned; training sets its own.
+    """
+    operator.eval()
+    for windows in mixture.parts:
+        if not operator(collate([windows[0]])).isfinite().all():
+            raise ValueError(
+                f"the first prediction on {windows.store.name} is not finite; normalise its fields"
+            )
