@@ -40,6 +40,7 @@ from assimilation_methods import (
 from torch import Tensor
 
 from pelagos.datasets import equations
+from pelagos.datasets.equations import equation as solving
 from pelagos.datasets.fields import metrics
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.fields.normalization import Statistics
@@ -127,8 +128,9 @@ class Model:
             name: torch.full((len(states),), p.low, dtype=torch.float64)
             for name, p in self.equation.parameters.items()
         }
-        run = self.equation.solve(
-            states, values, self.context.grid, self.problem.dt, warm_up=warm_up
+        run = solving.frames(
+            self.equation,
+            solving.Problem(states, values, self.context.grid, self.problem.dt, warm_up=warm_up),
         )
         return torch.stack([next(run) for _ in range(count)], 1)
 

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from pelagos.datasets import equations
-from pelagos.datasets.equations.equation import Equation
+from pelagos.datasets.equations.equation import Equation, Problem, frames
 from pelagos.datasets.equations.initial import trajectory_generator
 from pelagos.datasets.simulation.settings import prepare
 from pelagos.datasets.simulation.trajectories import Block, solve
@@ -131,20 +131,23 @@ def four_steps(name: str, shape: tuple[int, ...]) -> float:
     count = 16 if len(shape) == 1 else 1
     states, parameters, constants, grid = draws(equation, count, shape)
     step = 1e-3 * (equation.solver_step or 0.1)  # shorter than what any solver chooses itself
-    frames = equation.solve(
-        states,
-        parameters,
-        grid,
-        step if not equation.steady else 1.0,
-        constants=constants,
-        solver_step=step if equation.solver_step else None,
+    solved = frames(
+        equation,
+        Problem(
+            states,
+            parameters,
+            grid,
+            step if not equation.steady else 1.0,
+            constants=constants,
+            solver_step=step if equation.solver_step else None,
+        ),
     )
     if not equation.steady:
-        next(frames)
-        next(frames)  # coefficients are made before the first step
+        next(solved)
+        next(solved)  # coefficients are made before the first step
     start = time.process_time()
     for _ in range(1 if equation.steady else 4):
-        next(frames)
+        next(solved)
     return time.process_time() - start
 
 
@@ -302,21 +305,25 @@ def compare(case: Case, rounds: int) -> str:
     assert equation.solver_step is not None
     step, points = equation.solver_step, case.shape[0]
     # Both start from a smooth state: they treat the highest modes differently.
-    warm = equation.solve(states, parameters, grid, step, warm_up=50 * step, solver_step=step)
+    warm = frames(
+        equation, Problem(states, parameters, grid, step, warm_up=50 * step, solver_step=step)
+    )
     states = next(warm)
     stepper = case.stepper(exponax, grid.ndim, grid.lengths[0], points, step, middle)
     theirs = jax.jit(jax.vmap(exponax.repeat(stepper, case.steps)))
     given = jax.numpy.asarray(states.numpy())
-    frames = equation.solve(states, parameters, grid, case.steps * step, solver_step=step)
-    next(frames)
-    ours = next(frames).numpy()
+    solved = frames(
+        equation, Problem(states, parameters, grid, case.steps * step, solver_step=step)
+    )
+    next(solved)
+    ours = next(solved).numpy()
     difference = np.abs(ours - np.asarray(theirs(given))).max() / np.abs(ours).max()
     times: list[tuple[float, float]] = []
     for _ in range(rounds):
         start = time.process_time()
         theirs(given).block_until_ready()
         middle_time = time.process_time()
-        next(frames)
+        next(solved)
         times.append((middle_time - start, time.process_time() - middle_time))
     peer, mine = (1e3 * statistics.median(column) for column in zip(*times, strict=True))
     ratios = sorted(a / b for a, b in times)

@@ -8,7 +8,6 @@ an implicit, L-stable Runge–Kutta method of second order, so that content is b
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..fields.grid import Grid
+from ..solvers.blow_up import refuse
 from ..solvers.etdrk import substeps
-from .equation import BlowUp, Equation, Parameter, Parameters
+from ..solvers.tridiagonal import multiply_tridiagonal, solve_tridiagonal
+from .equation import Equation, Parameter, Parameters, Problem
 
 _SHIFT = 1e-6
 _GAMMA = 1 - 1 / math.sqrt(2)
@@ -41,63 +42,11 @@ class SorptionEquation(Equation):
         content = u + kappa * (shifted**n - _SHIFT**n)
         return content, 1 + kappa * n * shifted ** (n - 1)
 
-    def solve(
-        self,
-        initial: Float[Tensor, "B C *S"],
-        parameters: Mapping[str, Float[Tensor, " B"]],
-        grid: Grid,
-        dt: float,
-        *,
-        constants: Float[Tensor, "B K *S"] | None = None,
-        warm_up: float = 0.0,
-        solver_step: float | None = None,
-    ) -> Iterator[Float[Tensor, "B C *S"]]:
-        """As `Equation.solve`; steps between frames are equal and no longer than `solver_step`.
+    def march(self, problem: Problem) -> _Sorption:
+        """As `Equation.march`; steps between frames are equal and no longer than `solver_step`."""
+        return _Sorption(self, problem)
 
-        Raises:
-            BlowUp: Newton's iterations of a trajectory did not converge.
-        """
-        values = {k: p.to(initial) for k, p in self.broadcast(parameters).items()}
-        largest = self.solver_step if solver_step is None else solver_step
-        assert largest is not None, self.name
-        matrix, inhomogeneous = self._diffusion(values["diffusivity"], initial, grid.spacing[0])
-
-        def rate(u: Tensor) -> Tensor:
-            return _multiply(matrix, u) + inhomogeneous
-
-        def implicit(u: Tensor, content: Tensor, step: float) -> Tensor:
-            """v with θ(v) = content + step · rate(v), by Newton's method from u."""
-            lower, diagonal, upper = (-step * part for part in matrix)
-            bad = torch.ones(len(u), dtype=torch.bool)
-            for _ in range(_NEWTON):
-                total, retardation = self.content(u, values)
-                residual = content + step * rate(u) - total
-                change = solve_tridiagonal(lower, retardation + diagonal, upper, residual)
-                u = u + change
-                bad = ~(change.abs().amax((1, 2)) <= _TOLERANCE[u.dtype])
-                if not bool(bad.any()):
-                    return u
-            left = bad.nonzero().flatten().tolist()
-            raise BlowUp(dict.fromkeys(left, "could not be stepped (Newton's method)"))
-
-        def advance(u: Tensor, interval: float) -> Iterator[Tensor]:
-            count = substeps(interval, largest)
-            step = interval / count
-            while True:
-                for _ in range(count):
-                    start, _ = self.content(u, values)
-                    middle = implicit(u, start, _GAMMA * step)
-                    partly = start + (1 - _GAMMA) * step * rate(middle)
-                    u = implicit(middle, partly, _GAMMA * step)
-                yield u
-
-        u = initial
-        if warm_up > 0:
-            u = next(advance(u, warm_up))
-        yield u
-        yield from advance(u, dt)
-
-    def _diffusion(
+    def diffusion(
         self, diffusivity: Tensor, like: Tensor, h: float
     ) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
         """D u_xx as a tridiagonal matrix (below, on and above the diagonal) plus a vector."""
@@ -114,46 +63,50 @@ class SorptionEquation(Equation):
         return (lower, diagonal, upper), vector
 
 
-def _multiply(matrix: tuple[Tensor, Tensor, Tensor], u: Tensor) -> Tensor:
-    lower, diagonal, upper = matrix
-    return diagonal * u + lower * _shifted(u, 1, 0.0) + upper * _shifted(u, -1, 0.0)
+class _Sorption:
+    """A solution under way: an implicit, L-stable Runge–Kutta method of second order."""
 
-
-def _shifted(values: Tensor, steps: int, fill: float) -> Tensor:
-    """values[i − steps], and `fill` where there are none."""
-    count = min(abs(steps), values.shape[-1])
-    ends = torch.full_like(values[..., :count], fill)
-    if steps > 0:
-        return torch.cat((ends, values[..., : values.shape[-1] - count]), -1)
-    return torch.cat((values[..., count:], ends), -1)
-
-
-def solve_tridiagonal(
-    lower: Float[Tensor, "*B n"],
-    diagonal: Float[Tensor, "*B n"],
-    upper: Float[Tensor, "*B n"],
-    right: Float[Tensor, "*B n"],
-) -> Float[Tensor, "*B n"]:
-    """x with lower_i x_{i−1} + diagonal_i x_i + upper_i x_{i+1} = right_i.
-
-    Parallel cyclic reduction: log₂ n steps of whole vectors; stable for diagonally dominant
-    matrices. The first of `lower` and the last of `upper` must be 0.
-    """
-    stride = 1
-    while stride < right.shape[-1]:
-        before, after = (
-            [_shifted(part, steps, fill) for part, fill in parts]
-            for parts, steps in (
-                (((lower, 0.0), (diagonal, 1.0), (upper, 0.0), (right, 0.0)), stride),
-                (((lower, 0.0), (diagonal, 1.0), (upper, 0.0), (right, 0.0)), -stride),
-            )
+    def __init__(self, equation: SorptionEquation, problem: Problem) -> None:
+        self._u, self._equation = problem.initial, equation
+        values = equation.broadcast(problem.parameters)
+        self._values = {k: p.to(problem.initial) for k, p in values.items()}
+        self._largest = equation.largest_step(problem)
+        self._matrix, self._inhomogeneous = equation.diffusion(
+            self._values["diffusivity"], problem.initial, problem.grid.spacing[0]
         )
-        down, up = -lower / before[1], -upper / after[1]
-        diagonal = diagonal + down * before[2] + up * after[0]
-        right = right + down * before[3] + up * after[3]
-        lower, upper = down * before[0], up * after[2]
-        stride *= 2
-    return right / diagonal
+
+    def advance(self, interval: float) -> Float[Tensor, "B 1 n"]:
+        """As `March.advance`.
+
+        Raises:
+            BlowUp: Newton's iterations of a trajectory did not converge.
+        """
+        count = substeps(interval, self._largest) if interval > 0 else 0
+        for _ in range(count):
+            step = interval / count
+            start, _ = self._equation.content(self._u, self._values)
+            middle = self._implicit(self._u, start, _GAMMA * step)
+            partly = start + (1 - _GAMMA) * step * self._rate(middle)
+            self._u = self._implicit(middle, partly, _GAMMA * step)
+        return self._u
+
+    def _rate(self, u: Tensor) -> Tensor:
+        return multiply_tridiagonal(self._matrix, u) + self._inhomogeneous
+
+    def _implicit(self, u: Tensor, content: Tensor, step: float) -> Tensor:
+        """v with θ(v) = content + step · rate(v), by Newton's method from u."""
+        lower, diagonal, upper = (-step * part for part in self._matrix)
+        bad = torch.ones(len(u), dtype=torch.bool)
+        for _ in range(_NEWTON):
+            total, retardation = self._equation.content(u, self._values)
+            residual = content + step * self._rate(u) - total
+            change = solve_tridiagonal(lower, retardation + diagonal, upper, residual)
+            u = u + change
+            bad = ~(change.abs().amax((1, 2)) <= _TOLERANCE[u.dtype])
+            if not bool(bad.any()):
+                return u
+        refuse(bad, "could not be stepped (Newton's method)")
+        return u
 
 
 def _level(generator: torch.Generator, grid: Grid) -> Float[Tensor, "1 n"]:

@@ -1,9 +1,9 @@
 """Equations as small declarative objects, and the registry that finds them by name.
 
 An equation states what is solved, where, from which random parameters, constant fields and initial
-states, and how (`solve`). To add one, write an instance of its family's class (`SemilinearEquation`
+states, and how (`march`). To add one, write an instance of its family's class (`SemilinearEquation`
 for u_t = L u + N(u) on a periodic box; a class of your own for another solver) in a file of its
-family, and list the file in `FAMILIES`.
+family, and list the file in `registry.FAMILIES`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -28,19 +28,6 @@ Parameters = Mapping[str, Tensor]
 _Equation = TypeVar("_Equation", bound="Equation")
 
 
-class BlowUp(ValueError):
-    """Some trajectories of a batch cannot be integrated further; raised by `Equation.solve`.
-
-    Args:
-        reasons: what happened, by index within the batch, as in "got a negative pressure by time
-            0.3".
-    """
-
-    def __init__(self, reasons: Mapping[int, str]) -> None:
-        self.reasons = dict(reasons)
-        super().__init__("; ".join(f"trajectory {i} {what}" for i, what in reasons.items()))
-
-
 class Draw(NamedTuple):
     """What is random about one trajectory.
 
@@ -53,6 +40,68 @@ class Draw(NamedTuple):
     parameters: dict[str, float]
     initial: Tensor
     constants: Tensor
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Some trajectories of an equation to be solved at once, each as if it were alone.
+
+    Attributes:
+        initial: states at the start of the warm-up, in whose dtype and on whose device is computed.
+            Of a steady equation, only shape, dtype and device matter.
+        parameters: one value per trajectory, by name.
+        grid: a grid with the equation's boundary.
+        dt: time between frames.
+        constants: constant fields; needed if the equation has any.
+        warm_up: time before the first frame.
+        solver_step: largest internal step; the equation's own by default.
+    """
+
+    initial: Float[Tensor, "B V *S"]
+    parameters: Mapping[str, Float[Tensor, " B"]]
+    grid: Grid
+    dt: float
+    constants: Float[Tensor, "B K *S"] | None = None
+    warm_up: float = 0.0
+    solver_step: float | None = None
+
+
+@runtime_checkable
+class March(Protocol):
+    """A solution under way: what an equation's solver keeps from frame to frame."""
+
+    def advance(self, interval: float) -> Float[Tensor, "B C *S"]:
+        """The fields `interval` later; those of now for an interval of 0.
+
+        Raises:
+            BlowUp: a trajectory cannot be integrated further.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Steady:
+    """The solution of a steady problem, as a march that stands still."""
+
+    solution: Float[Tensor, "B C *S"]
+
+    def advance(self, interval: float) -> Float[Tensor, "B C *S"]:
+        """The solution, for an interval of 0."""
+        assert interval == 0
+        return self.solution
+
+
+def frames(equation: Equation, problem: Problem) -> Iterator[Float[Tensor, "B C *S"]]:
+    """Endless frames at times 0, dt, 2 dt, … after the warm-up; of a steady equation one.
+
+    Raises:
+        BlowUp: a trajectory cannot be integrated further.
+        ValueError: the grid or a parameter is not one that the solver can take.
+    """
+    march = equation.march(problem)
+    yield march.advance(problem.warm_up)
+    while not equation.steady:
+        yield march.advance(problem.dt)
 
 
 @dataclass(frozen=True)
@@ -254,35 +303,18 @@ class Equation(ABC):
         return Draw(parameters, initial, constants)
 
     @abstractmethod
-    def solve(
-        self,
-        initial: Float[Tensor, "B C *S"],
-        parameters: Mapping[str, Float[Tensor, " B"]],
-        grid: Grid,
-        dt: float,
-        *,
-        constants: Float[Tensor, "B K *S"] | None = None,
-        warm_up: float = 0.0,
-        solver_step: float | None = None,
-    ) -> Iterator[Float[Tensor, "B C *S"]]:
-        """Endless frames at times 0, dt, 2 dt, … after the warm-up, in `initial`'s dtype, device.
-
-        Each trajectory of the batch is solved as if it were alone. A steady equation gives one
-        frame, the solution; of `initial` it takes shape, dtype and device.
-
-        Args:
-            initial: states at the start of the warm-up.
-            parameters: one value per trajectory, by name.
-            grid: a grid with the equation's boundary.
-            dt: time between frames.
-            constants: constant fields; needed if the equation has any.
-            warm_up: time before the first frame.
-            solver_step: largest internal step; the equation's own by default.
+    def march(self, problem: Problem) -> March:
+        """The solution of a problem at its start; `frames` lets it go on.
 
         Raises:
-            BlowUp: a trajectory cannot be integrated further.
             ValueError: the grid or a parameter is not one that the solver can take.
         """
+
+    def largest_step(self, problem: Problem) -> float:
+        """The longest internal step: the problem's, or else the equation's own."""
+        step = self.solver_step if problem.solver_step is None else problem.solver_step
+        assert step is not None, self.name
+        return step
 
     def broadcast(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Parameters (B,) as (B, 1, *1), double precision, on the host."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..fields.grid import Grid
+from ..solvers.blow_up import refuse
 from ..solvers.finite_volume import FiniteVolume
 from ..solvers.riemann import Euler, ShallowWater
-from .equation import BlowUp, Equation, Parameters
+from .equation import Equation, Parameters, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,52 +56,37 @@ class HyperbolicEquation(Equation):
         out = super().coarsened(values, factor)
         return out.index_copy(channel, index, momentum / out.narrow(channel, 0, 1))
 
-    def solve(
-        self,
-        initial: Float[Tensor, "B V *S"],
-        parameters: Mapping[str, Float[Tensor, " B"]],
-        grid: Grid,
-        dt: float,
-        *,
-        constants: Float[Tensor, "B K *S"] | None = None,
-        warm_up: float = 0.0,
-        solver_step: float | None = None,
-    ) -> Iterator[Float[Tensor, "B C *S"]]:
-        """Endless frames at times 0, dt, 2 dt, … after the warm-up, in `initial`'s dtype, device.
+    def march(self, problem: Problem) -> _Cells:
+        """As `Equation.march`, from primitive states; steps follow from the Courant number."""
+        assert problem.solver_step is None
+        return _Cells(self, problem)
 
-        Args:
-            initial: primitive states at the start of the warm-up.
-            parameters: one value per trajectory, by name.
-            grid: the grid of cell centres.
-            dt: time between frames.
-            constants: constant fields; needed if the equation has any.
-            warm_up: time before the first frame.
-            solver_step: must be None; the steps follow from the Courant number.
+    def positive_names(self) -> list[str]:
+        """Names of the fields that a state cannot go on without."""
+        known = ("density", "height", "pressure")
+        return [name for name in known if name in self.fields]
+
+
+class _Cells:
+    """A solution under way, as its conserved state."""
+
+    def __init__(self, equation: HyperbolicEquation, problem: Problem) -> None:
+        parameters = equation.broadcast(problem.parameters)
+        self._values = {name: value.to(problem.initial) for name, value in parameters.items()}
+        self._scheme = equation.scheme(self._values, problem.constants, problem.grid)
+        self._u = self._scheme.system.conserved(problem.initial)
+        self._equation, self._grid = equation, problem.grid
+        self._time = -problem.warm_up
+
+    def advance(self, interval: float) -> Float[Tensor, "B C *S"]:
+        """As `March.advance`.
 
         Raises:
             BlowUp: a trajectory lost positive density, depth or pressure, or is not finite.
         """
-        assert solver_step is None
-        values = {name: value.to(initial) for name, value in self.broadcast(parameters).items()}
-        scheme = self.scheme(values, constants, grid)
-        system, time = scheme.system, 0.0
-        u = system.conserved(initial)
-        for interval in self._intervals(warm_up, dt):
-            u, sound = scheme.advance(u, interval)
-            time += interval
-            if not bool(sound.all()):
-                positive = " and ".join(self._positive_names())
-                failed = (~sound).nonzero().flatten().tolist()
-                what = f"lost a finite, positive {positive} by time {time - warm_up:g}"
-                raise BlowUp(dict.fromkeys(failed, what))
-            yield self.observe(system.primitive(u), values, grid)
-
-    @staticmethod
-    def _intervals(warm_up: float, dt: float) -> Iterator[float]:
-        yield warm_up
-        while True:
-            yield dt
-
-    def _positive_names(self) -> list[str]:
-        known = ("density", "height", "pressure")
-        return [name for name in known if name in self.fields]
+        self._u, sound = self._scheme.advance(self._u, interval)
+        self._time += interval
+        positive = " and ".join(self._equation.positive_names())
+        refuse(~sound, f"lost a finite, positive {positive} by time {self._time:g}")
+        w = self._scheme.system.primitive(self._u)
+        return self._equation.observe(w, self._values, self._grid)

@@ -8,7 +8,7 @@ of Strang's). Energy oscillates about its value and does not drift.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,24 +16,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..fields.grid import Grid
-from ..solvers.etdrk import Spectral, substeps
-from .equation import Equation, Parameter, Parameters
+from ..solvers.etdrk import Spectral
+from ..solvers.splitting import Splitting
+from .equation import Equation, Parameter, Parameters, Problem
 from .initial import FourierSeries
-
-_INNER = 1 / (4 - 4 ** (1 / 3))
-_KICKS = (_INNER, _INNER, 1 - 4 * _INNER, _INNER, _INNER)
-# Free waves before each kick; those before and after a step are two halves of the first.
-_FREE = (
-    _INNER,
-    _INNER,
-    (1 - 3 * _INNER) / 2,
-    (1 - 3 * _INNER) / 2,
-    _INNER,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
-class WaveEquation(Equation):
+class NonlinearWaveEquation(Equation):
     """u_tt = c² Δu + F(u) on a periodic box; c is the parameter `speed`.
 
     Attributes:
@@ -43,76 +33,14 @@ class WaveEquation(Equation):
     force: Callable[[Tensor, Parameters], Tensor]
     solver: str = "Fourier collocation, symplectic splitting of fourth order"
 
-    def solve(
-        self,
-        initial: Float[Tensor, "B C *S"],
-        parameters: Mapping[str, Float[Tensor, " B"]],
-        grid: Grid,
-        dt: float,
-        *,
-        constants: Float[Tensor, "B K *S"] | None = None,
-        warm_up: float = 0.0,
-        solver_step: float | None = None,
-    ) -> Iterator[Float[Tensor, "B C *S"]]:
-        """As `Equation.solve`; steps between frames are equal and no longer than `solver_step`."""
+    def march(self, problem: Problem) -> Splitting:
+        """As `Equation.march`; steps between frames are equal and no longer than `solver_step`."""
+        grid, initial = problem.grid, problem.initial
         spectral = Spectral(grid.shape, grid.lengths, initial.dtype, initial.device)
-        values = {k: p.to(initial) for k, p in self.broadcast(parameters).items()}
-        largest = self.solver_step if solver_step is None else solver_step
-        assert largest is not None, self.name
+        values = {k: p.to(initial) for k, p in self.broadcast(problem.parameters).items()}
         frequency = values["speed"] * spectral.k2.sqrt()
-
-        def advance(state: Tensor, interval: float) -> Iterator[Tensor]:
-            count = substeps(interval, largest)
-            stepper = _Splitting(
-                frequency, lambda u: self.force(u, values), interval / count, spectral
-            )
-            while True:
-                state = stepper.advance(state, count)
-                yield state
-
-        state = spectral.forward(initial)
-        if warm_up > 0:
-            state = next(advance(state, warm_up))
-        yield spectral.inverse(state)
-        yield from map(spectral.inverse, advance(state, dt))
-
-
-class _Splitting:
-    """Steps of spectral states (u, u_t), each a product of free waves and kicks."""
-
-    def __init__(
-        self,
-        frequency: Tensor,
-        force: Callable[[Tensor], Tensor],
-        dt: float,
-        spectral: Spectral,
-    ) -> None:
-        self.force, self.dt, self.spectral = force, dt, spectral
-        self.frequency = frequency
-        self.rotations = [self._rotation(weight * dt) for weight in _FREE]
-        self.half = self._rotation(_FREE[0] * dt / 2)
-
-    def advance(self, state: Tensor, count: int) -> Tensor:
-        """The state `count` steps later."""
-        for step in range(count):
-            for stage, kick in enumerate(_KICKS):
-                first = step == stage == 0
-                state = _turn(state, self.half if first else self.rotations[stage])
-                force = self.force(self.spectral.inverse(state[:, :1]))
-                state[:, 1:] += kick * self.dt * self.spectral.forward(force)
-        return _turn(state, self.half)
-
-    def _rotation(self, time: float) -> tuple[Tensor, Tensor, Tensor]:
-        """cos ωt, sin ωt / ω and −ω sin ωt."""
-        angle = self.frequency * time
-        return angle.cos(), time * torch.sinc(angle / math.pi), -self.frequency * angle.sin()
-
-
-def _turn(state: Tensor, rotation: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Free waves for the time of a rotation."""
-    cosine, integral, derivative = rotation
-    u, rate = state[:, :1], state[:, 1:]
-    return torch.cat((cosine * u + integral * rate, derivative * u + cosine * rate), 1)
+        largest = self.largest_step(problem)
+        return Splitting(initial, frequency, lambda u: self.force(u, values), largest, spectral)
 
 
 # ------------------------------------------------------------------------------ the problems
@@ -167,7 +95,7 @@ def breather(
 
 _SPEED = Parameter(1.0, 1.0, "wave speed c", minimum=0.0)
 
-KLEIN_GORDON_1D = WaveEquation(
+KLEIN_GORDON_1D = NonlinearWaveEquation(
     name="klein_gordon_1d",
     title="Nonlinear Klein–Gordon equation",
     formula="u_tt = c² u_xx − m² u − λ u³",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from ..fields.grid import Grid
 from ..solvers.etdrk import ETDRK4, Spectral, substeps
-from .equation import Equation
+from .equation import Equation, Problem, Steady
 from .initial import Sampler
 from .semilinear import SemilinearEquation
 
@@ -32,33 +31,24 @@ class ResponseEquation(Equation):
     flow: SemilinearEquation
     start: Sampler
 
-    def solve(
-        self,
-        initial: Float[Tensor, "B C *S"],
-        parameters: Mapping[str, Float[Tensor, " B"]],
-        grid: Grid,
-        dt: float,
-        *,
-        constants: Float[Tensor, "B K *S"] | None = None,
-        warm_up: float = 0.0,
-        solver_step: float | None = None,
-    ) -> Iterator[Float[Tensor, "B C *S"]]:
-        """As `Equation.solve`; steps are no longer than the flow's `solver_step`."""
+    def march(self, problem: Problem) -> Steady:
+        """As `Equation.march`: one frame; steps are no longer than the flow's `solver_step`."""
+        constants, initial, grid = problem.constants, problem.initial, problem.grid
         assert constants is not None, self.name
         assert self.flow.nonlinear is not None, self.name
         space = self.flow.grid(grid.shape[1:], grid.lengths[1:])
         spectral = Spectral(space.shape, space.lengths, initial.dtype, initial.device)
         interval = grid.spacing[0]
         count = substeps(interval, self.flow.solver_step or interval)
-        values = {k: p.to(initial) for k, p in self.flow.broadcast(parameters).items()}
+        values = {k: p.to(initial) for k, p in self.flow.broadcast(problem.parameters).items()}
         term = self.flow.nonlinear(spectral, values)
         stepper = ETDRK4(
-            self.flow.symbol_on(spectral, parameters), term, interval / count, spectral
+            self.flow.symbol_on(spectral, problem.parameters), term, interval / count, spectral
         )
         start = self.start(torch.Generator().manual_seed(0), space).to(initial)
         v = spectral.forward(start.expand(len(initial), *start.shape))
         forcing = spectral.forward(constants[:, 0].to(initial))  # (B, T, *K)
-        frames = [spectral.inverse(v[:, :1])]
+        planes = [spectral.inverse(v[:, :1])]
         for before, after in zip(forcing.unbind(1)[:-1], forcing.unbind(1)[1:], strict=True):
             for step in range(count):
                 source = [
@@ -66,8 +56,8 @@ class ResponseEquation(Equation):
                     for part in (0.0, 0.5, 1.0)
                 ]
                 v = stepper.forced_step(v, source)
-            frames.append(spectral.inverse(v[:, :1]))
-        yield torch.stack(frames, 2)
+            planes.append(spectral.inverse(v[:, :1]))
+        return Steady(torch.stack(planes, 2))
 
 
 def _in_first_component(values: Tensor, like: Tensor) -> Tensor:

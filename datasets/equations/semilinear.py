@@ -8,7 +8,7 @@ and terms that commute with reflections keep the symmetry.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..fields.grid import Grid
 from ..solvers.etdrk import ETDRK4, Spectral, Term, substeps
-from .equation import Equation, Parameters
+from .equation import Equation, Parameters, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,53 +72,49 @@ class SemilinearEquation(Equation):
         symbol = self.linear(grid, self.broadcast(parameters))
         return symbol.reshape(*(1,) * (2 + self.ndim - symbol.ndim), *symbol.shape)
 
-    def solve(
-        self,
-        initial: Float[Tensor, "B C *S"],
-        parameters: Mapping[str, Float[Tensor, " B"]],
-        grid: Grid,
-        dt: float,
-        *,
-        constants: Float[Tensor, "B K *S"] | None = None,
-        warm_up: float = 0.0,
-        solver_step: float | None = None,
-    ) -> Iterator[Float[Tensor, "B C *S"]]:
-        """As `Equation.solve`; steps between frames are equal and no longer than `solver_step`.
+    def march(self, problem: Problem) -> _Exponential:
+        """As `Equation.march`; steps between frames are equal and no longer than `solver_step`.
 
-        For a nonlinear equation the modes that the 2/3 rule removes are dropped from `initial`.
+        For a nonlinear equation the modes that the 2/3 rule removes are dropped from the start.
         """
+        return _Exponential(self, problem)
+
+
+class _Exponential:
+    """A solution under way, as its spectral state."""
+
+    def __init__(self, equation: SemilinearEquation, problem: Problem) -> None:
+        grid, initial = problem.grid, problem.initial
         box = _mirrored(grid)
-        dealias = self.dealias and self.nonlinear is not None
+        dealias = equation.dealias and equation.nonlinear is not None
         spectral = Spectral(box.shape, box.lengths, initial.dtype, initial.device, dealias)
         walls = [axis for axis, kind in enumerate(grid.boundary) if kind == "wall"]
-        v = self.encode(spectral, spectral.forward(_mirror(initial, walls)))
-        term = None
-        if self.nonlinear is not None:
-            values = {k: p.to(initial) for k, p in self.broadcast(parameters).items()}
-            term = self.nonlinear(spectral, values)
-            v = v * spectral.resolved
-        symbol = self.symbol_on(spectral, parameters)
-        largest = self.solver_step if solver_step is None else solver_step
-        assert largest is not None, self.name
-        if term is None:
-            largest = math.inf
+        self._inside = (..., *map(slice, grid.shape)) if walls else (...,)
+        self._equation, self._spectral = equation, spectral
+        self._v = equation.encode(spectral, spectral.forward(_mirror(initial, walls)))
+        self._symbol = equation.symbol_on(spectral, problem.parameters)
+        self._term, self._largest, self._interval = None, math.inf, 0.0
+        if equation.nonlinear is not None:
+            parameters = equation.broadcast(problem.parameters)
+            values = {k: p.to(initial) for k, p in parameters.items()}
+            self._term = equation.nonlinear(spectral, values)
+            self._v = self._v * spectral.resolved
+            self._largest = equation.largest_step(problem)
 
-        def advance(v: Tensor, interval: float) -> Iterator[Tensor]:
-            count = substeps(interval, largest)
-            stepper = ETDRK4(symbol, term, interval / count, spectral)
-            while True:
-                for _ in range(count):
-                    v = stepper.step(v)
-                yield v
+    def advance(self, interval: float) -> Float[Tensor, "B C *S"]:
+        """As `March.advance`."""
+        if interval > 0:
+            if interval != self._interval:
+                self._prepare(interval)
+            for _ in range(self._count):
+                self._v = self._stepper.step(self._v)
+        return self._spectral.inverse(self._equation.decode(self._spectral, self._v))[self._inside]
 
-        def fields(v: Tensor) -> Tensor:
-            u = spectral.inverse(self.decode(spectral, v))
-            return u[(..., *map(slice, grid.shape))] if walls else u
-
-        if warm_up > 0:
-            v = next(advance(v, warm_up))
-        yield fields(v)
-        yield from map(fields, advance(v, dt))
+    def _prepare(self, interval: float) -> None:
+        """The stepper for an interval, which further ones of its length share."""
+        self._interval, self._count = interval, substeps(interval, self._largest)
+        step = interval / self._count
+        self._stepper = ETDRK4(self._symbol, self._term, step, self._spectral)
 
 
 def _mirrored(grid: Grid) -> Grid:

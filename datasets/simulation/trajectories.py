@@ -13,9 +13,10 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
-from ..equations.equation import BlowUp, Draw, Equation
+from ..equations.equation import Draw, Equation, Problem, frames
 from ..equations.initial import trajectory_generator
 from ..layouts.well import WellData
+from ..solvers.blow_up import BlowUp
 from .settings import DTYPES, Recipe, Run
 
 # A state has blown up when it exceeds this multiple of its start (or of 1, if that is larger).
@@ -169,10 +170,10 @@ def _solve(
     """
     trajectories = [_Trajectory(run, part.split, part.start + i) for i in range(part.count)]
     while True:
-        frames = _integrate(run, [one.draw for one in trajectories])
+        solved = _integrate(run, [one.draw for one in trajectories])
         done = 0.0
         try:
-            for t, frame in zip(range(run.recipe.frames), frames, strict=False):
+            for t, frame in zip(range(run.recipe.frames), solved, strict=False):
                 out[:, t] = frame
                 done += part.count / run.recipe.frames
                 advance(part.count / run.recipe.frames)
@@ -202,7 +203,7 @@ def _integrate(run: Run, draws: Sequence[Draw]) -> Iterator[np.ndarray]:
     initial = torch.stack([draw.initial for draw in draws])
     limits = GROWTH * initial.abs().flatten(1).amax(1).clamp_min(1.0).numpy()
     to = {"device": run.device, "dtype": DTYPES[recipe.dtype]}
-    frames = equation.solve(
+    problem = Problem(
         initial.to(**to),
         {
             name: torch.tensor([draw.parameters[name] for draw in draws], dtype=torch.float64)
@@ -210,11 +211,11 @@ def _integrate(run: Run, draws: Sequence[Draw]) -> Iterator[np.ndarray]:
         },
         run.solver_grid,
         recipe.dt,
-        constants=torch.stack([draw.constants for draw in draws]).to(**to),
-        warm_up=recipe.warm_up,
-        solver_step=recipe.solver_step,
+        torch.stack([draw.constants for draw in draws]).to(**to),
+        recipe.warm_up,
+        recipe.solver_step,
     )
-    for t, frame in enumerate(frames):
+    for t, frame in enumerate(frames(equation, problem)):
         values = run.coarsened(frame).to("cpu", torch.float32).numpy()
         peaks = np.abs(values).reshape(len(draws), -1).max(1)
         bad = np.flatnonzero(~(peaks <= limits)).tolist()

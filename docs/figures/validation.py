@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pelagos.datasets import equations
-from pelagos.datasets.equations.equation import Equation
+from pelagos.datasets.equations.equation import Equation, Problem, frames
 from pelagos.datasets.equations.initial import trajectory_generator
 from pelagos.datasets.fields.grid import Grid
 
@@ -89,8 +89,8 @@ def evolved(
         name: torch.tensor([value], dtype=torch.float64)
         for name, value in (middle | parameters).items()
     }
-    frames = equation.solve(start[None], values, grid, dt, solver_step=step)
-    return torch.cat([frame.clone() for _, frame in zip(range(count + 1), frames, strict=False)])
+    solved = frames(equation, Problem(start[None], values, grid, dt, solver_step=step))
+    return torch.cat([frame.clone() for _, frame in zip(range(count + 1), solved, strict=False)])
 
 
 def drawn(equation: Equation, *shape: int) -> tuple[Grid, Tensor, dict[str, float]]:

@@ -22,8 +22,9 @@ from validation import (
 )
 
 from pelagos.datasets import equations
-from pelagos.datasets.equations.elliptic import solve_diffusion, solve_helmholtz
+from pelagos.datasets.equations.equation import Problem, frames
 from pelagos.datasets.fields.grid import Grid
+from pelagos.datasets.solvers.elliptic import solve_diffusion, solve_helmholtz
 from pelagos.datasets.solvers.finite_volume import FiniteVolume
 from pelagos.datasets.solvers.riemann import Euler, ShallowWater
 from pelagos.datasets.solvers.riemann_exact import cell_means, dam_break, gas
@@ -230,8 +231,8 @@ def waves() -> tuple[Panel, ...]:
 def _moving(u: Tensor, grid: Grid, dt: float, count: int, speed: Tensor) -> Tensor:
     """Frames (T, *S) of a wave that starts from rest."""
     equation = equations.get("wave_layers_2d")
-    frames = equation.solve(u[None, None], {}, grid, dt, constants=speed[None, None])
-    return torch.stack([frame[0, 0] for _, frame in zip(range(count), frames, strict=False)])
+    solved = frames(equation, Problem(u[None, None], {}, grid, dt, constants=speed[None, None]))
+    return torch.stack([frame[0, 0] for _, frame in zip(range(count), solved, strict=False)])
 
 
 def _wave_error(n: int, boundary: str) -> float:

@@ -28,7 +28,9 @@ class TrackerClass(Protocol):
 
     requires_logging_directory: bool
 
-    def __call__(self, *where: Any, **settings: Any) -> GeneralTracker: ...
+    def __call__(self, *where: Any, **settings: Any) -> GeneralTracker:
+        """A tracker that has not started yet."""
+        ...
 
 
 TRACKERS: Registry[TrackerClass] = Registry(

@@ -9,9 +9,10 @@ import torch
 
 from pelagos.datasets import equations, open_store
 from pelagos.datasets.equations import compressible
-from pelagos.datasets.equations.equation import BlowUp
+from pelagos.datasets.equations.equation import Problem, frames
 from pelagos.datasets.equations.initial import trajectory_generator
 from pelagos.datasets.simulation.simulate import simulate
+from pelagos.datasets.solvers.blow_up import BlowUp
 
 NAMES = [equation.name for equation in compressible.EQUATIONS]
 PERIODIC = [e.name for e in compressible.EQUATIONS if e.grid().periodic]
@@ -23,18 +24,21 @@ def drawn(name, n, index=0):
     return equation, grid, equation.draw(trajectory_generator(0, name, "train", index), grid)
 
 
-def frames(equation, grid, draws, count, dt=None):
+def first_frames(equation, grid, draws, count, dt=None):
     """The first frames (T, B, C, *S) of some draws."""
     parameters = {
         name: torch.tensor([d.parameters[name] for d in draws], dtype=torch.float64)
         for name in equation.parameters
     }
-    solved = equation.solve(
-        torch.stack([d.initial for d in draws]),
-        parameters,
-        grid,
-        equation.dt if dt is None else dt,
-        constants=torch.stack([d.constants for d in draws]),
+    solved = frames(
+        equation,
+        Problem(
+            torch.stack([d.initial for d in draws]),
+            parameters,
+            grid,
+            equation.dt if dt is None else dt,
+            constants=torch.stack([d.constants for d in draws]),
+        ),
     )
     return torch.stack([frame for _, frame in zip(range(count), solved, strict=False)])
 
@@ -55,7 +59,7 @@ def test_states_are_physical_and_the_same_on_every_grid(name):
 @pytest.mark.parametrize("name", PERIODIC)
 def test_totals_are_conserved(name):
     equation, grid, draw = drawn(name, 24)
-    start, end = frames(equation, grid, [draw], 2)[:, :, :4]
+    start, end = first_frames(equation, grid, [draw], 2)[:, :, :4]
     system = equation.system(
         equation.broadcast({"gamma": torch.tensor([1.4], dtype=torch.float64)})
     )
@@ -66,14 +70,14 @@ def test_totals_are_conserved(name):
 
 def test_stored_energy_is_that_of_the_state():
     equation, grid, draw = drawn("euler_curved_riemann_2d", 16)
-    density, u, v, pressure, energy = frames(equation, grid, [draw], 2)[1, 0]
+    density, u, v, pressure, energy = first_frames(equation, grid, [draw], 2)[1, 0]
     kinetic = density * (u**2 + v**2) / 2
     torch.testing.assert_close(energy, pressure / 0.4 + kinetic)
 
 
 def test_coarse_cells_hold_the_mass_and_momentum_of_their_cells():
     equation, grid, draw = drawn("euler_curved_riemann_2d", 16)
-    fine = frames(equation, grid, [draw], 2)[1]
+    fine = first_frames(equation, grid, [draw], 2)[1]
     coarse = equation.coarsened(fine, 4)
     assert coarse.shape == (1, 5, 4, 4)
     for channel in (1, 2):
@@ -89,8 +93,8 @@ def test_coarse_cells_hold_the_mass_and_momentum_of_their_cells():
 def test_a_trajectory_is_the_same_alone_and_in_a_batch():
     equation, grid, first = drawn("euler_riemann_2d", 16)
     _, _, second = drawn("euler_riemann_2d", 16, 1)
-    together = frames(equation, grid, [first, second], 3)
-    assert torch.equal(frames(equation, grid, [second], 3)[:, 0], together[:, 1])
+    together = first_frames(equation, grid, [first, second], 3)
+    assert torch.equal(first_frames(equation, grid, [second], 3)[:, 0], together[:, 1])
 
 
 def test_vortices_are_free_of_divergence():
@@ -112,13 +116,13 @@ def test_a_star_stays_at_rest():
     equation = replace(equation, initial=star, constants=star.potential)
     grid = equation.grid((17, 24))
     draw = equation.draw(torch.Generator().manual_seed(0), grid)
-    start, end = frames(equation, grid, [draw], 2, dt=1.0)
+    start, end = first_frames(equation, grid, [draw], 2, dt=1.0)
     torch.testing.assert_close(end, start, atol=1e-11, rtol=0)
 
 
 def test_a_heavy_shell_falls_in():
     equation, grid, draw = drawn("rayleigh_taylor_2d", 32)
-    start, end = frames(equation, grid, [draw], 2, dt=4.0)[:, 0]
+    start, end = first_frames(equation, grid, [draw], 2, dt=4.0)[:, 0]
     x, y = torch.meshgrid(*grid.coordinates(), indexing="ij")
     inside = torch.hypot(x - 0.5, y - 0.5) < 0.2
     assert end[0][inside].max() > 1.05 * start[0][inside].max()
@@ -129,7 +133,7 @@ def test_impossible_states_are_named():
     bad = draw._replace(initial=draw.initial.clone())
     bad.initial[2, 5] = -1
     with pytest.raises(BlowUp, match="trajectory 1 lost a finite, positive density and pressure"):
-        frames(equation, grid, [draw, bad], 2)
+        first_frames(equation, grid, [draw, bad], 2)
 
 
 def test_impossible_gamma_is_refused():

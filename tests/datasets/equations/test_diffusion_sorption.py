@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from pelagos.datasets import equations
-from pelagos.datasets.equations.diffusion_sorption import solve_tridiagonal
-from pelagos.datasets.equations.equation import BlowUp
+from pelagos.datasets.equations.equation import Problem, frames
 from pelagos.datasets.equations.initial import trajectory_generator
+from pelagos.datasets.solvers.blow_up import BlowUp
 
 EQUATION = equations.get("diffusion_sorption_1d")
 CHOSEN = {name: p.low for name, p in EQUATION.parameters.items()}
@@ -20,20 +20,6 @@ def fixed(**changes):
     return {name: torch.tensor([value], dtype=torch.float64) for name, value in values.items()}
 
 
-@pytest.mark.parametrize("n", [1, 2, 7, 64])
-def test_tridiagonal_systems_are_solved(n):
-    generator = torch.Generator().manual_seed(n)
-    lower, upper, right = torch.randn(3, 4, n, generator=generator, dtype=torch.float64)
-    lower[:, 0] = upper[:, -1] = 0
-    diagonal = 2.5 + lower.abs() + upper.abs()
-    matrix = torch.diag_embed(diagonal)
-    if n > 1:
-        matrix = matrix + torch.diag_embed(lower[:, 1:], -1) + torch.diag_embed(upper[:, :-1], 1)
-    want = torch.linalg.solve(matrix, right)
-    got = solve_tridiagonal(lower, diagonal, upper, right)
-    torch.testing.assert_close(got, want, atol=1e-12, rtol=0)
-
-
 @pytest.mark.parametrize("retardation", [1.0, 4.0])
 def test_linear_sorption_diffuses_into_a_half_space(retardation):
     """With n = 1, R is constant and u = erfc(x / 2 √(D t / R)) while the right end is far."""
@@ -41,11 +27,13 @@ def test_linear_sorption_diffuses_into_a_half_space(retardation):
     (x,) = grid.coordinates()
     kappa = (1 - 0.29) / 0.29 * 2880.0
     chosen = fixed(exponent=1.0, freundlich=(retardation - 1) / kappa)
-    frames = EQUATION.solve(torch.zeros(1, 1, 200).double(), chosen, grid, 20.0, solver_step=0.5)
-    next(frames)
+    solved = frames(
+        EQUATION, Problem(torch.zeros(1, 1, 200).double(), chosen, grid, 20.0, solver_step=0.5)
+    )
+    next(solved)
     for time in (20.0, 40.0):
         want = torch.erfc(x / (2 * math.sqrt(5e-4 * time / retardation)))
-        torch.testing.assert_close(next(frames)[0, 0], want, atol=4e-4, rtol=0)
+        torch.testing.assert_close(next(solved)[0, 0], want, atol=4e-4, rtol=0)
 
 
 def test_steady_profile_is_a_straight_line_to_the_right_end():
@@ -53,9 +41,9 @@ def test_steady_profile_is_a_straight_line_to_the_right_end():
     grid = EQUATION.grid((50,))
     (x,) = grid.coordinates()
     start = torch.full((1, 1, 50), 0.5, dtype=torch.float64)
-    frames = EQUATION.solve(start, fixed(diffusivity=0.5), grid, 200.0, solver_step=2.0)
-    next(frames)
-    got = next(frames)[0, 0]
+    solved = frames(EQUATION, Problem(start, fixed(diffusivity=0.5), grid, 200.0, solver_step=2.0))
+    next(solved)
+    got = next(solved)[0, 0]
     torch.testing.assert_close(got, 1 - x / 1.5, atol=1e-9, rtol=0)
 
 
@@ -65,8 +53,8 @@ def test_content_balance_over_many_steps_is_that_of_the_trapezoidal_fluxes():
     chosen = fixed()
     values = EQUATION.broadcast(chosen)
     start = torch.full((1, 1, 64), 0.1, dtype=torch.float64)
-    frames = EQUATION.solve(start, chosen, grid, 0.5, warm_up=20.0)
-    states = torch.cat([next(frames) for _ in range(101)])
+    solved = frames(EQUATION, Problem(start, chosen, grid, 0.5, warm_up=20.0))
+    states = torch.cat([next(solved) for _ in range(101)])
     left = d * (1 - states[:, 0, 0]) / (h / 2)
     right = 2 * d / (h + 2 * d) * states[:, 0, -1]
     flow = 0.5 * torch.trapezoid(left - right)
@@ -77,12 +65,12 @@ def test_content_balance_over_many_steps_is_that_of_the_trapezoidal_fluxes():
 def test_time_stepping_is_second_order():
     grid = EQUATION.grid((32,))
     start = torch.full((1, 1, 64), 0.1, dtype=torch.float64)
-    warm = next(EQUATION.solve(start, fixed(), grid, 1.0, warm_up=20.0, solver_step=0.5))
+    warm = next(frames(EQUATION, Problem(start, fixed(), grid, 1.0, warm_up=20.0, solver_step=0.5)))
 
     def end(step):
-        frames = EQUATION.solve(warm, fixed(), grid, 20.0, solver_step=step)
-        next(frames)
-        return next(frames)
+        solved = frames(EQUATION, Problem(warm, fixed(), grid, 20.0, solver_step=step))
+        next(solved)
+        return next(solved)
 
     reference = end(0.625)
     coarse, fine = ((end(step) - reference).norm() for step in (5.0, 2.5))
@@ -94,9 +82,9 @@ def test_sorption_slows_the_front_and_keeps_concentrations_in_range():
     start = torch.full((2, 1, 128), 0.05, dtype=torch.float64)
     chosen = {name: value.repeat(2) for name, value in fixed().items()}
     chosen["freundlich"] = torch.tensor([0.0, 3.5e-4]).double()
-    frames = EQUATION.solve(start, chosen, grid, 100.0)
-    next(frames)
-    free, held = next(frames)
+    solved = frames(EQUATION, Problem(start, chosen, grid, 100.0))
+    next(solved)
+    free, held = next(solved)
     assert (free - held)[0, 4:60].min() > 0
     assert held.min() >= 0
     assert held.max() <= 1
@@ -109,8 +97,8 @@ def test_a_trajectory_does_not_depend_on_its_batch():
     ]
     states = torch.stack([draw.initial for draw in draws])
     chosen = {name: value.repeat(3) for name, value in fixed().items()}
-    together = EQUATION.solve(states, chosen, grid, 5.0)
-    alone = EQUATION.solve(states[1:2], fixed(), grid, 5.0)
+    together = frames(EQUATION, Problem(states, chosen, grid, 5.0))
+    alone = frames(EQUATION, Problem(states[1:2], fixed(), grid, 5.0))
     for _ in range(3):
         torch.testing.assert_close(next(together)[1:2], next(alone), atol=1e-9, rtol=0)
 
@@ -118,7 +106,7 @@ def test_a_trajectory_does_not_depend_on_its_batch():
 def test_a_step_that_cannot_be_solved_is_named():
     equation = replace(EQUATION, inflow=math.nan)
     grid = equation.grid((16,))
-    frames = equation.solve(torch.zeros(1, 1, 16).double(), fixed(), grid, 1.0)
-    next(frames)
+    solved = frames(equation, Problem(torch.zeros(1, 1, 16).double(), fixed(), grid, 1.0))
+    next(solved)
     with pytest.raises(BlowUp, match="trajectory 0 could not be stepped"):
-        next(frames)
+        next(solved)

@@ -8,6 +8,7 @@ import torch
 
 from pelagos.datasets import equations
 from pelagos.datasets.equations import catalogue
+from pelagos.datasets.equations.equation import Problem, frames
 from pelagos.datasets.equations.initial import FourierSeries, PeakedSeries, trajectory_generator
 from pelagos.datasets.equations.semilinear import SemilinearEquation
 from pelagos.datasets.fields.grid import Grid
@@ -33,9 +34,11 @@ def values(**parameters):
 
 def at(equation, initial, grid, time, solver_step=None, **parameters):
     """The solution at `time` (one frame)."""
-    frames = equation.solve(initial, values(**parameters), grid, time, solver_step=solver_step)
-    next(frames)
-    return next(frames)
+    solved = frames(
+        equation, Problem(initial, values(**parameters), grid, time, solver_step=solver_step)
+    )
+    next(solved)
+    return next(solved)
 
 
 def drawn(equation, count=2, resolution=None, seed=0):
@@ -244,9 +247,11 @@ def test_modes_that_would_alias_are_dropped_only_where_there_are_products():
     grid = box((32,), 1.0)
     (x,) = grid.coordinates()
     kept, cut = (20 * math.pi * x).cos()[None, None], (22 * math.pi * x).cos()[None, None]
-    burgers = equations.get("burgers_1d").solve(kept + cut, values(viscosity=0.1), grid, 0.1)
+    burgers = frames(
+        equations.get("burgers_1d"), Problem(kept + cut, values(viscosity=0.1), grid, 0.1)
+    )
     torch.testing.assert_close(next(burgers), kept, atol=1e-14, rtol=0)
-    heat = equations.get("heat_1d").solve(kept + cut, values(diffusivity=0.1), grid, 0.1)
+    heat = frames(equations.get("heat_1d"), Problem(kept + cut, values(diffusivity=0.1), grid, 0.1))
     torch.testing.assert_close(next(heat), kept + cut, atol=1e-14, rtol=0)
 
 
@@ -354,10 +359,10 @@ def test_a_trajectory_does_not_depend_on_its_batch(name):
 def test_first_frame_is_the_initial_state_and_warm_up_comes_before_it():
     equation = equations.get("kuramoto_sivashinsky_1d")
     initial, _, grid = drawn(equation, 1)
-    frames = equation.solve(initial, {}, grid, 0.5)
-    torch.testing.assert_close(next(frames), initial, atol=1e-13, rtol=0)
-    second = next(frames)
-    warm = next(equation.solve(initial, {}, grid, 7.0, warm_up=0.5))
+    solved = frames(equation, Problem(initial, {}, grid, 0.5))
+    torch.testing.assert_close(next(solved), initial, atol=1e-13, rtol=0)
+    second = next(solved)
+    warm = next(frames(equation, Problem(initial, {}, grid, 7.0, warm_up=0.5)))
     assert torch.equal(warm, second)
 
 

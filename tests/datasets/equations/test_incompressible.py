@@ -8,6 +8,7 @@ import torch
 
 from pelagos.datasets import equations
 from pelagos.datasets.equations import incompressible, initial_flows
+from pelagos.datasets.equations.equation import Problem, frames
 from pelagos.datasets.equations.initial import trajectory_generator
 from pelagos.datasets.solvers.etdrk import Spectral
 
@@ -19,9 +20,9 @@ def fixed(**parameters):
 
 
 def at(equation, initial, grid, time, step=None, **parameters):
-    frames = equation.solve(initial, fixed(**parameters), grid, time, solver_step=step)
-    next(frames)
-    return next(frames)
+    solved = frames(equation, Problem(initial, fixed(**parameters), grid, time, solver_step=step))
+    next(solved)
+    return next(solved)
 
 
 def mesh(equation, *shape):
@@ -132,8 +133,8 @@ def test_energy_is_kept_without_viscosity():
     equation = replace(equations.get("navier_stokes_vortex_sheet_2d"))
     grid = equation.grid((64, 64))
     start = equation.draw(torch.Generator().manual_seed(0), grid).initial[None]
-    frames = equation.solve(start, fixed(viscosity=0.0), grid, 0.4, solver_step=0.005)
-    before, after = next(frames), next(frames)
+    solved = frames(equation, Problem(start, fixed(viscosity=0.0), grid, 0.4, solver_step=0.005))
+    before, after = next(solved), next(solved)
     energies = [u.square().mean().item() for u in (before, after)]
     assert (before - after).abs().max() > 0.05
     assert energies[1] == pytest.approx(energies[0], rel=1e-6)

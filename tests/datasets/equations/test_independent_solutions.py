@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pelagos.datasets import equations
+from pelagos.datasets.equations.equation import Problem, frames
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "exponax" / "solutions.safetensors"
 
@@ -67,9 +68,11 @@ def test_solutions_are_those_of_an_independent_library(name: str) -> None:
     grid = equation.grid((case.points,) * (expected.ndim - 1))
     states = initial(case, len(equation.fields), grid.ndim)
     parameters = {k: torch.tensor([v], dtype=torch.float64) for k, v in case.parameters.items()}
-    frames = equation.solve(states, parameters, grid, case.steps * case.step, solver_step=case.step)
-    next(frames)
-    found = next(frames)[0]
+    solved = frames(
+        equation, Problem(states, parameters, grid, case.steps * case.step, solver_step=case.step)
+    )
+    next(solved)
+    found = next(solved)[0]
     size = expected.abs().max()
     assert (found - states[0]).abs().max() > 0.1 * size  # there was something to solve
     assert (found - expected).abs().max() < 1e-5 * size

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pelagos.datasets import equations
+from pelagos.datasets.equations.equation import Problem, frames
 from pelagos.datasets.equations.klein_gordon import breather
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.solvers.etdrk import Spectral
@@ -20,9 +21,9 @@ def fixed(**parameters):
 
 
 def at(equation, initial, grid, time, step=None, **parameters):
-    frames = equation.solve(initial, fixed(**parameters), grid, time, solver_step=step)
-    next(frames)
-    return next(frames)
+    solved = frames(equation, Problem(initial, fixed(**parameters), grid, time, solver_step=step))
+    next(solved)
+    return next(solved)
 
 
 @pytest.mark.parametrize("v", [0.0, 0.4])
@@ -135,12 +136,12 @@ def test_energy_does_not_drift_in_long_runs(name):
         quadratic = p["mass_squared"] * u**2 / 2
         return (kinetic + quadratic + p["coupling"] * u**4 / 4).mean()
 
-    frames = equation.solve(draw.initial[None], fixed(**p), grid, 0.5, solver_step=0.1)
-    energies = torch.stack([energy(next(frames)) for _ in range(240)])
+    solved = frames(equation, Problem(draw.initial[None], fixed(**p), grid, 0.5, solver_step=0.1))
+    energies = torch.stack([energy(next(solved)) for _ in range(240)])
     error = (energies / energies[0] - 1).abs()
     assert error.max() < 1e-3
     assert error[160:].max() < 2 * error[:80].max() + 1e-9
-    backwards = next(frames)
+    backwards = next(solved)
     assert backwards.isfinite().all()
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pelagos.datasets import equations
+from pelagos.datasets.equations.equation import Problem, frames
 from pelagos.datasets.equations.initial import trajectory_generator
 from pelagos.datasets.equations.response import RandomForcing
 from pelagos.datasets.fields.grid import Grid
@@ -17,9 +18,9 @@ def fixed(**parameters):
 
 
 def at(equation, initial, grid, time, step=None, **parameters):
-    frames = equation.solve(initial, fixed(**parameters), grid, time, solver_step=step)
-    next(frames)
-    return next(frames)
+    solved = frames(equation, Problem(initial, fixed(**parameters), grid, time, solver_step=step))
+    next(solved)
+    return next(solved)
 
 
 def small_wave(matrix, amplitudes, k, x, time):
@@ -68,13 +69,13 @@ def test_allen_cahn_lowers_its_free_energy():
     grid = equation.grid()
     draw = equation.draw(torch.Generator().manual_seed(0), grid)
     nu = draw.parameters["diffusivity"]
-    frames = equation.solve(draw.initial[None], fixed(diffusivity=nu), grid, 0.5)
+    solved = frames(equation, Problem(draw.initial[None], fixed(diffusivity=nu), grid, 0.5))
 
     def energy(u):
         slope = (u.roll(-1, -1) - u) / grid.spacing[0]
         return (nu * slope.square() / 2 + (1 - u * u).square() / 4).mean()
 
-    energies = torch.stack([energy(next(frames)) for _ in range(12)])
+    energies = torch.stack([energy(next(solved)) for _ in range(12)])
     assert (energies.diff() < 0).all()
 
 
@@ -176,8 +177,8 @@ def response(grid, forcing, equation=None, **changes):
     equation = equation or equations.get("brusselator_response_3d")
     chosen = {name: p.low for name, p in equation.parameters.items()} | changes
     blank = torch.zeros(1, 1, *grid.shape, dtype=torch.float64)
-    frames = equation.solve(blank, fixed(**chosen), grid, 1.0, constants=forcing)
-    return next(frames), list(frames)
+    solved = frames(equation, Problem(blank, fixed(**chosen), grid, 1.0, constants=forcing))
+    return next(solved), list(solved)
 
 
 def test_response_is_one_field_over_time_and_space():
@@ -193,8 +194,8 @@ def test_response_is_one_field_over_time_and_space():
     space = flow.grid((14, 16), (28.0, 28.0))
     start = equation.start(torch.Generator().manual_seed(0), space)[None]
     chosen = {name: p.low for name, p in equation.parameters.items()}
-    frames = flow.solve(start, fixed(**chosen), space, 0.5)
-    unforced = torch.stack([next(frames)[:, 0] for _ in range(9)], 1)
+    solved = frames(flow, Problem(start, fixed(**chosen), space, 0.5))
+    unforced = torch.stack([next(solved)[:, 0] for _ in range(9)], 1)
     torch.testing.assert_close(still[:, 0], unforced, atol=1e-12, rtol=0)
 
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from pelagos.datasets import equations
-from pelagos.datasets.equations.equation import BlowUp
+from pelagos.datasets.equations.equation import Problem, frames
 from pelagos.datasets.equations.initial import trajectory_generator
 from pelagos.datasets.equations.shallow_water import vorticity
 from pelagos.datasets.fields.grid import Grid
+from pelagos.datasets.solvers.blow_up import BlowUp
 
 
 def solved(name, shape, count, dt=None, seed=0):
@@ -18,7 +19,9 @@ def solved(name, shape, count, dt=None, seed=0):
     grid = equation.grid(shape)
     draw = equation.draw(trajectory_generator(seed, name, "train", 0), grid)
     values = {k: torch.tensor([v], dtype=torch.float64) for k, v in draw.parameters.items()}
-    out = equation.solve(draw.initial[None], values, grid, equation.dt if dt is None else dt)
+    out = frames(
+        equation, Problem(draw.initial[None], values, grid, equation.dt if dt is None else dt)
+    )
     return torch.stack([frame[0] for _, frame in zip(range(count), out, strict=False)]), grid
 
 
@@ -67,4 +70,4 @@ def test_lost_water_is_named():
     state = torch.zeros(1, 3, 8, 8, dtype=torch.float64)
     gravity = {"gravity": torch.ones(1, dtype=torch.float64)}
     with pytest.raises(BlowUp, match="finite, positive height by time 0"):
-        next(equation.solve(state, gravity, grid, 0.1))
+        next(frames(equation, Problem(state, gravity, grid, 0.1)))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pelagos.datasets import equations, open_store
+from pelagos.datasets.equations.equation import Problem, frames
 from pelagos.datasets.equations.waves import WAVE_LAYERS_2D as EQUATION
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.simulation.simulate import simulate
@@ -19,8 +20,8 @@ def box(shape, boundary, length=1.0):
 def solved(u, grid, dt, count, speed=1.0):
     """Frames (T, *S)."""
     c = torch.as_tensor(speed, dtype=torch.float64).expand(u.shape).contiguous()
-    frames = EQUATION.solve(u[None, None], {}, grid, dt, constants=c[None, None])
-    return torch.stack([frame[0, 0] for _, frame in zip(range(count), frames, strict=False)])
+    solved = frames(EQUATION, Problem(u[None, None], {}, grid, dt, constants=c[None, None]))
+    return torch.stack([frame[0, 0] for _, frame in zip(range(count), solved, strict=False)])
 
 
 @pytest.mark.parametrize("boundary", ["periodic", "wall"])

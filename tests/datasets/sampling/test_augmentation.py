@@ -12,6 +12,7 @@ import yaml
 
 from pelagos.datasets import equations, open_store
 from pelagos.datasets.base.config import read
+from pelagos.datasets.equations.equation import Problem, frames
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.fields.window import Window, collate
 from pelagos.datasets.layouts.well import WellData, write_file
@@ -28,7 +29,7 @@ from pelagos.pretrain.start import create_operator
 PERIODIC2, WALLS = ("periodic", "periodic"), ("periodic", "wall")
 
 
-def trajectory(name: str, shape: tuple[int, ...], dt: float, frames: int = 3, **parameters: float):
+def trajectory(name: str, shape: tuple[int, ...], dt: float, count: int = 3, **parameters: float):
     """Frames (T, C, *S) of an equation, its grid, and how to go on from any state of it."""
     equation = equations.get(name)
     grid = equation.grid(shape)
@@ -37,8 +38,8 @@ def trajectory(name: str, shape: tuple[int, ...], dt: float, frames: int = 3, **
 
     def solve(initial: torch.Tensor, **other: float) -> torch.Tensor:
         both = {k: torch.tensor([v]).double() for k, v in {**values, **other}.items()}
-        solution = equation.solve(initial[None], both, grid, dt)
-        return torch.cat([next(solution) for _ in range(frames)])
+        solution = frames(equation, Problem(initial[None], both, grid, dt))
+        return torch.cat([next(solution) for _ in range(count)])
 
     return solve(draw.initial), values, solve
 

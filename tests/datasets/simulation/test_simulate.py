@@ -16,6 +16,7 @@ import yaml
 
 from pelagos.datasets import equations, open_store
 from pelagos.datasets.base.appearing import is_draft
+from pelagos.datasets.equations.equation import Problem, frames
 from pelagos.datasets.equations.initial import trajectory_generator
 from pelagos.datasets.layouts.well_reader import WellFile
 from pelagos.datasets.simulation import simulate
@@ -65,8 +66,8 @@ def test_a_dataset_holds_the_solutions_of_the_equation(tmp_path):
         "simulation.yaml",
         "stats.yaml",
     ]
-    frames, parameters, file = read(root)
-    assert frames.shape == (5, 4, 1, 32)
+    solved, parameters, file = read(root)
+    assert solved.shape == (5, 4, 1, 32)
     np.testing.assert_allclose(file.times, [0.0, 0.02, 0.04, 0.06])
     assert file.grid.lengths == (1.0,)
     assert file.grid.boundary == ("periodic",)
@@ -77,9 +78,9 @@ def test_a_dataset_holds_the_solutions_of_the_equation(tmp_path):
     assert parameters[3] == pytest.approx([viscosity], rel=1e-6)
     initial = equation.initial(generator, file.grid)[None]
     known = {"viscosity": torch.tensor([viscosity], dtype=torch.float64)}
-    solution = equation.solve(initial, known, file.grid, 0.02)
+    solution = frames(equation, Problem(initial, known, file.grid, 0.02))
     expected = torch.cat([next(solution) for _ in range(4)]).numpy()
-    np.testing.assert_allclose(frames[3], expected, atol=1e-6)
+    np.testing.assert_allclose(solved[3], expected, atol=1e-6)
 
 
 def test_a_dataset_opens_as_a_store(tmp_path):

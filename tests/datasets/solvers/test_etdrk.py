@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from pelagos.datasets.equations.equation import Problem, frames
 from pelagos.datasets.equations.registry import get
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.solvers.etdrk import ETDRK4, Spectral, phi, substeps
@@ -178,14 +179,14 @@ def test_twins_of_a_chaotic_equation_part_at_the_stated_rate():
     grid, size = equation.grid(), 1e-7
     generators = [torch.Generator().manual_seed(i) for i in range(16)]
     states = torch.stack([equation.initial(generator, grid) for generator in generators]).double()
-    states = next(equation.solve(states, {}, grid, 1.0, warm_up=150.0))
+    states = next(frames(equation, Problem(states, {}, grid, 1.0, warm_up=150.0)))
     kick = torch.randn(states.shape, generator=generators[0], dtype=torch.float64)
     pair = torch.cat([states, states + size * kick / kick.norm(dim=-1, keepdim=True)])
     growth = []
     for _ in range(8):  # 25 time units each, the first for the direction to settle
-        frames = equation.solve(pair, {}, grid, 25.0)
-        next(frames)
-        one, two = next(frames).chunk(2)
+        solved = frames(equation, Problem(pair, {}, grid, 25.0))
+        next(solved)
+        one, two = next(solved).chunk(2)
         distance = (two - one).norm(dim=-1, keepdim=True)
         growth.append((distance / size).log())
         pair = torch.cat([one, one + (two - one) * size / distance])

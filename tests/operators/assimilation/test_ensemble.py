@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pelagos.datasets import equations
+from pelagos.datasets.equations.equation import Problem, frames
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.fields.window import Context
 from pelagos.operators import EnsembleGain, Observation, Sensors, create
@@ -174,15 +175,15 @@ def kuramoto_sivashinsky(points=64, members=20):
     grid = equation.grid((points,), (32.0,))
     generator = torch.Generator().manual_seed(0)
     states = torch.stack([equation.initial(generator, grid) for _ in range(9)])
-    run = equation.solve(states, {}, grid, 0.5, warm_up=60.0)
-    frames = torch.stack([next(run) for _ in range(50)], 1)
-    truth, others = frames[:1].float(), frames[1:, ::10].flatten(0, 1).float()
+    run = frames(equation, Problem(states, {}, grid, 0.5, warm_up=60.0))
+    solved = torch.stack([next(run) for _ in range(50)], 1)
+    truth, others = solved[:1].float(), solved[1:, ::10].flatten(0, 1).float()
     operator = create("observer", fields=("u",), ndim=1, correction={"modes": 16})
     std = others.std()
     operator.fit(others)
 
     def forecast(state, dt):
-        solve = equation.solve(state.history[:, -1], {}, grid, 0.5)
+        solve = frames(equation, Problem(state.history[:, -1], {}, grid, 0.5))
         next(solve)
         fields = next(solve).float()
         return state.advance(fields, dt), fields

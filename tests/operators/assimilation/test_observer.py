@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from pelagos.datasets import equations
+from pelagos.datasets.equations.equation import Problem, frames
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.fields.normalization import Statistics
 from pelagos.datasets.fields.window import Context
@@ -144,7 +145,7 @@ def test_order_of_convergence_with_the_true_nonlinear_term(order):
     grid = equation.grid((64,), (32.0,))
     operator = exact(equation, Known(equation, grid), grid, order=order)
     u = smooth(grid, batch=1)
-    truth = equation.solve(u[:, 0], {}, grid, 0.4, solver_step=0.01)
+    truth = frames(equation, Problem(u[:, 0], {}, grid, 0.4, solver_step=0.01))
     next(truth)
     target = next(truth)
     errors = []
@@ -301,15 +302,15 @@ def test_two_initial_states_converge_under_the_same_observations():
     grid = equation.grid((64,), (32.0,))
     operator = exact(equation, Known(equation, grid), grid, order=2, correction_modes=16)
     context = Context(("u",), grid)
-    frames = equation.solve(smooth(grid, batch=3)[:, 0], {}, grid, 0.25, warm_up=50.0)
-    states = next(frames)
+    solved = frames(equation, Problem(smooth(grid, batch=3)[:, 0], {}, grid, 0.25, warm_up=50.0))
+    states = next(solved)
     truth = states[:1]
     guesses = [operator.start(states[i : i + 1, None], context, variance=1.0) for i in (1, 2)]
     free = [operator.init(states[i : i + 1, None], context) for i in (1, 2)]
     mask = torch.zeros_like(truth, dtype=torch.bool)
     mask[..., ::4] = True
     dt, noise = torch.tensor([0.25], dtype=torch.float64), torch.tensor([[[0.01]]])
-    truths = equation.solve(truth, {}, grid, 0.25)
+    truths = frames(equation, Problem(truth, {}, grid, 0.25))
     next(truths)
     start = (guesses[0].history - guesses[1].history).norm().item()
     for _ in range(120):
