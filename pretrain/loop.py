@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from ..datasets.fields.window import Window
 from ..operators.core.operator import Operator
+from .adaptation import Adaptation
 from .batches import micro_batches, micro_batches_per_process
 from .data import TrainingData
 from .objectives.base import Phase
@@ -42,6 +43,7 @@ def train(
     accelerator: Accelerator,
     *,
     title: str = "training",
+    adaptation: Adaptation | None = None,
 ) -> Operator:
     """Train `operator` by `recipe`, from the run's latest state if it has one.
 
@@ -55,6 +57,7 @@ def train(
         run: the run directory, made by `run.create_run`.
         accelerator: the only distribution layer.
         title: shown beside the progress bar.
+        adaptation: what was changed of the operator, and is undone in what is published.
 
     Raises:
         ValueError: the number of processes does not divide the micro-batches of a step, a saved
@@ -98,7 +101,7 @@ def train(
                 raise Stopped(128 + signal.SIGTERM)
 
     if accelerator.is_main_process:
-        resume.publish(run)
+        resume.publish(run, adaptation)
     accelerator.wait_for_everyone()
     return accelerator.unwrap_model(trainee.model)
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated, Any
 
+from ...datasets.base.config import build
+from ...datasets.base.registry import Named
 from ...pretrain.recipe import TrainRecipe
+from .methods.base import Method
+from .methods.freeze import FreezeConfig
+from .methods.full import FullConfig
+from .methods.registry import METHODS, method_of
 
 
 @dataclass(frozen=True)
@@ -16,16 +24,39 @@ class FinetuneRecipe(TrainRecipe):
 
     Attributes:
         init_from: a checkpoint or run directory; null: from scratch.
+        method: `name` ("full", "freeze" or "lora") and its settings; see `adapt/methods`. Null:
+            full, or freeze where `freeze` says what.
         freeze: names of modules and parameters that are not trained.
         learning_rates: peak learning rates by name of a module or parameter, where they differ.
     """
 
     init_from: str | None = None
+    method: Annotated[Any, Named(METHODS, "name")] | None = None
     freeze: tuple[str, ...] = ()
     learning_rates: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.method, Mapping):
+            object.__setattr__(self, "method", _config(self.method))
+        if self.method is not None and self.freeze:
+            raise ValueError(
+                "freeze has no meaning beside method; name its parts in the method, as in "
+                "method: {name: freeze, parts: [lift]}"
+            )
         wrong = [name for name, rate in self.learning_rates.items() if not rate > 0]
         if wrong:
             raise ValueError(f"learning_rates must be positive; see {', '.join(wrong)}")
+
+    @property
+    def adaptation(self) -> Method[Any]:
+        """The method of fine-tuning."""
+        short = FreezeConfig(parts=self.freeze) if self.freeze else FullConfig()
+        return method_of(self.method or short)
+
+
+def _config(values: Mapping[str, Any]) -> Any:
+    """A method's settings from plain data."""
+    if "name" not in values:
+        raise ValueError(f"method needs a name, such as {METHODS.names()[0]}")
+    return build(METHODS.get(values["name"]).Config, values, prefix="method")

@@ -32,6 +32,7 @@ from ...datasets.base.appearing import appearing_folder
 from ...datasets.base.config import build
 from ...operators.core import checkpoint
 from ...operators.core.operator import Operator
+from ..adaptation import Adaptation
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -130,10 +131,21 @@ def load_state(state: Path, operator: Operator, model: nn.Module, optimizer: Opt
     return progress
 
 
-def publish(run: Path) -> None:
-    """Copy the operator of the latest state to `RUN/checkpoint`, complete or not at all."""
+def publish(run: Path, adaptation: Adaptation | None = None) -> None:
+    """Copy the operator of the latest state to `RUN/checkpoint`, complete or not at all.
+
+    What an adaptation changed of the operator is undone in the copy.
+    """
     state = latest(run)
     assert state is not None, "a run is published after its last save"
+    if adaptation is not None:
+        config = checkpoint.read_config(state / "operator")
+        operator = checkpoint.build(config)
+        adaptation.prepare(operator, seed=0)  # what is drawn is read from the state
+        checkpoint.load_state(operator, checkpoint.read_state(state / "operator"), str(state))
+        adaptation.finish(operator)
+        checkpoint.write(run / "checkpoint", config, operator.state_dict())
+        return
     with appearing_folder(run / "checkpoint") as draft:
         shutil.copytree(state / "operator", draft, dirs_exist_ok=True)
 
