@@ -128,6 +128,9 @@ def load_state(state: Path, operator: Operator, model: nn.Module, optimizer: Opt
     set_model_state_dict(model, weights, options=_FULL)
     loaded: Any = {"state": entries, "param_groups": groups}
     set_optimizer_state_dict(model, optimizer, loaded, options=_FULL)
+    for group, settings in zip(optimizer.param_groups, groups, strict=True):
+        # An empty setting is lost on the way, such as the phases in which nothing rests.
+        group.update({key: value for key, value in settings.items() if key != "params"})
     return progress
 
 
@@ -138,16 +141,23 @@ def publish(run: Path, adaptation: Adaptation | None = None) -> None:
     """
     state = latest(run)
     assert state is not None, "a run is published after its last save"
-    if adaptation is not None:
-        config = checkpoint.read_config(state / "operator")
-        operator = checkpoint.build(config)
-        adaptation.prepare(operator, seed=0)  # what is drawn is read from the state
-        checkpoint.load_state(operator, checkpoint.read_state(state / "operator"), str(state))
-        adaptation.finish(operator)
-        checkpoint.write(run / "checkpoint", config, operator.state_dict())
-        return
-    with appearing_folder(run / "checkpoint") as draft:
-        shutil.copytree(state / "operator", draft, dirs_exist_ok=True)
+    with appearing_folder(run / checkpoint.OF_A_RUN) as draft:
+        if adaptation is None:
+            shutil.copytree(state / "operator", draft, dirs_exist_ok=True)
+        else:
+            config = checkpoint.read_config(state / "operator")
+            checkpoint.fill(draft, config, _plain_weights(state, config, adaptation))
+
+
+def _plain_weights(
+    state: Path, config: dict[str, Any], adaptation: Adaptation
+) -> dict[str, Tensor]:
+    """The operator's tensors by name, without what the adaptation changed."""
+    operator = checkpoint.build(config)
+    adaptation.prepare(operator, seed=0)  # what is drawn is then read from the state
+    checkpoint.load_state(operator, checkpoint.read_state(state / "operator"), str(state))
+    adaptation.finish(operator)
+    return operator.state_dict()
 
 
 def _remove_others(folder: Path, final: Path) -> None:
