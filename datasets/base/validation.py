@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _RANGES = (
     *("greater_than", "greater_than_equal", "less_than", "less_than_equal"),
-    *("multiple_of", "predicate_failed"),
+    *("predicate_failed", "finite_number"),
 )
 _LENGTHS = ("too_long", "missing")
 
@@ -266,9 +266,9 @@ def _worded(error: Any, key: str, hint: Any, value: Any) -> Exception:
     if isinstance(cause, Exception):
         return cause  # of a config's own check, in words of its own
     expected = f"be {describe(hint)}"
-    if error["type"] in _RANGES:
-        expected = next(mark.words for mark in marks(hint) if isinstance(mark, Must))
-        expected += " or be null" if type(None) in typing.get_args(hint) else ""
+    range_ = next((mark.words for mark in marks(hint) if isinstance(mark, Must)), "")
+    if error["type"] in _RANGES and range_:
+        expected = f"{range_} or be null" if type(None) in typing.get_args(hint) else range_
     elif error["type"] == "finite_number":
         expected = "be finite"
     elif error["type"] in _LENGTHS:
