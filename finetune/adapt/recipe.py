@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ...datasets.base.annotations import Positive
 from ...pretrain.recipe import TrainRecipe
 
 
@@ -22,10 +23,4 @@ class FinetuneRecipe(TrainRecipe):
 
     init_from: str | None = None
     freeze: tuple[str, ...] = ()
-    learning_rates: dict[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        wrong = [name for name, rate in self.learning_rates.items() if not rate > 0]
-        if wrong:
-            raise ValueError(f"learning_rates must be positive; see {', '.join(wrong)}")
+    learning_rates: dict[str, Positive] = field(default_factory=dict)
