@@ -7,10 +7,18 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from ..datasets.base.config import build, nearest
+from ..datasets.base.annotations import (
+    AtLeastOne,
+    BelowOne,
+    Count,
+    Fraction,
+    NotNegative,
+    Positive,
+    Seed,
+)
+from ..datasets.base.config import Checked, nearest
 from ..datasets.base.registry import Named
 from ..datasets.fields.normalization import Statistics, normalizer_from_dict
-from .objectives.base import ObjectiveConfig
 from .objectives.registry import OBJECTIVES
 from .objectives.rollout import RolloutConfig
 
@@ -18,7 +26,7 @@ RECIPES = Path(__file__).parent / "recipes"  # that ship
 
 
 @dataclass(frozen=True)
-class SimulateConfig:
+class SimulateConfig(Checked):
     """A dataset that is simulated while training reads it, and never ends; see `datasets.endless`.
 
     What is not given is the equation's default. Statistics are those of the first block.
@@ -38,7 +46,7 @@ class SimulateConfig:
     """
 
     equation: str
-    block: int = 32
+    block: AtLeastOne = 32
     resolution: int | tuple[int, ...] | None = None
     lengths: float | tuple[float, ...] | None = None
     frames: int | None = None
@@ -50,9 +58,6 @@ class SimulateConfig:
     dtype: Literal["float64", "float32"] = "float64"
     device: Literal["cpu", "cuda"] = "cpu"
 
-    def __post_init__(self) -> None:
-        _at_least_one(self, "data.simulate", "block")
-
     @property
     def settings(self) -> dict[str, Any]:
         """What the simulation takes beside the equation and the size of a block."""
@@ -60,7 +65,7 @@ class SimulateConfig:
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Checked):
     """One dataset of the mixture: stored at `path`, or simulated.
 
     Attributes:
@@ -86,16 +91,17 @@ class DataConfig:
     splits: dict[str, float] = field(default_factory=dict)
     simulate: SimulateConfig | None = None
     name: str | None = None
-    weight: float = 1.0
-    stride: int = 1
-    every: int = 1
+    weight: Positive = 1.0
+    stride: AtLeastOne = 1
+    every: AtLeastOne = 1
     trajectories: int | None = None
-    time_scale: float | None = None
+    time_scale: Positive | None = None
     augment: tuple[str, ...] = ()
     parity: dict[str, str] = field(default_factory=dict)
     cache: Literal["none", "memory"] = "none"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if bool(self.path) == (self.simulate is not None):
             raise ValueError("data needs a path, or an equation to simulate, and not both")
         if self.simulate is not None and self.trajectories is not None:
@@ -107,15 +113,26 @@ class DataConfig:
             raise ValueError(
                 "data.cache has no meaning for a simulated dataset, which is never stored"
             )
-        if not self.weight > 0:
-            raise ValueError(f"data.weight must be positive; got {self.weight}")
-        if self.time_scale is not None and not self.time_scale > 0:
-            raise ValueError(f"data.time_scale must be positive; got {self.time_scale}")
-        _at_least_one(self, "data", "stride", "every")
+
+
+def _of_one_kind(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Recipes of earlier versions hold the settings of all kinds: those that say nothing go."""
+    kind = values.get("kind", RolloutConfig.kind)
+    if kind not in OBJECTIVES.names():
+        return values
+    known = {f.name for f in fields(OBJECTIVES.get(kind).Config)}
+    if values.get("assimilation") is not None and "assimilation" not in known:
+        raise ValueError(
+            f"objective.assimilation has no meaning for objective.kind {kind}; leave it "
+            "out, or use kind: assimilation"
+        )
+    idle = {"identity", "assimilation"} - known
+    idle |= {"assimilation"} if values.get("assimilation") is None else set()
+    return {k: v for k, v in values.items() if k not in idle}
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(Checked):
     """AdamW with linear warm-up and cosine decay.
 
     Attributes:
@@ -127,31 +144,16 @@ class OptimizerConfig:
         clip: largest gradient norm; null: no clipping.
     """
 
-    learning_rate: float = 1e-3
-    final: float = 0.01
-    warmup: float = 0.05
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 1e-4
-    clip: float | None = 1.0
-
-    def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
-            raise ValueError(f"optimizer.learning_rate must be positive; got {self.learning_rate}")
-        for name in ("final", "warmup"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"optimizer.{name} is a fraction; got {getattr(self, name)}")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"optimizer.betas must lie in [0, 1); got {self.betas}")
-        if not self.weight_decay >= 0:
-            raise ValueError(
-                f"optimizer.weight_decay must not be negative; got {self.weight_decay}"
-            )
-        if self.clip is not None and not self.clip > 0:
-            raise ValueError(f"optimizer.clip must be positive or null; got {self.clip}")
+    learning_rate: Positive = 1e-3
+    final: Fraction = 0.01
+    warmup: Fraction = 0.05
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
+    weight_decay: NotNegative = 1e-4
+    clip: Positive | None = 1.0
 
 
 @dataclass(frozen=True)
-class ValidationConfig:
+class ValidationConfig(Checked):
     """Rollouts on the valid split of every dataset.
 
     Attributes:
@@ -160,16 +162,13 @@ class ValidationConfig:
         horizon: frames to roll out.
     """
 
-    every: int = 200
-    trajectories: int = 8
-    horizon: int = 10
-
-    def __post_init__(self) -> None:
-        _at_least_one(self, "validation", "every", "trajectories", "horizon")
+    every: AtLeastOne = 200
+    trajectories: AtLeastOne = 8
+    horizon: AtLeastOne = 10
 
 
 @dataclass(frozen=True)
-class TrainRecipe:
+class TrainRecipe(Checked):
     """A complete training run.
 
     Attributes:
@@ -208,41 +207,36 @@ class TrainRecipe:
 
     data: tuple[DataConfig, ...]
     operator: dict[str, Any]
-    size_exponent: float = 0.0
+    size_exponent: Fraction = 0.0
     fields: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     fill: dict[str, float] = field(default_factory=dict)
     conditions: Literal["all"] | tuple[str, ...] | None = None
-    time_scale: float | None = None
+    time_scale: Positive | None = None
     normalizer: dict[str, Any] | None = None
-    objective: Annotated[Any, Named(OBJECTIVES, "kind")] = field(default_factory=RolloutConfig)
+    objective: Annotated[Any, Named(OBJECTIVES, "kind", _of_one_kind)] = field(
+        default_factory=RolloutConfig
+    )
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
-    steps: int = 1000
-    batch: int = 32
-    micro_batch: int = 16
-    seed: int = 0
+    steps: AtLeastOne = 1000
+    batch: AtLeastOne = 32
+    micro_batch: AtLeastOne = 16
+    seed: Seed = 0
     precision: Literal["fp32", "bf16"] = "fp32"
-    log_every: int = 10
-    save_every: int = 200
-    workers: int = 0
+    log_every: AtLeastOne = 10
+    save_every: AtLeastOne = 200
+    workers: Count = 0
     trackers: tuple[str, ...] = ()
     wandb: Literal["disabled", "offline", "online"] = "disabled"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "objective", _objective(self.objective))
+        super().__post_init__()
         if not self.data:
             raise ValueError("recipe.data must name at least one dataset")
         if self.normalizer is not None and self.normalizer != {"name": Statistics.name}:
             normalizer_from_dict(self.normalizer)
-        if not 0 <= self.size_exponent <= 1:
-            raise ValueError(f"size_exponent must be in [0, 1]; got {self.size_exponent}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must be in [0, 2⁶³); got {self.seed}")
-        if self.workers < 0:
-            raise ValueError(f"workers must not be negative; got {self.workers}")
         self._check_simulated()
-        _at_least_one(self, "recipe", "steps", "batch", "micro_batch", "log_every", "save_every")
         if self.batch % self.micro_batch:
             raise ValueError(
                 f"batch ({self.batch}) must be a multiple of micro_batch ({self.micro_batch})"
@@ -274,28 +268,6 @@ class TrainRecipe:
         return tuple(dict.fromkeys((*self.trackers, *wandb)))
 
 
-def _objective(values: Any) -> ObjectiveConfig:
-    """The config of an objective.
-
-    Recipes of earlier versions hold the settings of all kinds: those that say nothing are dropped.
-    """
-    if isinstance(values, ObjectiveConfig):
-        return values
-    kind = values.get("kind", "rollout") if isinstance(values, Mapping) else None
-    if not isinstance(kind, str):
-        raise ValueError(f"objective must be a mapping of keys, with a kind; got {values!r}")
-    cls = OBJECTIVES.get(kind).Config
-    known = {f.name for f in fields(cls)}
-    if values.get("assimilation") is not None and "assimilation" not in known:
-        raise ValueError(
-            f"objective.assimilation has no meaning for objective.kind {kind}; leave it "
-            "out, or use kind: assimilation"
-        )
-    idle = {"identity", "assimilation"} - known
-    idle |= {"assimilation"} if values.get("assimilation") is None else set()
-    return build(cls, {k: v for k, v in values.items() if k not in idle}, prefix="objective")
-
-
 def find_recipe(name: str, folder: Path) -> Path:
     """A recipe by path, or by the name of one that ships in `folder`.
 
@@ -309,9 +281,3 @@ def find_recipe(name: str, folder: Path) -> Path:
     if name in shipped:
         return shipped[name]
     raise ValueError(f"no recipe {name!r} (no such file{nearest(name, [*shipped])})")
-
-
-def _at_least_one(config: object, prefix: str, *names: str) -> None:
-    for name in names:
-        if getattr(config, name) < 1:
-            raise ValueError(f"{prefix}.{name} must be at least 1; got {getattr(config, name)}")

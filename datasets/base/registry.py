@@ -11,29 +11,13 @@ Nothing of a package is imported before one of its components is asked for.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from .config import nearest
+from .annotations import Named as Named
+from .messages import nearest
 
 Component = TypeVar("Component")
-
-
-@dataclass(frozen=True)
-class Named:
-    """Marks a field of a config that says by name which component it configures.
-
-    A field `objective: Annotated[Any, Named(OBJECTIVES, "kind")]` takes a mapping: its key `kind`
-    names a component, and the other keys are fields of that component's `Config`.
-
-    Attributes:
-        registry: of the components.
-        key: the key that holds the name.
-    """
-
-    registry: Registry[Any]
-    key: str
 
 
 class Registry(Generic[Component]):

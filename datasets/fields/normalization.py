@@ -17,7 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..base.config import build, nearest, plain
+from ..base.annotations import OneOrMore, Positive
+from ..base.config import Checked, build, nearest, plain
 from .metrics import root
 
 # The name under which statistics pooled over all training datasets are kept.
@@ -135,7 +136,7 @@ class Statistics:
 
 
 @dataclass(frozen=True)
-class WindowScaling:
+class WindowScaling(Checked):
     """Scale by the history itself: its RMS going in, the RMS of its increments coming out.
 
     Per window and channel, over time and space. Works on any dataset without statistics, at any
@@ -153,15 +154,9 @@ class WindowScaling:
             smallest whose square is a normal number (1e-19 in float32): for channels that are zero.
     """
 
-    growth: float | None = None
-    floor: float = 1e-6
+    growth: OneOrMore | None = None
+    floor: Positive = 1e-6
     name: ClassVar[str] = "window"
-
-    def __post_init__(self) -> None:
-        if self.growth is not None and not self.growth >= 1:
-            raise ValueError(f"normalizer.growth must be at least 1 or null; got {self.growth}")
-        if not self.floor > 0:
-            raise ValueError(f"normalizer.floor must be positive; got {self.floor}")
 
     def scaling(
         self,
@@ -202,7 +197,7 @@ class WindowScaling:
 
 
 @dataclass(frozen=True)
-class Standard:
+class Standard(Checked):
     """`(x − mean) / std` of a constant field or parameter, or of its natural logarithm.
 
     Whatever the normaliser of the fields is, such a condition is scaled by one mean and deviation
@@ -214,12 +209,8 @@ class Standard:
     """
 
     mean: float = 0.0
-    std: float = 1.0
+    std: Positive = 1.0
     log: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.std > 0:
-            raise ValueError(f"the std of a condition must be positive; got {self.std}")
 
     def encode(self, values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Scaled values."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from ...datasets.base.config import build
-from ...datasets.base.registry import Named
+from ...datasets.base.annotations import Named, Positive
 from ...pretrain.recipe import TrainRecipe
 from .methods.base import Method
 from .methods.freeze import FreezeConfig
@@ -33,30 +31,18 @@ class FinetuneRecipe(TrainRecipe):
     init_from: str | None = None
     method: Annotated[Any, Named(METHODS, "name")] | None = None
     freeze: tuple[str, ...] = ()
-    learning_rates: dict[str, float] = field(default_factory=dict)
+    learning_rates: dict[str, Positive] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.method, Mapping):
-            object.__setattr__(self, "method", _config(self.method))
         if self.method is not None and self.freeze:
             raise ValueError(
                 "freeze has no meaning beside method; name its parts in the method, as in "
                 "method: {name: freeze, parts: [lift]}"
             )
-        wrong = [name for name, rate in self.learning_rates.items() if not rate > 0]
-        if wrong:
-            raise ValueError(f"learning_rates must be positive; see {', '.join(wrong)}")
 
     @property
     def adaptation(self) -> Method[Any]:
         """The method of fine-tuning."""
         short = FreezeConfig(parts=self.freeze) if self.freeze else FullConfig()
         return method_of(self.method or short)
-
-
-def _config(values: Mapping[str, Any]) -> Any:
-    """A method's settings from plain data."""
-    if "name" not in values:
-        raise ValueError(f"method needs a name, such as {METHODS.names()[0]}")
-    return build(METHODS.get(values["name"]).Config, values, prefix="method")

@@ -39,6 +39,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ...datasets.base.annotations import AtLeastOne, Odd
+from ...datasets.base.config import Checked
 from ...datasets.fields.window import Context
 from ..core.observation import Observation, Sensors
 from ..layers.convolution import Convolution
@@ -52,7 +54,7 @@ _RATE = 20.0  # largest exponent of growth in one step
 
 
 @dataclass(frozen=True)
-class CorrectionConfig:
+class CorrectionConfig(Checked):
     """What the gain can express.
 
     Attributes:
@@ -63,17 +65,10 @@ class CorrectionConfig:
             (an ablation: a perfect estimate does not stay perfect).
     """
 
-    modes: int = 8
-    hidden: int = 16
-    kernel_size: int = 5
+    modes: AtLeastOne = 8
+    hidden: AtLeastOne = 16
+    kernel_size: Odd = 5
     observation: Literal["true", "learned"] = "true"
-
-    def __post_init__(self) -> None:
-        for name in ("modes", "hidden", "kernel_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"correction.{name} must be at least 1; got {getattr(self, name)}")
-        if self.kernel_size % 2 == 0:
-            raise ValueError(f"correction.kernel_size must be odd; got {self.kernel_size}")
 
 
 class Correction(nn.Module):

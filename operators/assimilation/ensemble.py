@@ -35,6 +35,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...datasets.base.annotations import Fraction, NotNegative, Positive
+from ...datasets.base.config import Checked
 from ...datasets.fields.grid import Grid
 from .correction import LARGEST
 from .measurement import Information
@@ -45,7 +47,7 @@ _SMALLEST = 1e-12
 
 
 @dataclass(frozen=True)
-class EnsembleGain:
+class EnsembleGain(Checked):
     """How the covariance of an ensemble is used.
 
     Attributes:
@@ -57,17 +59,9 @@ class EnsembleGain:
             what the innovations tell.
     """
 
-    radius: float | None = None
-    relaxation: float = 0.3
-    model_error: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.radius is not None and not (self.radius > 0 and math.isfinite(self.radius)):
-            raise ValueError(f"the radius of localisation must be positive; got {self.radius}")
-        if not 0 <= self.relaxation <= 1:
-            raise ValueError(f"relaxation is a share, 0 to 1; got {self.relaxation}")
-        if self.model_error is not None and not 0 <= self.model_error < math.inf:
-            raise ValueError(f"model_error must not be negative; got {self.model_error}")
+    radius: Positive | None = None
+    relaxation: Fraction = 0.3
+    model_error: NotNegative | None = None
 
 
 def default_radius(length: float, members: int, ndim: int) -> float:

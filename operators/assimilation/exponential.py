@@ -22,6 +22,8 @@ import torch
 from jaxtyping import Complex, Float, Inexact
 from torch import Tensor
 
+from ...datasets.base.annotations import Count
+from ...datasets.base.config import Checked
 from ...datasets.fields.grid import Grid
 from ...datasets.fields.window import Context
 
@@ -31,7 +33,7 @@ _SERIES_TERMS = 20
 
 
 @dataclass(frozen=True)
-class Derivative:
+class Derivative(Checked):
     """A term of A: coefficient · parameter · ∂^orders, acting on one field or on all.
 
     Attributes:
@@ -43,15 +45,15 @@ class Derivative:
     """
 
     coefficient: float
-    orders: tuple[int, ...]
+    orders: tuple[Count, ...]
     field: str = ""
     parameter: str = ""
 
     def __post_init__(self) -> None:
-        if len(self.orders) not in (1, 2, 3) or min(self.orders) < 0:
+        super().__post_init__()
+        if len(self.orders) not in (1, 2, 3):
             raise ValueError(
-                "linear.orders needs one order of at least 0 per space axis; "
-                f"got {list(self.orders)}"
+                f"linear.orders needs one order per space axis; got {list(self.orders)}"
             )
 
 

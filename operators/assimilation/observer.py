@@ -31,6 +31,8 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
+from ...datasets.base.annotations import AtLeastOne, Axes, Odd
+from ...datasets.base.config import Checked
 from ...datasets.fields.normalization import Scaling
 from ...datasets.fields.window import Context
 from ..core.conditions import Conditions
@@ -46,7 +48,7 @@ _MARGIN = 0.1  # of the range of the data, beyond it
 
 
 @dataclass(frozen=True)
-class ObserverConfig:
+class ObserverConfig(Checked):
     """Architecture of a semilinear observer.
 
     Attributes:
@@ -61,26 +63,20 @@ class ObserverConfig:
         correction: of the gain.
     """
 
-    ndim: int
+    ndim: Axes
     dynamics: Literal["exponential", "residual"] = "exponential"
     order: Literal[1, 2] = 1
     linear: tuple[Derivative, ...] = ()
     learn_linear: bool = False
-    hidden: int = 32
-    layers: int = 3
-    modes: int = 12
-    kernel_size: int = 3
+    hidden: AtLeastOne = 32
+    layers: AtLeastOne = 3
+    modes: AtLeastOne = 12
+    kernel_size: Odd = 3
     coordinates: bool = False
     correction: CorrectionConfig = field(default_factory=CorrectionConfig)
 
     def __post_init__(self) -> None:
-        if self.ndim not in (1, 2, 3):
-            raise ValueError(f"observer.ndim must be 1, 2 or 3; got {self.ndim}")
-        for name in ("hidden", "layers", "modes", "kernel_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"observer.{name} must be at least 1; got {getattr(self, name)}")
-        if self.kernel_size % 2 == 0:
-            raise ValueError(f"observer.kernel_size must be odd; got {self.kernel_size}")
+        super().__post_init__()
         if any(len(term.orders) != self.ndim for term in self.linear):
             raise ValueError(f"observer.linear needs {self.ndim} orders per term, one per axis")
         if self.dynamics == "residual" and (self.linear or self.learn_linear or self.order != 1):

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...datasets.base.config import build, plain
+from ...datasets.base.annotations import Axes
+from ...datasets.base.config import Checked, build, plain
 from ...datasets.fields.window import Window
 from ..core import checkpoint, registry
 from ..core.description import Description
@@ -22,7 +23,7 @@ from .operator import Analyses, AssimilatingOperator, Feed, require_time
 
 
 @dataclass(frozen=True)
-class AssimilatedConfig:
+class AssimilatedConfig(Checked):
     """A predictor and its correction.
 
     Attributes:
@@ -33,11 +34,12 @@ class AssimilatedConfig:
     """
 
     predictor: dict[str, Any]
-    ndim: int
+    ndim: Axes
     train_predictor: bool = True
     correction: CorrectionConfig = field(default_factory=CorrectionConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         name = self.predictor.get("name")
         if not isinstance(name, str):
             raise ValueError("assimilated.predictor needs a name, such as dymixop")

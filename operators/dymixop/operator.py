@@ -23,6 +23,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ...datasets.base.annotations import AtLeastOne, Axes, Count, Odd
+from ...datasets.base.config import Checked
 from ...datasets.fields.normalization import Scaling
 from ...datasets.fields.window import Context, Window
 from ..core.conditions import everywhere
@@ -38,7 +40,7 @@ from .mixing import Kernels, MixingLayer, evolved, plus
 
 
 @dataclass(frozen=True)
-class DyMixOpConfig:
+class DyMixOpConfig(Checked):
     """Architecture of a DyMixOp.
 
     Attributes:
@@ -61,32 +63,22 @@ class DyMixOpConfig:
             channel, for training at several time steps.
     """
 
-    ndim: int
-    history: int = 1
-    hidden: int = 64
-    layers: int = 4
-    modes: int = 12
-    kernel_size: int = 1
-    mixing_kernel_size: int = 1
-    nonlinear_branches: int = 1
-    linear_branches: int = 1
+    ndim: Axes
+    history: AtLeastOne = 1
+    hidden: AtLeastOne = 64
+    layers: AtLeastOne = 4
+    modes: AtLeastOne = 12
+    kernel_size: Odd = 1
+    mixing_kernel_size: Odd = 1
+    nonlinear_branches: AtLeastOne = 1
+    linear_branches: Count = 1
     structure_change: float = 1.0
     resolution: tuple[int, ...] = ()
     padding: Literal["boundary", "periodic"] = "boundary"
     time_input: bool = False
 
     def __post_init__(self) -> None:
-        if self.ndim not in (1, 2, 3):
-            raise ValueError(f"dymixop.ndim must be 1, 2 or 3; got {self.ndim}")
-        least = dict.fromkeys(("history", "hidden", "layers", "modes", "nonlinear_branches"), 1)
-        for name, smallest in {**least, "linear_branches": 0}.items():
-            if getattr(self, name) < smallest:
-                raise ValueError(
-                    f"dymixop.{name} must be at least {smallest}; got {getattr(self, name)}"
-                )
-        for name in ("kernel_size", "mixing_kernel_size"):
-            if getattr(self, name) < 1 or getattr(self, name) % 2 == 0:
-                raise ValueError(f"dymixop.{name} must be odd; got {getattr(self, name)}")
+        super().__post_init__()
         if self.resolution and len(self.resolution) != self.ndim:
             raise ValueError(
                 f"dymixop.resolution needs {self.ndim} entries or none; got {self.resolution}"

@@ -20,12 +20,15 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import repeat
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ...datasets.base.annotations import AtLeastOne, Axes, BelowOne, Count, NotNegative, Positive
+from ...datasets.base.config import Checked
 from ...datasets.fields.window import Context, Window
 from ..core.description import Description
 from ..core.observation import Observation, Sensors
@@ -50,7 +53,7 @@ RESIDUAL_BLOCKS = {"convnext": ConvNeXtBlock, "resnet": ResNetBlock}
 
 
 @dataclass(frozen=True)
-class MultiscaleConfig:
+class MultiscaleConfig(Checked):
     """Architecture of a multiscale transformer.
 
     Attributes:
@@ -76,43 +79,34 @@ class MultiscaleConfig:
         checkpoint_activations: recompute blocks in the backward pass instead of keeping them.
     """
 
-    ndim: int
-    width: int = 48
-    depths: tuple[int, ...] = (4, 4, 4, 4)
-    heads: tuple[int, ...] = (3, 6, 12, 24)
-    skips: tuple[int, ...] = (2, 2, 2, 0)
-    patch: int = 4
-    window: int = 16
-    mlp_ratio: float = 4.0
+    ndim: Axes
+    width: AtLeastOne = 48
+    depths: tuple[AtLeastOne, ...] = (4, 4, 4, 4)
+    heads: tuple[AtLeastOne, ...] = (3, 6, 12, 24)
+    skips: tuple[Count, ...] = (2, 2, 2, 0)
+    patch: AtLeastOne = 4
+    window: AtLeastOne = 16
+    mlp_ratio: Positive = 4.0
     conditional: bool = True
-    residual_block: str = "convnext"
+    residual_block: Literal["convnext", "resnet"] = "convnext"
     biased: bool = True
     learn_residual: bool = False
     resolution: tuple[int, ...] = ()
     absolute_positions: bool = False
-    eps: float = 1e-5
-    drop_path: float = 0.0
+    eps: NotNegative = 1e-5
+    drop_path: BelowOne = 0.0
     periodic: bool = False
     checkpoint_activations: bool = False
 
     def __post_init__(self) -> None:
-        if self.ndim not in (1, 2, 3):
-            raise ValueError(f"multiscale.ndim must be 1, 2 or 3; got {self.ndim}")
-        for name in ("width", "patch", "window"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"multiscale.{name} must be at least 1; got {getattr(self, name)}")
+        super().__post_init__()
         levels = {name: len(getattr(self, name)) for name in ("depths", "heads", "skips")}
         if not self.depths or len(set(levels.values())) > 1:
             raise ValueError(
                 "multiscale.depths, heads and skips need one entry per level; got "
                 + ", ".join(f"{count} {name}" for name, count in levels.items())
             )
-        if min(*self.depths, *self.heads) < 1 or min(self.skips) < 0:
-            raise ValueError("multiscale.depths and heads must be positive, skips not negative")
-        self._check_heads()
-        self._check_options()
-
-    def _check_heads(self) -> None:
+        self._check_resolution()
         for level, heads in enumerate(self.heads):
             if self.width * 2**level % heads:
                 raise ValueError(
@@ -120,18 +114,11 @@ class MultiscaleConfig:
                     f"channels of level {level}"
                 )
 
-    def _check_options(self) -> None:
-        if self.residual_block not in RESIDUAL_BLOCKS:
-            raise ValueError(
-                f"multiscale.residual_block is one of {', '.join(RESIDUAL_BLOCKS)}; "
-                f"got {self.residual_block!r}"
-            )
+    def _check_resolution(self) -> None:
         if self.resolution and len(self.resolution) != self.ndim:
             raise ValueError(
                 f"multiscale.resolution needs {self.ndim} entries or none; got {self.resolution}"
             )
-        if not 0 <= self.drop_path < 1:
-            raise ValueError(f"multiscale.drop_path must lie in [0, 1); got {self.drop_path}")
         if self.absolute_positions and not self.resolution:
             raise ValueError("multiscale.absolute_positions needs a resolution")
 

@@ -14,7 +14,6 @@ the forecast as it is: trained together, the gain spoils the forecast.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
@@ -24,6 +23,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ...datasets.base.annotations import (
+    AtLeastOne,
+    BelowOne,
+    Count,
+    Fraction,
+    NotNegative,
+    Positive,
+    PositiveFraction,
+)
+from ...datasets.base.config import Checked
 from ...datasets.fields.normalization import Normalizer, Scaling, WindowScaling
 from ...datasets.fields.window import Window
 from ...datasets.sampling.windows import Windows
@@ -39,7 +48,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class AssimilationConfig:
+class AssimilationConfig(Checked):
     """What is drawn for every window.
 
     Attributes:
@@ -60,42 +69,23 @@ class AssimilationConfig:
         forecast_horizon: frames that the first steps predict.
     """
 
-    warm_up: int = 8
-    observed: tuple[float, float] = (0.0, 1.0)
-    sensors: tuple[float, float] = (0.05, 1.0)
-    noise: tuple[float, float] = (0.01, 0.2)
-    exact_start: float = 0.25
-    tell_noise: float = 0.9
-    innovation: float = 0.1
-    truncate: int = 0
-    forecast: float = 0.8
-    forecast_horizon: int = 4
+    warm_up: AtLeastOne = 8
+    observed: tuple[Fraction, Fraction] = (0.0, 1.0)
+    sensors: tuple[PositiveFraction, PositiveFraction] = (0.05, 1.0)
+    noise: tuple[Positive, Positive] = (0.01, 0.2)
+    exact_start: Fraction = 0.25
+    tell_noise: Fraction = 0.9
+    innovation: NotNegative = 0.1
+    truncate: Count = 0
+    forecast: BelowOne = 0.8
+    forecast_horizon: AtLeastOne = 4
 
     def __post_init__(self) -> None:
-        if not 0 <= self.forecast < 1:
-            raise ValueError(f"assimilation.forecast is a share below 1; got {self.forecast}")
-        if self.forecast_horizon < 1:
-            raise ValueError(
-                f"assimilation.forecast_horizon must be at least 1; got {self.forecast_horizon}"
-            )
-        if self.warm_up < 1 or self.truncate < 0:
-            raise ValueError(
-                "assimilation.warm_up must be at least 1 and truncate at least 0; got "
-                f"{self.warm_up} and {self.truncate}"
-            )
-        for name, top in (("observed", 1.0), ("sensors", 1.0), ("noise", math.inf)):
+        super().__post_init__()
+        for name in ("observed", "sensors", "noise"):
             low, high = getattr(self, name)
-            least = low >= 0 if name == "observed" else low > 0
-            if not (least and low <= high <= top):
-                raise ValueError(
-                    f"assimilation.{name} needs low ≤ high"
-                    f"{'' if name == 'noise' else ' within 0 to 1'}; got {low:g}, {high:g}"
-                )
-        for name in ("exact_start", "tell_noise"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"assimilation.{name} is a share; got {getattr(self, name)}")
-        if not self.innovation >= 0:
-            raise ValueError(f"assimilation.innovation must not be negative; got {self.innovation}")
+            if low > high:
+                raise ValueError(f"assimilation.{name} needs low ≤ high; got {low:g}, {high:g}")
 
 
 @dataclass(frozen=True)

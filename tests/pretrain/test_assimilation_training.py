@@ -98,12 +98,12 @@ def test_without_a_mean_the_first_guess_is_a_noisy_history():
     ("config", "match"),
     [
         ({"warm_up": 0}, "warm_up must be at least 1"),
-        ({"sensors": (0.0, 1.0)}, "sensors needs low ≤ high within 0 to 1; got 0, 1"),
-        ({"observed": (0.2, 1.5)}, "observed needs low ≤ high within 0 to 1"),
+        ({"sensors": (0.0, 1.0)}, r"sensors\[0\] must lie in \(0, 1\]; got 0.0"),
+        ({"observed": (0.2, 1.5)}, r"observed\[1\] must lie in \[0, 1\]"),
         ({"noise": (0.2, 0.1)}, "noise needs low ≤ high; got 0.2, 0.1"),
-        ({"exact_start": 2.0}, "exact_start is a share"),
+        ({"exact_start": 2.0}, r"exact_start must lie in \[0, 1\]"),
         ({"innovation": -1.0}, "innovation must not be negative"),
-        ({"forecast": 1.0}, "forecast is a share below 1; got 1.0"),
+        ({"forecast": 1.0}, r"forecast must lie in \[0, 1\); got 1.0"),
         ({"forecast_horizon": 0}, "forecast_horizon must be at least 1"),
     ],
 )

@@ -239,7 +239,7 @@ class TestRefusals:
             ({"operator": {**RECIPE["operator"], "history": 1}}, "needs at least 2 history frames"),
             ({"fields": ["v"]}, "has no field v; it has u"),
             ({"data": []}, "at least one dataset"),
-            ({"optimizer": {"betas": [1.5, 2.0]}}, r"betas must lie in \[0, 1\)"),
+            ({"optimizer": {"betas": [1.5, 2.0]}}, r"betas\[0\] must lie in \[0, 1\)"),
             ({"optimizer": {"weight_decay": -1.0}}, "weight_decay must not be negative"),
             ({"workers": -1}, "workers must not be negative"),
             ({"seed": -1}, r"seed must be in \[0, 2⁶³\)"),

@@ -20,14 +20,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ....datasets.base.config import nearest
+from ....datasets.base.annotations import AtLeastOne, Positive
+from ....datasets.base.config import Checked, nearest
 from ....operators.core.operator import Operator
 from ....operators.layers.spectral import SpectralConvolution
 from .base import Method
 
 
 @dataclass(frozen=True)
-class LoRAConfig:
+class LoRAConfig(Checked):
     """Low-rank updates of weights that stay as they are.
 
     Names may be those of modules or parameters, or patterns such as `mixing.*.globals`.
@@ -44,15 +45,9 @@ class LoRAConfig:
 
     name: Literal["lora"] = "lora"
     weights: tuple[str, ...] = ("*",)
-    rank: int = 8
-    alpha: float = 16.0
+    rank: AtLeastOne = 8
+    alpha: Positive = 16.0
     train: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"method.rank must be at least 1; got {self.rank}")
-        if not self.alpha > 0:
-            raise ValueError(f"method.alpha must be positive; got {self.alpha}")
 
 
 class LowRank(nn.Module):

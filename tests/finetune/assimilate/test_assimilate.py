@@ -222,7 +222,7 @@ def test_a_file_without_observations(header, match, wave, tmp_path):
         ("--history {wave} --frame 99", "does not fit trajectory 0"),
         ("--history {wave} --figure a.pdf", "a figure is an .svg or a .png file"),
         ("--radius 2", "--radius is a setting of an ensemble; ask for one: --members 20"),
-        ("--members 4 --relaxation 2", "relaxation is a share, 0 to 1; got 2"),
+        ("--members 4 --relaxation 2", r"relaxation must lie in \[0, 1\]; got 2"),
         ("--members 4 --model-error -1", "model_error must not be negative"),
         ("--membrs 3", "unknown option --membrs; did you mean '--members'"),
     ],

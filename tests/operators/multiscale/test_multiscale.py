@@ -548,8 +548,11 @@ class TestFields:
         ({"width": 0}, "width must be at least 1"),
         ({"heads": (3, 2)}, "3 heads do not divide the 8 channels of level 0"),
         ({"heads": (2,)}, "need one entry per level; got 2 depths, 1 heads, 2 skips"),
-        ({"depths": (2, 0)}, "depths and heads must be positive"),
-        ({"residual_block": "dense"}, "residual_block is one of convnext, resnet; got 'dense'"),
+        ({"depths": (2, 0)}, r"depths\[1\] must be at least 1; got 0"),
+        (
+            {"residual_block": "dense"},
+            "residual_block must be one of convnext, resnet; got 'dense'",
+        ),
         ({"drop_path": 1.0}, r"drop_path must lie in \[0, 1\)"),
         ({"resolution": (8,)}, "resolution needs 2 entries or none"),
         ({"absolute_positions": True}, "absolute_positions needs a resolution"),

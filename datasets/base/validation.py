@@ -1,0 +1,296 @@
+"""Plain data against the type hints of dataclasses, by pydantic; a refusal is one line.
+
+Strict: no text for a number, no truth value for one, no unknown key, nothing but finite numbers.
+Every dataclass is validated by itself. What is wrong below a key comes up as a `Problem`, to which
+every level puts its part of the dotted key, until `arguments` words it.
+
+pydantic is imported when something is validated, not before: `--help` does not wait for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired
+
+from .annotations import Must, Named, alternatives, bare, hints, marks, named
+from .messages import a_list, describe, join, short, unknown, wrong
+from .plain import default
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+_RANGES = (
+    *("greater_than", "greater_than_equal", "less_than", "less_than_equal"),
+    *("predicate_failed", "finite_number"),
+)
+_LENGTHS = ("too_long", "missing")
+
+
+class Problem(ValueError):
+    """What is wrong at or below a key.
+
+    Args:
+        key: the dotted key, as far as it is known.
+        say: the message, given the whole key.
+        about_keys: whether it is about the keys there, and not about the value.
+    """
+
+    def __init__(self, key: str, say: Callable[[str], str], about_keys: bool = False) -> None:
+        super().__init__(say(key))
+        self.key, self.say, self.about_keys = key, say, about_keys
+
+    def below(self, key: str) -> Problem:
+        """The same, seen from above `key`."""
+        return Problem(join(key, self.key), self.say, self.about_keys)
+
+    def worded(self, prefix: str) -> str:
+        """The message; `prefix` is the key of the whole."""
+        if self.about_keys:
+            return join(prefix, self.say(self.key), ": ")
+        return self.say(join(prefix, self.key))
+
+
+class Checked:
+    """Base of config dataclasses that refuse impossible values also when made in Python.
+
+    Subclasses with a `__post_init__` of their own call this one first.
+
+    Raises:
+        ValueError: a value has the wrong type or is out of its range.
+    """
+
+    def __post_init__(self) -> None:
+        values = {f.name: getattr(self, f.name) for f in _parameters(type(self))}
+        try:
+            fields(type(self), values)
+        except Problem as problem:
+            raise ValueError(problem.worded("")) from None
+
+
+def arguments(cls: type, values: Any, prefix: str = "") -> dict[str, Any]:
+    """The fields of the dataclass `cls` in `values`, as its constructor takes them.
+
+    Args:
+        cls: the dataclass.
+        values: a mapping of its fields; nested dataclasses are mappings as well.
+        prefix: dotted key under which the values stand, for error messages.
+
+    Raises:
+        ValueError: a key is unknown or missing, or a value has the wrong type, is out of its range
+            or is not finite.
+    """
+    _check_data(values, prefix)
+    try:
+        return fields(cls, values)
+    except Problem as problem:
+        raise ValueError(problem.worded(prefix)) from None
+
+
+def fields(cls: type, values: Any) -> dict[str, Any]:
+    """As `arguments`, with problems below the keys of `cls`."""
+    names = [f.name for f in _parameters(cls)]
+    if not isinstance(values, Mapping) or ({"class_path", "init_args"} & set(values)) - set(names):
+        such = f" such as {names[0]}" if names else ""
+        raise Problem("", lambda key: wrong(key, f"a mapping of keys{such}", values))
+    from pydantic import ValidationError
+
+    try:
+        return adapter(cls).validate_python(dict(values))
+    except ValidationError as error:
+        raise _problem(cls, values, error.errors(include_url=False)) from None
+
+
+@cache
+def adapter(cls: type) -> TypeAdapter[dict[str, Any]]:
+    """Validates mappings of the fields of a dataclass, those without a default required."""
+    from pydantic import ConfigDict, TypeAdapter, with_config
+    from typing_extensions import TypedDict
+
+    keys = {}
+    for field in _parameters(cls):
+        hint = _strict(hints(cls)[field.name], cls, field.name)
+        needed = field.default is field.default_factory is dataclasses.MISSING
+        keys[field.name] = hint if needed else NotRequired[hint]
+    strict = with_config(ConfigDict(extra="forbid", allow_inf_nan=False))
+    return TypeAdapter(strict(TypedDict(cls.__name__, keys)))  # pyright: ignore
+
+
+def _parameters(cls: Any) -> list[dataclasses.Field[Any]]:
+    return [field for field in dataclasses.fields(cls) if field.init]
+
+
+def _strict(hint: Any, cls: type, name: str) -> Any:
+    """A hint as pydantic takes it: scalars strict, dataclasses and components by functions."""
+    from pydantic import Strict
+
+    if dataclasses.is_dataclass(hint):
+        return Annotated[Any, Nested(typing.cast(type, hint))]
+    if hint in (int, float, str, bool):
+        return Annotated[hint, Strict()]
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        naming = named(hint)
+        if naming is not None and inner[0] is Any:
+            return Annotated[Any, Component(naming, default(cls, name).get(naming.key))]
+        return Annotated[_strict(inner[0], cls, name), *inner[1:]]
+    inner = tuple(_strict(kind, cls, name) for kind in inner)
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union[inner]  # noqa: UP007 (of a tuple of types)
+    if origin in (tuple, list, dict):
+        return types.GenericAlias(origin, inner)
+    return hint
+
+
+@dataclass(frozen=True)
+class _Function:
+    """Marks, for pydantic, a value that is validated by the method `value` alone."""
+
+    def value(self, given: Any) -> Any:
+        """The valid value."""
+        raise NotImplementedError
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core.core_schema import no_info_plain_validator_function
+
+        return no_info_plain_validator_function(self.value)
+
+
+@dataclass(frozen=True)
+class Nested(_Function):
+    """An instance of the dataclass `cls`, given as a mapping or made already."""
+
+    cls: type
+
+    def value(self, given: Any) -> Any:
+        """See the class."""
+        _refuse_null(given)
+        return given if isinstance(given, self.cls) else self.cls(**fields(self.cls, given))
+
+
+@dataclass(frozen=True)
+class Component(_Function):
+    """The config of a component by name, given as a mapping or made already.
+
+    Attributes:
+        naming: the registry, and the key of the name.
+        usual: the name where none is given; None: it must be given.
+    """
+
+    naming: Named
+    usual: str | None
+
+    def value(self, given: Any) -> Any:
+        """See the class."""
+        _refuse_null(given)
+        if dataclasses.is_dataclass(given):
+            return given
+        key = self.naming.key
+        if not isinstance(given, Mapping):
+            raise Problem("", lambda at: wrong(at, f"a mapping of keys such as {key}", given))
+        if self.naming.upgrade is not None:
+            given = self.naming.upgrade(given)
+        name = given.get(key, self.usual)
+        if name is None:
+            example = self.naming.registry.names()[0]
+            raise Problem("", lambda at: f"{at} needs a {key}, such as {example}")
+        if not isinstance(name, str):
+            raise Problem(key, lambda at: wrong(at, "text", name))
+        cls = self._config(name)
+        rest = {k: v for k, v in given.items() if k != key}
+        if any(field.name == key for field in _parameters(cls)):
+            rest[key] = name
+        return cls(**fields(cls, rest))
+
+    def _config(self, name: str) -> type:
+        try:
+            return self.naming.config(name)
+        except ValueError as error:
+            text = str(error)
+            raise Problem(self.naming.key, lambda at: f"{at}: {text}") from None
+
+
+def _refuse_null(given: Any) -> None:
+    if given is None:
+        raise Problem("", lambda key: f"{key} must not be null")
+
+
+def _problem(cls: type, values: Mapping[str, Any], errors: list[Any]) -> Exception:
+    """The first of pydantic's errors that says most."""
+    odd = [str(e["loc"][0]) for e in errors if e["type"] in ("extra_forbidden", "invalid_key")]
+    if odd:
+        return Problem("", lambda key: unknown(odd[0], cls, key), about_keys=True)
+    missing = [e["loc"][0] for e in errors if e["type"] == "missing" and len(e["loc"]) == 1]
+    if missing:
+        return Problem(
+            "",
+            lambda key: f"missing but required: {', '.join(join(key, name) for name in missing)}",
+            about_keys=True,
+        )
+    return _value_problem(errors[0], cls, values)
+
+
+def _value_problem(error: Any, cls: type, values: Mapping[str, Any]) -> Exception:
+    """What is wrong with a value: found by following the place of the error through the hint."""
+    name, *places = error["loc"]
+    key, hint, value = str(name), hints(cls)[name], values[name]
+    given = error["input"]
+    of_key = places[-1:] == ["[key]"] and not isinstance(given, str)
+    for place in places[:-2] if of_key else places:
+        if len(alternatives(hint)) > 1:
+            break  # the place is one of them, and none fits
+        inner = typing.get_args(bare(hint)) or (Any, Any)
+        if isinstance(value, Mapping):
+            key, hint = join(key, place), inner[1]
+        elif place < len(value):
+            key, hint = f"{key}[{place}]", inner[0 if inner[1:] in ((), (...,)) else place]
+        else:
+            break  # an entry that the list lacks
+        value = value[place]
+    if of_key:
+        return Problem(key, lambda at: f"keys of {at} must be text; got {short(given)}")
+    return _worded(error, key, hint, value)
+
+
+def _worded(error: Any, key: str, hint: Any, value: Any) -> Exception:
+    if value is None:
+        return Problem(key, lambda at: f"{at} must not be null")
+    if len(alternatives(hint)) > 1:
+        return Problem(key, lambda at: wrong(at, describe(hint), value))
+    cause = error.get("ctx", {}).get("error")
+    if isinstance(cause, Problem):
+        return cause.below(key)
+    if isinstance(cause, Exception):
+        return cause  # of a config's own check, in words of its own
+    expected = f"be {describe(hint)}"
+    range_ = next((mark.words for mark in marks(hint) if isinstance(mark, Must)), "")
+    if error["type"] in _RANGES and range_:
+        expected = f"{range_} or be null" if type(None) in typing.get_args(hint) else range_
+    elif error["type"] == "finite_number":
+        expected = "be finite"
+    elif error["type"] in _LENGTHS:
+        expected = f"be a list of {len(typing.get_args(bare(hint)))} entries"
+    elif expected == "be a list":
+        expected = f"be {a_list(hint, value)}"
+    return Problem(key, lambda at: f"{at} must {expected}; got {short(value)}")
+
+
+def _check_data(value: Any, key: str) -> None:
+    """Refuse what no type may hold: numbers that are not finite or too wide, and sets."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{key} must fit 64 bits")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{key} must be finite; got {value}")
+    if isinstance(value, (set, frozenset)):
+        raise ValueError(wrong(key, "a list", value))
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            _check_data(item, join(key, str(name)))
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            _check_data(item, f"{key}[{index}]")
