@@ -175,7 +175,7 @@ def _shared(
 def _longest_times(*operators: Operator) -> tuple[float, ...]:
     """The longest lead time of each over its time scale, where there is one and it matters."""
     about = [operator.description for operator in operators]
-    seen = all(o.direct or getattr(o.config, "time_input", False) for o in operators)
+    seen = all(operator.sees_time for operator in operators)
     known = all(max(a.time_steps, default=0) > 0 and not a.time_scales for a in about)
     if not (seen and known):
         return ()

@@ -157,7 +157,7 @@ class _Spectra:
     def result(self) -> dict[str, Any]:
         """Lists per field and kind: one spectrum for each of the lead times."""
         medians = {
-            kind: [_statistics(np.concatenate(parts[i]), worst=1)["median"] for i in self.steps]
+            kind: [_percentiles(np.concatenate(parts[i]), worst=1)["median"] for i in self.steps]
             for kind, parts in self.parts.items()
         }
         return {
@@ -254,14 +254,14 @@ def _scores(values: Mapping[str, Values], plan: Plan) -> dict[str, Any]:
     """Per metric and field: mean, median and percentiles over trajectories, lists over steps."""
     return {
         metric: {
-            name: _statistics(values[metric][:, :, c], worst=-1 if metric == "correlation" else 1)
+            name: _percentiles(values[metric][:, :, c], worst=-1 if metric == "correlation" else 1)
             for c, name in enumerate(plan.fields)
         }
         for metric in (*METRICS, *ABSOLUTE)
     }
 
 
-def _statistics(values: Float[np.ndarray, "N *_"], worst: int) -> dict[str, Any]:
+def _percentiles(values: Float[np.ndarray, "N *_"], worst: int) -> dict[str, Any]:
     """Over trajectories; what is not finite ranks as the worst, and makes the mean null."""
     ranked = np.where(np.isfinite(values), values, worst * np.inf)
     with np.errstate(invalid="ignore"):
@@ -279,7 +279,7 @@ def _summary(values: Mapping[str, Values], plan: Plan, lead: np.ndarray) -> dict
     valid, _ = _valid_time(values["correlation"], lead)
     return result | {
         "vrmse_one_step": _numbers(first),
-        "vrmse_median": _statistics(each, worst=1)["median"],
+        "vrmse_median": _percentiles(each, worst=1)["median"],
         "valid_time": _numbers(valid.mean(axis=0).mean()),
         "crmse": _numbers(np.sqrt(np.square(values["mean_error"]).mean(axis=0)).mean()),
     }
@@ -289,7 +289,7 @@ def _valid_times(correlation: Values, plan: Plan, lead: np.ndarray) -> dict[str,
     """Statistics of the valid time per field, and how many trajectories never failed."""
     times, passed = _valid_time(correlation, lead)
     return {
-        name: _statistics(times[:, c], worst=-1) | {"reached_end": int(passed[:, c].sum())}
+        name: _percentiles(times[:, c], worst=-1) | {"reached_end": int(passed[:, c].sum())}
         for c, name in enumerate(plan.fields)
     }
 
