@@ -1,12 +1,14 @@
 """Fine-tuning methods: what they train, that they change no function, and that they undo it all."""
 
 import copy
+from dataclasses import dataclass
 
 import pytest
 import torch
 
 from pelagos.datasets.base.config import build, plain
 from pelagos.finetune.adapt.adapt import adapt
+from pelagos.finetune.adapt.methods.base import Method
 from pelagos.finetune.adapt.methods.freeze import FreezeConfig
 from pelagos.finetune.adapt.methods.lora import LoRA, LoRAConfig, LowRank
 from pelagos.finetune.adapt.methods.registry import METHODS, method_of
@@ -169,3 +171,29 @@ def test_every_method_is_found_by_its_name():
         config = METHODS.get(name).Config()
         assert config.name == name
         assert isinstance(method_of(config), METHODS.get(name))
+
+
+@dataclass(frozen=True)
+class BiasesConfig:
+    name: str = "biases"
+
+
+class Biases(Method[BiasesConfig]):
+    """What another package may add: nothing but biases is trained."""
+
+    Config = BiasesConfig
+
+    def prepare(self, operator, seed):
+        named = dict(operator.named_parameters())
+        kept = tuple(name for name in named if not name.endswith("bias"))
+        for name in kept:
+            named[name].requires_grad_(False)
+        return kept
+
+
+def test_a_method_of_another_package_is_like_ours(monkeypatch):
+    monkeypatch.setitem(METHODS.added, "biases", Biases)
+    recipe = {"data": [{"path": "x"}], "operator": {}, "method": {"name": "biases"}}
+    assert isinstance(build(FinetuneRecipe, recipe).adaptation, Biases)
+    with pytest.raises(ValueError, match="did you mean 'biases'"):
+        build(FinetuneRecipe, {**recipe, "method": {"name": "biasses"}})
