@@ -127,6 +127,8 @@ def load_state(state: Path, operator: Operator, model: nn.Module, optimizer: Opt
     set_model_state_dict(model, weights, options=_FULL)
     loaded: Any = {"state": entries, "param_groups": groups}
     set_optimizer_state_dict(model, optimizer, loaded, options=_FULL)
+    for group, own in zip(optimizer.param_groups, groups, strict=True):
+        group.update({k: v for k, v in own.items() if k != "params"})  # it loses empty ones
     return progress
 
 
