@@ -128,9 +128,8 @@ def load_state(state: Path, operator: Operator, model: nn.Module, optimizer: Opt
     set_model_state_dict(model, weights, options=_FULL)
     loaded: Any = {"state": entries, "param_groups": groups}
     set_optimizer_state_dict(model, optimizer, loaded, options=_FULL)
-    for group, settings in zip(optimizer.param_groups, groups, strict=True):
-        # An empty setting is lost on the way, such as the phases in which nothing rests.
-        group.update({key: value for key, value in settings.items() if key != "params"})
+    for group, own in zip(optimizer.param_groups, groups, strict=True):
+        group.update({k: v for k, v in own.items() if k != "params"})  # it loses empty ones
     return progress
 
 
