@@ -249,7 +249,7 @@ def test_an_operator_around_another_has_its_weights():
     assert operator.config.correction.modes == 3
     own = operator.state_dict()
     assert all(own[f"{wrapper.wraps}.{k}"].equal(v) for k, v in inner.state_dict().items())
-    with pytest.raises(ValueError, match=r"'hiden'.*'hidden'"):
+    with pytest.raises(ValueError, match=r"hiden.*hidden"):
         wrapper.around(inner, {"correction": {"hiden": 4}})
 
 
