@@ -12,11 +12,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ...datasets.base.appearing import appearing_folder
-from ..core.checkpoint import HUB, load_state
+from ..core.checkpoint import HUB
 from ..core.description import Description
 from ..core.foreign import read_json, read_tensors, required
 from ..core.published import PublishedLayout
 from ..core.registry import create
+from ..core.tensors import load_state
 from .operator import DyMixOp, DyMixOpConfig
 
 # Published DyMixOp config keys and ours; everything else has one meaning in both.
