@@ -274,8 +274,7 @@ def _along(operator: AssimilatingOperator, window: Window, feed: Feed) -> Analys
     steps = window.lead_times.diff(dim=1, prepend=torch.zeros_like(window.lead_times[:, :1]))
     if len(feed.observations) != steps.shape[1]:
         raise ValueError(
-            f"a feed needs one entry per lead time, {steps.shape[1]}; "
-            f"got {len(feed.observations)}"
+            f"a feed needs one entry per lead time, {steps.shape[1]}; got {len(feed.observations)}"
         )
     state = operator.start(window.history, window.context, variance=feed.variance)
     analyses, expected = [], []
