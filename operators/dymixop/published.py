@@ -61,14 +61,7 @@ def load_dymixop(
     """
     weights = _weights_file(Path(path))
     directory = weights.parent
-    file = directory / "config.json" if config is None else Path(config)
-    if not file.is_file():
-        raise ValueError(
-            f"no configuration at {file}; name the JSON of the training (--config, in Python "
-            "config=)"
-        )
-    published = read_json(file)
-    published = published.get("model", published)
+    published = _configuration(directory / "config.json" if config is None else Path(config))
     channels = required(published, "input_dim", directory)
     if channels != published.get("output_dim", channels):
         raise ValueError(
@@ -108,6 +101,17 @@ def _weights_file(path: Path) -> Path:
             f"{', '.join(f.name for f in files) or 'none'}. Name the file itself"
         )
     return files[0]
+
+
+def _configuration(file: Path) -> dict[str, Any]:
+    """The published configuration of the model."""
+    if not file.is_file():
+        raise ValueError(
+            f"no configuration at {file}; name the JSON of the training (--config, in Python "
+            "config=)"
+        )
+    published = read_json(file)
+    return published.get("model", published)
 
 
 def _real_pairs(state: dict[str, Tensor]) -> dict[str, Tensor]:
