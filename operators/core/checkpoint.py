@@ -166,7 +166,9 @@ def read_config(directory: Path) -> dict[str, Any]:
         describe(config)
         _architecture(config)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        unknown = config["operator"] not in registry.names()
+        remedy = " (if another package adds it, install that)" if unknown else ""
+        raise ValueError(f"{path}: {error}{remedy}") from None
     return config
 
 
