@@ -9,9 +9,8 @@ import numpy as np
 import yaml
 
 from ..base.appearing import appearing_file
-from ..fields.vocabulary import SPLITS
-from ..files.hdf5 import data_files
-from ..layouts.well import tensor_fields
+from ..fields.vocabulary import SPLITS, tensors
+from ..files.containers import HDF5, data_files
 from ..layouts.well_reader import WellFile
 from .store import Store
 from .survey import Survey, Table, survey
@@ -56,7 +55,7 @@ def well_form(
         if column in ("min", "max"):
             continue
         form[column] = {}
-        for name, (order, parts) in tensor_fields([*statistics], ndim).items():
+        for name, (order, parts) in tensors([*statistics], ndim).items():
             if all(column in statistics[part] for part in parts):
                 values = np.array([statistics[part][column] for part in parts])
                 form[column][name] = values.reshape((ndim,) * order).tolist()
@@ -82,7 +81,7 @@ def write_stats(root: Path) -> None:
         ValueError: `stats.yaml` exists, there are no training files, or a value is not finite.
     """
     folders = [root / "data" / split for split in SPLITS if (root / "data" / split).is_dir()]
-    files = data_files(folders[0]) if folders else []
+    files = data_files(folders[0], HDF5) if folders else []
     if not files:
         raise ValueError(f"no HDF5 files in {root / 'data/train'}; statistics need training data")
     if (root / "stats.yaml").exists():

@@ -147,7 +147,7 @@ def _folder(split: str) -> str:
 
 
 def _per_file(store: Store) -> int:
-    frames = max(source.times.shape[-1] for source in store.sources)
+    frames = max(source.header.n_frames for source in store.sources)
     channels = len(store.fields) * frames + len(store.constant_fields)
     size = 4 * channels * math.prod(store.grid.shape)
     return max(1, SHARD // size)
@@ -257,7 +257,7 @@ def _contents(store: Store, part: _Shard, recipe: Recipe) -> well.WellData:
     nothing = np.broadcast_to(np.float32(0), (n, frames, *store.grid.shape))
     times = np.stack([store.trajectory_times(i) for i in chosen])
     constants = np.stack([_constants(store, i) for i in chosen])
-    filled = list(getattr(store.sources[0], "filled", ()))
+    filled = list(store.sources[0].header.filled)
     return well.WellData(
         dataset=recipe.name,
         grid=store.grid,
@@ -298,7 +298,7 @@ def _series(store: Store, chosen: range) -> dict[str, np.ndarray]:
     rows: dict[str, list[np.ndarray]] = {}
     for i in chosen:
         source, local = store.source_of(i)
-        for name, values in source.series.items():
+        for name, values in source.header.series.items():
             rows.setdefault(name, []).append(values if values.ndim == 1 else values[local])
     return {name: np.stack(values) for name, values in rows.items() if len(values) == len(chosen)}
 
