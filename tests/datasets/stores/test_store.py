@@ -108,7 +108,7 @@ def test_what_a_store_says_of_itself(root: Path) -> None:
         "  fields: pressure, velocity_x, velocity_y",
         "  with: depth, nu, speed",
         "  grid: 6 × 4 points, lengths (2.0, 3.0), periodic, wall",
-        "  frames: 5, 0.25 apart",
+        "  frames: 7, 0.25 apart",
         "  splits: train 3, valid 2, test 1",
     ]
 
