@@ -1,7 +1,8 @@
-"""Statistics of every field per split, as a table and in the form of The Well's `stats.yaml`."""
+"""Statistics of fields: per split, as a table, as The Well's `stats.yaml`, and for training."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import numpy as np
 import yaml
 
 from ..base.appearing import appearing_file
+from ..fields.moments import Moments
 from ..fields.vocabulary import SPLITS, tensors
 from ..files.containers import HDF5, data_files
 from ..layouts.well_reader import WellFile
 from .store import Store
-from .survey import Survey, Table, survey
+from .survey import Survey, Table, blocks, survey
 
+BLOCK = 2**22  # values to hold at once
 COLUMNS = ("mean", "std", "rms", "min", "max", "mean_delta", "std_delta", "rms_delta")
 
 
@@ -44,6 +47,45 @@ def split_statistics(
                 f"values; see pelagos data check"
             )
     return {split: _of_split(found, part) for split, part in store.splits.items()}
+
+
+def field_moments(store: Store, trajectories: Sequence[int]) -> dict[str, Moments]:
+    """Moments of each field that is predicted anywhere, from the frame `store.first` on.
+
+    What is masked does not count. In one pass and constant memory.
+
+    Raises:
+        ValueError: a value is NaN or infinite, or a file is damaged.
+    """
+    found: dict[str, Moments] = {}
+    for i in trajectories:
+        mask = store.mask(i)
+        for part in blocks(store, i, BLOCK, store.first):
+            block = store.read(i, part.start, part.stop)
+            for channel, name in enumerate(store.fields):
+                values = block[:, channel]
+                chosen = values if mask is None else values[:, mask[channel]]
+                if chosen.numel():
+                    found[name] = Moments.merged(found.get(name), chosen.numpy())
+    return found
+
+
+def constant_moments(
+    store: Store, trajectories: Sequence[int], names: Sequence[str]
+) -> dict[str, Moments]:
+    """Moments of constant fields.
+
+    Raises:
+        ValueError: as `field_moments`.
+    """
+    found: dict[str, Moments] = {}
+    for i in trajectories if names else ():
+        constants = store.constants(i)
+        assert constants is not None
+        for name in names:
+            values = constants[store.constant_fields.index(name)]
+            found[name] = Moments.merged(found.get(name), values.numpy())
+    return found
 
 
 def well_form(

@@ -27,7 +27,7 @@ def to_xarray(store: Store) -> xarray.Dataset:
     Raises:
         ValueError: trajectories differ in their number of frames.
     """
-    counts = {source.header.times.shape[-1] for source in store.sources}
+    counts = {source.header.n_frames for source in store.sources}
     if len(counts) > 1:
         raise ValueError(
             f"trajectories of {store.name!r} have {min(counts)} to {max(counts)} frames, which do "

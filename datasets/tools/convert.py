@@ -29,6 +29,7 @@ from ..stores.index import stat
 from ..stores.opening import open_store
 from ..stores.statistics import write_stats
 from ..stores.store import Store
+from ..stores.survey import blocks
 
 BLOCK = 2**22  # values to hold at once
 SHARD = 2**29  # bytes of a file, at most, unless one trajectory is larger
@@ -244,10 +245,9 @@ def _write(store: Store, part: _Shard, recipe: Recipe, bar: Bar) -> None:
 
 def _blocks(store: Store, i: int) -> Iterator[tuple[int, np.ndarray]]:
     """First frame and values of pieces of a trajectory."""
-    step = max(1, BLOCK // (len(store.fields) * math.prod(store.grid.shape)))
-    for start in range(0, store.n_frames(i), step):
-        values = store.read(i, start, min(start + step, store.n_frames(i)))
-        yield start, np.ascontiguousarray(values.numpy())
+    for part in blocks(store, i, BLOCK):
+        values = store.read(i, part.start, part.stop)
+        yield part.start, np.ascontiguousarray(values.numpy())
 
 
 def _contents(store: Store, part: _Shard, recipe: Recipe) -> well.WellData:
