@@ -47,11 +47,11 @@ def read(root, split="train"):
     files = sorted((root / "data" / split).glob("*.hdf5"))
     opened = [WellFile(file) for file in files]
     frames = [
-        file.read(i, slice(None), range(len(file.fields)))
+        file.read(i, slice(None), range(len(file.header.fields)))
         for file in opened
         for i in range(len(file))
     ]
-    return np.stack(frames), np.concatenate([file.parameters for file in opened]), opened[0]
+    return np.stack(frames), np.concatenate([file.header.parameters for file in opened]), opened[0]
 
 
 def test_a_dataset_holds_the_solutions_of_the_equation(tmp_path):
@@ -68,17 +68,17 @@ def test_a_dataset_holds_the_solutions_of_the_equation(tmp_path):
     ]
     solved, parameters, file = read(root)
     assert solved.shape == (5, 4, 1, 32)
-    np.testing.assert_allclose(file.times, [0.0, 0.02, 0.04, 0.06])
-    assert file.grid.lengths == (1.0,)
-    assert file.grid.boundary == ("periodic",)
-    assert file.units == {"u": "1", "time": "1", "length": "1", "viscosity": "1"}
+    np.testing.assert_allclose(file.header.times, [0.0, 0.02, 0.04, 0.06])
+    assert file.header.grid.lengths == (1.0,)
+    assert file.header.grid.boundary == ("periodic",)
+    assert file.header.units == {"u": "1", "time": "1", "length": "1", "viscosity": "1"}
     equation = equations.get(MODES)
     generator = trajectory_generator(0, MODES, "train", 3)
     viscosity = equation.parameters["viscosity"].draw(generator)
     assert parameters[3] == pytest.approx([viscosity], rel=1e-6)
-    initial = equation.initial(generator, file.grid)[None]
+    initial = equation.initial(generator, file.header.grid)[None]
     known = {"viscosity": torch.tensor([viscosity], dtype=torch.float64)}
-    solution = frames(equation, Problem(initial, known, file.grid, 0.02))
+    solution = frames(equation, Problem(initial, known, file.header.grid, 0.02))
     expected = torch.cat([next(solution) for _ in range(4)]).numpy()
     np.testing.assert_allclose(solved[3], expected, atol=1e-6)
 
@@ -93,7 +93,7 @@ def test_a_dataset_opens_as_a_store(tmp_path):
 
 def test_provenance_says_how_a_file_was_made(tmp_path):
     root = run(tmp_path, parameters={"viscosity": 0.01}, seed=3)
-    made = WellFile(root / "data" / "train" / "burgers_1d_0001.hdf5").provenance
+    made = WellFile(root / "data" / "train" / "burgers_1d_0001.hdf5").header.provenance
     assert made["equation"] == MODES
     assert made["parameters"] == {"viscosity": [0.01, 0.01]}
     assert (made["seed"], made["split"], made["first_trajectory"]) == (3, "train", 2)
@@ -114,7 +114,7 @@ def test_fixed_parameters_are_shared_and_drawn_ones_are_not(tmp_path):
         resolution=26,
     )
     _, parameters, file = read(root)
-    assert file.parameter_names == ("viscosity", "drag", "forcing")
+    assert file.header.parameter_names == ("viscosity", "drag", "forcing")
     assert (parameters[:, 1:] == [0.1, 1.0]).all()
     assert 0.1 <= parameters[0, 0] <= 0.2
     assert parameters[0, 0] != parameters[1, 0]
@@ -231,7 +231,7 @@ def test_another_name_makes_another_dataset(tmp_path):
     root = run(tmp_path, name="thick", parameters={"viscosity": 0.1})
     assert root == tmp_path / "thick"
     assert (root / "data" / "train" / "thick_0000.hdf5").exists()
-    assert WellFile(root / "data" / "train" / "thick_0000.hdf5").name == "thick"
+    assert WellFile(root / "data" / "train" / "thick_0000.hdf5").header.name == "thick"
 
 
 def test_a_foreign_folder_is_refused(tmp_path):
@@ -380,7 +380,7 @@ def test_trajectories_that_blow_up_are_drawn_again_and_recorded(tmp_path):
     redrawn = {}
     for file in made:
         if file.path.parent.name == "train":
-            redrawn.update(file.provenance.get("redrawn", {}))
+            redrawn.update(file.header.provenance.get("redrawn", {}))
     assert 1 <= len(redrawn) < 12
     frames, rates, _ = read(root)
     assert np.abs(frames).max() <= 1
@@ -401,13 +401,13 @@ def test_redrawing_ends(tmp_path):
 def test_fields_are_stored_on_a_coarser_grid_than_they_are_solved_on(tmp_path):
     coarse, _, file = read(run(tmp_path / "a", subsample=3))
     fine, _, _ = read(run(tmp_path / "b", resolution=96))
-    assert file.grid.shape == (32,)
+    assert file.header.grid.shape == (32,)
     np.testing.assert_array_equal(coarse, fine[..., ::3])
     with pytest.raises(ValueError, match="simulated with subsample 3, not 1"):
         run(tmp_path / "a")
     cells, _, file = read(grow(tmp_path / "c", parameters={"rate": 1.0}, subsample=2))
     parts, _, _ = read(grow(tmp_path / "d", parameters={"rate": 1.0}, resolution=16))
-    assert file.grid.origin == (0.125,)
+    assert file.header.grid.origin == (0.125,)
     np.testing.assert_allclose(cells, parts.reshape(*parts.shape[:-1], 8, 2).mean(-1), rtol=1e-6)
 
 
@@ -415,8 +415,8 @@ def test_a_warm_up_comes_before_the_first_frame(tmp_path):
     early, _, _ = read(run(tmp_path / "a", dt=0.02, frames=6))
     late, _, file = read(run(tmp_path / "b", dt=0.02, warm_up=0.04))
     np.testing.assert_allclose(late, early[:, 2:], atol=1e-6)
-    assert file.times[0] == 0
-    assert file.provenance["warm_up"] == 0.04
+    assert file.header.times[0] == 0
+    assert file.header.provenance["warm_up"] == 0.04
 
 
 def test_a_steady_equation_gives_one_frame_and_has_no_time_to_set(tmp_path):
