@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..base.config import nearest
 from ..fields.grid import Grid
+from ..solvers.blow_up import BlowUp as BlowUp
 from .initial import Sampler
 
 # Parameters by name, each shaped (B, 1, 1, …) to broadcast over states (B, C, *S) or (B, C, *K).

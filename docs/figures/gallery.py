@@ -70,7 +70,7 @@ def draw(equation: str, path: Path, **settings: Any) -> None:
     Args:
         equation: registry name.
         path: the file; replaced if it exists.
-        settings: as for `simulation_settings.prepare`.
+        settings: fields of `Settings` by name.
 
     Raises:
         ValueError: a setting is unknown or impossible.
