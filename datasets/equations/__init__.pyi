@@ -6,6 +6,7 @@ from .equation import Problem as Problem
 from .equation import Steady as Steady
 from .equation import frames as frames
 from .registry import FAMILIES as FAMILIES
+from .registry import families as families
 from .registry import get as get
 from .registry import names as names
 from .semilinear import SemilinearEquation as SemilinearEquation
