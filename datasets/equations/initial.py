@@ -17,6 +17,30 @@ from ..fields.vocabulary import SPLITS
 # A random state (C, *S) in double precision from a generator and a grid.
 Sampler = Callable[[torch.Generator, Grid], Tensor]
 
+
+class TooCoarse(ValueError):
+    """A grid that cannot hold what is drawn on it.
+
+    Args:
+        what: that cannot be held.
+        most: points per axis that are still too few.
+        grid: that was given.
+    """
+
+    def __init__(self, what: str, most: int, grid: Grid) -> None:
+        self.what, self.most, self.grid = what, most, grid
+        super().__init__(self.text(most, ", ".join(map(str, grid.shape))))
+
+    def text(self, most: int, got: str, why: str = "") -> str:
+        """The message, in terms of another resolution than the grid's."""
+        return f"resolution must exceed {most} points per axis{why} to hold {self.what}; got {got}"
+
+
+def _check_resolved(modes: int, grid: Grid) -> None:
+    if min(grid.shape) <= 3 * modes:
+        raise TooCoarse(f"initial states of {modes} periods per box", 3 * modes, grid)
+
+
 _SEEDS = 2**32  # a CPU generator tells only the low 32 bits of its seed apart
 
 
@@ -74,13 +98,9 @@ class FourierSeries:
         """One state in double precision.
 
         Raises:
-            ValueError: the grid is too coarse: the 2/3 rule would cut off part of the state.
+            TooCoarse: the 2/3 rule would cut off part of the state.
         """
-        if min(grid.shape) <= 3 * self.modes:
-            raise ValueError(
-                f"resolution must exceed {3 * self.modes} points per axis to hold initial states "
-                f"of {self.modes} periods per box; got {grid.shape}"
-            )
+        _check_resolved(self.modes, grid)
         c = self._coefficients(generator, grid.ndim)
         low, high = self.rms
         amplitude = low + (high - low) * _uniform(generator, 1)
@@ -127,13 +147,9 @@ class PeakedSeries:
         """One state in double precision.
 
         Raises:
-            ValueError: the grid is too coarse for the modes.
+            TooCoarse: the 2/3 rule would cut off part of the state.
         """
-        if min(grid.shape) <= 3 * self.modes:
-            raise ValueError(
-                f"resolution must exceed {3 * self.modes} points per axis to hold initial states "
-                f"of {self.modes} periods per box; got {grid.shape}"
-            )
+        _check_resolved(self.modes, grid)
         count = 2 * self.modes + 1
         shape = (2, self.components, *(count,) * grid.ndim)
         c = torch.complex(*torch.randn(shape, generator=generator, dtype=torch.float64))

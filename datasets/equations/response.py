@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..fields.grid import Grid
 from ..solvers.etdrk import ETDRK4, Spectral, substeps
-from .equation import Equation, Problem, Steady
+from .equation import Draw, Equation, Problem, Steady
 from .initial import Sampler
 from .semilinear import SemilinearEquation
 
@@ -31,12 +31,21 @@ class ResponseEquation(Equation):
     flow: SemilinearEquation
     start: Sampler
 
+    def draw(self, generator: torch.Generator, grid: Grid) -> Draw:
+        """As `Equation.draw`, of a grid that holds the start too."""
+        self.start(torch.Generator().manual_seed(0), self.space(grid))
+        return super().draw(generator, grid)
+
+    def space(self, grid: Grid) -> Grid:
+        """The flow's grid."""
+        return self.flow.grid(grid.shape[1:], grid.lengths[1:])
+
     def march(self, problem: Problem) -> Steady:
         """As `Equation.march`: one frame; steps are no longer than the flow's `solver_step`."""
         constants, initial, grid = problem.constants, problem.initial, problem.grid
         assert constants is not None, self.name
         assert self.flow.nonlinear is not None, self.name
-        space = self.flow.grid(grid.shape[1:], grid.lengths[1:])
+        space = self.space(grid)
         spectral = Spectral(space.shape, space.lengths, initial.dtype, initial.device)
         interval = grid.spacing[0]
         count = substeps(interval, self.flow.solver_step or interval)

@@ -15,7 +15,7 @@ from .. import equations
 from ..base.config import nearest
 from ..base.config import plain as plain_config
 from ..equations.equation import Equation
-from ..equations.initial import trajectory_generator
+from ..equations.initial import TooCoarse, trajectory_generator
 from ..fields.grid import Grid
 from ..fields.vocabulary import SPLITS
 from ..solvers.etdrk import substeps
@@ -133,8 +133,25 @@ def resolve(equation: str | Equation, settings: Settings, name: str | None = Non
     simulation = Simulation(record, equation, _device(settings.device, DTYPES[record.dtype]))
     # Refuses an impossible grid before anything is written.
     generator = trajectory_generator(record.seed, equation.name, "train", 0)
-    simulation.coarsened(equation.draw(generator, simulation.solver_grid).initial)
+    try:
+        simulation.coarsened(equation.draw(generator, simulation.solver_grid).initial)
+    except TooCoarse as error:
+        raise ValueError(_as_asked(error, record)) from None
     return simulation
+
+
+def _as_asked(error: TooCoarse, record: Record) -> str:
+    """What the solver's grid cannot hold, in terms of the stored resolution, with the remedies."""
+    factor, most = record.subsample, error.most // record.subsample
+    shape = [str(n) for n in record.resolution]
+    got = shape[0] if len({*shape}) == 1 else ",".join(shape)
+    stored = min(error.grid.shape) // factor
+    finer = error.most // stored + 1
+    why = "" if factor == 1 else f" (subsample {factor}: {error.most} where it is solved)"
+    return (
+        f"{record.equation}: {error.text(most, got, why)}. Use {most + 1} or more, or solve on a "
+        f"finer grid than is stored with subsample {finer} (--subsample {finer})"
+    )
 
 
 def _record(equation: Equation, given: Settings, name: str) -> Record:

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import re
 import subprocess
 import sys
 import threading
@@ -22,6 +23,8 @@ from pelagos.datasets.equations.initial import trajectory_generator
 from pelagos.datasets.layouts.well_reader import WellFile
 from pelagos.datasets.simulation import simulate
 from pelagos.datasets.simulation import trajectories as solving
+from pelagos.datasets.simulation.resolved import resolve
+from pelagos.datasets.simulation.settings import Settings
 
 SMALL = {
     "trajectories": {"train": 5, "valid": 2},
@@ -308,6 +311,29 @@ def test_impossible_settings_are_refused_before_anything_is_written(tmp_path, ch
         run(tmp_path, **changes)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("equation", "settings", "typed", "subsample"),
+    [
+        ("allen_cahn_2d", {"resolution": 32}, "exceed 36 points .*subsample 2: 72.* got 32", 3),
+        ("allen_cahn_1d", {"resolution": 48}, "exceed 48 points per axis to hold .* got 48", 2),
+        ("burgers_2d", {"resolution": (5, 8)}, "exceed 12 points per axis to hold .* got 5,8", 3),
+        ("burgers_steep_2d", {"resolution": 3}, "exceed 3 points .*subsample 4: 12.* got 3", 5),
+        ("brusselator_response_3d", {"resolution": 12}, "exceed 12 points per axis .* got 12", 2),
+    ],
+)
+def test_a_resolution_that_is_too_coarse_is_named_as_it_was_typed(
+    tmp_path, equation, settings, typed, subsample
+):
+    few = {"trajectories": {"train": 1}, "frames": None, "shard": 1, **settings}
+    with pytest.raises(ValueError, match=typed) as caught:
+        run(tmp_path, equation, **few)
+    assert list(tmp_path.iterdir()) == []
+    assert f"--subsample {subsample})" in str(caught.value)
+    resolve(equation, Settings(**few, subsample=subsample))  # the remedies work
+    least = int(re.search(r"Use (\d+) or more", str(caught.value)).group(1))
+    resolve(equation, Settings(**{**few, "resolution": least}))
 
 
 def test_a_blow_up_is_named_and_not_written(tmp_path):
