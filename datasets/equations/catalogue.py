@@ -82,7 +82,7 @@ def _rows(equation: Equation) -> Iterator[tuple[str, str]]:
     yield "domain", _domain(equation)
     yield "points", _points(equation)
     yield "time", _time(equation)
-    yield "initial states", equation.initial_states
+    yield "initial states", equation.starts()
     parameters = equation.parameters.items()
     yield "parameters", "; ".join(_parameter(name, p) for name, p in parameters)
     yield "solver", f"{equation.solver}; {_steps(equation)}"

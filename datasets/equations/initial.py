@@ -18,6 +18,18 @@ from ..fields.vocabulary import SPLITS
 Sampler = Callable[[torch.Generator, Grid], Tensor]
 
 
+def describe(sampler: Sampler) -> str:
+    """What a sampler draws, in words.
+
+    Either its `str`, where a sampler's class has one, as follows from its settings; or the first
+    paragraph of its docstring.
+    """
+    if type(sampler).__str__ is not object.__str__:
+        return str(sampler)
+    text = " ".join((sampler.__doc__ or "").split("\n\n")[0].split()).rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
 class TooCoarse(ValueError):
     """A grid that cannot hold what is drawn on it.
 
@@ -94,6 +106,11 @@ class FourierSeries:
     mean: float = 0.0
     components: int = 1
 
+    def __str__(self) -> str:
+        each = ", one per component" if self.components > 1 else ""
+        mean = ", plus a mean" if self.mean else ""
+        return f"random Fourier series of up to {self.modes} periods per box{each}{mean}"
+
     def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "C *S"]:
         """One state in double precision.
 
@@ -143,6 +160,12 @@ class PeakedSeries:
     components: int
     reference: int = 64
 
+    def __str__(self) -> str:
+        return (
+            f"white random Fourier series of up to {self.modes} periods per axis with a largest "
+            f"magnitude of {self.peak:g}, plus a mean"
+        )
+
     def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "C *S"]:
         """One state in double precision.
 
@@ -172,6 +195,9 @@ class WhiteNoise:
     deviation: float
     components: int = 1
 
+    def __str__(self) -> str:
+        return f"independent normal values of standard deviation {self.deviation:g} at every point"
+
     def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "C *S"]:
         """One state in double precision."""
         shape = (self.components, *grid.shape)
@@ -184,6 +210,9 @@ class Around:
 
     values: tuple[float, ...]
     sampler: Sampler
+
+    def __str__(self) -> str:
+        return f"({', '.join(f'{value:g}' for value in self.values)}) plus {describe(self.sampler)}"
 
     def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "C *S"]:
         """One state in double precision."""
@@ -198,6 +227,9 @@ class Rescaled:
     sampler: Sampler
     low: float
     high: float
+
+    def __str__(self) -> str:
+        return f"{describe(self.sampler)}, scaled to [{self.low:g}, {self.high:g}]"
 
     def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "C *S"]:
         """One state in double precision."""
@@ -216,6 +248,9 @@ class Spots:
 
     count: tuple[int, int]
     radius: tuple[float, float]
+
+    def __str__(self) -> str:
+        return f"{self.count[0]} to {self.count[1]} Gaussian spots of v in u = 1"
 
     def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "C *S"]:
         """One state in double precision."""

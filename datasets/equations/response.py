@@ -11,7 +11,7 @@ from torch import Tensor
 from ..fields.grid import Grid
 from ..solvers.etdrk import ETDRK4, Spectral, substeps
 from .equation import Draw, Equation, Problem, Steady
-from .initial import Sampler
+from .initial import Sampler, describe
 from .semilinear import SemilinearEquation
 
 
@@ -35,6 +35,10 @@ class ResponseEquation(Equation):
         """As `Equation.draw`, of a grid that holds the start too."""
         self.start(torch.Generator().manual_seed(0), self.space(grid))
         return super().draw(generator, grid)
+
+    def starts(self) -> str:
+        """As `Equation.starts`, with the start that all trajectories share."""
+        return f"one state for all trajectories, {describe(self.start)}; {super().starts()}"
 
     def space(self, grid: Grid) -> Grid:
         """The flow's grid."""
@@ -85,6 +89,9 @@ class RandomForcing:
 
     modes: int
     rms: tuple[float, float]
+
+    def __str__(self) -> str:
+        return f"random Fourier series of up to {self.modes} half-periods in time"
 
     def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "1 *S"]:
         """One forcing on a grid whose first axis is time, in double precision."""
