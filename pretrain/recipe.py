@@ -22,8 +22,6 @@ from ..datasets.fields.normalization import Statistics, normalizer_from_dict
 from .objectives.registry import OBJECTIVES
 from .objectives.rollout import RolloutConfig
 
-RECIPES = Path(__file__).parent / "recipes"  # that ship
-
 
 @dataclass(frozen=True)
 class SimulateConfig(Checked):
