@@ -24,8 +24,6 @@ from ..operators.core.registry import OPERATORS
 from .objectives.registry import OBJECTIVES
 from .objectives.rollout import RolloutConfig
 
-RECIPES = Path(__file__).parent / "recipes"  # that ship
-
 
 @dataclass(frozen=True, kw_only=True)
 class SimulateConfig(Settings, Checked):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -37,6 +38,33 @@ for name, config in (("stencill", {}), ("stencil", {"sise": 5})):
 """
 
 
+TRAIN = """
+import json, sys
+from pathlib import Path
+from pelagos.datasets import simulate
+from pelagos.datasets.base.config import build
+from pelagos.pretrain import TrainRecipe, pretrain
+
+folder = Path(sys.argv[1])
+splits = {"train": 2, "valid": 1}
+data = simulate("advection_1d", folder, trajectories=splits, resolution=40, frames=5, dt=0.02)
+values = {
+    "data": [{"path": str(data)}],
+    "operator": {"name": "stencil", "history": 2},
+    "objective": {"kind": "sobolev", "slopes": 0.2},
+    "trackers": ["csv"],
+    **dict.fromkeys(("steps", "batch", "micro_batch", "log_every", "save_every"), 2),
+    "validation": {"every": 2, "horizon": 2},
+}
+pretrain(build(TrainRecipe, values), folder / "run")
+for key, wrong in (("objective", {"kind": "sobolew"}), ("trackers", ["csw"])):
+    try:
+        pretrain(build(TrainRecipe, {**values, key: wrong}), folder / "other")
+    except ValueError as error:
+        print(error)
+"""
+
+
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a process that has the package installed."""
@@ -66,6 +94,17 @@ def test_an_operator_is_created_saved_and_opened_by_name(environment, tmp_path):
     assert operator == "unknown operator 'stencill'; did you mean 'stencil'?"
     assert "'sise'" in key
     assert "did you mean 'size'?" in key
+
+
+def test_an_objective_and_a_tracker_take_part_in_a_run(environment, tmp_path):
+    *_, objective, tracker = run(environment, "-c", TRAIN, tmp_path).splitlines()
+    assert objective.endswith("unknown objective 'sobolew'; did you mean 'sobolev'?")
+    assert tracker == "unknown tracker 'csw'; did you mean 'csv'?"
+    lines = (tmp_path / "run" / "csv.csv").read_text().splitlines()
+    log = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    [loss] = [json.loads(line)["loss"] for line in log if '"train"' in line]
+    assert f"2,train/loss,{loss}" in lines
+    assert "slopes: 0.2" in (tmp_path / "run" / "recipe.yaml").read_text()
 
 
 def test_an_operator_of_another_package_is_held_to_the_contract(environment):
