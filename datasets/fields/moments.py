@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-BLOCK = 2**22  # values to hold at once
-
 
 @dataclass(frozen=True)
 class Moments:
@@ -28,6 +26,12 @@ class Moments:
         mean = values.mean(axis=0, dtype=np.float64)
         deviation = np.square(values - mean, dtype=np.float64).sum(axis=0)
         return Moments(len(values), mean, deviation)
+
+    @staticmethod
+    def merged(before: Moments | None, values: Float[np.ndarray, "..."]) -> Moments:
+        """The moments of all that was seen before, if anything was, and of one block of numbers."""
+        added = Moments.of(values.reshape(-1, 1))
+        return added if before is None else before + added
 
     def __add__(self, other: Moments) -> Moments:
         count = self.count + other.count

@@ -244,3 +244,15 @@ def _check_size(name: str, path: Path, shape: tuple[int, ...], item: int) -> Non
             f"{path}: {name} has shape {shape}, too large for coordinates or attributes; is it "
             f"damaged?"
         )
+
+
+def check_declared(
+    path: Path, name: str, shape: tuple[int, ...], item: int, stored: int | None = None
+) -> None:
+    """Raise a ValueError if an array declares more than the file can hold."""
+    size = path.stat().st_size if stored is None else stored
+    if math.prod(shape) * item > max(SLACK, COMPRESSION * size):
+        raise ValueError(
+            f"{path}: {name!r} declares shape {shape}, which {size} bytes cannot hold; is it "
+            f"damaged?"
+        )

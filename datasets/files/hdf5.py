@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import mmap
 import os
@@ -14,11 +15,12 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from .guard import Group, check_stored, member
+from .guard import Dataset, Group, check_stored, member
 
 CACHE = 2**24  # bytes of decoded chunks that a file keeps, or one row of chunks if that is more,
 ROW = 2**26  # up to so many, or one chunk if that is more,
 CHUNK = 2**28  # up to so many
+DEPTH, MOST = 4, 2**17  # groups within each other, and members of a file, that are listed
 
 Node = Any  # a file, group or dataset of h5py, whose types do not tell which one a name holds
 
@@ -56,6 +58,16 @@ class Hdf5File:
         if name in self._caches:
             self._caches.move_to_end(name)
         return self._arrays[name]
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the arrays, `DEPTH` groups deep.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        with metadata(self.path) as root:
+            found = itertools.islice(_members(root, "", DEPTH), MOST)  # groups may hold each other
+            return {name: item.shape for name, item in found if isinstance(item, Dataset)}
 
     def close(self) -> None:
         """Give the file back; the next access opens it again."""
@@ -197,10 +209,9 @@ def text(value: Any) -> str:
     return strings(value)[0]
 
 
-def data_files(folder: Path) -> list[Path]:
-    """The HDF5 files of a folder by name, sorted; unfinished (hidden) ones are left out."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix in (".h5", ".hdf5") and not path.name.startswith(".") and path.is_file()
-    )
+def _members(group: Group, prefix: str, depth: int) -> Iterator[tuple[str, Group | Dataset | None]]:
+    for name in group:
+        item = group.get(name)
+        yield f"{prefix}{name}", item
+        if isinstance(item, Group) and depth:
+            yield from _members(item, f"{prefix}{name}/", depth - 1)

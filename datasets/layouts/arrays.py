@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from jaxtyping import Float32, Float64
 from ..fields.grid import Grid, spacing
 from ..fields.vocabulary import SPLITS, UNSPLIT
 from ..files.containers import Container
+from .source import Header, Source
 
 TRAJECTORY, TIME = "trajectory", "time"
 NUMERIC = "fiub"  # kinds of numbers that become single precision
@@ -44,16 +45,15 @@ def component(array: str, axes: Sequence[str], channel: int) -> Variable:
 
 
 @dataclass(eq=False)
-class ArraySource:
-    """A `Source` over the arrays of one file.
+class ArraySource(Source):
+    """A source over the arrays of one file.
 
     Attributes:
         file: where the arrays are.
-        name, axes, grid, times, parameters, parameter_names, units, series, provenance: as in
-            `source.Source`, for the file's trajectories `rows`.
+        header: what their trajectories are; its `fields`, `constant_fields` and `filled` are those
+            of the channels.
         channels: field name -> where it lies.
         constant_channels: constant field name -> where it lies.
-        rows: the trajectories of the file that belong to this source, in order.
         groups: the group of each of the file's trajectories, where each has its own.
 
     Raises:
@@ -62,56 +62,37 @@ class ArraySource:
     """
 
     file: Container
-    name: str
-    axes: tuple[str, ...]
-    grid: Grid
-    times: Float64[np.ndarray, "*n T"]
-    rows: range
+    header: Header
     channels: dict[str, Variable]
     constant_channels: dict[str, Variable] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
-    parameter_names: tuple[str, ...] = ()
-    parameters: Float64[np.ndarray, "n P"] = field(default_factory=lambda: np.empty((0, 0)))
-    units: dict[str, str] = field(default_factory=dict)
-    series: dict[str, np.ndarray] = field(default_factory=dict)
-    provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.path = self.file.path
-        if not self.parameter_names:
-            self.parameters = np.empty((len(self.rows), 0))
-        if not len(self.rows) or not self.times.shape[-1] or not self.channels:
+        self.header = replace(
+            self.header,
+            fields=tuple(self.channels),
+            constant_fields=tuple(self.constant_channels),
+            filled=tuple(name for name, item in self.channels.items() if not item.array),
+        )
+        rows = self.header.rows
+        if not rows or not self.header.n_frames or not self.channels:
             raise ValueError(f"{self.path} holds no trajectory, no frame or no field")
-        check_times(self.path, self.times)
+        check_times(self.path, self.header.times)
         for variable in [*self.channels.values(), *self.constant_channels.values()]:
-            self._array(variable, self.rows[0])
-            self._array(variable, self.rows[-1])
+            self._array(variable, rows[0])
+            self._array(variable, rows[-1])
         self.file.close()
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Names of the channels."""
-        return tuple(self.channels)
-
-    @property
-    def filled(self) -> tuple[str, ...]:
-        """Names of the fields that the file does not hold: the layout gives them one value."""
-        return tuple(name for name, variable in self.channels.items() if not variable.array)
-
-    @property
-    def constant_fields(self) -> tuple[str, ...]:
-        """Names of the fields that do not vary in time."""
-        return tuple(self.constant_channels)
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def part(self, rows: slice) -> ArraySource:
         """The same for some of its trajectories."""
-        part = copy.copy(self)
-        part.rows = self.rows[rows]
-        part.parameters = self.parameters[rows]
-        part.times = self.times[rows] if self.times.ndim > 1 else self.times
+        part, whole = copy.copy(self), self.header
+        part.header = replace(
+            whole,
+            rows=whole.rows[rows],
+            parameters=whole.parameters[rows],
+            times=whole.times[rows] if whole.times.ndim > 1 else whole.times,
+        )
         return part
 
     def read(
@@ -119,15 +100,15 @@ class ArraySource:
     ) -> Float32[np.ndarray, "T C *S"]:
         """The given frames and channels of a trajectory."""
         variables = [*self.channels.values()]
-        count = len(range(self.times.shape[-1])[frames])
-        out = np.empty((count, len(channels), *self.grid.shape), dtype=np.float32)
+        count = len(range(self.header.n_frames)[frames])
+        out = np.empty((count, len(channels), *self.header.grid.shape), dtype=np.float32)
         self._fill(np.moveaxis(out, 1, 0), [variables[c] for c in channels], trajectory, frames)
         return out
 
     def constants(self, trajectory: int) -> Float32[np.ndarray, "K *S"]:
         """The constant fields of a trajectory."""
         variables = [*self.constant_channels.values()]
-        out = np.empty((len(variables), *self.grid.shape), dtype=np.float32)
+        out = np.empty((len(variables), *self.header.grid.shape), dtype=np.float32)
         self._fill(out[:, None], variables, trajectory, slice(0, 1))
         return out
 
@@ -149,7 +130,7 @@ class ArraySource:
                     for position in positions:
                         out[position] = variables[position].value
                     continue
-                self._read_array(out, variables, positions, self.rows[trajectory], frames)
+                self._read_array(out, variables, positions, self.header.rows[trajectory], frames)
 
     def _read_array(
         self,
@@ -182,9 +163,9 @@ class ArraySource:
 
     def _ordered(self, values: np.ndarray, axes: Sequence[str]) -> np.ndarray:
         """Values with axes (T, *S), of size 1 where the array has no such axis."""
-        order = [axis for axis in (TIME, *self.axes) if axis in axes]
+        order = [axis for axis in (TIME, *self.header.axes) if axis in axes]
         values = values.transpose([axes.index(axis) for axis in order])
-        missing = [i for i, axis in enumerate((TIME, *self.axes)) if axis not in axes]
+        missing = [i for i, axis in enumerate((TIME, *self.header.axes)) if axis not in axes]
         return np.expand_dims(values, missing)
 
     def _array(self, variable: Variable, row: int) -> Any:
@@ -197,13 +178,13 @@ class ArraySource:
         except KeyError:
             raise ValueError(f"{self.path} has no array {name!r}") from None
         check_numeric(self.path, name, array.dtype)
-        sizes = dict(zip(self.axes, self.grid.shape, strict=True))
-        sizes[TIME] = self.times.shape[-1]
+        sizes = dict(zip(self.header.axes, self.header.grid.shape, strict=True))
+        sizes[TIME] = self.header.n_frames
         fits = len(array.shape) == len(variable.axes)
         for axis, n in zip(variable.axes, array.shape, strict=False):
             least = {TRAJECTORY: row, **dict(variable.at)}.get(axis)
             fits &= n > least if least is not None else n >= 1 and n >= sizes[axis]
-            fits &= axis not in self.axes or n == sizes[axis]
+            fits &= axis not in self.header.axes or n == sizes[axis]
         if not fits:
             expected = ", ".join(f"{axis} {sizes.get(axis, '')}".strip() for axis in variable.axes)
             raise ValueError(
@@ -298,7 +279,7 @@ def number(path: Path, name: str, value: Any) -> float:
 
 
 def constant_parameters(values: Mapping[str, float], n: int) -> dict[str, Any]:
-    """Arguments of `ArraySource` for parameters that all n trajectories share."""
+    """Arguments of `Header` for parameters that all n trajectories share."""
     return {
         "parameter_names": tuple(values),
         "parameters": np.tile(np.array([*values.values()], dtype=np.float64), (n, 1)),

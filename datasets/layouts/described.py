@@ -36,14 +36,15 @@ import numpy as np
 
 from ..base.config import read
 from ..fields.grid import BOUNDARIES, Grid
-from ..fields.vocabulary import SPLITS
+from ..fields.vocabulary import AXES, SPLITS
 from ..files.containers import Container, listing, open_container
 from ..files.hdf5 import Hdf5File, metadata
 from .arrays import NUMERIC, TIME, TRAJECTORY, ArraySource, Variable, divide, extent, number
+from .layout import Layout
+from .source import Header
 
 FILE = "description.yaml"
 CHANNEL = "channel"
-XYZ = ("x", "y", "z")
 INDEXED = re.compile(r"(.+)\[(\d+)\]")
 SHORT = 2**24  # numbers of an array that is read at once
 # What other projects call the axes that are not space.
@@ -155,25 +156,27 @@ class _Reader:
             for axis in next(iter(fields.values())).axes
             if axis not in (TRAJECTORY, TIME, CHANNEL)
         )
-        if set(space) <= set(XYZ):  # however the file orders them, x is the first axis
+        if set(space) <= set(AXES):  # however the file orders them, x is the first axis
             space = tuple(sorted(space))
         frames = self.sizes.get(TIME, 1)
         count = len(self.groups) or self.sizes.get(TRAJECTORY, 1)
         names, table = self._parameters(count)
         source = ArraySource(
             file=self.file,
-            name=given.name,
-            axes=space,
-            grid=self._grid(space),
-            times=self._times(count, frames),
-            rows=range(count),
+            header=Header(
+                name=given.name,
+                axes=space,
+                grid=self._grid(space),
+                times=self._times(count, frames),
+                rows=range(count),
+                parameter_names=names,
+                parameters=table,
+                units=dict(given.units),
+                provenance={"source": "described", "description": self.where.name},
+            ),
             channels=fields,
             constant_channels=constants,
             groups=self.groups,
-            parameter_names=names,
-            parameters=table,
-            units=dict(given.units),
-            provenance={"source": "described", "description": self.where.name},
         )
         self.file.close()
         return source
@@ -388,3 +391,6 @@ class _Reader:
 def _natural(name: str) -> list[Any]:
     """A key that sorts run2 before run10."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+LAYOUT = Layout("described", matches, open_file, None)

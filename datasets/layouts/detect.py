@@ -1,37 +1,21 @@
 """The layouts on disk that can be read, and which of them a file has.
 
-A layout is one file of this folder that offers `matches(path)` and `open_file(path, split,
-variant)`, and one line in `LAYOUTS`.
+A layout is one file that offers a `Layout`, and one line in `LAYOUTS`; that of another package is
+an entry point of the group `pelagos.layouts`.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..base.config import nearest
+from ..base.registry import Registry
 from ..fields.vocabulary import SPLITS, UNSPLIT
-from ..files.containers import kind, listing
-from . import (
-    described,
-    pdearena,
-    pdebench,
-    poseidon,
-)
-from . import (
-    dymixop as dymixop_files,
-)
-from . import (
-    poseidon_tables as poseidon_published,
-)
-from . import (
-    well_reader as well_files,
-)
+from ..files.containers import SUFFIXES, data_files, kind, listing
+from .described import FILE as DESCRIPTION
+from .layout import Layout
 
-SUFFIXES = (".h5", ".hdf5", ".he5", ".hdf", ".nc", ".nc4", ".cdf", ".mat", ".zarr")
 SHOWN = 6  # arrays of a file that has no known layout
 # What other projects call the folders of splits.
 MISNAMED = {"val": "valid", "validation": "valid", "dev": "valid"} | {
@@ -40,32 +24,18 @@ MISNAMED = {"val": "valid", "validation": "valid", "dev": "valid"} | {
 }
 
 
-@dataclass(frozen=True)
-class Layout:
-    """A layout on disk.
-
-    Attributes:
-        name: of the layout.
-        matches: whether a file has it.
-        open: the sources (see `source.Source`) of a file by split, given the split that its folder
-            says (`UNSPLIT` if none) and the variant ("" if none was asked for).
-        variants: those that can be asked for; None for any text.
-    """
-
-    name: str
-    matches: Callable[[Path], bool]
-    open: Callable[[Path, str, str], Mapping[str, Any]]
-    variants: tuple[str, ...] | None = ()
-
-
-# In this order: a description beside the data comes before what the data look like.
-LAYOUTS = (
-    Layout("described", described.matches, described.open_file, None),
-    Layout("The Well", well_files.matches, well_files.open_file),
-    Layout("PDEBench", pdebench.matches, pdebench.open_file, pdebench.VARIANTS),
-    Layout("PDEArena", pdearena.matches, pdearena.open_file),
-    Layout("DyMixOp", dymixop_files.matches, dymixop_files.open_file, dymixop_files.VARIANTS),
-    Layout("Poseidon", poseidon.matches, poseidon.open_file, tuple(poseidon_published.PUBLISHED)),
+# Detected in this order: a description beside the data comes before what the data look like.
+LAYOUTS: Registry[Layout] = Registry(
+    "pelagos.layouts",
+    "layout",
+    {
+        "described": f"{__package__}.described:LAYOUT",
+        "The Well": f"{__package__}.well_reader:LAYOUT",
+        "PDEBench": f"{__package__}.pdebench:LAYOUT",
+        "PDEArena": f"{__package__}.pdearena:LAYOUT",
+        "DyMixOp": f"{__package__}.dymixop:LAYOUT",
+        "Poseidon": f"{__package__}.poseidon:LAYOUT",
+    },
 )
 
 
@@ -76,17 +46,18 @@ def choose(given: str) -> tuple[Layout, str]:
         ValueError: there is no such layout, variant or file.
     """
     name, _, variant = given.partition(":")
-    found = next((item for item in LAYOUTS if item.name.lower() == name.lower()), None)
-    if found is None and given.endswith((".yaml", ".yml")):
+    names = LAYOUTS.names()
+    known = next((known for known in names if known.lower() == name.lower()), None)
+    if known is None and given.endswith((".yaml", ".yml")):
         if not Path(given).is_file():
             raise ValueError(f"no such description: {given}")
-        return LAYOUTS[0], str(Path(given).absolute())
-    names = [item.name for item in LAYOUTS]
-    if found is None:
+        return named("described"), str(Path(given).absolute())
+    if known is None:
         raise ValueError(
             f"no layout {given!r}{nearest(name, names)}; known: {', '.join(names)}, or the path of "
             f"a description.yaml"
         )
+    found = named(known)
     if found.variants is not None and variant not in ("", *found.variants):
         known = f"it has: {', '.join(found.variants)}" if found.variants else "it has none"
         raise ValueError(
@@ -96,18 +67,28 @@ def choose(given: str) -> tuple[Layout, str]:
 
 
 def named(name: str) -> Layout:
-    """The layout of this name."""
-    return next(layout for layout in LAYOUTS if layout.name == name)
+    """The layout of this name.
+
+    Raises:
+        ValueError: there is none, or it cannot be imported.
+    """
+    layout = LAYOUTS.get(name)
+    if layout.name != name:
+        raise ValueError(
+            f"the layout {name!r} of {LAYOUTS.provider(name)} calls itself {layout.name!r}; give "
+            f"it the name of its entry point"
+        )
+    return layout
 
 
 def detect(path: Path) -> Layout | None:
     """The first layout that a file has."""
-    return next((layout for layout in LAYOUTS if layout.matches(path)), None)
+    return next((layout for layout in map(named, LAYOUTS.names()) if layout.matches(path)), None)
 
 
 def explain(path: Path, expected: str) -> str:
     """Why `path` cannot be read, in one line."""
-    readable = f"readable layouts: {', '.join(layout.name for layout in LAYOUTS)}"
+    readable = f"readable layouts: {', '.join(LAYOUTS.names())}"
     if expected and detect(path):
         return f"{path} is not in the layout of the files beside it ({expected}); move it away"
     if not kind(path):
@@ -122,7 +103,7 @@ def explain(path: Path, expected: str) -> str:
     found = {"hdf5": "HDF5", "netcdf": "NetCDF", "matlab": "MATLAB", "zarr": "Zarr"}[kind(path)]
     return (
         f"{path} is {found} with {arrays}, which is no known layout; describe it in a "
-        f"{described.FILE} beside it (docs/data.md); {readable}"
+        f"{DESCRIPTION} beside it (docs/data.md); {readable}"
     )
 
 
@@ -147,7 +128,7 @@ def find_files(path: Path) -> list[tuple[str, Path]]:
     files = [
         (folder.name if folder.name in SPLITS else UNSPLIT, file)
         for folder in folders
-        for file in _data_files(folder)
+        for file in data_files(folder)
     ]
     if not files:
         inner = sorted(item.name for item in path.iterdir() if item.is_dir())
@@ -169,14 +150,6 @@ def dataset_name(path: Path) -> str:
     for part in (*SPLITS, "data"):
         path = path.parent if path.name == part else path
     return path.name
-
-
-def _data_files(folder: Path) -> Iterator[Path]:
-    """The data files of a folder by name, sorted; unfinished (hidden) ones are left out."""
-    for path in sorted(folder.iterdir()):
-        known = path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-        if known and (path.is_file() or kind(path)):
-            yield path
 
 
 def _check_complete(path: Path) -> None:

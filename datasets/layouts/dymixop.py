@@ -37,13 +37,15 @@ from pathlib import Path
 import numpy as np
 
 from ..fields.grid import Grid
-from ..fields.vocabulary import SPLITS
+from ..fields.vocabulary import AXES, SPLITS
 from ..files import guard
-from ..files.containers import Container, MatFile, kind, open_container
-from ..files.hdf5 import Hdf5File, metadata
+from ..files.containers import Container, kind, open_container
+from ..files.hdf5 import metadata
+from ..files.matlab import MatFile
 from .arrays import TIME, TRAJECTORY, ArraySource, Variable, component, constant_parameters, sizes
+from .layout import Layout
+from .source import Header
 
-AXES = ("x", "y", "z")
 KEYS = ("coeff", "ws", "uv", "uu", "data")  # the first that a file has is its benchmark's
 VARIANTS = ("ws", "uv", "uu", "data", "sol")
 TRAIN, TEST = 1000, 200
@@ -116,7 +118,7 @@ def _shapes(path: Path) -> tuple[dict[str, tuple[int, ...]], bool]:
 def _file(path: Path, names: Sequence[str]) -> tuple[Container, bool]:
     """The arrays, and whether their axes are reversed."""
     container = open_container(path)
-    if not isinstance(container, Hdf5File):
+    if kind(path) != "hdf5":
         return container, False
     with metadata(path) as root:
         return container, any("MATLAB_class" in root[name].attrs for name in names if name in root)
@@ -142,14 +144,15 @@ def _steady(path: Path) -> ArraySource:
     n = len(space)
     return ArraySource(
         file=file,
-        name="",
-        axes=space,
-        grid=Grid(tuple(shape[axis] for axis in space), (1.0,) * n, ("wall",) * n),
-        times=np.zeros(1),
-        rows=range(shape[TRAJECTORY]),
+        header=Header(
+            axes=space,
+            grid=Grid(tuple(shape[axis] for axis in space), (1.0,) * n, ("wall",) * n),
+            times=np.zeros(1),
+            rows=range(shape[TRAJECTORY]),
+            provenance={"source": "DyMixOp"},
+        ),
         channels={"u": Variable("sol", axes, at)},
         constant_channels={"coefficient": Variable("coeff", axes, at)},
-        provenance={"source": "DyMixOp"},
     )
 
 
@@ -166,14 +169,15 @@ def _series(path: Path, key: str) -> ArraySource:
     parameters = {"nu": float(nu[1])} if nu else {}
     return ArraySource(
         file=file,
-        name="",
-        axes=space,
-        grid=Grid(counts, (length,) * len(space), tuple(boundary)),
-        times=times(path.stem, shape[TIME]),
-        rows=range(shape[TRAJECTORY]),
+        header=Header(
+            axes=space,
+            grid=Grid(counts, (length,) * len(space), tuple(boundary)),
+            times=times(path.stem, shape[TIME]),
+            rows=range(shape[TRAJECTORY]),
+            provenance={"source": "DyMixOp"},
+            **constant_parameters(parameters, shape[TRAJECTORY]),
+        ),
         channels={name: component(key, axes, i) for i, name in enumerate(fields)},
-        provenance={"source": "DyMixOp"},
-        **constant_parameters(parameters, shape[TRAJECTORY]),
     )
 
 
@@ -204,3 +208,6 @@ def times(stem: str, frames: int) -> np.ndarray:
         if frames > 2 and ratio > 0.5 and math.isclose(ratio, round(ratio), rel_tol=1e-6):
             return start + dt * round(ratio) * np.arange(frames)
     return np.arange(frames, dtype=np.float64)
+
+
+LAYOUT = Layout("DyMixOp", matches, open_file, VARIANTS)

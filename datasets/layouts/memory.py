@@ -8,30 +8,35 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from .well import AXES, WellData
+from ..fields.vocabulary import AXES
+from .source import Header, Source
+from .well import WellData
 
 
-class MemorySource:
-    """Trajectories in memory; a `Source`."""
+class MemorySource(Source):
+    """Trajectories in memory."""
 
     def __init__(self, data: WellData) -> None:
         count = len(next(iter(data.fields.values())))
-        self.path = Path(f"{data.dataset} (in memory)")
-        self.name, self.grid, self.times = data.dataset, data.grid, data.times
-        self.axes: tuple[str, ...] = AXES[: data.grid.ndim]
-        self.fields, self.constant_fields = tuple(data.fields), tuple(data.constant_fields)
-        self.parameter_names, self.units = tuple(data.parameters), data.units
         columns = [np.broadcast_to(values, count) for values in data.parameters.values()]
-        self.parameters = np.array(columns, np.float64).reshape(-1, count).T
-        self.series: dict[str, np.ndarray] = {}
-        self.provenance = data.provenance
+        self.path = Path(f"{data.dataset} (in memory)")
+        self.header = Header(
+            name=data.dataset,
+            axes=AXES[: data.grid.ndim],
+            grid=data.grid,
+            times=data.times,
+            rows=range(count),
+            fields=tuple(data.fields),
+            constant_fields=tuple(data.constant_fields),
+            parameter_names=tuple(data.parameters),
+            parameters=np.array(columns, np.float64).reshape(-1, count).T,
+            units=data.units,
+            provenance=data.provenance,
+        )
         self._fields = _stacked([*data.fields.values()])
         shape = (count, 0, *data.grid.shape)
         constants = [*data.constant_fields.values()]
         self._constants = _stacked(constants) if constants else np.empty(shape, np.float32)
-
-    def __len__(self) -> int:
-        return len(self._fields)
 
     def read(
         self, trajectory: int, frames: slice, channels: Sequence[int]

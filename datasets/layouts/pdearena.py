@@ -24,12 +24,13 @@ from pathlib import Path
 import numpy as np
 
 from ..fields.grid import Grid, spacing
-from ..fields.vocabulary import SPLITS
+from ..fields.vocabulary import AXES, SPLITS
 from ..files import guard
 from ..files.hdf5 import Hdf5File, metadata
 from .arrays import TIME, TRAJECTORY, ArraySource, Variable, component, extent, sizes
+from .layout import Layout
+from .source import Header
 
-AXES = ("x", "y", "z")
 PARAMETERS = ("v", "buo_y")
 VARIANTS = ()
 
@@ -93,18 +94,19 @@ def _source(file: Hdf5File, name: str, group: guard.Group) -> ArraySource:
     columns.update(spacings)
     return ArraySource(
         file=file,
-        name="",
-        axes=space,
-        grid=grid,
-        times=_times(file.path, group, n, shape[TIME]),
-        rows=range(n),
+        header=Header(
+            axes=space,
+            grid=grid,
+            times=_times(file.path, group, n, shape[TIME]),
+            rows=range(n),
+            parameter_names=tuple(columns),
+            parameters=np.array([*columns.values()]).reshape(-1, n).T,
+            provenance={"source": "PDEArena"},
+        ),
         channels={
             key: Variable(f"{name}/{item.array}", item.axes, item.at)
             for key, item in fields.items()
         },
-        parameter_names=tuple(columns),
-        parameters=np.array([*columns.values()]).reshape(-1, n).T,
-        provenance={"source": "PDEArena"},
     )
 
 
@@ -158,3 +160,6 @@ def _grid(
     kind = "wall" if wall else "periodic"
     counts = tuple(shape[axis] for axis in space)
     return Grid(counts, tuple(lengths), (kind,) * len(space), tuple(origin)), spacings
+
+
+LAYOUT = Layout("PDEArena", matches, open_file)

@@ -39,7 +39,7 @@ import numpy as np
 import yaml
 
 from ..fields.grid import BOUNDARIES, Grid
-from ..fields.vocabulary import SPLITS
+from ..fields.vocabulary import AXES, SPLITS
 from ..files import guard
 from ..files.hdf5 import Hdf5File, metadata, text
 from .arrays import (
@@ -53,9 +53,10 @@ from .arrays import (
     number,
     sizes,
 )
+from .layout import Layout
+from .source import Header
 
 VARIANTS = BOUNDARIES
-AXES = ("x", "y", "z")
 VELOCITIES = ("Vx", "Vy", "Vz")
 OPEN = ("trans", "sod", "shock", "blast")  # parts of the names of files with open boundaries
 # Entries of `config` that say where and how long was simulated, not what.
@@ -169,15 +170,16 @@ def _arrays(
     attributes = {name: number(path, name, root.attrs[name]) for name in parameters}
     return ArraySource(
         file=Hdf5File(path),
-        name="",
-        axes=space,
-        grid=_grid(path, points, shape, boundary),
-        times=_times(path, root, shape[TIME]),
-        rows=range(shape[TRAJECTORY]),
+        header=Header(
+            axes=space,
+            grid=_grid(path, points, shape, boundary),
+            times=_times(path, root, shape[TIME]),
+            rows=range(shape[TRAJECTORY]),
+            provenance={"source": "PDEBench"},
+            **constant_parameters(attributes, shape[TRAJECTORY]),
+        ),
         channels=channels,
         constant_channels=constant,
-        provenance={"source": "PDEBench"},
-        **constant_parameters(attributes, shape[TRAJECTORY]),
     )
 
 
@@ -241,16 +243,17 @@ def _groups(path: Path, root: guard.Group, variant: str) -> ArraySource:
     keys, table = _table(path, names, configs)
     return ArraySource(
         file=Hdf5File(path),
-        name="",
-        axes=tuple(points),
-        grid=_grid(path, points, shape, [variant or boundary] * len(points)),
-        times=_leading(path, first["grid/t"], shape[TIME]),
-        rows=range(len(names)),
+        header=Header(
+            axes=tuple(points),
+            grid=_grid(path, points, shape, [variant or boundary] * len(points)),
+            times=_leading(path, first["grid/t"], shape[TIME]),
+            rows=range(len(names)),
+            parameter_names=keys,
+            parameters=table,
+            provenance={"source": "PDEBench", "config": configs[0]},
+        ),
         channels={name: component("data", axes, i) for i, name in enumerate(fields)},
         groups=names,
-        parameter_names=keys,
-        parameters=table,
-        provenance={"source": "PDEBench", "config": configs[0]},
     )
 
 
@@ -342,15 +345,16 @@ def _incompressible(path: Path, root: guard.Group, variant: str) -> ArraySource:
     values = {key: number(path, key, config[key]) for key in INCOMPRESSIBLE if key in config}
     return ArraySource(
         file=Hdf5File(path),
-        name="",
-        axes=space,
-        grid=_cells(path, [shape[axis] for axis in space], lengths, variant or "wall"),
-        times=times[:, :frames],
-        rows=range(shape[TRAJECTORY]),
+        header=Header(
+            axes=space,
+            grid=_cells(path, [shape[axis] for axis in space], lengths, variant or "wall"),
+            times=times[:, :frames],
+            rows=range(shape[TRAJECTORY]),
+            provenance={"source": "PDEBench", "config": config},
+            **constant_parameters(values, shape[TRAJECTORY]),
+        ),
         channels={**channels, "tracer": component("particles", axes, 0)},
         constant_channels=force,
-        provenance={"source": "PDEBench", "config": config},
-        **constant_parameters(values, shape[TRAJECTORY]),
     )
 
 
@@ -359,3 +363,6 @@ def _cells(path: Path, counts: Sequence[int], lengths: Sequence[Any], boundary: 
     extents = [number(path, "domain_size", length) for length in lengths]
     origin = tuple(length / n / 2 for length, n in zip(extents, counts, strict=True))
     return Grid(tuple(counts), tuple(extents), (boundary,) * len(counts), origin)
+
+
+LAYOUT = Layout("PDEBench", matches, open_file, VARIANTS)

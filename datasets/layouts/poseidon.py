@@ -46,7 +46,9 @@ from ..fields.vocabulary import SPLITS
 from ..files import guard
 from ..files.hdf5 import Hdf5File, metadata
 from .arrays import TIME, TRAJECTORY, ArraySource, Variable, component, sizes, unit_grid
+from .layout import Layout
 from .poseidon_tables import FLOW, PUBLISHED, USUAL
+from .source import Header
 
 SPACE = ("x", "y")
 SAMPLE = re.compile(r"Sample_(\d+)")
@@ -68,10 +70,10 @@ class PoseidonSource(ArraySource):
         """Where the fields of a trajectory are predicted; None for everywhere."""
         if not self.unpredicted and not self.obstacle:
             return None
-        mask = np.ones((len(self.fields), *self.grid.shape), dtype=bool)
-        mask[[name in self.unpredicted for name in self.fields]] = False
+        mask = np.ones((len(self.header.fields), *self.header.grid.shape), dtype=bool)
+        mask[[name in self.unpredicted for name in self.header.fields]] = False
         if self.obstacle:
-            mask &= self.constants(trajectory)[self.constant_fields.index("obstacle")] != 1
+            mask &= self.constants(trajectory)[self.header.constant_fields.index("obstacle")] != 1
         return mask
 
 
@@ -161,7 +163,7 @@ def _incompressible(path: Path, root: guard.Group, name: str) -> ArraySource:
         if shape["channel"] < 3:
             raise ValueError(f"{path} has no tracer: 'velocity' has {shape['channel']} channels")
         channels["tracer"] = component("velocity", axes, 2)
-    return _source(path, name, shape, channels, unpredicted=("pressure",))
+    return _source(Hdf5File(path), name, shape, channels, unpredicted=("pressure",))
 
 
 def _filled(array: str, axes: tuple[str, ...]) -> dict[str, Variable]:
@@ -180,7 +182,7 @@ def _forced(path: Path, root: guard.Group, name: str) -> ArraySource:
     constant = {"forcing": Variable(FORCING, SPACE)}
     file = KolmogorovFile(path, (shape["x"], shape["y"]))
     channels = _filled("solution", axes)
-    return _source(path, name, shape, channels, constant, unpredicted=("pressure",), file=file)
+    return _source(file, name, shape, channels, constant, unpredicted=("pressure",))
 
 
 FORCING = "(forcing)"  # no array of the file
@@ -222,20 +224,20 @@ def _channels(
     axes = (TRAJECTORY, TIME, "channel", *SPACE)
     shape = sizes(root[array], axes, path, array)
     channels = {field: component(array, axes, i) for i, field in fields.items()}
-    return _source(path, name, shape, channels)
+    return _source(Hdf5File(path), name, shape, channels)
 
 
 def _wave(path: Path, root: guard.Group, name: str) -> ArraySource:
     axes = (TRAJECTORY, TIME, *SPACE)
     shape = sizes(root["solution"], axes, path, "solution")
     constant = {"wave_speed": Variable("c", (TRAJECTORY, *SPACE))}
-    return _source(path, name, shape, {"u": Variable("solution", axes)}, constant)
+    return _source(Hdf5File(path), name, shape, {"u": Variable("solution", axes)}, constant)
 
 
 def _scalar(path: Path, root: guard.Group, name: str) -> ArraySource:
     axes = (TRAJECTORY, TIME, *SPACE)
     shape = sizes(root["solution"], axes, path, "solution")
-    return _source(path, name, shape, {"u": Variable("solution", axes)})
+    return _source(Hdf5File(path), name, shape, {"u": Variable("solution", axes)})
 
 
 def _airfoil(path: Path, root: guard.Group, name: str) -> ArraySource:
@@ -243,14 +245,16 @@ def _airfoil(path: Path, root: guard.Group, name: str) -> ArraySource:
     shape = sizes(root["solution"], axes, path, "solution")
     constant = {"obstacle": component("solution", axes, 0)}
     fields = {"density": component("solution", axes, 1)}
-    return _source(path, name, {**shape, TIME: 1}, fields, constant, obstacle=True)
+    return _source(Hdf5File(path), name, {**shape, TIME: 1}, fields, constant, obstacle=True)
 
 
 def _poisson(path: Path, root: guard.Group, name: str) -> ArraySource:
     axes = (TRAJECTORY, *SPACE)
     shape = sizes(root["solution"], axes, path, "solution")
     constant = {"source": Variable("source", axes)}
-    return _source(path, name, {**shape, TIME: 1}, {"u": Variable("solution", axes)}, constant)
+    return _source(
+        Hdf5File(path), name, {**shape, TIME: 1}, {"u": Variable("solution", axes)}, constant
+    )
 
 
 def _helmholtz(path: Path, root: guard.Group, name: str) -> ArraySource:
@@ -263,7 +267,9 @@ def _helmholtz(path: Path, root: guard.Group, name: str) -> ArraySource:
         "boundary_value": Variable("bc", ("one",) * len(bc), (("one", 0),) * bool(bc)),
     }
     shape = {**shape, TIME: 1, TRAJECTORY: len(groups)}
-    return _source(path, name, shape, {"u": Variable("u", SPACE)}, constant, groups=groups)
+    return _source(
+        Hdf5File(path), name, shape, {"u": Variable("u", SPACE)}, constant, groups=groups
+    )
 
 
 OPENERS = {
@@ -281,12 +287,11 @@ OPENERS = {
 
 
 def _source(
-    path: Path,
+    file: Hdf5File,
     name: str,
     shape: Mapping[str, int],
     channels: dict[str, Variable],
     constant: dict[str, Variable] | None = None,
-    file: Hdf5File | None = None,
     groups: tuple[str, ...] = (),
     unpredicted: tuple[str, ...] = (),
     obstacle: bool = False,
@@ -294,21 +299,25 @@ def _source(
     published = PUBLISHED[name]
     grid: Grid = unit_grid([shape[axis] for axis in SPACE], published.boundary)
     return PoseidonSource(
-        file=file or Hdf5File(path),
-        name="",
-        axes=SPACE,
-        grid=grid,
-        times=np.arange(shape[TIME], dtype=np.float64),
-        rows=range(shape[TRAJECTORY]),
+        file=file,
+        header=Header(
+            axes=SPACE,
+            grid=grid,
+            times=np.arange(shape[TIME], dtype=np.float64),
+            rows=range(shape[TRAJECTORY]),
+            provenance={
+                "source": "Poseidon",
+                "dataset": name,
+                "time_constant": published.time_constant,
+                "licence": "CC-BY-NC-4.0",
+            },
+        ),
         channels=channels,
         constant_channels=constant or {},
         groups=groups,
         unpredicted=unpredicted,
         obstacle=obstacle,
-        provenance={
-            "source": "Poseidon",
-            "dataset": name,
-            "time_constant": published.time_constant,
-            "licence": "CC-BY-NC-4.0",
-        },
     )
+
+
+LAYOUT = Layout("Poseidon", matches, open_file, tuple(PUBLISHED))

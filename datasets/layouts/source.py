@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
@@ -12,50 +14,75 @@ from jaxtyping import Bool, Float32, Float64
 from ..fields.grid import Grid
 
 
-@runtime_checkable
-class Source(Protocol):
-    """Trajectories of one file; see `store.Store` for what the attributes mean.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Header:
+    """What the trajectories of a source are; see `store.Store` for what the names mean.
 
-    Where fields are not predicted everywhere, it is a `MaskedSource`. Steady problems are
-    trajectories of one frame, the solution, with the inputs as constant fields.
+    Attributes:
+        name: of the dataset; "" where the file does not say it.
+        axes, grid, fields, constant_fields, parameter_names, units: as in `Store`.
+        times: one time axis for all trajectories, or one for each.
+        rows: the trajectories of the file that belong to the source, in order.
+        parameters: of each trajectory.
+        series: scalars that vary in time: (T,) or (n, T).
+        provenance: how the data were made; anything that JSON can hold.
+        filled: names of the fields that the file does not hold: the layout gives them one value.
+    """
+
+    name: str = ""
+    axes: tuple[str, ...]
+    grid: Grid
+    times: Float64[np.ndarray, "*n T"]
+    rows: range
+    fields: tuple[str, ...] = ()
+    constant_fields: tuple[str, ...] = ()
+    parameter_names: tuple[str, ...] = ()
+    parameters: Float64[np.ndarray, "n P"] = field(default_factory=lambda: np.empty((0, 0)))
+    units: dict[str, str] = field(default_factory=dict)
+    series: dict[str, np.ndarray] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    filled: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.parameter_names:
+            object.__setattr__(self, "parameters", np.empty((len(self.rows), 0)))
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames of each trajectory."""
+        return self.times.shape[-1]
+
+
+class Source(ABC):
+    """Trajectories of one file.
+
+    Steady problems are trajectories of one frame, the solution, with the inputs as constant fields.
+
+    Attributes:
+        path: the file.
+        header: what its trajectories are.
     """
 
     path: Path
-    name: str
-    axes: tuple[str, ...]
-    grid: Grid
-    fields: tuple[str, ...]
-    constant_fields: tuple[str, ...]
-    parameter_names: tuple[str, ...]
-    units: dict[str, str]
-    times: Float64[np.ndarray, "*n T"]  # one time axis for all trajectories, or one for each
-    parameters: Float64[np.ndarray, "n P"]
-    series: dict[str, np.ndarray]  # scalars that vary in time: (T,) or (n, T)
-    provenance: dict[str, Any]
+    header: Header
 
     def __len__(self) -> int:
-        """Number of trajectories."""
-        ...
+        return len(self.header.rows)
 
+    @abstractmethod
     def read(
         self, trajectory: int, frames: slice, channels: Sequence[int]
     ) -> Float32[np.ndarray, "T C *S"]:
         """The given frames and channels of a trajectory."""
-        ...
 
+    @abstractmethod
     def constants(self, trajectory: int) -> Float32[np.ndarray, "K *S"]:
         """The constant fields of a trajectory."""
-        ...
-
-    def close(self) -> None:
-        """Give the file back; the next access opens it again."""
-        ...
-
-
-@runtime_checkable
-class MaskedSource(Source, Protocol):
-    """A source whose fields are not predicted everywhere."""
 
     def mask(self, trajectory: int) -> Bool[np.ndarray, "C *S"] | None:
-        """True where the fields are predicted; None: everywhere."""
-        ...
+        """True where the fields of a trajectory are predicted; None: everywhere."""
+        return None
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the file back; the next access opens it again."""

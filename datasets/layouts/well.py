@@ -10,7 +10,6 @@ fields are not predicted everywhere.
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,9 +23,9 @@ from jaxtyping import Float64
 
 from ..base.appearing import appearing_file
 from ..fields.grid import Grid
+from ..fields.vocabulary import AXES, tensors
 from .arrays import NUMERIC
 
-AXES = ("x", "y", "z")
 MASK = "prediction_mask"  # where the fields are predicted (n, C, *S); ours alone
 PAGE = 4096  # large arrays start on a page, so that they can be mapped into memory
 
@@ -215,13 +214,13 @@ def _write_scalars(group: h5py.Group, data: WellData) -> None:
 
 def _create_fields(file: h5py.File, data: WellData) -> list[tuple[h5py.Dataset, list[int]]]:
     """The datasets of all fields, with the channels of each; constant fields are written."""
-    tensors = tensor_fields([*data.fields], data.grid.ndim)
-    constants = tensor_fields([*data.constant_fields], data.grid.ndim)
+    fields = tensors([*data.fields], data.grid.ndim)
+    constants = tensors([*data.constant_fields], data.grid.ndim)
     channels = {name: channel for channel, name in enumerate(data.fields)}
     stored = []
     for order in range(3):
         group = file.create_group(f"t{order}_fields")
-        mine = {k: names for k, (rank, names) in tensors.items() if rank == order}
+        mine = {k: names for k, (rank, names) in fields.items() if rank == order}
         fixed = {k: names for k, (rank, names) in constants.items() if rank == order}
         group.attrs["field_names"] = _texts([*mine, *fixed])
         tail = (data.grid.ndim,) * order
@@ -239,25 +238,6 @@ def _create_fields(file: h5py.File, data: WellData) -> list[tuple[h5py.Dataset, 
     if data.mask is not None:
         file.create_dataset(MASK, data=data.mask).attrs["field_names"] = _texts(data.fields)
     return stored
-
-
-def tensor_fields(names: Sequence[str], ndim: int) -> dict[str, tuple[int, list[str]]]:
-    """Stored name -> (order, its component names), scalars first, then vectors, then tensors.
-
-    Names that end in every axis (`velocity_x`, `velocity_y` in 2D) make a vector, those that end
-    in every pair of axes a tensor; all others are scalars.
-    """
-    axes, found = AXES[:ndim], {}
-    for order in (2, 1):
-        endings = ["".join(pair) for pair in itertools.product(axes, repeat=order)]
-        for name in names:
-            base, _, ending = name.rpartition("_")
-            parts = [f"{base}_{each}" for each in endings]
-            if ending == endings[0] and base and base not in names and set(parts) <= set(names):
-                found.setdefault(base, (order, parts))
-    known = {part for _, parts in found.values() for part in parts}
-    scalars = {name: (0, [name]) for name in names if name not in known}
-    return {**scalars, **dict(sorted(found.items(), key=lambda item: item[1][0]))}
 
 
 def _set_field_flags(

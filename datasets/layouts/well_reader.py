@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from jaxtyping import Bool, Float32
 from ..fields.grid import BOUNDARIES, Grid, spacing
 from ..files.hdf5 import Hdf5File, Node, metadata, strings, text
 from .arrays import check_numeric, check_times
+from .layout import Layout
+from .source import Header, Source
 from .well import MASK
 
 MAX_TRAJECTORIES = 2**24  # of a file; more is damage
@@ -41,7 +43,7 @@ class StoredField:
         return len(self.dim_varying) ** self.order
 
 
-class WellFile:
+class WellFile(Source):
     """One file of The Well, opened lazily; the metadata are read at once, the values on demand.
 
     Channels come in file order, scalars, then vectors, then tensors row by row; a component is
@@ -56,13 +58,6 @@ class WellFile:
     covers it entirely, and is "open" where there is none.
 
     Attributes:
-        name: the dataset's name.
-        axes: names of the space axes.
-        grid, fields, constant_fields, parameter_names, units: as in `Store`.
-        times: (T,), or (n, T) where trajectories have their own times.
-        parameters: (n, P).
-        series: scalars that vary in time, (T,) or (n, T).
-        provenance: how the data were made; empty if the file does not say.
         stored: the fields as they are stored.
     """
 
@@ -73,17 +68,15 @@ class WellFile:
             self._read_header(file)
             self._read_scalars(file["scalars"], file.attrs)
             self._read_fields(file)
-            self._mask = _read_mask(file, (len(self), len(self.fields), *self.grid.shape))
+            shape = (len(self), len(self.header.fields), *self.header.grid.shape)
+            self._mask = _read_mask(file, shape)
         self.close()
-
-    def __len__(self) -> int:
-        return self._trajectories
 
     def read(
         self, trajectory: int, frames: slice, channels: Sequence[int]
     ) -> Float32[np.ndarray, "T C *S"]:
         """The given frames and channels of a trajectory, copied once out of the file."""
-        count = len(range(self.times.shape[-1])[frames])
+        count = len(range(self.header.n_frames)[frames])
         chosen = [self._channels[channel] for channel in channels]
         return self._gather(chosen, trajectory, frames, (count,))
 
@@ -96,7 +89,7 @@ class WellFile:
         if not self._mask:
             return None
         stored = np.array(self._file.array(MASK)[trajectory], dtype=bool)
-        return stored[[self._mask.index(name) for name in self.fields]]
+        return stored[[self._mask.index(name) for name in self.header.fields]]
 
     def close(self) -> None:
         """Give the file back; the next access opens it again."""
@@ -104,25 +97,31 @@ class WellFile:
 
     def _read_header(self, file: Node) -> None:
         dimensions = file["dimensions"]
-        self.name = text(file.attrs["dataset_name"])
-        self.axes = strings(dimensions.attrs["spatial_dims"])
+        axes = strings(dimensions.attrs["spatial_dims"])
         self._grid_type = text(file.attrs.get("grid_type", "cartesian")).lower()
         self._uneven: list[int] = []  # axes whose coordinates are constant fields
-        boundary = _boundary(dict(file.get("boundary_conditions", {}).items()), self.axes)
-        self.grid = Grid(*zip(*self._extents(dimensions, boundary), strict=True))
-        self._trajectories = int(file.attrs["n_trajectories"])
-        if not 1 <= self._trajectories <= MAX_TRAJECTORIES:
-            raise ValueError(f"{self.path} cannot hold {self._trajectories} trajectories")
-        self.times = dimensions["time"].numbers()
-        check_times(self.path, self.times)
-        self.units = _units({"time": dimensions["time"], "length": dimensions[self.axes[0]]})
-        self.provenance = _provenance(file.attrs.get("provenance", "{}"))
+        boundary = _boundary(dict(file.get("boundary_conditions", {}).items()), axes)
+        grid = Grid(*zip(*self._extents(dimensions, axes, boundary), strict=True))
+        count = int(file.attrs["n_trajectories"])
+        if not 1 <= count <= MAX_TRAJECTORIES:
+            raise ValueError(f"{self.path} cannot hold {count} trajectories")
+        times = dimensions["time"].numbers()
+        check_times(self.path, times)
+        self.header = Header(
+            name=text(file.attrs["dataset_name"]),
+            axes=axes,
+            grid=grid,
+            times=times,
+            rows=range(count),
+            units=_units({"time": dimensions["time"], "length": dimensions[axes[0]]}),
+            provenance=_provenance(file.attrs.get("provenance", "{}")),
+        )
 
     def _extents(
-        self, dimensions: Node, boundary: Sequence[str]
+        self, dimensions: Node, axes: Sequence[str], boundary: Sequence[str]
     ) -> Iterator[tuple[int, float, str, float]]:
         """Points, length, boundary and origin of each axis."""
-        for axis, (name, kind) in enumerate(zip(self.axes, boundary, strict=True)):
+        for axis, (name, kind) in enumerate(zip(axes, boundary, strict=True)):
             points = dimensions[name].numbers()
             rows = points.reshape(-1, points.shape[-1])  # one, or one per trajectory
             step = spacing(rows[0]) if rows.shape[1] > 1 else 1.0
@@ -140,44 +139,53 @@ class WellFile:
 
     def _read_scalars(self, group: Node, shared: Node) -> None:
         columns: dict[str, np.ndarray] = {}
-        self.series: dict[str, np.ndarray] = {}
+        series: dict[str, np.ndarray] = {}
         for name in strings(group.attrs["field_names"]):
             values = group[name].numbers()
             if group[name].attrs["time_varying"]:
-                self.series[name] = values
+                series[name] = values
             elif group[name].attrs["sample_varying"]:
                 columns[name] = values.reshape(len(self))
             else:  # the root attribute has the same value in double precision
                 value = shared.get(name, values)
                 columns[name] = np.full(len(self), float(np.asarray(value).reshape(())))
-        self.parameter_names = tuple(columns)
-        self.parameters = np.array([*columns.values()]).reshape(-1, len(self)).T
-        self.units.update(_units({name: group[name] for name in [*columns, *self.series]}))
+        units = _units({name: group[name] for name in [*columns, *series]})
+        self.header = replace(
+            self.header,
+            parameter_names=tuple(columns),
+            parameters=np.array([*columns.values()]).reshape(-1, len(self)).T,
+            series=series,
+            units=self.header.units | units,
+        )
 
     def _read_fields(self, file: Node) -> None:
         self.stored = tuple(self._stored_fields(file))
-        channels = {True: {}, False: {}}
+        channels, units, space = {True: {}, False: {}}, dict(self.header.units), self.header.axes
         for stored in self.stored:
-            for component, axes in enumerate(itertools.product(self.axes, repeat=stored.order)):
+            for component, axes in enumerate(itertools.product(space, repeat=stored.order)):
                 name = "_".join([stored.name, "".join(axes)] if axes else [stored.name])
                 channels[stored.time_varying][name] = (stored, component)
-                self.units.update(_units({name: file[stored.path]}))
+                units.update(_units({name: file[stored.path]}))
         if not channels[True]:
             raise ValueError(f"{self.path} holds no field that varies in time")
-        self.fields = tuple(channels[True])
         self._channels = list(channels[True].values())
         constants = channels[False]
         for axis in self._uneven:
-            along = tuple(i == axis for i in range(self.grid.ndim))
-            path = f"dimensions/{self.axes[axis]}"
+            along = tuple(i == axis for i in range(self.header.grid.ndim))
+            path = f"dimensions/{space[axis]}"
             coordinates = StoredField(path, 0, False, False, along)
             self._check_shape(coordinates, file[path].shape)
-            constants[f"coordinate_{self.axes[axis]}"] = (coordinates, 0)
+            constants[f"coordinate_{space[axis]}"] = (coordinates, 0)
         for name, mask in self._interior_masks(file):
             if not self._known(mask, constants.values()):
                 constants[f"{name}_mask"] = (mask, 0)
-        self.constant_fields = tuple(constants)
         self._constants = list(constants.values())
+        self.header = replace(
+            self.header,
+            fields=tuple(channels[True]),
+            constant_fields=tuple(constants),
+            units=units,
+        )
 
     def _stored_fields(self, file: Node) -> Iterator[StoredField]:
         for order in range(3):
@@ -196,13 +204,13 @@ class WellFile:
                 yield stored
 
     def _check_shape(self, stored: StoredField, shape: tuple[int, ...]) -> None:
-        varying = zip(self.grid.shape, stored.dim_varying, strict=True)
+        varying = zip(self.header.grid.shape, stored.dim_varying, strict=True)
         lead = (
             *(len(self),) * stored.sample_varying,
-            *(self.times.shape[-1],) * stored.time_varying,
+            *(self.header.n_frames,) * stored.time_varying,
             *(n for n, varies in varying if varies),
         )
-        tail = (self.grid.ndim,) * stored.order
+        tail = (self.header.grid.ndim,) * stored.order
         if shape not in ((*lead, *tail), (*lead, stored.components)):
             raise ValueError(
                 f"{self.path}: {stored.path} must have shape {(*lead, *tail)} by its flags; "
@@ -214,7 +222,7 @@ class WellFile:
         for name, group in file.get("boundary_conditions", {}).items():
             associated = strings(group.attrs["associated_dims"])
             if len(associated) > 1 and not group.attrs["time_varying"]:
-                varying = tuple(axis in associated for axis in self.axes)
+                varying = tuple(axis in associated for axis in self.header.axes)
                 path = f"boundary_conditions/{name}/mask"
                 mask = StoredField(path, 0, bool(group.attrs["sample_varying"]), False, varying)
                 self._check_shape(mask, group["mask"].shape)
@@ -245,7 +253,7 @@ class WellFile:
         frames: slice,
         lead: tuple[int, ...],
     ) -> np.ndarray:
-        out = np.empty((*lead, len(channels), *self.grid.shape), dtype=np.float32)
+        out = np.empty((*lead, len(channels), *self.header.grid.shape), dtype=np.float32)
         by_channel = np.moveaxis(out, len(lead), 0)
         blocks = {
             stored: self._block(stored, trajectory, frames)
@@ -316,3 +324,6 @@ def _provenance(stored: Any) -> dict[str, Any]:
     except (TypeError, ValueError):
         value = None
     return value if isinstance(value, dict) else {"text": text(stored)}
+
+
+LAYOUT = Layout("The Well", matches, open_file)

@@ -23,26 +23,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..fields.vocabulary import AXIAL, EVEN, INVARIANT, ODD, component
 from ..fields.window import Context, Window
 from ..stores.store import Store
 
 AUGMENTATIONS = ("flip", "rotate", "roll", "galilean")
 PARITIES = ("even", "odd")
 
-# Scalars that a reflection leaves alone, and those whose sign it changes.
-_FIELDS = ("density", "pressure", "energy", "tracer", "temperature", "height")
-_COEFFICIENTS = (
-    *("viscosity", "diffusivity", "diffusivity_u", "diffusivity_v", "conductivity", "drag"),
-    *("adiabatic_index", "gamma", "porosity", "mass_squared", "coupling", "feed", "kill"),
-    *("frequency", "wave_speed", "potential"),
-)
-_NUMBERS = ("reynolds", "prandtl", "schmidt", "rayleigh", "mach")
-EVEN = frozenset({*_FIELDS, "source", "coefficient", *_COEFFICIENTS, *_NUMBERS})
-ODD = frozenset({"vorticity"})
-# Vectors whose sign a reflection changes once more.
-AXIAL = frozenset({"vorticity", "magnetic_field"})
 # What a moving frame leaves alone.
-_AT_REST = {*_FIELDS} - {"energy"} | ODD
+_AT_REST = {*INVARIANT} - {"energy"} | ODD
 _PERIODIC, _COORDINATE, _FORCING = "periodic", "coordinate_", "forcing"
 
 
@@ -255,11 +244,9 @@ class Augmentation:
             return _Kind(name, odd=self.parity[name] == "odd")
         if name.startswith(_COORDINATE):
             return _Kind(name)
-        stem, _, tail = name.rpartition("_")
-        for order in (1, 2):
-            for indices in itertools.product(range(len(self.store.axes)), repeat=order):
-                if stem and tail == "".join(self.store.axes[i] for i in indices):
-                    return _Kind(stem, indices, stem in AXIAL)
+        stem, indices = component(name, self.store.axes)
+        if indices:
+            return _Kind(stem, indices, stem in AXIAL)
         scalar_u = name == "u" and len(self.store.axes) > 1
         if name in ODD or name in EVEN or name.endswith("_mask") or scalar_u:
             return _Kind(name, odd=name in ODD)

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
-from ..fields.moments import BLOCK, Moments
+from ..fields.moments import Moments
 from ..fields.normalization import POOLED, Standard, Statistics
 from ..fields.vocabulary import UNSPLIT
+from ..stores.statistics import constant_moments, field_moments
 from ..stores.store import Store
 
 Table = dict[str, tuple[float, float]]  # name -> mean and standard deviation
@@ -34,7 +34,7 @@ def pooled_statistics(stores: Sequence[Store]) -> Statistics:
     for store in stores:
         if store.name in tables:
             raise ValueError(f"two datasets are named {store.name!r}; names must be unique")
-        tables[store.name] = _field_table(store) | _constant_table(store, store.inputs)
+        tables[store.name] = _fields(store) | _constants(store, store.inputs)
     pooled = _pool([*tables.values()])
     for store in stores:
         masked = dict.fromkeys(store.fields, (0.0, 0.0)) | pooled
@@ -65,7 +65,7 @@ def condition_scales(
     """
     for store in stores:
         _require_conditions(store, constant_fields, parameters)
-    constants = _pool([_constant_table(store, constant_fields) for store in stores])
+    constants = _pool([_constants(store, constant_fields) for store in stores])
     scales = {name: _standard(*constants[name]) for name in constant_fields}
     for name in parameters:
         columns = [_parameter(store, name) for store in stores]
@@ -115,36 +115,12 @@ def _training(store: Store) -> range:
     return indices
 
 
-def _field_table(store: Store) -> Table:
-    """Mean and standard deviation of each field that is predicted anywhere, from `store.first`."""
-    step = max(1, BLOCK // (len(store.fields) * int(np.prod(store.grid.shape))))
-    found: dict[str, Moments] = {}
-    for i in _training(store):
-        mask = store.mask(i)
-        for start in range(store.first, store.n_frames(i), step):
-            block = store.read(i, start, min(start + step, store.n_frames(i)))
-            for channel, name in enumerate(store.fields):
-                values = block[:, channel]
-                _add(found, name, values if mask is None else values[:, mask[channel]])
-    return _table(found)
+def _fields(store: Store) -> Table:
+    return _table(field_moments(store, _training(store)))
 
 
-def _constant_table(store: Store, names: Sequence[str]) -> Table:
-    """Mean and standard deviation of constant fields."""
-    found: dict[str, Moments] = {}
-    for i in _training(store) if names else ():
-        constants = store.constants(i)
-        assert constants is not None
-        for name in names:
-            _add(found, name, constants[store.constant_fields.index(name)])
-    return _table(found)
-
-
-def _add(found: dict[str, Moments], name: str, values: Tensor) -> None:
-    """Let values count for `name`."""
-    if values.numel():
-        moments = Moments.of(values.reshape(-1, 1).numpy())
-        found[name] = found[name] + moments if name in found else moments
+def _constants(store: Store, names: Sequence[str]) -> Table:
+    return _table(constant_moments(store, _training(store), names))
 
 
 def _table(found: dict[str, Moments]) -> Table:

@@ -14,8 +14,9 @@ SHORTEST = 5  # frames of a trajectory whose first interval may differ
 
 def check_names(source: Source) -> None:
     """Refuse names that would steer a terminal."""
-    names = [source.name, *source.fields, *source.constant_fields, *source.parameter_names]
-    for name in [*names, *source.axes, *source.series, *source.units, *source.units.values()]:
+    header = source.header
+    names = [header.name, *header.fields, *header.constant_fields, *header.parameter_names]
+    for name in [*names, *header.axes, *header.series, *header.units, *header.units.values()]:
         if not name.isprintable():
             raise ValueError(f"{source.path}: the name {name!r} cannot be printed; rename it")
 
@@ -23,26 +24,26 @@ def check_names(source: Source) -> None:
 def check_agreement(first: Source, other: Source) -> None:
     """Raise a ValueError that names both files and what differs."""
     names = ("name", "axes", "fields", "constant_fields", "parameter_names", "units")
-    differences = [(name, getattr(first, name), getattr(other, name)) for name in names]
+    one, two = first.header, other.header
+    differences = [(name, getattr(one, name), getattr(two, name)) for name in names]
     for name in ("shape", "boundary"):
-        differences.append((f"grid {name}", getattr(first.grid, name), getattr(other.grid, name)))
+        differences.append((f"grid {name}", getattr(one.grid, name), getattr(two.grid, name)))
     for name in ("lengths", "origin"):
-        one, two = getattr(first.grid, name), getattr(other.grid, name)
-        size = 1e-5 * np.array(first.grid.lengths)
-        close = len(one) == len(two) and bool((np.abs(np.subtract(one, two)) <= size).all())
-        two = one if close else two
-        differences.append((f"grid {name}", one, two))
-    for name, one, two in differences:
-        if one != two:
+        a, b = getattr(one.grid, name), getattr(two.grid, name)
+        size = 1e-5 * np.array(one.grid.lengths)
+        close = len(a) == len(b) and bool((np.abs(np.subtract(a, b)) <= size).all())
+        differences.append((f"grid {name}", a, a if close else b))
+    for name, a, b in differences:
+        if a != b:
             raise ValueError(
-                f"files of one store must agree: {first.path} has {name} {one}, "
-                f"{other.path} has {two}; open them one by one, as datasets of their own"
+                f"files of one store must agree: {first.path} has {name} {a}, "
+                f"{other.path} has {b}; open them one by one, as datasets of their own"
             )
 
 
 def common_spacing(sources: Sequence[Source]) -> tuple[int, float | None]:
     """The first of the frames that are uniform in time, and their distance."""
-    rows = [times for source in sources for times in np.atleast_2d(source.times)]
+    rows = [times for source in sources for times in np.atleast_2d(source.header.times)]
     step = _same([spacing(times) for times in rows])
     if step is None and all(len(times) >= SHORTEST and times[0] < times[1] for times in rows):
         step = _same([spacing(times[1:]) for times in rows])

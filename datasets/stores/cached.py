@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 from jaxtyping import Bool, Float32
 
-from ..layouts.source import MaskedSource, Source
+from ..layouts.source import Source
 from .store import Store
 
 SHARE = 0.5  # of the available memory that stores may take
@@ -48,7 +48,7 @@ def memory(store: Store) -> int:
     """Bytes of all frames and constant fields of a store in single precision."""
     point = np.dtype(np.float32).itemsize * math.prod(store.grid.shape)
     fields, constants = len(store.fields), len(store.constant_fields)
-    frames = sum(len(source) * source.times.shape[-1] for source in store.sources)
+    frames = sum(len(source) * source.header.n_frames for source in store.sources)
     return point * (fields * frames + constants * len(store))
 
 
@@ -60,28 +60,15 @@ def _kept(store: Store) -> Store:
     return kept
 
 
-class KeptSource:
-    """A `MaskedSource` that reads every trajectory of another source once."""
+class KeptSource(Source):
+    """A source that reads every trajectory of another one once."""
 
     def __init__(self, source: Source) -> None:
-        self.path, self.name = source.path, source.name
-        self.axes, self.grid = source.axes, source.grid
-        self.fields, self.constant_fields = source.fields, source.constant_fields
-        self.parameter_names, self.parameters = source.parameter_names, source.parameters
-        self.units, self.times, self.series = source.units, source.times, source.series
-        self.provenance = source.provenance
+        self.path, self.header = source.path, source.header
         self._source = source
         self._frames: dict[int, np.ndarray] = {}
         self._constants: dict[int, np.ndarray] = {}
         self._masks: dict[int, np.ndarray | None] = {}
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    @property
-    def rows(self) -> range | None:
-        """The trajectories of the file that belong to the source; None for all."""
-        return getattr(self._source, "rows", None)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what another process reads itself."""
@@ -92,7 +79,7 @@ class KeptSource:
     ) -> Float32[np.ndarray, "T C *S"]:
         """The given frames and channels of a trajectory."""
         if trajectory not in self._frames:
-            everything = range(len(self.fields))
+            everything = range(len(self.header.fields))
             self._frames[trajectory] = self._source.read(trajectory, slice(None), everything)
         return self._frames[trajectory][frames].take(channels, 1)
 
@@ -105,9 +92,7 @@ class KeptSource:
     def mask(self, trajectory: int) -> Bool[np.ndarray, "C *S"] | None:
         """True where the fields are predicted; None: everywhere."""
         if trajectory not in self._masks:
-            source = self._source
-            masked = isinstance(source, MaskedSource)
-            self._masks[trajectory] = source.mask(trajectory) if masked else None
+            self._masks[trajectory] = self._source.mask(trajectory)
         mask = self._masks[trajectory]
         return None if mask is None else mask.copy()
 

@@ -13,56 +13,50 @@ import importlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from jaxtyping import Bool, Float32
 
 from ..base.appearing import appearing_file
 from ..fields.grid import Grid
+from ..layouts.detect import LAYOUTS
+from ..layouts.source import Header, Source
 
 SMALLEST = 64  # files of a store that is worth an index
-VERSION = 1
+VERSION = 2
 READERS = (
     "pelagos.datasets.files",
     "pelagos.datasets.layouts",
 )  # packages whose code says what a file holds
 
-# Split -> source of a file. The sources are those of `source.Source`.
-Sources: TypeAlias = "Mapping[str, Any]"
-_TUPLES = ("axes", "fields", "constant_fields", "parameter_names")
+Sources: TypeAlias = Mapping[str, Source]  # split -> source of a file
+_TUPLES = ("axes", "fields", "constant_fields", "parameter_names", "filled")
 
 
-class IndexedSource:
-    """A source whose description comes from an index; its file is opened when values are read."""
+class IndexedSource(Source):
+    """A source whose header comes from an index; its file is opened when values are read."""
 
-    def __init__(self, path: Path, header: Header, row: dict[str, Any], opener: Any) -> None:
-        self.path = path
-        self._opener, self._opened, self._count = opener, None, int(row["count"])
-        self.name, self.grid, self.units = header.name, header.grid, header.units
-        self.axes, self.fields = header.axes, header.fields
-        self.constant_fields, self.parameter_names = header.constant_fields, header.parameter_names
-        self.times = header.times if row["times"] is None else np.array(row["times"], np.float64)
-        self.parameters = np.array(row["parameters"], np.float64).reshape(self._count, -1)
-        self.series = {k: np.array(values) for k, values in row["series"].items()}
-        self.provenance = row["provenance"]
+    def __init__(self, path: Path, header: Header, opener: Callable[[], Source]) -> None:
+        self.path, self.header = path, header
+        self._opener, self._opened = opener, None
 
-    def __len__(self) -> int:
-        return self._count
-
-    def read(self, trajectory: int, frames: slice, channels: Sequence[int]) -> np.ndarray:
+    def read(
+        self, trajectory: int, frames: slice, channels: Sequence[int]
+    ) -> Float32[np.ndarray, "T C *S"]:
         """The given frames and channels of a trajectory."""
         return self.source.read(trajectory, frames, channels)
 
-    def constants(self, trajectory: int) -> np.ndarray:
+    def constants(self, trajectory: int) -> Float32[np.ndarray, "K *S"]:
         """The constant fields of a trajectory."""
         return self.source.constants(trajectory)
 
-    def mask(self, trajectory: int) -> np.ndarray | None:
+    def mask(self, trajectory: int) -> Bool[np.ndarray, "C *S"] | None:
         """Where the fields of a trajectory are predicted; None: everywhere."""
-        mask = getattr(self.source, "mask", None)
-        return None if mask is None else mask(trajectory)
+        return self.source.mask(trajectory)
 
     def close(self) -> None:
         """Give the file back; the next access opens it again."""
@@ -70,17 +64,7 @@ class IndexedSource:
             self._opened.close()
 
     @property
-    def rows(self) -> range | None:
-        """The trajectories of the file that belong to the source; None for all."""
-        return getattr(self.source, "rows", None)
-
-    @property
-    def filled(self) -> tuple[str, ...]:
-        """Names of the fields that the layout gives one value."""
-        return getattr(self.source, "filled", ())
-
-    @property
-    def source(self) -> Any:
+    def source(self) -> Source:
         """The source itself.
 
         Raises:
@@ -88,7 +72,7 @@ class IndexedSource:
         """
         if self._opened is None:
             opened = self._opener()
-            if len(opened) != len(self) or opened.fields != self.fields:
+            if len(opened) != len(self) or opened.header.fields != self.header.fields:
                 raise ValueError(
                     f"{self.path} has changed since the store was opened; open it again"
                 )
@@ -97,22 +81,6 @@ class IndexedSource:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-
-
-class Header:
-    """What the sources of a store share; made once, so that they share its objects too."""
-
-    def __init__(self, plain: Mapping[str, Any]) -> None:
-        self.name, self.units = plain["name"], dict(plain["units"])
-        self.axes, self.fields, self.constant_fields, self.parameter_names = (
-            tuple(plain[name]) for name in _TUPLES
-        )
-        grid = plain["grid"]
-        self.grid = Grid(*(tuple(grid[k]) for k in ("shape", "lengths", "boundary", "origin")))
-        self.times = np.array(plain["times"], np.float64)
 
 
 class Index:
@@ -127,7 +95,7 @@ class Index:
         self.headers: list[dict[str, Any]] = []
         self.files: dict[str, dict[str, Any]] = {}
         self.changed = False
-        self._made: dict[int, Header] = {}
+        self._made: dict[int, Header] = {}  # so that sources share what is the same
         self._numbers: dict[str, int] = {}
         known = _load(_location(path))
         if known is not None and known.get("valid_for") == self._key():
@@ -149,15 +117,13 @@ class Index:
             return None
         layout = entry["layout"]
         return layout, {
-            split: IndexedSource(
-                file, self._header(row["header"]), row, partial(opener, layout, split)
-            )
+            split: IndexedSource(file, self._header(row), partial(opener, layout, split))
             for split, row in entry["sources"].items()
         }
 
     def add(self, file: Path, stat: list[int], layout: str, sources: Sources) -> None:
         """Add the sources of a file that had this `stat` before it was read."""
-        rows = {split: self._row(source) for split, source in sources.items()}
+        rows = {split: self._row(source.header) for split, source in sources.items()}
         self.files[str(file)] = {"stat": stat, "layout": layout, "sources": rows}
         self.changed = True
 
@@ -177,36 +143,59 @@ class Index:
     def _key(self) -> list[Any]:
         return [VERSION, str(self.path), _code()]
 
-    def _header(self, number: int) -> Header:
+    def _header(self, row: dict[str, Any]) -> Header:
+        number = row["header"]
         if number not in self._made:
-            self._made[number] = Header(self.headers[number])
-        return self._made[number]
+            self._made[number] = _shared(self.headers[number])
+        shared, rows = self._made[number], range(*row["rows"])
+        return replace(
+            shared,
+            rows=rows,
+            times=shared.times if row["times"] is None else np.array(row["times"], np.float64),
+            parameters=np.array(row["parameters"], np.float64).reshape(len(rows), -1),
+            series={name: np.array(values) for name, values in row["series"].items()},
+            provenance=row["provenance"],
+        )
 
-    def _row(self, source: Any) -> dict[str, Any]:
-        grid = source.grid
+    def _row(self, header: Header) -> dict[str, Any]:
+        grid, rows = header.grid, header.rows
         plain = {
-            "name": source.name,
-            "units": source.units,
-            **{name: list(getattr(source, name)) for name in _TUPLES},
+            "name": header.name,
+            "units": header.units,
+            **{name: list(getattr(header, name)) for name in _TUPLES},
             "grid": {
                 "shape": list(grid.shape),
                 "lengths": list(grid.lengths),
                 "boundary": list(grid.boundary),
                 "origin": list(grid.origin),
             },
-            "times": source.times.tolist() if source.times.ndim == 1 else [],
+            "times": header.times.tolist() if header.times.ndim == 1 else [],
         }
         number = self._numbers.setdefault(_text(plain), len(self.headers))
         if number == len(self.headers):
             self.headers.append(plain)
         return {
             "header": number,
-            "count": len(source),
-            "times": None if source.times.ndim == 1 else source.times.tolist(),
-            "parameters": source.parameters.tolist(),
-            "provenance": source.provenance,
-            "series": {name: values.tolist() for name, values in source.series.items()},
+            "rows": [rows.start, rows.stop, rows.step],
+            "times": None if header.times.ndim == 1 else header.times.tolist(),
+            "parameters": header.parameters.tolist(),
+            "provenance": header.provenance,
+            "series": {name: values.tolist() for name, values in header.series.items()},
         }
+
+
+def _shared(plain: Mapping[str, Any]) -> Header:
+    """A header without what each file has of its own."""
+    grid = plain["grid"]
+    names: dict[str, Any] = {name: tuple(plain[name]) for name in _TUPLES}
+    return Header(
+        name=plain["name"],
+        units=dict(plain["units"]),
+        grid=Grid(*(tuple(grid[k]) for k in ("shape", "lengths", "boundary", "origin"))),
+        times=np.array(plain["times"], np.float64),
+        rows=range(0),
+        **names,
+    )
 
 
 def stat(file: Path) -> list[int]:
@@ -235,6 +224,7 @@ def _code() -> str:
     folders = [Path(folder) for package in readers for folder in package.__path__]
     files = sorted(path for folder in folders for path in folder.glob("*.py"))
     parts = [(path.name, *stat(path)) for path in files]
+    parts += [(name, LAYOUTS.provider(name)) for name in LAYOUTS.names() if LAYOUTS.provider(name)]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from ..fields.vocabulary import UNSPLIT
 from ..files import guard, remote
 from ..layouts import detect as layouts
 from ..layouts.arrays import ArraySource, divide
-from ..layouts.detect import Layout
+from ..layouts.layout import Layout
 from ..layouts.source import Source
 from .failures import naming
 from .index import SMALLEST, Index, stat
@@ -80,7 +81,7 @@ def _sources_of(
         ValueError: a file cannot be read, or has another layout than the first.
     """
     detected = given is None and not splits
-    detected &= not (files and layouts.described.matches(files[0][1]))
+    detected &= not (files and layouts.named("described").matches(files[0][1]))
     index = Index(path) if detected and len(files) >= SMALLEST else None
     expected = given
     new = sum(index is None or file not in index for _, file in files)
@@ -130,7 +131,8 @@ def _open_file(
             raise ValueError(f"{file} is in {layout.name}'s layout, which says its splits itself")
         found = divide(whole[0], splits, file)
     for source in found.values():
-        source.name = source.name or layouts.dataset_name(path)
+        if not source.header.name:
+            source.header = replace(source.header, name=layouts.dataset_name(path))
     return found
 
 

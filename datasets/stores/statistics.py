@@ -1,7 +1,8 @@
-"""Statistics of every field per split, as a table and in the form of The Well's `stats.yaml`."""
+"""Statistics of fields: per split, as a table, as The Well's `stats.yaml`, and for training."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,14 @@ import numpy as np
 import yaml
 
 from ..base.appearing import appearing_file
-from ..fields.vocabulary import SPLITS
-from ..files.hdf5 import data_files
-from ..layouts.well import tensor_fields
+from ..fields.moments import Moments
+from ..fields.vocabulary import SPLITS, tensors
+from ..files.containers import HDF5, data_files
 from ..layouts.well_reader import WellFile
 from .store import Store
-from .survey import Survey, Table, survey
+from .survey import Survey, Table, blocks, survey
 
+BLOCK = 2**22  # values to hold at once
 COLUMNS = ("mean", "std", "rms", "min", "max", "mean_delta", "std_delta", "rms_delta")
 
 
@@ -47,6 +49,45 @@ def split_statistics(
     return {split: _of_split(found, part) for split, part in store.splits.items()}
 
 
+def field_moments(store: Store, trajectories: Sequence[int]) -> dict[str, Moments]:
+    """Moments of each field that is predicted anywhere, from the frame `store.first` on.
+
+    What is masked does not count. In one pass and constant memory.
+
+    Raises:
+        ValueError: a value is NaN or infinite, or a file is damaged.
+    """
+    found: dict[str, Moments] = {}
+    for i in trajectories:
+        mask = store.mask(i)
+        for part in blocks(store, i, BLOCK, store.first):
+            block = store.read(i, part.start, part.stop)
+            for channel, name in enumerate(store.fields):
+                values = block[:, channel]
+                chosen = values if mask is None else values[:, mask[channel]]
+                if chosen.numel():
+                    found[name] = Moments.merged(found.get(name), chosen.numpy())
+    return found
+
+
+def constant_moments(
+    store: Store, trajectories: Sequence[int], names: Sequence[str]
+) -> dict[str, Moments]:
+    """Moments of constant fields.
+
+    Raises:
+        ValueError: as `field_moments`.
+    """
+    found: dict[str, Moments] = {}
+    for i in trajectories if names else ():
+        constants = store.constants(i)
+        assert constants is not None
+        for name in names:
+            values = constants[store.constant_fields.index(name)]
+            found[name] = Moments.merged(found.get(name), values.numpy())
+    return found
+
+
 def well_form(
     statistics: dict[str, dict[str, float]], ndim: int
 ) -> dict[str, dict[str, float | list[Any]]]:
@@ -56,7 +97,7 @@ def well_form(
         if column in ("min", "max"):
             continue
         form[column] = {}
-        for name, (order, parts) in tensor_fields([*statistics], ndim).items():
+        for name, (order, parts) in tensors([*statistics], ndim).items():
             if all(column in statistics[part] for part in parts):
                 values = np.array([statistics[part][column] for part in parts])
                 form[column][name] = values.reshape((ndim,) * order).tolist()
@@ -82,7 +123,7 @@ def write_stats(root: Path) -> None:
         ValueError: `stats.yaml` exists, there are no training files, or a value is not finite.
     """
     folders = [root / "data" / split for split in SPLITS if (root / "data" / split).is_dir()]
-    files = data_files(folders[0]) if folders else []
+    files = data_files(folders[0], HDF5) if folders else []
     if not files:
         raise ValueError(f"no HDF5 files in {root / 'data/train'}; statistics need training data")
     if (root / "stats.yaml").exists():

@@ -72,20 +72,21 @@ class Store:
         for source in self.sources[1:]:
             check_agreement(first, source)
         self._ends = np.cumsum([len(source) for source in self.sources]).tolist()
-        frames = [len(source) * source.times.shape[-1] for source in self.sources]
+        frames = [len(source) * source.header.n_frames for source in self.sources]
         self._first_frames = np.cumsum([0, *frames]).tolist()
         # Which frames and constant fields this process has seen to be finite: looking at values
         # takes half as long as reading them, and windows overlap.
         self._finite_frames = np.zeros(self._first_frames[-1], dtype=bool)
         self._finite_constants = np.zeros(self._ends[-1], dtype=bool)
         self._open: OrderedDict[int, None] = OrderedDict()
-        self.name, self.fields, self.grid = first.name, first.fields, first.grid
-        self.constant_fields, self.parameter_names = first.constant_fields, first.parameter_names
-        self.units, self.provenance, self.axes = first.units, first.provenance, first.axes
+        header = first.header
+        self.name, self.fields, self.grid = header.name, header.fields, header.grid
+        self.constant_fields, self.parameter_names = header.constant_fields, header.parameter_names
+        self.units, self.provenance, self.axes = header.units, header.provenance, header.axes
         self.splits = _ranges([(split, len(source)) for split, source in ordered])
         self.times = self.trajectory_times(0)
         self.first, self.dt = common_spacing(self.sources)
-        single = all(source.times.shape[-1] == 1 for source in self.sources)
+        single = all(source.header.n_frames == 1 for source in self.sources)
         inputs = tuple(k for k in self.constant_fields if not k.startswith("coordinate_"))
         self.inputs = inputs if single else ()
 
@@ -106,14 +107,28 @@ class Store:
     def __len__(self) -> int:
         return self._ends[-1]
 
+    def __repr__(self) -> str:
+        frames = sorted({source.header.n_frames for source in self.sources})
+        shape = " × ".join(map(str, self.grid.shape))
+        every = "" if self.dt is None or self.steady else f", {self.dt:g} apart"
+        lines = (
+            f"{type(self).__name__} {self.name!r}",
+            f"fields: {', '.join(self.fields)}",
+            f"with: {', '.join((*self.constant_fields, *self.parameter_names))}",
+            f"grid: {shape} points, lengths {self.grid.lengths}, {', '.join(self.grid.boundary)}",
+            f"frames: {' to '.join(map(str, frames[:1] + frames[1:][-1:]))}{every}",
+            f"splits: {', '.join(f'{k} {len(part)}' for k, part in self.splits.items())}",
+        )
+        return "\n  ".join(line for line in lines if not line.endswith(": "))
+
     def n_frames(self, i: int) -> int:
         """Number of frames of trajectory i."""
-        return self.sources[self._locate(i)[0]].times.shape[-1]
+        return self.sources[self._locate(i)[0]].header.n_frames
 
     def trajectory_times(self, i: int) -> Float64[np.ndarray, " T"]:
         """Physical times of the frames of trajectory i."""
         file, local = self._locate(i)
-        times = self.sources[file].times
+        times = self.sources[file].header.times
         return times if times.ndim == 1 else times[local]
 
     def trajectory(self, i: int) -> Float[Tensor, "T C *S"]:
@@ -133,7 +148,7 @@ class Store:
             )
         frames = torch.from_numpy(self.read_raw(i, slice(start, stop, step)))
         file, local = self._locate(i)
-        first = self._first_frames[file] + local * self.sources[file].times.shape[-1]
+        first = self._first_frames[file] + local * self.sources[file].header.n_frames
         seen = self._finite_frames[first + start : first + stop : step]
         if not seen.all():
             if not torch.isfinite(frames.sum()) and not torch.isfinite(frames).all():
@@ -153,7 +168,7 @@ class Store:
         """
         file, local = self._locate(i)
         channels = range(len(self.fields)) if channels is None else channels
-        count = len(range(self.sources[file].times.shape[-1])[frames])
+        count = len(range(self.sources[file].header.n_frames)[frames])
         check_memory(4 * count * len(channels) * math.prod(self.grid.shape), self.origin, i)
         with naming(self.sources[file].path):
             return self._source(file).read(local, frames, channels)
@@ -184,12 +199,8 @@ class Store:
     def mask(self, i: int) -> Bool[Tensor, "C *S"] | None:
         """Where the fields of trajectory i are predicted; None: everywhere."""
         file, local = self._locate(i)
-        mask = getattr(self.sources[file], "mask", None)  # of a `MaskedSource`
-        if mask is None:
-            return None
         with naming(self.sources[file].path):
-            self._source(file)
-            values = mask(local)
+            values = self._source(file).mask(local)
         return None if values is None else torch.from_numpy(values)
 
     def parameters(self, i: int) -> Float[Tensor, " P"] | None:
@@ -201,7 +212,7 @@ class Store:
         if not self.parameter_names:
             return None
         file, local = self._locate(i)
-        values = torch.from_numpy(self.sources[file].parameters[local]).float()
+        values = torch.from_numpy(self.sources[file].header.parameters[local]).float()
         for name, value in zip(self.parameter_names, values.tolist(), strict=True):
             if not math.isfinite(value):
                 raise ValueError(self._not_finite(i, f"the parameter {name!r}"))
@@ -209,7 +220,7 @@ class Store:
 
     def parameter_table(self) -> Float64[np.ndarray, "n P"]:
         """Parameters of all trajectories, in double precision."""
-        return np.concatenate([source.parameters for source in self.sources])
+        return np.concatenate([source.header.parameters for source in self.sources])
 
     def window(
         self, i: int, start: int = 0, history: int = 1, horizon: int = 1, stride: int = 1
@@ -280,17 +291,15 @@ class Store:
         )
 
     def to_xarray(self) -> xarray.Dataset:
-        """All trajectories as one lazy `xarray.Dataset`; see `lazy.to_xarray`."""
-        from .xarray_view import (
-            to_xarray,  # imported on use: xarray takes longer to load than the rest
-        )
+        """All trajectories as one lazy `xarray.Dataset`; see `xarray_view.to_xarray`."""
+        from .xarray_view import to_xarray  # on use: xarray takes longer to load than the rest
 
         return to_xarray(self)
 
     def origin(self, i: int) -> tuple[Path, int]:
         """The file of trajectory i, and its number in that file."""
         source, local = self.source_of(i)
-        return source.path, _row(source, local)
+        return source.path, source.header.rows[local]
 
     def source_of(self, i: int) -> tuple[Source, int]:
         """The source of trajectory i, and its number in it."""
@@ -319,12 +328,6 @@ class Store:
             f"{path}: {what}{when} of trajectory {local} holds NaN or infinite "
             f"values; repair or leave out this trajectory"
         )
-
-
-def _row(source: Source, local: int) -> int:
-    """The number in its file of a source's trajectory; a source may hold a part of a file."""
-    rows = getattr(source, "rows", None)
-    return local if rows is None else rows[local]
 
 
 def _ranges(counts: Sequence[tuple[str, int]]) -> dict[str, range]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -99,10 +99,9 @@ class Table:
 
 def _merge(total: np.ndarray, values: np.ndarray) -> None:
     """Add values to (count, mean, deviation), in place."""
-    added = Moments.of(values.reshape(-1, 1))
-    if total[0]:
-        added = Moments(int(total[0]), total[1:2].copy(), total[2:3].copy()) + added
-    total[:] = added.count, added.mean[0], added.deviation[0]
+    before = Moments(int(total[0]), total[1:2].copy(), total[2:3].copy()) if total[0] else None
+    both = Moments.merged(before, values)
+    total[:] = both.count, both.mean[0], both.deviation[0]
 
 
 @dataclass(frozen=True)
@@ -155,6 +154,24 @@ def survey(store: Store, progress: bool = False) -> Survey:
     return found
 
 
+def blocks(
+    store: Store, i: int, size: int, first: int = 0, channels: int | None = None
+) -> Iterator[range]:
+    """Consecutive frames of trajectory i, as many at a time as `size` values hold.
+
+    Args:
+        store: of the trajectory.
+        i: its number.
+        size: values to hold at once; a frame may have more.
+        first: the frame to begin with.
+        channels: fields that are read; by default all.
+    """
+    count = len(store.fields) if channels is None else channels
+    step = max(1, size // (count * math.prod(store.grid.shape)))
+    for start in range(first, store.n_frames(i), step):
+        yield range(start, min(start + step, store.n_frames(i)))
+
+
 def initial_state(store: Store, i: int) -> Float32[np.ndarray, "C *S"]:
     """What trajectory i starts from: its first frame, or a steady problem's constant fields."""
     if store.steady:
@@ -164,11 +181,11 @@ def initial_state(store: Store, i: int) -> Float32[np.ndarray, "C *S"]:
 
 def _read_frames(store: Store, i: int, found: Survey, digest: hashlib.blake2b, bar: Bar) -> None:
     frames, channels = store.n_frames(i), len(store.fields)
-    step = max(1, BLOCK // (channels * math.prod(store.grid.shape)))
     equal: list[int] = []
     last = np.empty((0, channels, *store.grid.shape), np.float32)
-    for start in range(0, frames, step):
-        block = store.read_raw(i, slice(start, min(start + step, frames)))
+    for part in blocks(store, i, BLOCK):
+        start = part.start
+        block = store.read_raw(i, slice(start, part.stop))
         digest.update(np.ascontiguousarray(block).data)
         before = len(last)
         rows = np.concatenate([last, block]).reshape(before + len(block), channels, -1)

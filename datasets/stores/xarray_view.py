@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray
@@ -12,7 +12,9 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from ..layouts.source import Source
-from .store import Store
+
+if TYPE_CHECKING:
+    from .store import Store
 
 
 def to_xarray(store: Store) -> xarray.Dataset:
@@ -25,7 +27,7 @@ def to_xarray(store: Store) -> xarray.Dataset:
     Raises:
         ValueError: trajectories differ in their number of frames.
     """
-    counts = {source.times.shape[-1] for source in store.sources}
+    counts = {source.header.n_frames for source in store.sources}
     if len(counts) > 1:
         raise ValueError(
             f"trajectories of {store.name!r} have {min(counts)} to {max(counts)} frames, which do "
@@ -39,7 +41,9 @@ def to_xarray(store: Store) -> xarray.Dataset:
         values = _ConstantArray(store, channel)
         variables[name] = _variable(store, ("trajectory", *store.axes), values, name)
     for name in _common_series(store):
-        values = np.concatenate([_rows(source, source.series[name]) for source in store.sources])
+        values = np.concatenate(
+            [_rows(source, source.header.series[name]) for source in store.sources]
+        )
         variables[name] = _variable(store, ("trajectory", "time"), values, name)
     attributes = {
         "dataset": store.name,
@@ -54,7 +58,7 @@ def _coordinates(store: Store, variables: Mapping[str, Any]) -> dict[str, Any]:
         axis: _variable(store, (axis,), values.numpy(), "length")
         for axis, values in zip(store.axes, store.grid.coordinates(), strict=True)
     }
-    times = np.concatenate([_rows(source, source.times) for source in store.sources])
+    times = np.concatenate([_rows(source, source.header.times) for source in store.sources])
     if (times == times[0]).all():
         coordinates["time"] = _variable(store, ("time",), times[0], "time")
     else:
@@ -77,7 +81,7 @@ def _variable(store: Store, dims: tuple[str, ...], values: Any, name: str) -> xa
 
 
 def _common_series(store: Store) -> list[str]:
-    first, *others = (source.series for source in store.sources)
+    first, *others = (source.header.series for source in store.sources)
     return [name for name in first if all(name in series for series in others)]
 
 

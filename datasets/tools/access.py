@@ -88,7 +88,7 @@ def measure(store: Store, history: int = 1, horizon: int = 1) -> Access:
     Raises:
         ValueError: a file is damaged.
     """
-    frames = min(history + horizon, *(source.times.shape[-1] for source in store.sources))
+    frames = min(history + horizon, *(source.header.n_frames for source in store.sources))
     generator = np.random.default_rng(0)
     chosen = generator.permutation(len(store))[:WINDOWS].tolist()
     window_bytes = store.read_raw(chosen[0], slice(0, frames)).nbytes
@@ -120,7 +120,7 @@ def _sequential(store: Store, frames: int) -> float:
 def _stored_frame(store: Store) -> float:
     """Bytes of a frame in the file, on average."""
     size = sum(map(stored_bytes, data_paths(store)))
-    return size / sum(len(source) * source.times.shape[-1] for source in store.sources)
+    return size / sum(len(source) * source.header.n_frames for source in store.sources)
 
 
 def _bytes_read() -> int:

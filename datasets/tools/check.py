@@ -49,7 +49,7 @@ class Report:
             "fine": self.fine,
             "trajectories": len(store),
             "splits": {name: len(part) for name, part in store.splits.items()},
-            "frames": sorted({source.times.shape[-1] for source in store.sources}),
+            "frames": sorted({source.header.n_frames for source in store.sources}),
             "fields": list(store.fields),
             "constant_fields": list(store.constant_fields),
             "parameters": list(store.parameter_names),

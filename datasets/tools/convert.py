@@ -29,6 +29,7 @@ from ..stores.index import stat
 from ..stores.opening import open_store
 from ..stores.statistics import write_stats
 from ..stores.store import Store
+from ..stores.survey import blocks
 
 BLOCK = 2**22  # values to hold at once
 SHARD = 2**29  # bytes of a file, at most, unless one trajectory is larger
@@ -147,7 +148,7 @@ def _folder(split: str) -> str:
 
 
 def _per_file(store: Store) -> int:
-    frames = max(source.times.shape[-1] for source in store.sources)
+    frames = max(source.header.n_frames for source in store.sources)
     channels = len(store.fields) * frames + len(store.constant_fields)
     size = 4 * channels * math.prod(store.grid.shape)
     return max(1, SHARD // size)
@@ -244,10 +245,9 @@ def _write(store: Store, part: _Shard, recipe: Recipe, bar: Bar) -> None:
 
 def _blocks(store: Store, i: int) -> Iterator[tuple[int, np.ndarray]]:
     """First frame and values of pieces of a trajectory."""
-    step = max(1, BLOCK // (len(store.fields) * math.prod(store.grid.shape)))
-    for start in range(0, store.n_frames(i), step):
-        values = store.read(i, start, min(start + step, store.n_frames(i)))
-        yield start, np.ascontiguousarray(values.numpy())
+    for part in blocks(store, i, BLOCK):
+        values = store.read(i, part.start, part.stop)
+        yield part.start, np.ascontiguousarray(values.numpy())
 
 
 def _contents(store: Store, part: _Shard, recipe: Recipe) -> well.WellData:
@@ -257,7 +257,7 @@ def _contents(store: Store, part: _Shard, recipe: Recipe) -> well.WellData:
     nothing = np.broadcast_to(np.float32(0), (n, frames, *store.grid.shape))
     times = np.stack([store.trajectory_times(i) for i in chosen])
     constants = np.stack([_constants(store, i) for i in chosen])
-    filled = list(getattr(store.sources[0], "filled", ()))
+    filled = list(store.sources[0].header.filled)
     return well.WellData(
         dataset=recipe.name,
         grid=store.grid,
@@ -298,7 +298,7 @@ def _series(store: Store, chosen: range) -> dict[str, np.ndarray]:
     rows: dict[str, list[np.ndarray]] = {}
     for i in chosen:
         source, local = store.source_of(i)
-        for name, values in source.series.items():
+        for name, values in source.header.series.items():
             rows.setdefault(name, []).append(values if values.ndim == 1 else values[local])
     return {name: np.stack(values) for name, values in rows.items() if len(values) == len(chosen)}
 

@@ -86,7 +86,7 @@ def _constant(store: Store, table: Table) -> Iterator[Finding]:
 def _expected(store: Store, name: str) -> str:
     """Why a field need not vary; empty if it should."""
     filled = store.provenance.get("filled", [])  # of a converted dataset
-    if name in filled or all(name in getattr(s, "filled", ()) for s in store.sources):
+    if name in filled or all(name in source.header.filled for source in store.sources):
         return ", as its layout fills it"
     if name in store.fields and not any(_predicted(store, i, name) for i in range(len(store))):
         return ", and is not predicted"
@@ -150,7 +150,9 @@ def _outliers(store: Store, table: Table) -> Iterator[Finding]:
 
 def time_findings(store: Store) -> Iterator[Finding]:
     """Times that do not increase or are not uniform; trajectories of unequal length."""
-    rows = [(s, row) for s in store.sources for row in np.atleast_2d(s.times) if len(row) > 1]
+    rows = [
+        (s, row) for s in store.sources for row in np.atleast_2d(s.header.times) if len(row) > 1
+    ]
     backward = [s.path for s, row in rows if not (np.diff(row) > 0).all()]
     if backward:
         yield Finding(
@@ -190,7 +192,7 @@ def time_findings(store: Store) -> Iterator[Finding]:
             f"trajectories have different time steps, from {min(known):g} to {max(known):g}",
             "open the files of each time step as a dataset of their own",
         )
-    lengths = {source.times.shape[-1] for source in store.sources}
+    lengths = {source.header.n_frames for source in store.sources}
     if len(lengths) > 1:
         yield Finding(
             "note",

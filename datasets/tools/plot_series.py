@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..base.figures import DPI, INK, MUTED, RUNS, STEPS
 from ..stores.store import Store
+from ..stores.survey import blocks
 from .summary import with_unit
 
 LINES = 8  # trajectories in a chart
@@ -74,14 +75,13 @@ def _leave_out_rounding(ax: Axes, size: float) -> None:
 def _averages(store: Store, i: int, fields: tuple[str, ...]) -> np.ndarray:
     """Mean and mean square over space (2, T, C) of a trajectory, where fields are predicted."""
     channels = [store.fields.index(name) for name in fields]
-    step = max(1, BLOCK // (len(channels) * math.prod(store.grid.shape)))
     mask = store.mask(i)
     weight = np.ones((len(channels), *store.grid.shape)) if mask is None else mask.numpy()[channels]
     points = weight.sum(tuple(range(1, weight.ndim)), keepdims=True)
     weight = (weight / np.maximum(points, 1))[None]
     parts = []
-    for start in range(0, store.n_frames(i), step):
-        frames = slice(start, min(start + step, store.n_frames(i)))
+    for part in blocks(store, i, BLOCK, channels=len(channels)):
+        frames = slice(part.start, part.stop)
         values = store.read_raw(i, frames, channels).astype(np.float64)
         values = np.where(weight > 0, values, 0.0)
         axes = tuple(range(2, values.ndim))

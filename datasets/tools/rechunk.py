@@ -20,8 +20,9 @@ import numpy as np
 from ..base.appearing import appearing_file
 from ..base.progress import Bar
 from ..fields.vocabulary import SPLITS
+from ..files.containers import data_files
 from ..files.guard import one_line
-from ..files.hdf5 import Node, data_files, open_readonly
+from ..files.hdf5 import Node, open_readonly
 from ..layouts.well import PAGE
 from ..stores.opening import open_store
 from ..stores.store import Store
@@ -116,7 +117,7 @@ def _copy_rest(source: Path, out: Path) -> None:
 def _lead_sizes(store: Store) -> frozenset[int]:
     """Sizes of the axes of trajectories and times (files may hold one time more than frames)."""
     sizes = {len(source) for source in store.sources}
-    sizes |= {source.times.shape[-1] + extra for source in store.sources for extra in (0, 1)}
+    sizes |= {source.header.n_frames + extra for source in store.sources for extra in (0, 1)}
     return frozenset(sizes)
 
 

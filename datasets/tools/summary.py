@@ -28,7 +28,7 @@ def summary(store: Store) -> str:
         *_grid_rows(store),
         *([] if store.steady else _time_rows(store)),
         *_parameter_rows(store),
-        ("in time", ", ".join(store.sources[0].series)),
+        ("in time", ", ".join(store.sources[0].header.series)),
         ("splits", ", ".join(f"{name} {len(part)}" for name, part in store.splits.items())),
         ("size", _size(store)),
         *_storage_rows(store),
@@ -61,7 +61,7 @@ def _grid_rows(store: Store) -> list[tuple[str, str]]:
 
 
 def _time_rows(store: Store) -> list[tuple[str, str]]:
-    frames = {source.times.shape[-1] for source in store.sources}
+    frames = {source.header.n_frames for source in store.sources}
     count = str(min(frames)) if len(frames) == 1 else f"{min(frames)} to {max(frames)}"
     unit = _unit(store, "time")
     step = "not the same everywhere" if store.dt is None else f"{store.dt:.6g}{unit}"

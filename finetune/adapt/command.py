@@ -9,6 +9,7 @@ from accelerate import PartialState
 from rich.console import Console
 
 from ...datasets.base.config import read
+from ...datasets.base.paths import expanded
 from ...datasets.stores.store import Store
 from ...operators.core import checkpoint
 from ...operators.core.operator import Operator
@@ -33,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         ValueError: anything in the arguments, the recipe, the checkpoint or the data is wrong.
     """
-    name, launch, overrides = training_arguments(
+    name, run, launch, overrides = training_arguments(
         "finetune", "Train on a new PDE, from a checkpoint or from scratch.", EXAMPLES, argv
     )
     recipe = read(FinetuneRecipe, find_recipe(name, RECIPES), overrides)
@@ -41,8 +42,10 @@ def main(argv: Sequence[str]) -> None:
     run_training(
         recipe,
         start_operator,
+        run,
         launch,
         accelerator,
+        title=run.name,
         rates=recipe.learning_rates,
         adaptation=recipe.adaptation,
     )
@@ -59,7 +62,7 @@ def start_operator(recipe: FinetuneRecipe, stores: list[Store]) -> Operator:
             name = recipe.adaptation.config.name
             raise ValueError(f"{name} needs init_from: fresh weights must be trained")
         return create_operator(recipe, stores)
-    source = checkpoint.locate(recipe.init_from)
+    source = checkpoint.locate(expanded(recipe.init_from, "init_from"))
     donor = checkpoint.from_pretrained(source)
     overrides = dict(recipe.operator)
     named = overrides.pop("name", donor.name)

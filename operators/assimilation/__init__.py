@@ -1,1 +1,5 @@
 """Operators that predict and assimilate: the semilinear observer, and any other made to."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

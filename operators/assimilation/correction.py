@@ -28,7 +28,6 @@ Bᵀ w B needs no matrix B: its entries are Fourier coefficients of D² w.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,6 +43,16 @@ from ...datasets.base.config import Checked
 from ...datasets.fields.window import Context
 from ..core.observation import Observation, Sensors
 from ..layers.convolution import Convolution
+from .fourier_basis import (
+    analysed,
+    diagonal,
+    flat_index,
+    half_modes,
+    products_of,
+    spectrum_of,
+    sums_of_modes,
+    synthesised,
+)
 from .measurement import Information, NoiseModel, information
 
 LARGEST = 2.0  # of the variance, in units of the scale squared: two unrelated states
@@ -89,7 +98,7 @@ class Correction(nn.Module):
     def __init__(self, ndim: int, fields: int, config: CorrectionConfig) -> None:
         super().__init__()
         self.config, self.ndim = config, ndim
-        self.register_buffer("modes", _half_modes(ndim, config.modes), persistent=False)
+        self.register_buffer("modes", half_modes(ndim, config.modes), persistent=False)
         self.amplitude = nn.Parameter(torch.empty(len(self.modes), fields, fields))
         self.growth = nn.Parameter(torch.empty(fields))
         self.model_error = nn.Parameter(torch.empty(fields))
@@ -133,9 +142,9 @@ class Correction(nn.Module):
         That is what the error of the mean is, and a good start: the length over which a measurement
         counts is that of the fields.
         """
-        self._check_grid(tuple(fields.shape[2:]))
+        _require_grid(self.config.modes, tuple(fields.shape[2:]))
         points = math.prod(fields.shape[2:])
-        chosen = _spectrum(fields.double())[..., _index(self.modes, tuple(fields.shape[2:]))]
+        chosen = spectrum_of(fields.double())[..., flat_index(self.modes, tuple(fields.shape[2:]))]
         power = (chosen / points).abs().square().mean(0).clamp_min(1e-8)
         self.amplitude.copy_(torch.diag_embed(power.sqrt().T))
         self.fraction.fill_(_ROUGH)
@@ -162,11 +171,11 @@ class Correction(nn.Module):
     @torch.no_grad()
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Float[Tensor, "B C *S"]:
         """Smooth errors Φ S ξ of unit variance (at the start of training), ξ unit normal."""
-        self._check_grid(shape[2:])
+        _require_grid(self.config.modes, shape[2:])
         mixing = self._mixing(self.amplitude.dtype)
         latent = torch.randn(shape[0], shape[1], len(mixing), generator=generator).to(mixing)
         mixed = torch.einsum("qcp,bpq->bcq", mixing, latent)
-        return _synthesise(mixed, self.modes, shape[2:])
+        return synthesised(mixed, self.modes, shape[2:])
 
     def forward(
         self,
@@ -183,7 +192,7 @@ class Correction(nn.Module):
             ValueError: the observation does not fit the fields or the grid, or the grid is too
                 coarse for the modes.
         """
-        self._check_grid(tuple(forecast.shape[2:]))
+        _require_grid(self.config.modes, tuple(forecast.shape[2:]))
         with torch.autocast(forecast.device.type, enabled=False):
             single = torch.promote_types(forecast.dtype, torch.float32)
             forecast, shift, scale = (x.to(single) for x in (forecast, shift, scale))
@@ -192,7 +201,7 @@ class Correction(nn.Module):
             smooth, rough = self._deviations((forecast - shift) / scale, measured, variance)
             change, left = self._smooth(smooth, measured)
             change = change + self._rough(rough, measured, change)
-            return forecast + scale * change, self._mixed(variance * left, measured)
+            return forecast + scale * change, _levelled(variance * left, self.pattern, measured)
 
     def measure(
         self,
@@ -223,14 +232,6 @@ class Correction(nn.Module):
         square = (power * waves.square().sum(1).to(power)).sum() / power[1:].sum()
         return math.sqrt(self.ndim / square.item())
 
-    def _mixed(self, variance: Tensor, measured: Information) -> Tensor:
-        """A part of the pattern of the variance, and its mean; as it is where nothing was seen."""
-        space = tuple(range(2, variance.ndim))
-        part = torch.sigmoid(self.pattern).reshape(-1, *(1,) * self.ndim)
-        mean = variance.mean(space, keepdim=True)
-        seen = measured.precision.flatten(1).any(1).reshape(-1, *(1,) * (variance.ndim - 1))
-        return torch.where(seen, mean + part * (variance - mean), variance).clamp_min(_SMALLEST)
-
     def _deviations(
         self, scaled: Tensor, measured: Information, variance: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -245,26 +246,22 @@ class Correction(nn.Module):
     def _smooth(self, deviation: Tensor, measured: Information) -> tuple[Tensor, Tensor]:
         """δ₁, and the factor on the variance."""
         space = tuple(deviation.shape[2:])
-        minus, plus = _sums(self.modes, space)
+        minus, plus = sums_of_modes(self.modes, space)
         mixing = self._mixing(deviation.dtype)
-        products = _products(deviation.square() * measured.precision, minus, plus)
+        products = products_of(deviation.square() * measured.precision, minus, plus)
         blocks, fields = products.shape[:2], mixing.shape[1]
         gram = torch.einsum("qcp,bcqr,rcs->bpqsr", mixing, products, mixing)
         size = fields * len(mixing)
-        # Double precision: many accurate measurements make the condition number large.
-        wide = torch.float32 if deviation.device.type == "mps" else torch.float64
-        matrix = gram.reshape(blocks[0], size, size).to(wide)
-        matrix = matrix + torch.eye(size, dtype=wide, device=matrix.device)
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(matrix).L)
-        seen = _analyse(deviation * measured.weighted, self.modes)
+        inverse = _posterior(gram.reshape(blocks[0], size, size))
+        seen = analysed(deviation * measured.weighted, self.modes)
         seen = torch.einsum("qcp,bcq->bpq", mixing, seen).flatten(1)
-        latent = (inverse @ seen.to(wide)[..., None]).to(deviation.dtype)
+        latent = (inverse @ seen.to(inverse.dtype)[..., None]).to(deviation.dtype)
         latent = latent.reshape(blocks[0], fields, -1)
-        change = _synthesise(torch.einsum("qcp,bpq->bcq", mixing, latent), self.modes, space)
+        change = synthesised(torch.einsum("qcp,bpq->bcq", mixing, latent), self.modes, space)
         inverse = inverse.to(deviation.dtype).reshape(blocks[0], fields, len(mixing), fields, -1)
         after = torch.einsum("qcp,bpqsr,rcs->bcqr", mixing, inverse, mixing)
         before = mixing[: len(self.modes)].square().sum((0, 2)).reshape(-1, *(1,) * self.ndim)
-        left = _diagonal(after, minus, plus, space) / before.clamp_min(_SMALLEST)
+        left = diagonal(after, minus, plus, space) / before.clamp_min(_SMALLEST)
         return deviation * change, left.clamp(_SMALLEST, 1)
 
     def _rough(self, deviation: Tensor, measured: Information, change: Tensor) -> Tensor:
@@ -279,14 +276,6 @@ class Correction(nn.Module):
         scale = torch.where(self.modes.any(1), math.sqrt(2), 1.0).to(dtype)
         amplitude = amplitude * scale[:, None, None]
         return torch.cat((amplitude, amplitude[1:]))
-
-    def _check_grid(self, space: tuple[int, ...]) -> None:
-        needed = 2 * self.config.modes - 1
-        if min(space) < needed:
-            raise ValueError(
-                f"correction.modes = {self.config.modes} needs a grid of at least {needed} points "
-                f"per axis; got {'×'.join(map(str, space))}. Use fewer modes or a finer grid"
-            )
 
 
 class _Network(nn.Module):
@@ -308,76 +297,27 @@ class _Network(nn.Module):
         return self.outer(F.gelu(self.inner(x)))
 
 
-def _half_modes(ndim: int, modes: int) -> Tensor:
-    """(R, ndim) mode numbers below `modes` per axis, one of each pair ±k; the mean first."""
-    each = range(-modes + 1, modes)
-    zero = (0,) * ndim
-    return torch.tensor([k for k in itertools.product(*(each,) * ndim) if k >= zero])
+def _posterior(gram: Float[Tensor, "B N N"]) -> Float[Tensor, "B N N"]:
+    """(I + Bᵀ w B)⁻¹, in double precision: many accurate measurements make it ill-conditioned."""
+    wide = torch.float32 if gram.device.type == "mps" else torch.float64
+    matrix = gram.to(wide) + torch.eye(gram.shape[-1], dtype=wide, device=gram.device)
+    return torch.cholesky_inverse(torch.linalg.cholesky_ex(matrix).L)
 
 
-def _sums(modes: Tensor, space: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """(R, R) flat indices of k − k′ and k + k′ in a full FFT on `space`."""
-    return _index(modes[:, None] - modes, space), _index(modes[:, None] + modes, space)
-
-
-def _index(modes: Tensor, space: tuple[int, ...]) -> Tensor:
-    flat = torch.zeros_like(modes[..., 0])
-    for axis, n in enumerate(space):
-        flat = flat * n + modes[..., axis] % n
-    return flat
-
-
-def _spectrum(field: Float[Tensor, "B C *S"]) -> Tensor:
-    """Unnormalised full FFT over space, flattened."""
-    return torch.fft.fftn(field, dim=tuple(range(2, field.ndim))).flatten(2)
-
-
-def _products(
-    weight: Float[Tensor, "B C *S"], minus: Tensor, plus: Tensor
-) -> Float[Tensor, "B C Q Q"]:
-    """Σ_x w(x) e_q(x) e_r(x) for the basis e of cosines and sines, from the spectrum of w."""
-    spectrum = _spectrum(weight)
-    low, high = spectrum[..., minus], spectrum[..., plus]
-    cosines = (low.real + high.real) / 2
-    sines = ((low.real - high.real) / 2)[..., 1:, 1:]
-    mixed = ((low.imag - high.imag) / 2)[..., :, 1:]
-    upper = torch.cat((cosines, mixed), -1)
-    lower = torch.cat((mixed.transpose(-1, -2), sines), -1)
-    return torch.cat((upper, lower), -2)
-
-
-def _analyse(field: Float[Tensor, "B C *S"], modes: Tensor) -> Float[Tensor, "B C Q"]:
-    """Σ_x f(x) e_q(x)."""
-    chosen = _spectrum(field)[..., _index(modes, tuple(field.shape[2:]))]
-    return torch.cat((chosen.real, -chosen.imag[..., 1:]), -1)
-
-
-def _synthesise(
-    latent: Float[Tensor, "B C Q"], modes: Tensor, space: tuple[int, ...]
+def _levelled(
+    variance: Float[Tensor, "B C *S"], pattern: Float[Tensor, " C"], measured: Information
 ) -> Float[Tensor, "B C *S"]:
-    """Σ_q a_q e_q(x): the real part of Σ (a_cos − i a_sin) e^{ikx}."""
-    count = len(modes)
-    sines = F.pad(latent[..., count:], (1, 0))
-    coefficients = torch.complex(latent[..., :count].contiguous(), -sines)
-    return _real_part(coefficients, _index(modes, space), space)
+    """A part of the pattern of the variance, and its mean; as it is where nothing was seen."""
+    axes = variance.ndim - 2
+    part = torch.sigmoid(pattern).reshape(-1, *(1,) * axes)
+    mean = variance.mean(tuple(range(2, variance.ndim)), keepdim=True)
+    seen = measured.precision.flatten(1).any(1).reshape(-1, *(1,) * (axes + 1))
+    return torch.where(seen, mean + part * (variance - mean), variance).clamp_min(_SMALLEST)
 
 
-def _diagonal(
-    matrix: Float[Tensor, "B C Q Q"], minus: Tensor, plus: Tensor, space: tuple[int, ...]
-) -> Float[Tensor, "B C *S"]:
-    """Σ_qr e_q(x) A_qr e_r(x) of a symmetric A."""
-    count = len(minus)
-    cosines, mixed = matrix[..., :count, :count], F.pad(matrix[..., :count, count:], (1, 0))
-    sines = F.pad(matrix[..., count:, count:], (1, 0, 1, 0))
-    low = torch.complex((cosines + sines) / 2, mixed)
-    high = torch.complex((cosines - sines) / 2, -mixed)
-    index = torch.cat((minus.flatten(), plus.flatten()))
-    return _real_part(torch.cat((low.flatten(2), high.flatten(2)), -1), index, space)
-
-
-def _real_part(coefficients: Tensor, index: Tensor, space: tuple[int, ...]) -> Tensor:
-    """Re Σ_j c_j e^{i k_j x}, with the flat mode indices k_j; an index may repeat."""
-    total = coefficients.new_zeros(*coefficients.shape[:2], math.prod(space))
-    total = total.index_add(2, index, coefficients).unflatten(2, space)
-    axes = tuple(range(2, total.ndim))
-    return torch.fft.ifftn(total, dim=axes, norm="forward").real
+def _require_grid(modes: int, space: tuple[int, ...]) -> None:
+    if min(space) < 2 * modes - 1:
+        raise ValueError(
+            f"correction.modes = {modes} needs a grid of at least {2 * modes - 1} points per axis; "
+            f"got {'×'.join(map(str, space))}. Use fewer modes or a finer grid"
+        )

@@ -110,7 +110,7 @@ class Observer(AssimilatingOperator):
                 f"observer.linear acts on the field(s) {', '.join(sorted(unknown))}; the operator "
                 f"maps {', '.join(description.fields)}"
             )
-        inputs = fields + len(description.constant_fields) + len(description.parameters)
+        inputs = fields + len(description.conditions)
         inputs += 2 * ndim if config.coordinates else 0
         self.tendency = Tendency(
             ndim, inputs, fields, config.hidden, config.layers, config.modes, config.kernel_size
@@ -135,7 +135,7 @@ class Observer(AssimilatingOperator):
     def field_axes(self) -> dict[str, FieldAxis | tuple[FieldAxis, ...]]:
         """Every parameter that has an axis over fields, and the lifting's conditions."""
         fields = self.description.fields
-        extra = (*self.description.constant_fields, *self.description.parameters)
+        extra = self.description.conditions
         axes: dict[str, FieldAxis | tuple[FieldAxis, ...]] = {
             "tendency.lift.weight": FieldAxis(1, fields, extra=extra),
             "tendency.project.weight": FieldAxis(0, fields),

@@ -164,7 +164,7 @@ class AssimilatingOperator(Operator):
         if feed is None:
             prediction = super().forward(window)
             return prediction + self._anchor() if self.training else prediction
-        return self._run(window, feed)
+        return _along(self, window, feed)
 
     def start(
         self,
@@ -249,29 +249,6 @@ class AssimilatingOperator(Operator):
         )
         return replace(state.corrected(analysis), variance=variance), analysis
 
-    def _run(self, window: Window, feed: Feed) -> Analyses:
-        steps = window.lead_times.diff(dim=1, prepend=torch.zeros_like(window.lead_times[:, :1]))
-        if len(feed.observations) != steps.shape[1]:
-            raise ValueError(
-                f"a feed needs one entry per lead time, {steps.shape[1]}; "
-                f"got {len(feed.observations)}"
-            )
-        state = self.start(window.history, window.context, variance=feed.variance)
-        analyses, expected = [], []
-        for i, (dt, observation) in enumerate(zip(steps.unbind(1), feed.observations, strict=True)):
-            if feed.truncate and i and i % feed.truncate == 0:
-                state = _detached(state)
-            state, forecast = self._forecast(state, dt)
-            scaling = self.scaling(state)
-            expected.append(self.correction.expect(forecast, scaling.shift, scaling.scale))
-            state, analysis = self._correct(state, forecast, observation)
-            if window.context.mask is not None:  # as in a rollout: what is not predicted stays
-                analysis = torch.where(window.context.mask, analysis, window.history[:, -1])
-                state = state.corrected(analysis)
-            analyses.append(analysis)
-        analyses[0] = analyses[0] + self._anchor()
-        return Analyses(torch.stack(analyses, 1), torch.stack(expected, 1))
-
     def _anchor(self) -> Tensor:
         """Zero, with a gradient (of zero) for the parameters that a run without measurements does
         not use: distributed training waits for all of them."""
@@ -290,6 +267,30 @@ def require_time(name: str, description: Description) -> None:
             f"{name} assimilates along time and takes no steady problem "
             f"({', '.join(description.inputs)} → {', '.join(description.fields)})"
         )
+
+
+def _along(operator: AssimilatingOperator, window: Window, feed: Feed) -> Analyses:
+    """The analyses along a window, whose last frame of the history is where they start."""
+    steps = window.lead_times.diff(dim=1, prepend=torch.zeros_like(window.lead_times[:, :1]))
+    if len(feed.observations) != steps.shape[1]:
+        raise ValueError(
+            f"a feed needs one entry per lead time, {steps.shape[1]}; got {len(feed.observations)}"
+        )
+    state = operator.start(window.history, window.context, variance=feed.variance)
+    analyses, expected = [], []
+    for i, (dt, observation) in enumerate(zip(steps.unbind(1), feed.observations, strict=True)):
+        if feed.truncate and i and i % feed.truncate == 0:
+            state = _detached(state)
+        state, forecast = operator._forecast(state, dt)
+        scaling = operator.scaling(state)
+        expected.append(operator.correction.expect(forecast, scaling.shift, scaling.scale))
+        state, analysis = operator._correct(state, forecast, observation)
+        if window.context.mask is not None:  # as in a rollout: what is not predicted stays
+            analysis = torch.where(window.context.mask, analysis, window.history[:, -1])
+            state = state.corrected(analysis)
+        analyses.append(analysis)
+    analyses[0] = analyses[0] + operator._anchor()
+    return Analyses(torch.stack(analyses, 1), torch.stack(expected, 1))
 
 
 def _detached(state: State) -> State:

@@ -13,10 +13,11 @@ from torch import Tensor
 from ...datasets.base.annotations import Axes
 from ...datasets.base.config import Checked, build, plain
 from ...datasets.fields.window import Window
-from ..core import checkpoint, registry
+from ..core import registry
 from ..core.description import Description
 from ..core.operator import Operator
 from ..core.state import FieldAxis, State
+from ..core.tensors import load_state
 from .correction import Correction, CorrectionConfig
 from .observer import correction_axes
 from .operator import Analyses, AssimilatingOperator, Feed, require_time
@@ -155,7 +156,7 @@ def assimilate(
     operator = AssimilatedOperator(config, predictor.description)
     operator.reset(torch.Generator().manual_seed(seed))
     own = {f"predictor.{name}": value for name, value in predictor.state_dict().items()}
-    checkpoint.load_state(operator, {**operator.state_dict(), **own}, "the predictor")
+    load_state(operator, {**operator.state_dict(), **own}, "the predictor")
     if frames is not None:
         operator.fit(frames, dataset)  # pyright: ignore[reportCallIssue]
     weight = next(predictor.parameters())

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ...datasets.base.appearing import appearing_folder
@@ -23,6 +22,7 @@ from ...datasets.base.config import build as build_config
 from ...datasets.base.config import plain
 from . import registry
 from .description import Description, description_from_dict, description_to_dict
+from .tensors import load_state, read_tensors, require_fit
 
 if TYPE_CHECKING:
     from .operator import Operator
@@ -166,7 +166,9 @@ def read_config(directory: Path) -> dict[str, Any]:
         describe(config)
         _architecture(config)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        unknown = config["operator"] not in registry.names()
+        remedy = " (if another package adds it, install that)" if unknown else ""
+        raise ValueError(f"{path}: {error}{remedy}") from None
     return config
 
 
@@ -180,64 +182,6 @@ def read_state(directory: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ValueError(f"{directory} is no complete checkpoint: it has no {WEIGHTS}")
     return read_tensors(path)
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, by name.
-
-    Raises:
-        ValueError: the file is missing or damaged.
-    """
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} is damaged or truncated: {reason}") from None
-
-
-def load_state(operator: Operator, state: dict[str, Tensor], source: str) -> None:
-    """Copy `state` into the operator; every tensor must fit and be finite.
-
-    Raises:
-        ValueError: a tensor is missing, unexpected, of another shape or not finite (named).
-    """
-    own = operator.state_dict()
-    require_fit(state, own, source)
-    state = {name: state[name].to(value.dtype) for name, value in own.items()}
-    broken = [name for name, value in state.items() if not value.isfinite().all()]
-    if broken:
-        raise ValueError(f"{source} holds numbers that are not finite: {_first(broken, ', ')}")
-    with torch.no_grad():
-        for name, value in own.items():
-            value.copy_(state[name])
-
-
-def require_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
-    """Refuse a state unless its names and shapes are the expected ones.
-
-    Args:
-        state: tensors by name.
-        expected: tensors by name, of which only shape and kind (real or complex) matter.
-        source: where the state comes from, for the error message.
-
-    Raises:
-        ValueError: tensors are missing, unexpected, of another shape or complex instead of real.
-    """
-    problems = [f"missing {name}" for name in expected if name not in state]
-    problems += [f"unexpected {name}" for name in state if name not in expected]
-    shared = [name for name in expected if name in state]
-    problems += [
-        f"{name} is {tuple(state[name].shape)}, expected {tuple(expected[name].shape)}"
-        for name in shared
-        if state[name].shape != expected[name].shape
-    ]
-    problems += [
-        f"{name} is {_kind(state[name])}, expected {_kind(expected[name])}"
-        for name in shared
-        if state[name].is_complex() != expected[name].is_complex()
-    ]
-    if problems:
-        raise ValueError(f"{source} does not fit its config: {_first(problems, '; ')}")
 
 
 def push_to_hub(operator: Operator, repository: str, *, private: bool = False) -> str:
@@ -309,12 +253,3 @@ def _expected(config: dict[str, Any], source: str) -> dict[str, Tensor]:
     except RuntimeError as error:  # more elements than can be counted
         reason = str(error).splitlines()[0]
         raise ValueError(f"{source} does not fit its config: {reason}") from None
-
-
-def _kind(tensor: Tensor) -> str:
-    return "complex" if tensor.is_complex() else "real"
-
-
-def _first(items: Sequence[str], separator: str, count: int = 5) -> str:
-    more = f" and {len(items) - count} more" if len(items) > count else ""
-    return separator.join(items[:count]) + more

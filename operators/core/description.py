@@ -59,7 +59,7 @@ class Description:
             raise ValueError(f"an operator needs distinct field names; got {self.fields}")
         for kind, names in (
             ("input", self.inputs),
-            ("condition", (*self.constant_fields, *self.parameters)),
+            ("condition", self.conditions),
         ):
             if len(set(names)) != len(names):
                 raise ValueError(f"an operator needs distinct {kind} names; got {names}")
@@ -72,6 +72,11 @@ class Description:
     def channels(self) -> tuple[str, ...]:
         """Names of the history's channels."""
         return self.inputs or self.fields
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Names of the extra inputs: constant fields, then parameters."""
+        return (*self.constant_fields, *self.parameters)
 
     def time_scale_of(self, dataset: str) -> float:
         """The physical time that the network sees as 1 on a dataset."""

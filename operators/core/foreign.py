@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import checkpoint
+from . import tensors
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def read_tensors(path: Path, inside: str = "") -> dict[str, Tensor]:
     if not path.is_file():
         raise ValueError(f"{path.parent} is no published checkpoint: it has no {path.name}")
     if path.suffix == ".safetensors":
-        return checkpoint.read_tensors(path)
+        return tensors.read_tensors(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged torch file can raise anything

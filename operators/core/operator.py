@@ -60,11 +60,10 @@ class Operator(nn.Module, ABC):
 
     def __init__(self, config: Any, description: Description) -> None:
         super().__init__()
-        names = (*description.constant_fields, *description.parameters)
-        if names and not self.conditioned:
+        if description.conditions and not self.conditioned:
             raise ValueError(
                 f"{self.name} takes no constant fields or parameters as extra inputs; "
-                f"got {', '.join(names)}. Leave `conditions` empty"
+                f"got {', '.join(description.conditions)}. Leave `conditions` empty"
             )
         self.config = config
         self.description = description

@@ -114,7 +114,7 @@ class DyMixOp(Operator):
         _check_time_input(config, description)
         channels = len(description.fields)
         n, h, k = config.ndim, config.hidden, config.kernel_size
-        conditions = len(description.constant_fields) + len(description.parameters)
+        conditions = len(description.conditions)
         inputs = config.history * len(description.channels) + conditions + n + config.time_input
         self.lift = Convolution(n, inputs, 2 * h, k)
         self.reduce = Convolution(n, 2 * h, h, k)
@@ -138,9 +138,9 @@ class DyMixOp(Operator):
     def field_axes(self) -> dict[str, FieldAxis]:
         """The lifting sees fields in every frame, then conditions; the un-lifting gives fields."""
         description = self.description
-        conditions = (*description.constant_fields, *description.parameters)
+        frames, extra = self.config.history, description.conditions
         return {
-            "lift.weight": FieldAxis(1, description.channels, self.config.history, conditions),
+            "lift.weight": FieldAxis(1, description.channels, frames, extra),
             "unlift.weight": FieldAxis(0, description.fields),
             "unlift.bias": FieldAxis(0, description.fields),
         }

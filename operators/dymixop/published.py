@@ -12,11 +12,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ...datasets.base.appearing import appearing_folder
-from ..core.checkpoint import HUB, load_state
+from ..core.checkpoint import HUB
 from ..core.description import Description
 from ..core.foreign import read_json, read_tensors, required
 from ..core.published import PublishedLayout
 from ..core.registry import create
+from ..core.tensors import load_state
 from .operator import DyMixOp, DyMixOpConfig
 
 # Published DyMixOp config keys and ours; everything else has one meaning in both.
@@ -60,14 +61,7 @@ def load_dymixop(
     """
     weights = _weights_file(Path(path))
     directory = weights.parent
-    file = directory / "config.json" if config is None else Path(config)
-    if not file.is_file():
-        raise ValueError(
-            f"no configuration at {file}; name the JSON of the training (--config, in Python "
-            "config=)"
-        )
-    published = read_json(file)
-    published = published.get("model", published)
+    published = _configuration(directory / "config.json" if config is None else Path(config))
     channels = required(published, "input_dim", directory)
     if channels != published.get("output_dim", channels):
         raise ValueError(
@@ -109,6 +103,17 @@ def _weights_file(path: Path) -> Path:
     return files[0]
 
 
+def _configuration(file: Path) -> dict[str, Any]:
+    """The published configuration of the model."""
+    if not file.is_file():
+        raise ValueError(
+            f"no configuration at {file}; name the JSON of the training (--config, in Python "
+            "config=)"
+        )
+    published = read_json(file)
+    return published.get("model", published)
+
+
 def _real_pairs(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same state with every complex tensor X as X_real and X_imag."""
     pairs: dict[str, Tensor] = {}
@@ -131,7 +136,7 @@ def save_dymixop(operator: DyMixOp, directory: str | Path) -> Path:
     """
     config: DyMixOpConfig = operator.config
     description = operator.description
-    conditions = (*description.inputs, *description.constant_fields, *description.parameters)
+    conditions = (*description.inputs, *description.conditions)
     for wrong, remedy in (
         (config.resolution, "resolution: [] (finite differences without a grid width)"),
         (config.time_input or conditions, "frames and coordinates as its only inputs"),

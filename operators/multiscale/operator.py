@@ -18,122 +18,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import repeat
-from typing import Literal
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ...datasets.base.annotations import AtLeastOne, Axes, BelowOne, Count, NotNegative, Positive
-from ...datasets.base.config import Checked
 from ...datasets.fields.window import Context, Window
 from ..core.description import Description
 from ..core.observation import Observation, Sensors
 from ..core.operator import Operator
 from ..core.state import FieldAxis, State
 from ..layers.resampling import fourier_resample
-from .blocks import (
-    ConvNeXtBlock,
-    Embedding,
-    Merging,
-    Recovery,
-    ResNetBlock,
-    TransformerBlock,
-    Unmerging,
-)
+from .blocks import residual_blocks, transformer_blocks
 from .conditioning import Affine, Conditioning
-from .tiling import WindowGrid
+from .config import MultiscaleConfig
+from .resizing import Embedding, Merging, Recovery, Unmerging
+from .tiling import WindowGrid, pyramid
 
 # Grids are resampled to the operator's resolution if their axes change by about the same factor.
 MOST_STRETCH = 1.05
-RESIDUAL_BLOCKS = {"convnext": ConvNeXtBlock, "resnet": ResNetBlock}
 
 
-@dataclass(frozen=True)
-class MultiscaleConfig(Checked):
-    """Architecture of a multiscale transformer.
+@runtime_checkable
+class _Drawn(Protocol):
+    """A part of the network that draws its own weights."""
 
-    Attributes:
-        ndim: space axes (1, 2 or 3).
-        width: channels D of the finest level; level i has 2ⁱ·D.
-        depths: transformer blocks per level, in the encoder and again in the decoder.
-        heads: attention heads per level.
-        skips: residual blocks on the connection from encoder to decoder, per level.
-        patch: points per axis of a token.
-        window: tokens per axis of an attention window.
-        mlp_ratio: width of the MLPs over that of their level.
-        conditional: whether the norms see the lead time; without, the operator ignores it.
-        residual_block: "convnext" or "resnet".
-        biased: whether queries and values have biases.
-        learn_residual: predict the change of the fields instead of the fields.
-        resolution: the grid that the network works on; others are Fourier-resampled to it and
-            back. Empty: it works on every grid as it is.
-        absolute_positions: learned position of every token; needs `resolution`.
-        eps: ε of the norms inside blocks.
-        drop_path: stochastic depth in training: probability that a sample skips a branch of the
-            last block; it grows linearly from 0 along the encoder and on along the decoder.
-        periodic: honour periodic axes of the grid: shifted windows and convolutions reach around.
-        checkpoint_activations: recompute blocks in the backward pass instead of keeping them.
-    """
-
-    ndim: Axes
-    width: AtLeastOne = 48
-    depths: tuple[AtLeastOne, ...] = (4, 4, 4, 4)
-    heads: tuple[AtLeastOne, ...] = (3, 6, 12, 24)
-    skips: tuple[Count, ...] = (2, 2, 2, 0)
-    patch: AtLeastOne = 4
-    window: AtLeastOne = 16
-    mlp_ratio: Positive = 4.0
-    conditional: bool = True
-    residual_block: Literal["convnext", "resnet"] = "convnext"
-    biased: bool = True
-    learn_residual: bool = False
-    resolution: tuple[int, ...] = ()
-    absolute_positions: bool = False
-    eps: NotNegative = 1e-5
-    drop_path: BelowOne = 0.0
-    periodic: bool = False
-    checkpoint_activations: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        levels = {name: len(getattr(self, name)) for name in ("depths", "heads", "skips")}
-        if not self.depths or len(set(levels.values())) > 1:
-            raise ValueError(
-                "multiscale.depths, heads and skips need one entry per level; got "
-                + ", ".join(f"{count} {name}" for name, count in levels.items())
-            )
-        self._check_resolution()
-        for level, heads in enumerate(self.heads):
-            if self.width * 2**level % heads:
-                raise ValueError(
-                    f"multiscale.heads: {heads} heads do not divide the {self.width * 2**level} "
-                    f"channels of level {level}"
-                )
-
-    def _check_resolution(self) -> None:
-        if self.resolution and len(self.resolution) != self.ndim:
-            raise ValueError(
-                f"multiscale.resolution needs {self.ndim} entries or none; got {self.resolution}"
-            )
-        if self.absolute_positions and not self.resolution:
-            raise ValueError("multiscale.absolute_positions needs a resolution")
-
-
-def _published(width: int, depth: int) -> MultiscaleConfig:
-    return MultiscaleConfig(ndim=2, width=width, depths=(depth,) * 4, resolution=(128, 128))
-
-
-# The published sizes: 20.8, 39.9, 157.7 and 628.6 million parameters with four fields.
-PRESETS = {
-    "T": _published(48, 4),
-    "S": _published(48, 8),
-    "B": _published(96, 8),
-    "L": _published(192, 8),
-}
+    def reset(self, generator: torch.Generator) -> None:
+        """Fresh weights."""
 
 
 class MultiscaleTransformer(Operator):
@@ -160,22 +74,24 @@ class MultiscaleTransformer(Operator):
         tokens = math.prod(-(-size // config.patch) for size in config.resolution)
         self.embedding = Embedding(
             n,
-            len(description.channels) + len(_extra(description)),
+            len(description.channels) + len(description.conditions),
             config.width,
             config.patch,
             tokens if config.absolute_positions else 0,
             norms,
         )
         levels = range(len(config.depths))
-        self.encoder = nn.ModuleList(_stage(config, "encoder", i, norms) for i in levels)
-        self.decoder = nn.ModuleList(_stage(config, "decoder", i, norms) for i in levels)
+        self.encoder, self.decoder = (
+            nn.ModuleList(transformer_blocks(config, part, i, norms) for i in levels)
+            for part in ("encoder", "decoder")
+        )
         self.merging = nn.ModuleList(
-            Merging(f"merging.{i}", n, config.width * 2**i, norms) for i in levels[:-1]
+            Merging(f"merging.{i}", n, config.channels(i), norms) for i in levels[:-1]
         )
         self.unmerging = nn.ModuleList(
-            Unmerging(f"unmerging.{i}", n, config.width * 2 ** (i + 1), norms) for i in levels[:-1]
+            Unmerging(f"unmerging.{i}", n, config.channels(i + 1), norms) for i in levels[:-1]
         )
-        self.skips = nn.ModuleList(_skip(config, i, norms) for i in levels)
+        self.skips = nn.ModuleList(residual_blocks(config, i, norms) for i in levels)
         self.recovery = Recovery(n, config.width, fields, config.patch)
         self.conditioning = Conditioning(norms, config.conditional)
 
@@ -187,7 +103,7 @@ class MultiscaleTransformer(Operator):
     def field_axes(self) -> dict[str, tuple[FieldAxis, ...]]:
         """The embedding sees every field, then conditions; recovery and mixing give the fields."""
         channels, fields = self.description.channels, self.description.fields
-        extra = _extra(self.description)
+        extra = self.description.conditions
         return {
             "embedding.projection.weight": (FieldAxis(1, channels, extra=extra),),
             "recovery.weight": (FieldAxis(1, fields),),
@@ -201,8 +117,8 @@ class MultiscaleTransformer(Operator):
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.reset_parameters()
-            elif module is not self and callable(draw := getattr(module, "reset", None)):
-                draw(generator)
+            elif module is not self and isinstance(module, _Drawn):
+                module.reset(generator)
 
     def forward(self, window: Window) -> Float[Tensor, "B T C *S"]:
         """Direct prediction at every lead time (≥ 0), each from the last history frame.
@@ -246,7 +162,9 @@ class MultiscaleTransformer(Operator):
         periodic = periodic or (False,) * len(points)
         working = self.config.resolution or points
         x = fourier_resample(fields, working)
-        output = self._levels(x, self._grids(working, periodic), self.conditioning(time))
+        config = self.config
+        grids = pyramid(working, periodic, config.patch, config.window, len(config.depths))
+        output = self._levels(x, grids, self.conditioning(time))
         if self.config.learn_residual:
             output = output + x[:, : output.shape[1]]
         return fourier_resample(output, points)
@@ -292,28 +210,6 @@ class MultiscaleTransformer(Operator):
                 )
         return x
 
-    def _grids(self, points: tuple[int, ...], periodic: tuple[bool, ...]) -> list[list[WindowGrid]]:
-        """Plain and shifted windows of every level.
-
-        A level smaller than the window shrinks it to its own size (rounded down) and does not
-        shift. An axis wraps around only on levels that reached it without padding.
-        """
-        patch, window = self.config.patch, self.config.window
-        shape = finest = tuple(-(-n // patch) for n in points)
-        grids = []
-        for level in range(len(self.config.depths)):
-            sizes = [max(1, n >> level) for n in finest]
-            fitted = tuple(min(window, n) for n in sizes)
-            shift = tuple(window // 2 if n > w else 0 for n, w in zip(sizes, fitted, strict=True))
-            wraps = tuple(
-                p and n == m * patch << level
-                for p, n, m in zip(periodic, points, shape, strict=True)
-            )
-            plain = WindowGrid(shape, fitted, (0,) * len(shape), wraps)
-            grids.append([plain, WindowGrid(shape, fitted, shift, wraps)])
-            shape = tuple(-(-n // 2) for n in shape)
-        return grids
-
     def _predict(self, state: State, leads: Float[Tensor, "B T"]) -> Float[Tensor, "B T C *S"]:
         """Direct prediction at lead times (B, T) from the state's last frame."""
         context, last = state.context, state.history[:, -1]
@@ -339,38 +235,6 @@ class MultiscaleTransformer(Operator):
                 f"this operator works on {own} points and resamples grids of that shape to it; got "
                 f"{found}. Resample the data, or train an operator without `resolution`"
             )
-
-
-def _extra(description: Description) -> tuple[str, ...]:
-    """Input channels beyond the fields: constant fields, then parameters (as constant channels)."""
-    return (*description.constant_fields, *description.parameters)
-
-
-def _stage(config: MultiscaleConfig, part: str, level: int, norms: dict[str, int]) -> nn.ModuleList:
-    depths, total = config.depths, sum(config.depths)
-    before = sum(depths[:level]) if part == "encoder" else total + sum(depths[level + 1 :])
-    return nn.ModuleList(
-        TransformerBlock(
-            f"{part}.{level}.{j}",
-            config.ndim,
-            config.width * 2**level,
-            config.heads[level],
-            config.mlp_ratio,
-            config.biased,
-            config.eps,
-            config.drop_path * (before + j) / (2 * total - 1),
-            norms,
-        )
-        for j in range(depths[level])
-    )
-
-
-def _skip(config: MultiscaleConfig, level: int, norms: dict[str, int]) -> nn.ModuleList:
-    block = RESIDUAL_BLOCKS[config.residual_block]
-    return nn.ModuleList(
-        block(f"skips.{level}.{k}", config.ndim, config.width * 2**level, config.eps, norms)
-        for k in range(config.skips[level])
-    )
 
 
 def _alternate(grids: list[WindowGrid], depth: int) -> list[WindowGrid]:

@@ -23,8 +23,9 @@ from ..core.description import Description
 from ..core.foreign import read_json, read_tensors, required
 from ..core.published import PublishedLayout
 from ..core.registry import create
-from .conditioning import Conditioning
-from .operator import MultiscaleConfig, MultiscaleTransformer
+from .config import MultiscaleConfig
+from .operator import MultiscaleTransformer
+from .published_names import pieces_of
 
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "state_dict.safetensors")
@@ -61,9 +62,6 @@ _KEYS: dict[str, tuple[str, Any]] = {
 }
 # Buffers that old versions of the published code stored; they follow from the config.
 _DERIVED = ("relative_coords_table", "relative_position_index")
-
-# Where one of our tensors lies in a published checkpoint: pieces (name, shape) to concatenate.
-Pieces = dict[str, list[tuple[str, tuple[int, ...]]]]
 
 
 def load_scot(
@@ -246,7 +244,7 @@ def _config_to_published(operator: MultiscaleTransformer) -> dict[str, Any]:
         )
     description = operator.description
     channels = len(description.fields)
-    extra = len(description.constant_fields) + len(description.parameters)
+    extra = len(description.conditions)
     original = description.provenance.get("published_config", {})
     values = {key: getattr(config, ours) for key, (ours, _) in _KEYS.items()}
     if not config.conditional and "learn_residual" in original:
@@ -270,7 +268,7 @@ def _config_to_published(operator: MultiscaleTransformer) -> dict[str, Any]:
 
 def _fill(operator: MultiscaleTransformer, state: dict[str, Tensor], source: str) -> None:
     """Copy published tensors into the operator; every tensor must fit."""
-    pieces = _pieces(operator)
+    pieces = pieces_of(operator)
     expected = dict(piece for row in pieces.values() for piece in row)
     found = {name: v for name, v in state.items() if not name.endswith(_DERIVED)}
     problems = [f"missing {name}" for name in expected if name not in found]
@@ -295,117 +293,9 @@ def _fill(operator: MultiscaleTransformer, state: dict[str, Tensor], source: str
 
 
 def _to_published(operator: MultiscaleTransformer) -> Iterator[tuple[str, Tensor]]:
-    pieces = _pieces(operator)
+    pieces = pieces_of(operator)
     for ours, own in operator.state_dict().items():
         sizes = [math.prod(shape) for _, shape in pieces[ours]]
         parts = own.detach().cpu().reshape(-1).split(sizes)
         for (name, shape), part in zip(pieces[ours], parts, strict=True):
             yield name, part.reshape(shape).clone()
-
-
-def _pieces(operator: MultiscaleTransformer) -> Pieces:
-    """Where each of our tensors lies in a published checkpoint."""
-    config: MultiscaleConfig = operator.config
-    shapes = {name: tuple(value.shape) for name, value in operator.state_dict().items()}
-    pieces: Pieces = {}
-    for ours, theirs in _renamed(config):
-        if ours in shapes:
-            pieces[ours] = [(theirs, shapes[ours])]
-    if "embedding.positions" in shapes:
-        positions = (1, *shapes["embedding.positions"])
-        pieces["embedding.positions"] = [("embeddings.position_embeddings", positions)]
-    for ours, theirs, level in _blocks(config):
-        pieces |= _attention_pieces(f"{ours}.attention", f"{theirs}.attention.self", config, level)
-    return pieces | _norm_pieces(operator)
-
-
-def _blocks(config: MultiscaleConfig) -> Iterator[tuple[str, str, int]]:
-    """Our and the published prefix of every transformer block, and its level."""
-    last = len(config.depths) - 1
-    for level, depth in enumerate(config.depths):
-        for j in range(depth):
-            yield f"encoder.{level}.{j}", f"encoder.layers.{level}.blocks.{j}", level
-            yield f"decoder.{level}.{j}", f"decoder.layers.{last - level}.blocks.{j}", level
-
-
-def _renamed(config: MultiscaleConfig) -> Iterator[tuple[str, str]]:
-    """Tensors that only have another name (some pairs may not exist in a given config)."""
-    modules = {
-        "embedding.projection": "embeddings.patch_embeddings.projection",
-        "recovery": "patch_recovery.projection",
-        "recovery.mixing": "patch_recovery.mixup",
-    }
-    last = len(config.depths) - 1
-    for i in range(last):
-        up = f"decoder.layers.{last - 1 - i}.upsample"
-        modules |= {
-            f"merging.{i}.reduction": f"encoder.layers.{i}.downsample.reduction",
-            f"unmerging.{i}.expansion": f"{up}.upsample",
-            f"unmerging.{i}.mixing": f"{up}.mixup",
-        }
-    for ours, theirs, _ in _blocks(config):
-        modules |= {f"{ours}.expand": f"{theirs}.intermediate.dense"}
-        modules |= {f"{ours}.contract": f"{theirs}.output.dense"}
-    for i, count in enumerate(config.skips):
-        for k in range(count):
-            modules |= _residual_modules(f"skips.{i}.{k}", f"residual_blocks.{i}.{k}")
-            yield f"skips.{i}.{k}.scale", f"residual_blocks.{i}.{k}.weight"
-    kinds = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-    for ours, theirs in modules.items():
-        yield from ((f"{ours}.{kind}", f"{theirs}.{kind}") for kind in kinds)
-
-
-def _residual_modules(ours: str, theirs: str) -> dict[str, str]:
-    names = {"depthwise": "dwconv", "expand": "pwconv1", "contract": "pwconv2"}
-    names |= {"first": "conv1", "second": "conv2", "first_norm": "bn1", "second_norm": "bn2"}
-    return {f"{ours}.{a}": f"{theirs}.{b}" for a, b in names.items()}
-
-
-def _attention_pieces(ours: str, theirs: str, config: MultiscaleConfig, level: int) -> Pieces:
-    channels, heads = config.width * 2**level, config.heads[level]
-    square, hidden = (channels, channels), 512
-    mlp, dense = f"{theirs}.continuous_position_bias_mlp", theirs.removesuffix("self")
-    dense += "output.dense"
-    pieces: Pieces = {
-        f"{ours}.weight": [(f"{theirs}.{x}.weight", square) for x in ("value", "query", "key")],
-        f"{ours}.log_scale": [(f"{theirs}.logit_scale", (heads, 1, 1))],
-        f"{ours}.position.hidden_weight": [(f"{mlp}.0.weight", (hidden, 2))],
-        f"{ours}.position.hidden_bias": [(f"{mlp}.0.bias", (hidden,))],
-        f"{ours}.position.weight": [(f"{mlp}.2.weight", (heads, hidden))],
-        f"{ours}.output_weight": [(f"{dense}.weight", square)],
-        f"{ours}.output_bias": [(f"{dense}.bias", (channels,))],
-    }
-    if config.biased:
-        pieces[f"{ours}.bias"] = [(f"{theirs}.{x}.bias", (channels,)) for x in ("value", "query")]
-    return pieces
-
-
-def _norm_pieces(operator: MultiscaleTransformer) -> Pieces:
-    """Gains and shifts of all norms lie in four vectors here, and norm by norm there."""
-    config: MultiscaleConfig = operator.config
-    names, conditioning = _norm_names(config), operator.conditioning
-    assert isinstance(conditioning, Conditioning)
-    pieces: Pieces = {}
-    for ours, theirs in (("gain", "weight"), ("shift", "bias")):
-        rows = [(names[norm], size) for norm, size in conditioning.norms.items()]
-        if config.conditional:
-            slope = [(f"{name}.{theirs}.weight", (size, 1)) for name, size in rows]
-            pieces[f"conditioning.{ours}_slope"] = slope
-        suffix = f"{theirs}.bias" if config.conditional else theirs
-        pieces[f"conditioning.{ours}_offset"] = [(f"{n}.{suffix}", (size,)) for n, size in rows]
-    return pieces
-
-
-def _norm_names(config: MultiscaleConfig) -> dict[str, str]:
-    names = {"embedding": "embeddings.norm"}
-    last = len(config.depths) - 1
-    for i in range(last):
-        names[f"merging.{i}"] = f"encoder.layers.{i}.downsample.norm"
-        names[f"unmerging.{i}"] = f"decoder.layers.{last - 1 - i}.upsample.norm"
-    for ours, theirs, _ in _blocks(config):
-        names[f"{ours}.attention"] = f"{theirs}.layernorm_before"
-        names[f"{ours}.mlp"] = f"{theirs}.layernorm_after"
-    for i, count in enumerate(config.skips):
-        for k in range(count):
-            names[f"skips.{i}.{k}"] = f"residual_blocks.{i}.{k}.norm"
-    return names

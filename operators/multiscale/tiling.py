@@ -74,6 +74,36 @@ class WindowGrid:
         return rows.unflatten(0, (-1, tokens))
 
 
+def pyramid(
+    points: tuple[int, ...], periodic: tuple[bool, ...], patch: int, window: int, levels: int
+) -> list[list[WindowGrid]]:
+    """Plain and shifted windows of every level; each is half as fine as the one before.
+
+    A level smaller than the window shrinks it to its own size (rounded down) and does not shift. An
+    axis wraps around only on levels that reached it without padding.
+
+    Args:
+        points: of the fields, per axis.
+        periodic: axes that wrap around.
+        patch: points per axis of a token.
+        window: tokens per axis of a window.
+        levels: how many there are.
+    """
+    shape = finest = tuple(-(-n // patch) for n in points)
+    grids = []
+    for level in range(levels):
+        sizes = [max(1, n >> level) for n in finest]
+        fitted = tuple(min(window, n) for n in sizes)
+        shift = tuple(window // 2 if n > w else 0 for n, w in zip(sizes, fitted, strict=True))
+        wraps = tuple(
+            p and n == m * patch << level for p, n, m in zip(periodic, points, shape, strict=True)
+        )
+        plain = WindowGrid(shape, fitted, (0,) * len(shape), wraps)
+        grids.append([plain, WindowGrid(shape, fitted, shift, wraps)])
+        shape = tuple(-(-n // 2) for n in shape)
+    return grids
+
+
 def _lengths(grid: WindowGrid, axis: int) -> list[tuple[int, int]]:
     """Along an axis: the lengths of windows, and how many there are of each (see `_segments`)."""
     size, window, shift = grid.padded[axis], grid.window[axis], grid.shift[axis]

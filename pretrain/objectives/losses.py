@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ...datasets.fields.masking import masked_metric, scored
 from ...datasets.fields.normalization import Normalizer
+from ...datasets.fields.vocabulary import vectors
 from ...datasets.fields.window import Window
 
 # Metrics per frame and field whose mean is a loss.
@@ -68,16 +67,7 @@ def grouped_relative_l1(
     ).target
     guess, truth = scaling.encode(prediction), scaling.encode(window.target)
     terms = []
-    for group in vector_groups(context.fields):
+    for group in vectors(context.fields):
         error = (guess[:, :, group] - truth[:, :, group]).abs().sum()
         terms.append(error / (truth[:, :, group].abs().sum() + 1e-10))
     return torch.stack(terms).mean()
-
-
-def vector_groups(fields: Sequence[str]) -> list[list[int]]:
-    """Channel indices grouped by vector: `velocity_x` and `velocity_y` belong together."""
-    groups: dict[str, list[int]] = {}
-    for index, name in enumerate(fields):
-        stem, _, axis = name.rpartition("_")
-        groups.setdefault(stem if stem and axis in ("x", "y", "z") else name, []).append(index)
-    return list(groups.values())

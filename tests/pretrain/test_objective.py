@@ -10,7 +10,7 @@ from pelagos.datasets.fields.window import Context, Window
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.operators import from_pretrained
 from pelagos.pretrain.command import main
-from pelagos.pretrain.objectives.losses import loss_of, vector_groups
+from pelagos.pretrain.objectives.losses import loss_of
 
 FIELDS = ("density", "velocity_x", "velocity_y", "pressure")
 
@@ -18,11 +18,6 @@ FIELDS = ("density", "velocity_x", "velocity_y", "pressure")
 def window(target):
     history = torch.zeros(len(target), 1, len(FIELDS), 2)
     return Window(history, target, torch.ones(len(target), 1), Context(FIELDS, Grid.unit((2,))))
-
-
-def test_vector_components_are_one_group():
-    assert vector_groups(FIELDS) == [[0], [1, 2], [3]]
-    assert vector_groups(("u", "v", "index")) == [[0], [1], [2]]
 
 
 def test_grouped_relative_l1_by_hand():

@@ -40,7 +40,7 @@ def store(expected: Expected) -> Store:
 
 def test_every_layout_is_tried() -> None:
     tried = {name.split("-")[0] for name in FILES}
-    assert tried == {layout.name.lower() for layout in LAYOUTS}
+    assert tried == {name.lower() for name in LAYOUTS.names()}
 
 
 def test_the_layout_is_detected(expected: Expected) -> None:

@@ -46,7 +46,7 @@ def make_data(shape: tuple[int, ...] = (6, 4), **changes: Any) -> WellData:
 
 
 def read_all(file: WellFile, trajectory: int) -> np.ndarray:
-    return file.read(trajectory, slice(None), range(len(file.fields)))
+    return file.read(trajectory, slice(None), range(len(file.header.fields)))
 
 
 @pytest.mark.parametrize("shape", [(6,), (6, 4), (6, 4, 3)])
@@ -55,16 +55,16 @@ def test_what_is_written_is_read_back(tmp_path: Path, shape: tuple[int, ...]) ->
     write_file(tmp_path / "a.hdf5", data)
     file = WellFile(tmp_path / "a.hdf5")
     velocity = tuple(f"velocity_{axis}" for axis in "xyz"[: len(shape)])
-    assert (file.name, file.grid, len(file)) == ("example", data.grid, N)
-    assert file.fields == ("pressure", *velocity)
-    assert file.constant_fields == ("depth",)
-    assert file.units == data.units
-    assert file.provenance == data.provenance
-    assert file.parameter_names == ("nu", "source")
-    np.testing.assert_array_equal(file.times, data.times)
-    np.testing.assert_array_equal(file.parameters, [[0.01, 1.0], [0.01, 2.0], [0.01, 4.0]])
+    assert (file.header.name, file.header.grid, len(file)) == ("example", data.grid, N)
+    assert file.header.fields == ("pressure", *velocity)
+    assert file.header.constant_fields == ("depth",)
+    assert file.header.units == data.units
+    assert file.header.provenance == data.provenance
+    assert file.header.parameter_names == ("nu", "source")
+    np.testing.assert_array_equal(file.header.times, data.times)
+    np.testing.assert_array_equal(file.header.parameters, [[0.01, 1.0], [0.01, 2.0], [0.01, 4.0]])
     for i in range(N):
-        expected = np.stack([data.fields[name][i] for name in file.fields], axis=1)
+        expected = np.stack([data.fields[name][i] for name in file.header.fields], axis=1)
         np.testing.assert_array_equal(read_all(file, i), expected)
         np.testing.assert_array_equal(file.constants(i)[0], data.constant_fields["depth"][i])
 
@@ -82,7 +82,7 @@ def test_incomplete_vectors_stay_scalars(tmp_path: Path) -> None:
     fields = {"velocity_x": data.fields["velocity_x"], "velocity_z": data.fields["pressure"]}
     write_file(tmp_path / "a.hdf5", make_data(fields=fields, units={}))
     file = WellFile(tmp_path / "a.hdf5")
-    assert file.fields == ("velocity_x", "velocity_z")
+    assert file.header.fields == ("velocity_x", "velocity_z")
     assert not h5py.File(tmp_path / "a.hdf5")["t1_fields"].keys()
 
 
@@ -225,18 +225,18 @@ def test_statistics_need_training_data(tmp_path: Path) -> None:
 
 def test_the_published_edge_cases() -> None:
     file = WellFile(SAMPLE)
-    assert (file.name, len(file), file.axes) == ("helmholtz_staircase", 2, ("x", "y"))
-    assert file.fields == ("pressure_re",)
-    assert file.constant_fields == ("mask",)  # the interior wall has the same values: once
-    assert file.grid.shape == (20, 12)
-    assert file.grid.boundary == ("open", "open")
-    assert file.grid.origin == (-8.0, -0.5)
-    np.testing.assert_allclose(file.grid.spacing, (16 / 19, 4 / 11), rtol=1e-6)
-    assert file.parameter_names == ("omega", "source")  # `drive` varies in time
-    assert set(file.series) == {"drive"}
-    assert file.parameters[0, 0] == 0.06  # double precision, from the root attribute
-    assert file.parameters[0, 1] != file.parameters[1, 1]
-    assert file.times.shape == (2, 10)
+    assert (file.header.name, len(file), file.header.axes) == ("helmholtz_staircase", 2, ("x", "y"))
+    assert file.header.fields == ("pressure_re",)
+    assert file.header.constant_fields == ("mask",)  # the interior wall has the same values: once
+    assert file.header.grid.shape == (20, 12)
+    assert file.header.grid.boundary == ("open", "open")
+    assert file.header.grid.origin == (-8.0, -0.5)
+    np.testing.assert_allclose(file.header.grid.spacing, (16 / 19, 4 / 11), rtol=1e-6)
+    assert file.header.parameter_names == ("omega", "source")  # `drive` varies in time
+    assert set(file.header.series) == {"drive"}
+    assert file.header.parameters[0, 0] == 0.06  # double precision, from the root attribute
+    assert file.header.parameters[0, 1] != file.header.parameters[1, 1]
+    assert file.header.times.shape == (2, 10)
     assert file.constants(1)[0, 8:12, :4].min() == 1
     assert file.constants(1).sum() == 16
     with h5py.File(SAMPLE) as raw:
@@ -299,13 +299,13 @@ def test_every_kind_of_field_is_read(tmp_path: Path, options: dict[str, Any], dt
     )
     file = WellFile(path)
     pairs = ["thetatheta", "thetaphi", "phitheta", "phiphi"]
-    assert file.fields == (
+    assert file.header.fields == (
         *("a", "b", "c_theta", "c_phi"),
         *(f"D_{pair}" for pair in pairs),
         *(f"E_{pair}" for pair in pairs),
     )
-    assert file.constant_fields == ("f_theta", "f_phi")
-    assert file.grid.boundary == ("open", "open")
+    assert file.header.constant_fields == ("f_theta", "f_phi")
+    assert file.header.grid.boundary == ("open", "open")
     for i in range(2):
         read = read_all(file, i)
         np.testing.assert_array_equal(read[:, 0], a[i])
@@ -359,8 +359,8 @@ def test_boundaries_come_from_the_masks(
     with h5py.File(path, "a") as file:
         edit(file)
     read = WellFile(path)
-    assert read.grid.boundary == boundary
-    assert read.constant_fields == constants
+    assert read.header.grid.boundary == boundary
+    assert read.header.constant_fields == constants
     if constants:
         with h5py.File(path) as file:
             np.testing.assert_array_equal(
@@ -374,7 +374,7 @@ def test_boundaries_survive_the_file(tmp_path: Path, kind: str) -> None:
     fields = {"u": np.zeros((N, T, 6), np.float32)}
     data = make_data(grid=grid, fields=fields, constant_fields={}, units={})
     write_file(tmp_path / "a.hdf5", data)
-    assert WellFile(tmp_path / "a.hdf5").grid == grid
+    assert WellFile(tmp_path / "a.hdf5").header.grid == grid
 
 
 def set_attribute(path: str, name: str, value: Any):
@@ -432,7 +432,7 @@ def test_the_wells_own_reader_reads_it(tmp_path: Path, shape: tuple[int, ...]) -
     assert len(dataset) == N * (T - 2)
     item = dataset[T - 2]  # the first window of the second trajectory
     names = [name for order in range(3) for name in dataset.metadata.field_names[order]]
-    assert names == list(WellFile(tmp_path / "data/train/a.hdf5").fields)
+    assert names == list(WellFile(tmp_path / "data/train/a.hdf5").header.fields)
     expected = np.stack([data.fields[name][1, :2] for name in names], axis=-1)
     np.testing.assert_array_equal(item["input_fields"].numpy(), expected)
     np.testing.assert_array_equal(
@@ -453,9 +453,9 @@ def test_uneven_axes_of_curved_grids_become_constant_fields(tmp_path: Path) -> N
         del file["dimensions/x"].attrs["length"]
         file.attrs["grid_type"] = "spherical"
     read = WellFile(tmp_path / "a.hdf5")
-    assert read.constant_fields == ("depth", "coordinate_x")
+    assert read.header.constant_fields == ("depth", "coordinate_x")
     np.testing.assert_allclose(read.constants(1)[1], np.tile(radius[:, None], (1, 4)), rtol=1e-6)
-    assert read.grid.spacing[0] == pytest.approx(31 / 5)
+    assert read.header.grid.spacing[0] == pytest.approx(31 / 5)
     with h5py.File(tmp_path / "a.hdf5", "a") as file:
         file.attrs["grid_type"] = "cartesian"
     with pytest.raises(ValueError, match="axis 'x' must be uniform"):

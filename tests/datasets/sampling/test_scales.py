@@ -15,8 +15,8 @@ from pelagos.datasets import open_store
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.fields.moments import Moments
 from pelagos.datasets.layouts.well import WellData, write_file
-from pelagos.datasets.sampling import scales as statistics
 from pelagos.datasets.sampling.scales import pooled_statistics
+from pelagos.datasets.stores import statistics
 from pelagos.datasets.stores.store import Store
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import re
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ import time
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,8 @@ from pelagos.datasets.equations.initial import trajectory_generator
 from pelagos.datasets.layouts.well_reader import WellFile
 from pelagos.datasets.simulation import simulate
 from pelagos.datasets.simulation import trajectories as solving
+from pelagos.datasets.simulation.resolved import resolve
+from pelagos.datasets.simulation.settings import Settings
 
 SMALL = {
     "trajectories": {"train": 5, "valid": 2},
@@ -47,11 +51,11 @@ def read(root, split="train"):
     files = sorted((root / "data" / split).glob("*.hdf5"))
     opened = [WellFile(file) for file in files]
     frames = [
-        file.read(i, slice(None), range(len(file.fields)))
+        file.read(i, slice(None), range(len(file.header.fields)))
         for file in opened
         for i in range(len(file))
     ]
-    return np.stack(frames), np.concatenate([file.parameters for file in opened]), opened[0]
+    return np.stack(frames), np.concatenate([file.header.parameters for file in opened]), opened[0]
 
 
 def test_a_dataset_holds_the_solutions_of_the_equation(tmp_path):
@@ -68,17 +72,17 @@ def test_a_dataset_holds_the_solutions_of_the_equation(tmp_path):
     ]
     solved, parameters, file = read(root)
     assert solved.shape == (5, 4, 1, 32)
-    np.testing.assert_allclose(file.times, [0.0, 0.02, 0.04, 0.06])
-    assert file.grid.lengths == (1.0,)
-    assert file.grid.boundary == ("periodic",)
-    assert file.units == {"u": "1", "time": "1", "length": "1", "viscosity": "1"}
+    np.testing.assert_allclose(file.header.times, [0.0, 0.02, 0.04, 0.06])
+    assert file.header.grid.lengths == (1.0,)
+    assert file.header.grid.boundary == ("periodic",)
+    assert file.header.units == {"u": "1", "time": "1", "length": "1", "viscosity": "1"}
     equation = equations.get(MODES)
     generator = trajectory_generator(0, MODES, "train", 3)
     viscosity = equation.parameters["viscosity"].draw(generator)
     assert parameters[3] == pytest.approx([viscosity], rel=1e-6)
-    initial = equation.initial(generator, file.grid)[None]
+    initial = equation.initial(generator, file.header.grid)[None]
     known = {"viscosity": torch.tensor([viscosity], dtype=torch.float64)}
-    solution = frames(equation, Problem(initial, known, file.grid, 0.02))
+    solution = frames(equation, Problem(initial, known, file.header.grid, 0.02))
     expected = torch.cat([next(solution) for _ in range(4)]).numpy()
     np.testing.assert_allclose(solved[3], expected, atol=1e-6)
 
@@ -93,7 +97,7 @@ def test_a_dataset_opens_as_a_store(tmp_path):
 
 def test_provenance_says_how_a_file_was_made(tmp_path):
     root = run(tmp_path, parameters={"viscosity": 0.01}, seed=3)
-    made = WellFile(root / "data" / "train" / "burgers_1d_0001.hdf5").provenance
+    made = WellFile(root / "data" / "train" / "burgers_1d_0001.hdf5").header.provenance
     assert made["equation"] == MODES
     assert made["parameters"] == {"viscosity": [0.01, 0.01]}
     assert (made["seed"], made["split"], made["first_trajectory"]) == (3, "train", 2)
@@ -114,7 +118,7 @@ def test_fixed_parameters_are_shared_and_drawn_ones_are_not(tmp_path):
         resolution=26,
     )
     _, parameters, file = read(root)
-    assert file.parameter_names == ("viscosity", "drag", "forcing")
+    assert file.header.parameter_names == ("viscosity", "drag", "forcing")
     assert (parameters[:, 1:] == [0.1, 1.0]).all()
     assert 0.1 <= parameters[0, 0] <= 0.2
     assert parameters[0, 0] != parameters[1, 0]
@@ -231,7 +235,7 @@ def test_another_name_makes_another_dataset(tmp_path):
     root = run(tmp_path, name="thick", parameters={"viscosity": 0.1})
     assert root == tmp_path / "thick"
     assert (root / "data" / "train" / "thick_0000.hdf5").exists()
-    assert WellFile(root / "data" / "train" / "thick_0000.hdf5").name == "thick"
+    assert WellFile(root / "data" / "train" / "thick_0000.hdf5").header.name == "thick"
 
 
 def test_a_foreign_folder_is_refused(tmp_path):
@@ -265,6 +269,14 @@ def test_a_damaged_recipe_is_refused(tmp_path):
         run(tmp_path)
 
 
+@pytest.fixture
+def as_users_call():
+    """Without the types of arguments that only tests check."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -293,11 +305,35 @@ def test_a_damaged_recipe_is_refused(tmp_path):
         ({"parameters": {"viscosity": -1.0}}, "at least 0"),
     ],
 )
+@pytest.mark.usefixtures("as_users_call")
 def test_impossible_settings_are_refused_before_anything_is_written(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message) as caught:
         run(tmp_path, **changes)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("equation", "settings", "typed", "subsample"),
+    [
+        ("allen_cahn_2d", {"resolution": 32}, "exceed 36 points .*subsample 2: 72.* got 32", 3),
+        ("allen_cahn_1d", {"resolution": 48}, "exceed 48 points per axis to hold .* got 48", 2),
+        ("burgers_2d", {"resolution": (5, 8)}, "exceed 12 points per axis to hold .* got 5,8", 3),
+        ("burgers_steep_2d", {"resolution": 3}, "exceed 3 points .*subsample 4: 12.* got 3", 5),
+        ("brusselator_response_3d", {"resolution": 12}, "exceed 12 points per axis .* got 12", 2),
+    ],
+)
+def test_a_resolution_that_is_too_coarse_is_named_as_it_was_typed(
+    tmp_path, equation, settings, typed, subsample
+):
+    few = {"trajectories": {"train": 1}, "frames": None, "shard": 1, **settings}
+    with pytest.raises(ValueError, match=typed) as caught:
+        run(tmp_path, equation, **few)
+    assert list(tmp_path.iterdir()) == []
+    assert f"--subsample {subsample})" in str(caught.value)
+    resolve(equation, Settings(**few, subsample=subsample))  # the remedies work
+    least = int(re.search(r"Use (\d+) or more", str(caught.value)).group(1))
+    resolve(equation, Settings(**{**few, "resolution": least}))
 
 
 def test_a_blow_up_is_named_and_not_written(tmp_path):
@@ -312,17 +348,25 @@ def test_a_blow_up_is_named_and_not_written(tmp_path):
 class Growth(equations.Equation):
     """u_t = rate · u + c(x), exactly; what grows past 1 breaks this solver down."""
 
-    def solve(
-        self, initial, parameters, grid, dt, *, constants=None, warm_up=0.0, solver_step=None
-    ):
-        rate = self.broadcast(parameters)["rate"]
-        for t in itertools.count():
-            state = initial * torch.exp(rate * t * dt) + constants * t * dt
-            peaks = state.abs().flatten(1).amax(1)
-            bad = {i: f"passed 1 at frame {t}" for i, peak in enumerate(peaks) if peak > 1}
-            if bad:
-                raise equations.BlowUp(bad)
-            yield state
+    def march(self, problem):
+        return Growing(problem, self.broadcast(problem.parameters)["rate"])
+
+
+class Growing:
+    """A solution of `Growth`."""
+
+    def __init__(self, problem, rate):
+        self.problem, self.rate, self.frames = problem, rate, itertools.count()
+
+    def advance(self, interval):
+        t = next(self.frames)
+        state = self.problem.initial * torch.exp(self.rate * t * self.problem.dt)
+        state = state + self.problem.constants * t * self.problem.dt
+        peaks = state.abs().flatten(1).amax(1)
+        bad = {i: f"passed 1 at frame {t}" for i, peak in enumerate(peaks) if peak > 1}
+        if bad:
+            raise equations.BlowUp(bad)
+        return state
 
 
 GROWTH = Growth(
@@ -380,7 +424,7 @@ def test_trajectories_that_blow_up_are_drawn_again_and_recorded(tmp_path):
     redrawn = {}
     for file in made:
         if file.path.parent.name == "train":
-            redrawn.update(file.provenance.get("redrawn", {}))
+            redrawn.update(file.header.provenance.get("redrawn", {}))
     assert 1 <= len(redrawn) < 12
     frames, rates, _ = read(root)
     assert np.abs(frames).max() <= 1
@@ -401,13 +445,13 @@ def test_redrawing_ends(tmp_path):
 def test_fields_are_stored_on_a_coarser_grid_than_they_are_solved_on(tmp_path):
     coarse, _, file = read(run(tmp_path / "a", subsample=3))
     fine, _, _ = read(run(tmp_path / "b", resolution=96))
-    assert file.grid.shape == (32,)
+    assert file.header.grid.shape == (32,)
     np.testing.assert_array_equal(coarse, fine[..., ::3])
     with pytest.raises(ValueError, match="simulated with subsample 3, not 1"):
         run(tmp_path / "a")
     cells, _, file = read(grow(tmp_path / "c", parameters={"rate": 1.0}, subsample=2))
     parts, _, _ = read(grow(tmp_path / "d", parameters={"rate": 1.0}, resolution=16))
-    assert file.grid.origin == (0.125,)
+    assert file.header.grid.origin == (0.125,)
     np.testing.assert_allclose(cells, parts.reshape(*parts.shape[:-1], 8, 2).mean(-1), rtol=1e-6)
 
 
@@ -415,8 +459,8 @@ def test_a_warm_up_comes_before_the_first_frame(tmp_path):
     early, _, _ = read(run(tmp_path / "a", dt=0.02, frames=6))
     late, _, file = read(run(tmp_path / "b", dt=0.02, warm_up=0.04))
     np.testing.assert_allclose(late, early[:, 2:], atol=1e-6)
-    assert file.times[0] == 0
-    assert file.provenance["warm_up"] == 0.04
+    assert file.header.times[0] == 0
+    assert file.header.provenance["warm_up"] == 0.04
 
 
 def test_a_steady_equation_gives_one_frame_and_has_no_time_to_set(tmp_path):

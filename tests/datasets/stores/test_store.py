@@ -102,6 +102,17 @@ def test_summaries_are_for_people(tmp_path: Path, provenance: dict, lines: list[
     assert text[len(text) - len(lines) :] == lines
 
 
+def test_what_a_store_says_of_itself(root: Path) -> None:
+    assert repr(open_store(root)).splitlines() == [
+        "Store 'example'",
+        "  fields: pressure, velocity_x, velocity_y",
+        "  with: depth, nu, speed",
+        "  grid: 6 × 4 points, lengths (2.0, 3.0), periodic, wall",
+        "  frames: 7, 0.25 apart",
+        "  splits: train 3, valid 2, test 1",
+    ]
+
+
 # ------------------------------------------------------------------ splits and files
 
 

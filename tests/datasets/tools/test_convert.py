@@ -15,6 +15,7 @@ from layout_files import FILES
 
 from pelagos.datasets import open_store
 from pelagos.datasets.fields.grid import Grid
+from pelagos.datasets.layouts.source import Header, Source
 from pelagos.datasets.layouts.well import WellData, write_file
 from pelagos.datasets.layouts.well_reader import WellFile
 from pelagos.datasets.stores.store import Store
@@ -65,9 +66,9 @@ def assert_same(one: Store, two: Store) -> None:
         np.testing.assert_array_equal(one.trajectory_times(i), two.trajectory_times(i))
         np.testing.assert_array_equal(one.constants_raw(i), two.constants_raw(i))
         (first, a), (second, b) = one.source_of(i), two.source_of(i)
-        for name, values in first.series.items():
+        for name, values in first.header.series.items():
             expected = np.broadcast_to(values, (len(first), values.shape[-1]))[a]
-            np.testing.assert_allclose(second.series[name][b], expected, rtol=1e-6)
+            np.testing.assert_allclose(second.header.series[name][b], expected, rtol=1e-6)
         masks = one.mask(i), two.mask(i)
         assert (masks[0] is None) == (masks[1] is None)
         if masks[0] is not None and masks[1] is not None:
@@ -117,32 +118,30 @@ def test_edge_cases_come_out_as_they_were(tmp_path: Path) -> None:
     source, found = open_store(SAMPLE), open_store(out)
     assert list(found.splits) == ["train"]  # files outside of the splits
     assert found.constant_fields == source.constant_fields
-    assert source.sources[0].times.ndim == 2
-    assert source.sources[0].series
+    assert source.sources[0].header.times.ndim == 2
+    assert source.sources[0].header.series
     for i in range(len(source)):
         assert source.trajectory(i).equal(found.trajectory(i))
         np.testing.assert_array_equal(source.trajectory_times(i), found.trajectory_times(i))
         np.testing.assert_array_equal(source.constants_raw(i), found.constants_raw(i))
 
 
-class Made:
+class Made(Source):
     """A source in memory: a steady problem whose solution is masked."""
-
-    name, axes, fields = "steady", ("x", "y"), ("temperature", "flux")
-    constant_fields, parameter_names = ("conductivity",), ()
-    grid = Grid(SHAPE, (1.0, 1.0), ("open", "open"))
-    units: dict[str, str] = {"temperature": "K"}  # noqa: RUF012
-    times = np.zeros(1)
-    parameters = np.empty((3, 0))
-    series: dict[str, np.ndarray] = {}  # noqa: RUF012
-    provenance: dict[str, Any] = {}  # noqa: RUF012
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.header = Header(
+            name="steady",
+            axes=("x", "y"),
+            grid=Grid(SHAPE, (1.0, 1.0), ("open", "open")),
+            times=np.zeros(1),
+            rows=range(3),
+            fields=("temperature", "flux"),
+            constant_fields=("conductivity",),
+            units={"temperature": "K"},
+        )
         self.values = np.random.default_rng(0).random((3, 1, 2, *SHAPE), dtype="f4")
-
-    def __len__(self) -> int:
-        return 3
 
     def read(self, trajectory: int, frames: slice, channels: Sequence[int]) -> np.ndarray:
         return self.values[trajectory, frames][:, list(channels)]
@@ -225,7 +224,7 @@ def test_trajectories_of_unequal_length_have_files_of_their_own(tmp_path: Path) 
         path = tmp_path / "source" / "data" / "train" / f"{k}.hdf5"
         write_file(path, WellData("a", grid, np.arange(frames) * 1.0, {"u": data}))
     out = convert(tmp_path / "source", tmp_path / "out")
-    assert [s.times.shape[-1] for s in open_store(out).sources] == [5, 3, 5]
+    assert [s.header.n_frames for s in open_store(out).sources] == [5, 3, 5]
     assert_same(open_store(tmp_path / "source"), open_store(out))
 
 
@@ -267,7 +266,7 @@ def test_what_cannot_be_read_back_does_not_count(
 
     def read(self: WellFile, *args: Any) -> np.ndarray:
         values = original(self, *args)
-        return values + 1 if self.name == "a__b_" else values
+        return values + 1 if self.header.name == "a__b_" else values
 
     monkeypatch.setattr(WellFile, "read", read)
     with pytest.raises(ValueError, match="cannot be read back"):

@@ -90,7 +90,7 @@ def test_going_on_needs_no_donor(donor, recipe, tmp_path):
         (["--init_from", "nowhere"], "no checkpoint directory at nowhere"),
         (["--freeze", "[lift]"], "freeze needs init_from"),
         (["--learning_rates", "{lfit: 0.1}"], "learning_rates: no module or parameter lfit"),
-        (["--learning_rates", "{lift: -0.1}"], r"learning_rates\.lift must be positive; got -0\.1"),
+        (["--learning_rates", "{lift: -0.1}"], r"learning_rates\.lift must be positive"),
     ],
 )
 def test_refusals(arguments, match, recipe, tmp_path):

@@ -10,8 +10,10 @@ from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.fields.normalization import Identity, Statistics, WindowScaling
 from pelagos.datasets.fields.window import Context, Window
 from pelagos.operators import Description, Observation, create, from_pretrained, names
+from pelagos.operators.core.registry import OPERATORS, get
 
-# The smallest config of every operator, by space dimension. A new operator adds a line.
+# The smallest config of every operator of ours. A new one adds a line; those of other packages are
+# taken with their defaults.
 SMALL = {
     "assimilated": {
         "predictor": {"name": "dymixop", "hidden": 6, "layers": 2, "modes": 3, "history": 2},
@@ -35,7 +37,7 @@ SMALL = {
     },
 }
 GRIDS = {1: (16,), 2: (8, 10), 3: (6, 6, 8)}
-CASES = [(name, ndim) for name in SMALL for ndim in GRIDS]
+CASES = [(name, ndim) for name in names() for ndim in GRIDS]
 
 
 def build(name, ndim, normalizer=None, fields=("u", "v"), **description):
@@ -43,7 +45,7 @@ def build(name, ndim, normalizer=None, fields=("u", "v"), **description):
         name,
         description=Description(fields=fields, normalizer=normalizer or Identity(), **description),
         ndim=ndim,
-        **SMALL[name],
+        **SMALL.get(name, {}),
     )
 
 
@@ -73,7 +75,7 @@ def relative(operator):
 
 
 def test_every_operator_has_a_contract():
-    assert set(names()) == set(SMALL)
+    assert set(OPERATORS.ours) == set(SMALL)
 
 
 @pytest.mark.parametrize(("name", "ndim"), CASES)
@@ -151,7 +153,7 @@ class TestContract:
 
     def test_initial_weights_depend_on_the_seed_alone(self, name, ndim):
         a, b = build(name, ndim), build(name, ndim)
-        other = create(name, fields=("u", "v"), seed=1, ndim=ndim, **SMALL[name])
+        other = create(name, fields=("u", "v"), seed=1, ndim=ndim, **SMALL.get(name, {}))
         pairs = list(zip(a.state_dict().values(), b.state_dict().values(), strict=True))
         assert all(torch.equal(x, y) for x, y in pairs)
         assert any(
@@ -217,6 +219,38 @@ class TestContract:
 def test_unknown_operator_names_the_nearest():
     with pytest.raises(ValueError, match="unknown operator 'dymixup'; did you mean 'dymixop'"):
         create("dymixup", fields=("u",))
+
+
+def test_most_operators_take_nothing_from_data_and_wrap_none():
+    def frames():
+        raise AssertionError("nothing is read that is not needed")
+
+    operator = build("dymixop", 1)
+    operator.fit_to(frames, "a", fresh=True)
+    with pytest.raises(ValueError, match="dymixop is built around no other operator"):
+        type(operator).around(operator, {})
+
+
+def test_what_assimilates_takes_the_spectrum_of_fresh_data_else_ranges():
+    frames = torch.randn(20, 2, 16, generator=torch.Generator().manual_seed(0))
+    operator = build("observer", 1)
+    before = operator.correction.amplitude.clone()
+    operator.fit_to(lambda: frames, fresh=False)
+    assert torch.equal(operator.correction.amplitude, before)
+    assert operator.bounds.abs().max() < 10
+    operator.fit_to(lambda: frames, fresh=True)
+    assert not torch.equal(operator.correction.amplitude, before)
+
+
+def test_an_operator_around_another_has_its_weights():
+    inner = build("dymixop", 1)
+    wrapper = get("assimilated")
+    operator = wrapper.around(inner, {"correction": {"modes": 3, "hidden": 4}}, seed=1)
+    assert operator.config.correction.modes == 3
+    own = operator.state_dict()
+    assert all(own[f"{wrapper.wraps}.{k}"].equal(v) for k, v in inner.state_dict().items())
+    with pytest.raises(ValueError, match=r"hiden.*hidden"):
+        wrapper.around(inner, {"correction": {"hiden": 4}})
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from pelagos.operators import Description, MultiscaleTransformer, create
 from pelagos.operators.compat import load_scot, save_scot
 from pelagos.operators.layers.resampling import fourier_resample
 from pelagos.operators.multiscale.attention_kernel import attend, attend_and_learn
-from pelagos.operators.multiscale.operator import PRESETS
+from pelagos.operators.multiscale.config import PRESETS
 from pelagos.operators.multiscale.position_bias import PositionBias, expand
-from pelagos.operators.multiscale.tiling import WindowGrid
+from pelagos.operators.multiscale.tiling import WindowGrid, pyramid
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "scot"
 CASES = sorted(path.name for path in GOLDEN.iterdir())
@@ -476,7 +476,8 @@ class TestStochasticDepth:
                 drawn.append(operator.network(x, t))
             assert torch.equal(drawn[0], drawn[1])
             assert not torch.allclose(drawn[0], drawn[2])
-            block, grids = operator.encoder[1][1], operator._grids((16,), (False,))
+            block = operator.encoder[1][1]
+            grids = pyramid((16,), (False,), SMALL["patch"], SMALL["window"], levels=2)
             tokens, affines = random(4000, 4, 16, seed=3), operator.conditioning(torch.ones(4000))
             dropped = (block(tokens, grids[1][0], affines) - tokens).mean(0)
             block.eval()

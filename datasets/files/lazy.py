@@ -1,0 +1,33 @@
+"""A file that is opened on use, and again in every process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+
+class Lazy:
+    """A container that opens its file on use and again in every process."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._reset()
+
+    def close(self) -> None:
+        """Give the file back; the next access opens it again."""
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._opened: Any = None
+
+    def _own(self) -> None:
+        if self._pid != os.getpid():
+            self._reset()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)

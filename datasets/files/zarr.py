@@ -1,0 +1,125 @@
+"""Arrays of Zarr folders."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .guard import METADATA, STORED, check_declared
+from .lazy import Lazy
+
+MARKS = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}  # names of metadata
+# Of the filters that Zarr knows, those that only move, pack or check numbers ("pickle" runs code).
+COMPRESSORS = {"blosc", "zlib", "gzip", "bz2", "lzma", "zstd", "lz4", "lzf"}
+CODECS = COMPRESSORS | {
+    *("bytes", "transpose", "sharding_indexed", "shuffle", "delta", "fixedscaleoffset", "quantize"),
+    *("bitround", "astype", "packbits", "crc32", "crc32c", "adler32", "fletcher32"),
+}
+
+
+class ZarrFolder(Lazy):
+    """A Zarr group, version 2 or 3, in a local folder (`pip install pelagos[zarr]`)."""
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the arrays of the group, at most one level of groups deep."""
+        found = {}
+        for mark in [*self.path.glob("*/.zarray"), *self.path.glob("*/*/.zarray")]:
+            found[mark.parent.relative_to(self.path).as_posix()] = mark
+        for mark in [*self.path.glob("*/zarr.json"), *self.path.glob("*/*/zarr.json")]:
+            found[mark.parent.relative_to(self.path).as_posix()] = mark
+        stored = {name: _json(mark) for name, mark in sorted(found.items())}
+        return {
+            name: tuple(map(int, entry["shape"]))
+            for name, entry in stored.items()
+            if isinstance(entry.get("shape"), list)
+        }
+
+    def array(self, name: str) -> Any:
+        """An array of the group."""
+        self._own()
+        self._opened = {} if self._opened is None else self._opened
+        if name not in self._opened:
+            self._opened[name] = _open(self.path, name)
+        return self._opened[name]
+
+
+def _open(root: Path, name: str) -> Any:
+    try:
+        import zarr
+
+        from .zarr_chunks import CheckedStore
+    except ImportError:
+        raise ValueError(f"{root} is in Zarr's format; pip install zarr to read it") from None
+    folder = (root / name).resolve()
+    if not folder.is_relative_to(root.resolve()):
+        raise ValueError(f"{root}: {name!r} lies outside the folder, where nothing is read")
+    codecs = _check(root, folder, name)
+    try:
+        store = CheckedStore(folder, None)
+        array = zarr.open_array(store=store, mode="r")
+    except Exception as error:
+        raise ValueError(f"{folder} is damaged ({error!s:.200}); copy or make it again") from None
+    item = array.dtype.itemsize
+    chunk = math.prod(array.chunks) * item
+    sizes = {entry: entry.stat().st_size for entry in folder.rglob("*") if entry.is_file()}
+    stored, unit = sum(sizes.values()), math.prod(array.shards or array.chunks) * item
+    largest = max((n for path, n in sizes.items() if path.name not in MARKS), default=0)
+    if largest > unit + STORED:
+        raise ValueError(
+            f"{folder} stores a chunk in {largest} bytes that should unpack to {unit}; is it "
+            f"damaged?"
+        )
+    store.limit = 8 * unit if "blosc" in codecs else None  # filters may have widened the numbers
+    check_declared(folder, name, array.shape, item, stored)
+    check_declared(folder, f"a chunk of {name}", (chunk,), 1, stored)
+    return array
+
+
+def _check(root: Path, folder: Path, name: str) -> set[str]:
+    """The filters; refuses links out of the folder, and those that could run code or fetch data."""
+    marks = [folder / mark for mark in (".zarray", "zarr.json") if (folder / mark).is_file()]
+    if not marks:
+        raise KeyError(name)
+    for entry in folder.rglob("*"):
+        if entry.is_symlink():
+            raise ValueError(f"{entry} is a link, which is not followed; copy what it points to")
+        if not entry.is_file() and not entry.is_dir():
+            raise ValueError(f"{entry} is neither a file nor a folder")
+    codecs = _codecs(_json(marks[0]))
+    unknown = codecs - CODECS
+    if unknown:
+        raise ValueError(
+            f"{root}: {name!r} is stored with the filters {sorted(unknown)}, which are not read"
+        )
+    return codecs
+
+
+def _codecs(entry: Any) -> set[str]:
+    """Names of all filters that an array's metadata mentions, at any depth."""
+    found: set[str] = set()
+    chosen = ("compressor", "filters", "codecs", "index_codecs", "chunk_key_encoding")
+    stack = [entry[key] for key in chosen if isinstance(entry, Mapping) and entry.get(key)]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, list):
+            stack += item
+        elif isinstance(item, Mapping):
+            found |= {str(item[key]) for key in ("id", "name") if key in item}
+            stack += [value for value in item.values() if isinstance(value, (list, Mapping))]
+    return {name.removeprefix("numcodecs.") for name in found} - {"default", "v2"}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """A JSON object of bounded size."""
+    if path.is_symlink() or path.stat().st_size > METADATA:
+        raise ValueError(f"{path} is a link or too large for metadata")
+    try:
+        found = json.loads(path.read_text())
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is damaged; copy or make it again")
+    return found

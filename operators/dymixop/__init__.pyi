@@ -1,0 +1,2 @@
+from .operator import DyMixOp as DyMixOp
+from .operator import DyMixOpConfig as DyMixOpConfig

@@ -1,0 +1,1 @@
+"""One component of every kind that other packages can add to Pelagos; see docs/extending.md."""
