@@ -66,8 +66,6 @@ for key, wrong in (("objective", {"kind": "sobolew"}), ("trackers", ["csw"])):
 
 
 FINETUNE = """
-import sys
-from pathlib import Path
 from pelagos.datasets.base.config import build
 from pelagos.finetune.adapt import FinetuneRecipe
 from pelagos.operators import Description, create
