@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from ..datasets.fields.window import Window
 from ..operators.core.operator import Operator
+from .adaptation import Adaptation
 from .batches import micro_batches, micro_batches_per_process
 from .data import TrainingData
 from .objectives.base import Phase
@@ -42,6 +43,7 @@ def train(
     accelerator: Accelerator,
     *,
     title: str = "training",
+    adaptation: Adaptation | None = None,
 ) -> Operator:
     """Train `operator` by `recipe`, from the run's latest state if it has one.
 
@@ -55,6 +57,7 @@ def train(
         run: the run directory, made by `directory.create_run`.
         accelerator: the only distribution layer.
         title: shown beside the progress bar.
+        adaptation: what was changed of the operator, and is undone in what is published.
 
     Raises:
         ValueError: processes cannot share the micro-batches, a saved state is damaged or not seen
@@ -66,7 +69,6 @@ def train(
     batches = micro_batches(data.mixture, recipe, accelerator, progress.step)
     running, logged = torch.zeros((), device=accelerator.device), progress.step
     began = time.perf_counter() - progress.seconds
-
     log = Log(run, title, progress.step, recipe, accelerator.is_main_process)
     with log, stop_signal() as stop:
         trainee.begin(progress, data.validation, log)
@@ -77,7 +79,6 @@ def train(
             last = step == recipe.steps
             if step % recipe.log_every and not last:
                 continue
-
             seconds = round(time.perf_counter() - began, 3)
             done = resume.Progress(step, step * recipe.batch, seconds)
             mean, stopping = _agree(running / (step - logged), stop.is_set, accelerator)
@@ -92,7 +93,7 @@ def train(
                 log.say(f"stopped at step {step}; go on with --resume auto")
                 raise Stopped(128 + signal.SIGTERM)
 
-    return trainee.finish(run)
+    return trainee.finish(run, adaptation)
 
 
 class _Trainee:
@@ -141,10 +142,10 @@ class _Trainee:
             run, self.operator, self.model, self.optimizer, progress, self.accelerator
         )
 
-    def finish(self, run: Path) -> Operator:
+    def finish(self, run: Path, adaptation: Adaptation | None) -> Operator:
         """Publish the run's checkpoint; the trained operator."""
         if self.accelerator.is_main_process:
-            resume.publish(run)
+            resume.publish(run, adaptation)
         self.accelerator.wait_for_everyone()
         return self.accelerator.unwrap_model(self.model)
 

@@ -17,12 +17,13 @@ from ..datasets.sampling.mixture import Mixture
 from ..datasets.stores.store import Store
 from ..operators.core import checkpoint
 from ..operators.core.operator import Operator
+from .adaptation import Adaptation
 from .batches import micro_batches_per_process
 from .command import RECIPES, Launch
 from .data import open_stores, training_data
 from .loop import train
 from .objectives.registry import objective_of
-from .optimizer import build_optimizer, freeze
+from .optimizer import build_optimizer
 from .recipe import TrainRecipe, find_recipe
 from .run.directory import Status, create_run, inspect_run, locked
 from .run.state import latest
@@ -106,7 +107,7 @@ def run_training(
     *,
     title: str,
     rates: Mapping[str, float] | None = None,
-    frozen: Sequence[str] = (),
+    adaptation: Adaptation | None = None,
 ) -> None:
     """Check everything, then train.
 
@@ -118,7 +119,7 @@ def run_training(
         accelerator: from `start_accelerator`.
         title: shown beside the progress bar.
         rates: peak learning rates by name of a module or parameter, where they differ.
-        frozen: names of modules and parameters that are not trained.
+        adaptation: what is changed while training; the operator of a new run is prepared already.
 
     Raises:
         ValueError: anything in the recipe, the run directory or the data is wrong.
@@ -134,7 +135,8 @@ def run_training(
     stores = open_stores(recipe)
     saved = latest(run)
     operator = make_operator(recipe, stores) if saved is None else _as_saved(saved)
-    freeze(operator, frozen)
+    if saved is not None and adaptation is not None:
+        adaptation.prepare(operator, recipe.seed)
     phases = objective_of(recipe.objective).phases(operator, recipe.steps)
     optimizer = build_optimizer(operator, recipe.optimizer, rates, phases)
     data = training_data(recipe, stores, operator)
@@ -147,7 +149,9 @@ def run_training(
         create_run(run, recipe)
     accelerator.wait_for_everyone()
     with locked(run) if main_process else nullcontext():
-        train(operator, optimizer, data, recipe, run, accelerator, title=title)
+        train(
+            operator, optimizer, data, recipe, run, accelerator, title=title, adaptation=adaptation
+        )
     say(f"{title}: done; the checkpoint is {run / checkpoint.OF_A_RUN}")
     accelerator.end_training()  # leaves the process group, so that no process aborts another
 

@@ -7,7 +7,7 @@ one does not disturb old ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from ...operators.core.description import Description
 from ...operators.core.operator import Operator
 from ...operators.core.registry import create
 from ...operators.core.state import FieldAxis
-from ...pretrain.optimizer import freeze as freeze_parameters
+from .methods.base import Method
 
 # A start from fewer loaded scalars than this share of the operator is refused as a mistake.
 LEAST_LOADED = 0.5
@@ -90,7 +90,7 @@ def adapt(
     *,
     source: str = "the donor",
     overrides: Mapping[str, Any] | None = None,
-    freeze: Sequence[str] = (),
+    method: Method[Any] | None = None,
     seed: int = 0,
 ) -> tuple[Operator, LoadReport]:
     """An operator for `description`, started from another operator's weights.
@@ -100,12 +100,12 @@ def adapt(
         description: fields, normaliser, time steps and provenance of the new operator.
         source: where the donor comes from, for the report.
         overrides: config keys that differ from the donor's.
-        freeze: names of modules and parameters that will not be trained.
+        method: prepares the operator; None: all of it is trained.
         seed: of what starts afresh.
 
     Raises:
-        ValueError: nothing to freeze has that name, or it has fresh weights, or so little is in
-            common that starting from the donor must be a mistake.
+        ValueError: the method does not fit the operator, or leaves fresh weights as they are; or so
+            little is in common that starting from the donor must be a mistake.
     """
     config = {**checkpoint.config_of(donor)["config"], **(overrides or {})}
     provenance = {**description.provenance, "init_from": donor.description.provenance}
@@ -117,10 +117,15 @@ def adapt(
             f"only {report.share:.0%} of the operator's weights are in {source}; "
             "start from another checkpoint, or from scratch (init_from: null)"
         )
-    frozen = freeze_parameters(operator, freeze)
+    if method is None:
+        return operator, report
+    frozen = method.prepare(operator, seed)
     fresh = set(frozen) & {*report.reinitialized, *report.partly}
     if fresh:
-        raise ValueError(f"freeze: {', '.join(sorted(fresh))} start(s) afresh and must be trained")
+        raise ValueError(
+            f"{method.config.name}: {', '.join(sorted(fresh))} start(s) afresh and must be "
+            f"trained; {method.remedy}"
+        )
     return operator, replace(report, frozen=frozen)
 
 
@@ -170,7 +175,7 @@ def _shared(
 def _longest_times(*operators: Operator) -> tuple[float, ...]:
     """The longest lead time of each over its time scale, where there is one and it matters."""
     about = [operator.description for operator in operators]
-    seen = all(o.direct or getattr(o.config, "time_input", False) for o in operators)
+    seen = all(operator.sees_time for operator in operators)
     known = all(max(a.time_steps, default=0) > 0 and not a.time_scales for a in about)
     if not (seen and known):
         return ()

@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
         accelerator,
         title=run.name,
         rates=recipe.learning_rates,
-        frozen=recipe.freeze,
+        adaptation=recipe.adaptation,
     )
 
 
@@ -58,8 +58,9 @@ def start_operator(recipe: FinetuneRecipe, stores: list[Store]) -> Operator:
         ValueError: the checkpoint cannot be opened, or does not fit the recipe.
     """
     if recipe.init_from is None:
-        if recipe.freeze:
-            raise ValueError("freeze needs init_from: fresh weights must be trained")
+        if not recipe.adaptation.from_scratch:
+            name = recipe.adaptation.config.name
+            raise ValueError(f"{name} needs init_from: fresh weights must be trained")
         return create_operator(recipe, stores)
     source = checkpoint.locate(expanded(recipe.init_from, "init_from"))
     donor = checkpoint.from_pretrained(source)
@@ -74,7 +75,7 @@ def start_operator(recipe: FinetuneRecipe, stores: list[Store]) -> Operator:
         describe(recipe, stores, donor.description),
         source=str(source),
         overrides=overrides,
-        freeze=recipe.freeze,
+        method=recipe.adaptation,
         seed=recipe.seed,
     )
     fit_to_data(operator, stores, fresh=False)

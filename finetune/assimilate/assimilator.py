@@ -162,10 +162,5 @@ class Assimilator:
 
 
 def _require_finite(observation: Observation | Sensors | None) -> None:
-    if observation is None:
-        return
-    values = observation.values
-    if isinstance(observation, Observation):
-        values = values[observation.mask]
-    if not values.isfinite().all():
+    if observation is not None and not observation.measured.isfinite().all():
         raise ValueError("the measured values must be finite; mask what was not measured")

@@ -91,16 +91,6 @@ class Picture:
         return f"{name} [{found}]" if found not in ("", "1") else name
 
 
-def require_drawable(path: Path) -> None:
-    """Refuse a kind of file that cannot be drawn.
-
-    Raises:
-        ValueError: the name ends in neither .svg nor .png.
-    """
-    if path.suffix.lower() not in (".svg", ".png"):
-        raise ValueError(f"a figure is an .svg or a .png file; got {path.name!r}")
-
-
 def _colours(values: np.ndarray, signed: bool) -> dict[str, Any]:
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)

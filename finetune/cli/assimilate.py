@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...datasets.base import cli
-from ...datasets.base.appearing import refuse_existing
 from ...datasets.base.cli import Parser
+from ..assimilate.settings import Outputs, Settings
 
 if TYPE_CHECKING:
     from ...datasets.stores.store import Store
-    from ...operators.assimilation.ensemble import EnsembleGain
     from ...operators.core.operator import Operator
-    from ..assimilate.assimilate import Outcome, Start
+    from ..assimilate.assimilate import Outcome
+    from ..assimilate.start import Start
 
 EXAMPLES = (
     "pelagos assimilate runs/observer_ks sensors.csv",
@@ -32,31 +33,19 @@ def main(argv: Sequence[str]) -> None:
         ValueError: an argument or a row of the file is wrong, or as in `assimilate.assimilate`.
     """
     given = _parser().parse(argv)
-    for path in (given.out, *([given.figure] if given.figure else [])):
-        refuse_existing(path, given.overwrite)
+    outputs = Outputs(given.out, given.figure, given.overwrite)
+    outputs.require_free()
+    settings = Settings(**{field.name: getattr(given, field.name) for field in fields(Settings)})
+    settings.gain()  # what is wrong with it is said before a checkpoint is opened
     from ...operators.core.checkpoint import from_pretrained, locate
-    from ..assimilate.assimilate import assimilate, require_assimilating
+    from ..assimilate.assimilate import assimilate
+    from ..assimilate.start import require_assimilating
 
-    gain = _gain(given)
     operator = from_pretrained(locate(given.checkpoint))
     operator = require_assimilating(operator).to(given.device)
     start = _start(given, operator)
     outcome = assimilate(
-        operator,
-        start,
-        given.observations,
-        given.out,
-        figure=given.figure,
-        forecast=given.forecast,
-        every=given.every,
-        members=given.members,
-        gain=gain,
-        variance=given.variance,
-        seed=given.seed,
-        skip_invalid=given.skip_invalid,
-        truth=_truth(given),
-        overwrite=given.overwrite,
-        progress=True,
+        operator, start, given.observations, outputs, settings, truth=_truth(given), progress=True
     )
     _say(outcome)
 
@@ -114,7 +103,7 @@ def _start(given: argparse.Namespace, operator: Operator) -> Start:
     from dataclasses import replace
 
     from ...datasets.stores.opening import open_store
-    from ..assimilate.assimilate import start_cold, start_from
+    from ..assimilate.start import start_cold, start_from
 
     if given.history is None:
         if given.truth or given.cold:
@@ -131,19 +120,6 @@ def _start(given: argparse.Namespace, operator: Operator) -> Start:
     frame = operator.history - 1 if given.frame is None else given.frame
     start = start_from(operator, store, given.trajectory, frame)
     return replace(start, history=None) if given.cold else start
-
-
-def _gain(given: argparse.Namespace) -> EnsembleGain | None:
-    from ...operators.assimilation.ensemble import EnsembleGain
-
-    values = {name: getattr(given, name) for name in ("radius", "relaxation", "model_error")}
-    asked = {name: value for name, value in values.items() if value is not None}
-    if asked and given.members == 1:
-        raise ValueError(
-            f"--{next(iter(asked)).replace('_', '-')} is a setting of an ensemble; ask for one: "
-            "--members 20"
-        )
-    return EnsembleGain(**asked) if asked else None
 
 
 def _truth(given: argparse.Namespace) -> tuple[Store, int] | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ...datasets.base import cli
 from ...datasets.base.appearing import refuse_existing
 from ...datasets.base.cli import Parser
+from ..forecast.request import Request
 
 if TYPE_CHECKING:
     from ...datasets.stores.store import Store
@@ -43,7 +44,7 @@ def predict(argv: Sequence[str]) -> None:
     from ..report.comparison import number
 
     operator, store = _open(given)
-    data = run(operator, store, progress=True, **_options(given))
+    data = run(operator, store, _request(given), progress=True)
     write_prediction(data, out, overwrite=given.overwrite)
     count, lead = nonfinite(data, operator.description.fields)
     if count:
@@ -82,7 +83,7 @@ def evaluate(argv: Sequence[str]) -> None:
     from ..forecast.evaluate import write_evaluation
 
     operator, store = _open(given)
-    result = run(operator, store, progress=True, **_options(given))
+    result = run(operator, store, _request(given), progress=True)
     result |= {"checkpoint": str(given.checkpoint), "data": str(given.data)}
     write_evaluation(result, out, overwrite=given.overwrite)
     _print_scores(result)
@@ -205,9 +206,9 @@ def _open(given: argparse.Namespace) -> tuple[Operator, Store]:
     return from_pretrained(given.checkpoint), store
 
 
-def _options(given: argparse.Namespace) -> dict[str, Any]:
-    keys = ("trajectories", "start", "steps", "lead_times", "mode", "batch", "device")
-    return {key: getattr(given, key) for key in keys}
+def _request(given: argparse.Namespace) -> Request:
+    keys = ("trajectories", "start", "steps", "lead_times", "mode", "batch")
+    return Request(**{key: getattr(given, key) for key in keys}, device=str(given.device))
 
 
 def _print_scores(result: dict[str, Any]) -> None:

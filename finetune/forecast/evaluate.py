@@ -24,7 +24,9 @@ from ...datasets.fields.masking import masked_metric, scored
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
 from ...pretrain.run.records import EVALUATION_SCHEMA
-from .plan import Mode, Plan, Step, forecast, make_plan, truth
+from .frames import Step, forecast, truth
+from .plan import Plan, make_plan
+from .request import Request
 
 METRICS = ("vrmse", "nrmse", "relative_l1", "correlation")
 # In the field's unit: where in space and at which wave numbers the error is.
@@ -79,28 +81,19 @@ CONVENTIONS = {
 def evaluate(
     operator: Operator,
     store: Store,
+    request: Request | None = None,
     *,
-    trajectories: int | Sequence[int] | None = None,
-    start: int = 0,
-    steps: int | None = None,
-    lead_times: Sequence[float] | None = None,
-    mode: Mode = "autoregressive",
-    batch: int = 16,
-    device: torch.device | str = "cpu",
     progress: bool = False,
+    **wishes: Any,
 ) -> dict[str, Any]:
     """Roll out, and score every step against the stored frames.
 
     Args:
-        operator: moved to `device` and set to evaluation mode.
+        operator: moved to the device and set to evaluation mode.
         store: gives the history and the truth.
-        trajectories: indices into the store, or the number of trajectories from the first.
-        start: first frame of the history.
-        steps: frames to predict; None for as many as are stored.
-        lead_times, mode: as for `predict`, at times where frames are stored.
-        batch: trajectories at a time.
-        device: where to compute.
+        request: what to predict, at times where frames are stored.
         progress: show a bar on the error stream.
+        wishes: attributes of `Request` in place of the request's, as in `steps=20`.
 
     Returns:
         Plain data; `CONVENTIONS` (which it contains) says what the numbers are.
@@ -108,15 +101,8 @@ def evaluate(
     Raises:
         ValueError: more steps than are stored, or as in `predict`.
     """
-    plan = make_plan(
-        operator,
-        store,
-        trajectories=trajectories,
-        start=start,
-        steps=steps,
-        lead_times=lead_times,
-        mode=mode,
-    )
+    request = replace(request or Request(), **wishes)
+    plan = make_plan(operator, store, request)
     channels = _scored_channels(store, plan)
     judged = replace(plan, fields=tuple(plan.fields[c] for c in channels))
     shape = (len(plan.trajectories), plan.steps, len(channels))
@@ -124,10 +110,8 @@ def evaluate(
     baseline = {name: np.empty(shape) for name in (*METRICS, *ABSOLUTE)}
     spectra = _Spectra(judged)
     seconds = []
-    for step in forecast(
-        operator, store, plan, batch=batch, device=device, title="evaluate", progress=progress
-    ):
-        target = truth(store, judged, step.trajectories, step.index).to(device)
+    for step in forecast(operator, store, plan, request, title="evaluate", progress=progress):
+        target = truth(store, judged, step.trajectories, step.index).to(request.device)
         step = _only(step, channels)
         for values, fields in ((ours, step.fields), (baseline, step.last_given)):
             for name, value in _score(fields, target, step.mask).items():
@@ -135,7 +119,7 @@ def evaluate(
         spectra.add(step, target)
         seconds.append(step.seconds)
     return _result(operator, store, judged, ours, baseline) | {
-        "batch": min(batch, len(plan.trajectories)),
+        "batch": min(request.batch, len(plan.trajectories)),
         "seconds_per_step": float(np.median(seconds)),
         "spectra": spectra.result(),
         "conventions": CONVENTIONS,
@@ -173,7 +157,7 @@ class _Spectra:
     def result(self) -> dict[str, Any]:
         """Lists per field and kind: one spectrum for each of the lead times."""
         medians = {
-            kind: [_statistics(np.concatenate(parts[i]), worst=1)["median"] for i in self.steps]
+            kind: [_percentiles(np.concatenate(parts[i]), worst=1)["median"] for i in self.steps]
             for kind, parts in self.parts.items()
         }
         return {
@@ -270,14 +254,14 @@ def _scores(values: Mapping[str, Values], plan: Plan) -> dict[str, Any]:
     """Per metric and field: mean, median and percentiles over trajectories, lists over steps."""
     return {
         metric: {
-            name: _statistics(values[metric][:, :, c], worst=-1 if metric == "correlation" else 1)
+            name: _percentiles(values[metric][:, :, c], worst=-1 if metric == "correlation" else 1)
             for c, name in enumerate(plan.fields)
         }
         for metric in (*METRICS, *ABSOLUTE)
     }
 
 
-def _statistics(values: Float[np.ndarray, "N *_"], worst: int) -> dict[str, Any]:
+def _percentiles(values: Float[np.ndarray, "N *_"], worst: int) -> dict[str, Any]:
     """Over trajectories; what is not finite ranks as the worst, and makes the mean null."""
     ranked = np.where(np.isfinite(values), values, worst * np.inf)
     with np.errstate(invalid="ignore"):
@@ -295,7 +279,7 @@ def _summary(values: Mapping[str, Values], plan: Plan, lead: np.ndarray) -> dict
     valid, _ = _valid_time(values["correlation"], lead)
     return result | {
         "vrmse_one_step": _numbers(first),
-        "vrmse_median": _statistics(each, worst=1)["median"],
+        "vrmse_median": _percentiles(each, worst=1)["median"],
         "valid_time": _numbers(valid.mean(axis=0).mean()),
         "crmse": _numbers(np.sqrt(np.square(values["mean_error"]).mean(axis=0)).mean()),
     }
@@ -305,7 +289,7 @@ def _valid_times(correlation: Values, plan: Plan, lead: np.ndarray) -> dict[str,
     """Statistics of the valid time per field, and how many trajectories never failed."""
     times, passed = _valid_time(correlation, lead)
     return {
-        name: _statistics(times[:, c], worst=-1) | {"reached_end": int(passed[:, c].sum())}
+        name: _percentiles(times[:, c], worst=-1) | {"reached_end": int(passed[:, c].sum())}
         for c, name in enumerate(plan.fields)
     }
 

@@ -1,4 +1,4 @@
-"""Forecasts from stored initial frames: which frames are given, which are predicted, one at a time.
+"""Forecasts from stored initial frames: which frames are given, and which are predicted.
 
 With history h, stride s and first frame `start`, the frames start, start + s, …,
 start + (h − 1) s are given, and step k = 0, 1, … predicts frame start + (h + k) s. Of a steady
@@ -11,25 +11,14 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from ...datasets.base.progress import Bar
-from ...datasets.fields.window import Window, collate
 from ...datasets.sampling.windows import require_channels
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
-from ...operators.core.rollout import rollout
-from ...operators.core.state import State
 from ...operators.core.time_steps import SAME_STEP
-
-Mode = Literal["autoregressive", "direct"]
+from .request import Mode, Request
 
 
 @dataclass(frozen=True)
@@ -81,25 +70,13 @@ class Plan:
         return frame is not None and frame < store.n_frames(trajectory)
 
 
-def make_plan(
-    operator: Operator,
-    store: Store,
-    *,
-    trajectories: int | Sequence[int] | None = None,
-    start: int = 0,
-    steps: int | None = None,
-    lead_times: Sequence[float] | None = None,
-    mode: Mode = "autoregressive",
-    beyond: bool = False,
-) -> Plan:
+def make_plan(operator: Operator, store: Store, request: Request, *, beyond: bool = False) -> Plan:
     """Check what is asked for against what is stored, before any work is done.
 
     Args:
-        trajectories: indices, or the number of trajectories from the first; None for all.
-        start: first frame of the history; not before `store.first`.
-        steps: frames to predict; None for all that are stored in every chosen trajectory.
-        lead_times: physical times after the last given frame to predict at, instead of `steps`.
-        mode: see `Plan`.
+        operator: predicts.
+        store: has the given frames.
+        request: what to predict.
         beyond: allow frames that are not stored.
 
     Raises:
@@ -107,22 +84,21 @@ def make_plan(
             frames makes a time step of the operator, or it is not continuous in time and lead
             times or direct prediction are asked for.
     """
-    chosen = _choose(store, trajectories)
+    chosen = _choose(store, request.trajectories)
     description = operator.description
     require_channels(store, description.fields, description.inputs, description.fill)
     if store.steady:
-        return _steady_plan(operator, chosen, start, steps)
-    _check_continuous(operator, lead_times, mode)
-    start = start if start < 0 else max(start, store.first)
-    if lead_times is not None:
-        if steps is not None:
-            raise ValueError("give either steps or lead_times, not both")
-        return _plan_at(operator, store, chosen, start, tuple(lead_times), mode, beyond)
+        return _steady_plan(operator, chosen, request)
+    _check_continuous(operator, request)
+    start = request.start if request.start < 0 else max(request.start, store.first)
+    request = replace(request, start=start)
+    if request.lead_times is not None:
+        return _plan_at(operator, store, chosen, request, tuple(request.lead_times), beyond)
     stride = time_stride(operator, store)
     assert store.dt is not None
     dt = stride * store.dt
     history = operator.history
-    count = _count_steps(operator, store, chosen, start, stride, steps, beyond)
+    count = _count_steps(operator, store, chosen, request, stride, beyond)
     return Plan(
         trajectories=chosen,
         start=start,
@@ -134,16 +110,15 @@ def make_plan(
         frames=tuple(start + (history + k) * stride for k in range(count)),
         fields=description.fields,
         fill=description.fill,
-        mode=mode,
+        mode=request.mode,
     )
 
 
-def _steady_plan(
-    operator: Operator, trajectories: tuple[int, ...], start: int, steps: int | None
-) -> Plan:
-    if start or steps not in (None, 1):
+def _steady_plan(operator: Operator, trajectories: tuple[int, ...], request: Request) -> Plan:
+    if request.start or request.steps not in (None, 1):
         raise ValueError(
-            f"a steady problem has one step, from start 0; got start {start}, steps {steps}"
+            f"a steady problem has one step, from start 0; got start {request.start}, "
+            f"steps {request.steps}"
         )
     about, once = operator.description, (1.0,)
     return Plan(
@@ -151,18 +126,17 @@ def _steady_plan(
     )
 
 
-def _check_continuous(operator: Operator, lead_times: Sequence[float] | None, mode: str) -> None:
+def _check_continuous(operator: Operator, request: Request) -> None:
     """Refuse what only an operator that is continuous in time can do, and impossible times."""
-    if mode not in ("autoregressive", "direct"):
-        raise ValueError(f"mode is autoregressive or direct; got {mode!r}")
-    if lead_times is not None and not _increasing((0.0, *lead_times)):
+    times = request.lead_times
+    if times is not None and not _increasing((0.0, *times)):
         raise ValueError(
             "lead times must be positive, finite and increasing; got "
-            + (", ".join(f"{time:g}" for time in lead_times) or "none")
+            + (", ".join(f"{time:g}" for time in times) or "none")
         )
-    if operator.direct or (lead_times is None and mode == "autoregressive"):
+    if operator.direct or (times is None and request.mode == "autoregressive"):
         return
-    wanted = "direct prediction" if lead_times is None else "lead times of its own"
+    wanted = "direct prediction" if times is None else "lead times of its own"
     raise ValueError(
         f"{wanted} needs an operator that is continuous in time, such as multiscale; "
         f"{operator.name} steps by the dt that it was trained at"
@@ -177,15 +151,16 @@ def _plan_at(
     operator: Operator,
     store: Store,
     trajectories: tuple[int, ...],
-    start: int,
+    request: Request,
     leads: tuple[float, ...],
-    mode: Mode,
     beyond: bool,
 ) -> Plan:
     """The plan for frames at given lead times."""
+    if request.steps is not None:
+        raise ValueError("give either steps or lead_times, not both")
     dt, history = _uniform_step(store), operator.history
-    _count_steps(operator, store, trajectories, start, 1, 1, True)  # checks the given frames
-    last = start + history - 1
+    _require_history(operator, store, trajectories, request.start, 1)
+    last = request.start + history - 1
     shifts = [lead / dt for lead in leads]
     frames = tuple(
         last + round(k) if abs(k - round(k)) <= SAME_STEP * k and round(k) > 0 else None
@@ -202,7 +177,7 @@ def _plan_at(
     increments = tuple(b - a for a, b in itertools.pairwise((0.0, *leads)))
     return Plan(
         trajectories=trajectories,
-        start=start,
+        start=request.start,
         history=history,
         stride=1,
         dt=dt,
@@ -211,7 +186,7 @@ def _plan_at(
         frames=frames,
         fields=operator.description.fields,
         fill=operator.description.fill,
-        mode=mode,
+        mode=request.mode,
     )
 
 
@@ -254,109 +229,6 @@ def time_stride(operator: Operator, store: Store) -> int:
     return min(fitting)
 
 
-@dataclass(frozen=True)
-class Step:
-    """One predicted frame of some trajectories.
-
-    Attributes:
-        rows: where these trajectories are among all that are predicted.
-        trajectories: their indices in the store.
-        index: which step of the rollout, from 0.
-        last_given: (B, C, *S) last frame of the history; zero for a steady problem.
-        fields: (B, C, *S) predicted frame, in physical units.
-        mask: (B, C, *S) where the fields are predicted; None: everywhere.
-        seconds: time that the step took.
-    """
-
-    rows: slice
-    trajectories: tuple[int, ...]
-    index: int
-    last_given: Tensor
-    fields: Tensor
-    mask: Tensor | None
-    seconds: float
-
-
-def forecast(
-    operator: Operator,
-    store: Store,
-    plan: Plan,
-    *,
-    batch: int,
-    device: torch.device | str,
-    title: str,
-    progress: bool,
-) -> Iterator[Step]:
-    """Roll out `batch` trajectories at a time; memory does not grow with the number of steps.
-
-    The operator is moved to `device` and set to evaluation mode, and stays so.
-
-    Args:
-        title: shown beside the progress bar, where `progress` asks for one.
-    """
-    operator.to(device).eval()
-    with Bar(title, len(plan.trajectories) * plan.steps, unit="frames", active=progress) as bar:
-        for first in range(0, len(plan.trajectories), batch):
-            chosen = plan.trajectories[first : first + batch]
-            window = _initial(store, plan, chosen).to(device)
-            with torch.inference_mode():
-                state = operator.init(window.history, window.context)
-            frames = _frames(operator, state, plan)
-            rows = slice(first, first + len(chosen))
-            for index in range(plan.steps):
-                fields, seconds = _timed_step(frames)
-                last = torch.zeros_like(fields) if plan.inputs else window.history[:, -1]
-                yield Step(rows, chosen, index, last, fields, window.context.mask, seconds)
-                bar.advance(float(len(chosen)))
-
-
-def _frames(operator: Operator, state: State, plan: Plan) -> Iterator[Tensor]:
-    """The predicted frames, one at a time."""
-    if plan.mode == "autoregressive":
-        return rollout(operator, state, plan.increments)
-    batch = state.history.shape[0]
-    leads = (torch.full((batch,), lead) for lead in plan.leads)
-    return (operator.step(state, lead)[1] for lead in leads)
-
-
-def truth(
-    store: Store, plan: Plan, trajectories: Sequence[int], step: int
-) -> Float[Tensor, "B C *S"]:
-    """The stored frame that `step` predicts, for some trajectories."""
-    frame = plan.frames[step]
-    assert frame is not None, "only stored frames have a truth"
-    stored = torch.cat([store.read(i, frame, frame + 1) for i in trajectories])
-    channels = [
-        stored[:, store.fields.index(name)]
-        if name in store.fields
-        else torch.full_like(stored[:, 0], plan.fill[name])
-        for name in plan.fields
-    ]
-    return torch.stack(channels, 1)
-
-
-def _timed_step(frames: Iterator[Tensor]) -> tuple[Tensor, float]:
-    """The next frame, and how long it took; without gradients whatever the caller's mode is."""
-    began = time.perf_counter()
-    with torch.inference_mode():
-        fields = next(frames)
-    if fields.is_cuda:
-        torch.cuda.synchronize(fields.device)
-    return fields, time.perf_counter() - began
-
-
-def _initial(store: Store, plan: Plan, trajectories: Sequence[int]) -> Window:
-    """The given frames of some trajectories as a batch with no target frames."""
-    return collate(
-        [
-            store.window(i, plan.start, plan.history, 0, plan.stride)
-            .filled(plan.fill)
-            .select(plan.fields, plan.inputs)
-            for i in trajectories
-        ]
-    )
-
-
 def _choose(store: Store, trajectories: int | Sequence[int] | None) -> tuple[int, ...]:
     if trajectories is None:
         return tuple(range(len(store)))
@@ -375,16 +247,10 @@ def _choose(store: Store, trajectories: int | Sequence[int] | None) -> tuple[int
     return tuple(trajectories)
 
 
-def _count_steps(
-    operator: Operator,
-    store: Store,
-    trajectories: Sequence[int],
-    start: int,
-    stride: int,
-    steps: int | None,
-    beyond: bool,
+def _require_history(
+    operator: Operator, store: Store, trajectories: Sequence[int], start: int, stride: int
 ) -> int:
-    """`steps`, or as many as are stored, after a check against the stored frames."""
+    """The stored frames after the given ones, in strides; these must be stored themselves."""
     frames = min(store.n_frames(i) for i in trajectories)
     span = (operator.history - 1) * stride + 1
     if start < 0 or start + span > frames:
@@ -392,11 +258,25 @@ def _count_steps(
             f"start {start} leaves no {operator.history} history frame(s) at stride {stride} in "
             f"trajectories of {frames} frames"
         )
+    return (frames - start - span) // stride
+
+
+def _count_steps(
+    operator: Operator,
+    store: Store,
+    trajectories: Sequence[int],
+    request: Request,
+    stride: int,
+    beyond: bool,
+) -> int:
+    """The steps that are asked for, or as many as are stored."""
+    steps, start = request.steps, request.start
+    stored = _require_history(operator, store, trajectories, start, stride)
     if steps is not None and steps < 1:
         raise ValueError(f"steps must be at least 1; got {steps}")
-    stored = (frames - start - span) // stride
     if (steps is None and stored < 1) or (steps is not None and steps > stored and not beyond):
         wanted = "no step fits" if steps is None else f"{steps} steps do not fit"
+        frames = min(store.n_frames(i) for i in trajectories)
         raise ValueError(
             f"{wanted} into the stored frames: of {frames}, {operator.history} at stride {stride} "
             f"from frame {start} are given, and at most {stored} can be predicted"

@@ -11,18 +11,20 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import xarray
 
 from ...datasets.base.appearing import appearing_file
 from ...datasets.base.config import plain
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
-from .plan import Mode, Plan, forecast, make_plan, truth
+from .frames import forecast, truth
+from .plan import Plan, make_plan
+from .request import Request
 
 TRUTH = "_truth"
 _MARGIN = 2**17  # bytes that a file may take beside its values
@@ -37,53 +39,31 @@ _CONVENTIONS = (
 def predict(
     operator: Operator,
     store: Store,
+    request: Request | None = None,
     *,
-    trajectories: int | Sequence[int] | None = None,
-    start: int = 0,
-    steps: int | None = None,
-    lead_times: Sequence[float] | None = None,
-    mode: Mode = "autoregressive",
-    batch: int = 8,
-    device: torch.device | str = "cpu",
     progress: bool = False,
+    **wishes: Any,
 ) -> xarray.Dataset:
     """Roll an operator out from stored initial frames; see the module's docstring.
 
     One step covers as many stored frames as make the operator's time step.
 
     Args:
-        operator: moved to `device` and set to evaluation mode.
+        operator: moved to the device and set to evaluation mode.
         store: gives the history, and the truth where it has it.
-        trajectories: indices into the store, or the number of trajectories from the first.
-        start: first frame of the history.
-        steps: frames to predict, also beyond the stored ones; None for as many as are stored.
-        lead_times: predict at these physical times after the last given frame instead, also between
-            the stored frames; for operators that are continuous in time.
-        mode: "autoregressive": each frame from the prediction before; "direct": each from the given
-            frames alone.
-        batch: trajectories at a time.
-        device: where to compute.
+        request: what to predict, also beyond the stored frames and between them.
         progress: show a bar on the error stream.
+        wishes: attributes of `Request` in place of the request's, as in `steps=20`.
 
     Raises:
         ValueError: no such trajectory or frame, a field is missing, or the time steps do not fit.
     """
-    plan = make_plan(
-        operator,
-        store,
-        trajectories=trajectories,
-        start=start,
-        steps=steps,
-        lead_times=lead_times,
-        mode=mode,
-        beyond=True,
-    )
+    request = replace(request or Request(), **wishes)
+    plan = make_plan(operator, store, request, beyond=True)
     shape = (len(plan.trajectories), plan.steps, len(plan.fields), *store.grid.shape)
     predicted = np.empty(shape, np.float32)
     stored = np.full(shape, np.nan, np.float32)
-    for step in forecast(
-        operator, store, plan, batch=batch, device=device, title="predict", progress=progress
-    ):
+    for step in forecast(operator, store, plan, request, title="predict", progress=progress):
         predicted[step.rows, step.index] = step.fields.cpu().numpy()
         for row, i in enumerate(step.trajectories, step.rows.start):
             if plan.stored(step.index, store, i):

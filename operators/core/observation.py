@@ -33,6 +33,11 @@ class Observation:
             )
         _check_noise(self.noise, self.mask)
 
+    @property
+    def measured(self) -> Tensor:
+        """(N,) the values that were measured."""
+        return self.values[self.mask]
+
     def to(self, device: torch.device | str) -> Observation:
         """The same observation on `device`."""
         noise = None if self.noise is None else self.noise.to(device)
@@ -64,6 +69,11 @@ class Sensors:
                 f"{tuple(self.values.shape)}, {tuple(self.positions.shape)} and {count}"
             )
         _check_noise(self.noise, torch.ones_like(self.values, dtype=torch.bool))
+
+    @property
+    def measured(self) -> Tensor:
+        """(B, N) the values that were measured: all."""
+        return self.values
 
     def to(self, device: torch.device | str) -> Sensors:
         """The same measurements on `device`."""

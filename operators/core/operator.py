@@ -84,6 +84,11 @@ class Operator(nn.Module, ABC):
         that it was trained at."""
         return self.direct
 
+    @property
+    def sees_time(self) -> bool:
+        """Whether the network is told how long a step is."""
+        return self.direct
+
     @abstractmethod
     def reset(self, generator: torch.Generator) -> None:
         """Draw fresh initial weights."""

@@ -130,6 +130,11 @@ class DyMixOp(Operator):
         self.unlift = Convolution(n, 2 * h, channels, k)
         self.collapsed = WeightCache()
 
+    @property
+    def sees_time(self) -> bool:
+        """Whether the time step is one of its inputs."""
+        return self.config.time_input
+
     def field_axes(self) -> dict[str, FieldAxis]:
         """The lifting sees fields in every frame, then conditions; the un-lifting gives fields."""
         description = self.description

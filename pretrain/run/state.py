@@ -32,6 +32,7 @@ from ...datasets.base.appearing import appearing_folder
 from ...datasets.base.config import build
 from ...operators.core import checkpoint
 from ...operators.core.operator import Operator
+from ..adaptation import Adaptation
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -132,12 +133,30 @@ def load_state(state: Path, operator: Operator, model: nn.Module, optimizer: Opt
     return progress
 
 
-def publish(run: Path) -> None:
-    """Copy the operator of the latest state to `RUN/checkpoint`, complete or not at all."""
+def publish(run: Path, adaptation: Adaptation | None = None) -> None:
+    """Copy the operator of the latest state to `RUN/checkpoint`, complete or not at all.
+
+    What an adaptation changed of the operator is undone in the copy.
+    """
     state = latest(run)
     assert state is not None, "a run is published after its last save"
-    with appearing_folder(run / "checkpoint") as draft:
-        shutil.copytree(state / "operator", draft, dirs_exist_ok=True)
+    with appearing_folder(run / checkpoint.OF_A_RUN) as draft:
+        if adaptation is None:
+            shutil.copytree(state / "operator", draft, dirs_exist_ok=True)
+        else:
+            config = checkpoint.read_config(state / "operator")
+            checkpoint.fill(draft, config, _plain_weights(state, config, adaptation))
+
+
+def _plain_weights(
+    state: Path, config: dict[str, Any], adaptation: Adaptation
+) -> dict[str, Tensor]:
+    """The operator's tensors by name, without what the adaptation changed."""
+    operator = checkpoint.build(config)
+    adaptation.prepare(operator, seed=0)  # what is drawn is then read from the state
+    checkpoint.load_state(operator, checkpoint.read_state(state / "operator"), str(state))
+    adaptation.finish(operator)
+    return operator.state_dict()
 
 
 def _remove_others(folder: Path, final: Path) -> None:

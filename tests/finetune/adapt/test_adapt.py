@@ -8,6 +8,7 @@ import torch
 from rich.console import Console
 
 from pelagos.finetune.adapt.adapt import adapt
+from pelagos.finetune.adapt.methods.freeze import Freeze, FreezeConfig
 from pelagos.operators import Description, create
 from pelagos.operators.core.checkpoint import locate
 from pelagos.pretrain.optimizer import build_optimizer, freeze
@@ -87,13 +88,18 @@ def test_longer_history_keeps_the_latest_frames(donor):
     torch.testing.assert_close(adapted.lift.weight[:, 2:6], operator.lift.weight[:, :4])
 
 
+def frozen(*parts):
+    return Freeze(FreezeConfig(parts=parts))
+
+
 def test_freeze_prints_and_stops_gradients(donor):
-    adapted, report = adapt(donor, Description(fields=("u", "v")), freeze=("mixing.0.", "lift"))
+    method = frozen("mixing.0.", "lift")
+    adapted, report = adapt(donor, Description(fields=("u", "v")), method=method)
     assert all(name.startswith(("mixing.0.", "lift")) for name in report.frozen)
     for name, parameter in adapted.named_parameters():
         assert parameter.requires_grad == (name not in report.frozen)
     with pytest.raises(ValueError, match="no module or parameter 'mixin'; did you mean 'mixing'"):
-        adapt(donor, Description(fields=("u", "v")), freeze=("mixin",))
+        adapt(donor, Description(fields=("u", "v")), method=frozen("mixin"))
 
 
 def test_a_name_is_not_the_beginning_of_another():
@@ -106,7 +112,7 @@ def test_a_name_is_not_the_beginning_of_another():
 
 def test_fresh_weights_cannot_be_frozen(donor):
     with pytest.raises(ValueError, match=r"lift\.weight start\(s\) afresh and must be trained"):
-        adapt(donor, Description(fields=("u", "w")), freeze=("lift.weight",))
+        adapt(donor, Description(fields=("u", "w")), method=frozen("lift.weight"))
 
 
 def test_too_little_in_common_is_refused(donor):

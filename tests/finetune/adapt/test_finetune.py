@@ -10,6 +10,7 @@ from pelagos.datasets.simulation.simulate import simulate
 from pelagos.finetune.adapt.command import main
 from pelagos.operators import from_pretrained
 from pelagos.pretrain.command import main as pretrain
+from pelagos.pretrain.run import state
 
 RECIPE = {
     "operator": {"name": "dymixop", "history": 2, "hidden": 6, "layers": 2, "modes": 4},
@@ -89,7 +90,7 @@ def test_going_on_needs_no_donor(donor, recipe, tmp_path):
         (["--init_from", "nowhere"], "no checkpoint directory at nowhere"),
         (["--freeze", "[lift]"], "freeze needs init_from"),
         (["--learning_rates", "{lfit: 0.1}"], "learning_rates: no module or parameter lfit"),
-        (["--learning_rates", "{lift: -0.1}"], r"learning_rates\.lift must be positive"),
+        (["--learning_rates", "{lift: -0.1}"], r"learning_rates\.lift must be positive; got -0\.1"),
     ],
 )
 def test_refusals(arguments, match, recipe, tmp_path):
@@ -110,3 +111,41 @@ def test_another_operator_is_refused(donor, recipe, tmp_path):
         ValueError, match=r"names the operator 'multiscale', but .* holds 'dymixop'"
     ):
         main([recipe(**changes), str(tmp_path / "run"), "--init_from", str(donor)])
+
+
+LORA = ["--method.name", "lora", "--method.rank", "2", "--method.train", "[lift]"]
+
+
+def test_lora_goes_on_to_the_bit_and_is_published_as_plain_weights(
+    donor, recipe, tmp_path, monkeypatch
+):
+    more = ["--init_from", str(donor), *LORA, "--steps", "4", "--optimizer.learning_rate", "0.1"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    main([recipe(), str(whole), *more])
+    AcceleratorState._reset_state(reset_partial_state=True)
+    save = state.save_state
+
+    def save_and_die(run, *rest):
+        save(run, *rest)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "save_state", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            main([recipe(), str(parts), *more])
+    AcceleratorState._reset_state(reset_partial_state=True)
+    shutil.rmtree(donor / "state")
+    before = from_pretrained(donor / "checkpoint").state_dict()
+    main([recipe(), str(parts), *more, "--resume", "auto"])
+    found = [(run / "checkpoint" / "model.safetensors").read_bytes() for run in (whole, parts)]
+    assert found[0] == found[1]
+    after = from_pretrained(parts / "checkpoint").state_dict()
+    assert list(after) == list(before)
+    changed = {name for name, value in after.items() if not value.equal(before[name])}
+    assert {"lift.bias", "mixing.0.linear.0.weight", "mixing.0.globals.0.weight"} <= changed
+    assert not any(name.endswith("bias") for name in changed - {"lift.bias"})
+
+
+def test_lora_needs_a_checkpoint(recipe, tmp_path):
+    with pytest.raises(ValueError, match="lora needs init_from: fresh weights must be trained"):
+        main([recipe(), str(tmp_path / "run"), *LORA])

@@ -23,6 +23,7 @@ from pelagos.finetune.adapt.adapt import adapt
 from pelagos.finetune.adapt.command import main as finetune
 from pelagos.finetune.cli.forecast import evaluate, predict
 from pelagos.finetune.forecast.plan import make_plan
+from pelagos.finetune.forecast.request import Request
 from pelagos.finetune.report.report import write_report
 from pelagos.operators import Description, create, from_pretrained
 from pelagos.pretrain.command import main as pretrain
@@ -266,6 +267,6 @@ def test_refusals(poisson: Path, tmp_path: Path, wave: Path) -> None:
         **SMALL["dymixop"],
     )
     with pytest.raises(ValueError, match=r"has no input field source.* no steady problem"):
-        make_plan(operator, open_store(wave))
+        make_plan(operator, open_store(wave), Request())
     with pytest.raises(ValueError, match="one step, from start 0; got start 0, steps 2"):
-        make_plan(operator, open_store(poisson), steps=2)
+        make_plan(operator, open_store(poisson), Request(steps=2))

@@ -1,0 +1,5 @@
+from .assimilate.assimilator import Assimilator as Assimilator
+from .forecast.evaluate import evaluate as evaluate
+from .forecast.predict import predict as predict
+from .forecast.request import Request as Request
+from .report.report import write_report as write_report

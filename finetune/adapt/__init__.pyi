@@ -1,0 +1,3 @@
+from .methods.base import Method as Method
+from .methods.registry import METHODS as METHODS
+from .recipe import FinetuneRecipe as FinetuneRecipe

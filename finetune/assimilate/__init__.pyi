@@ -1,0 +1,9 @@
+from .assimilate import Outcome as Outcome
+from .assimilator import Assimilator as Assimilator
+from .assimilator import Estimate as Estimate
+from .settings import Outputs as Outputs
+from .settings import Settings as Settings
+from .start import Start as Start
+from .start import require_assimilating as require_assimilating
+from .start import start_cold as start_cold
+from .start import start_from as start_from

@@ -1,0 +1,93 @@
+"""Where an estimate starts: from stored frames, or from nothing but grid and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from ...datasets.fields.grid import Grid
+from ...datasets.fields.window import Context
+from ...datasets.stores.store import Store
+from ...operators.assimilation.operator import AssimilatingOperator
+from ...operators.core.operator import Operator
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where an estimate starts.
+
+    Attributes:
+        context: fields, grid, parameters; tensors with a batch axis of 1.
+        time: physical time.
+        history: (1, T, C, *S), or None where nothing is known.
+        units: as the dataset of the history says.
+    """
+
+    context: Context
+    time: float
+    history: torch.Tensor | None
+    units: Mapping[str, str]
+
+
+def require_assimilating(operator: Operator) -> AssimilatingOperator:
+    """The same operator, known to assimilate.
+
+    Raises:
+        ValueError: it only predicts.
+    """
+    if not operator.assimilates:
+        raise ValueError(
+            f"this {operator.name} predicts but cannot assimilate; wrap it "
+            "(pelagos.operators.assimilate) and train the correction, or train an observer"
+        )
+    assert isinstance(operator, AssimilatingOperator), "what `assimilates` means"
+    return operator
+
+
+def start_cold(
+    operator: Operator, grid: Grid | None, parameters: Mapping[str, float], time: float
+) -> Start:
+    """A start that knows nothing but the grid and the parameters.
+
+    Args:
+        operator: its description has the training grid, used where `grid` is None.
+        grid: the domain.
+        parameters: by name.
+        time: physical time of the start.
+
+    Raises:
+        ValueError: no grid is known.
+    """
+    description = operator.description
+    grid = grid or description.grid
+    if grid is None:
+        raise ValueError(
+            "the checkpoint was trained on several grids; say which with --history DATASET"
+        )
+    names = tuple(parameters)
+    values = torch.tensor([[parameters[name] for name in names]]) if names else None
+    context = Context(description.fields, grid, parameters=values, parameter_names=names)
+    return Start(context, time, None, description.units)
+
+
+def start_from(operator: Operator, store: Store, trajectory: int, frame: int) -> Start:
+    """A start from stored frames, the last of which is `frame`.
+
+    Raises:
+        ValueError: no such trajectory or frames, or a field is missing.
+    """
+    if not 0 <= trajectory < len(store):
+        raise ValueError(f"{store.name!r} has {len(store)} trajectories; got {trajectory}")
+    history = operator.history
+    first = frame - history + 1
+    if first < 0 or frame >= store.n_frames(trajectory):
+        raise ValueError(
+            f"a history of {history} frame(s) up to frame {frame} does not fit trajectory "
+            f"{trajectory} of {store.name!r}, which has {store.n_frames(trajectory)}"
+        )
+    window = store.window(trajectory, first, history, 0).select(operator.description.fields)
+    context = window.context.map(lambda tensor: tensor[None])
+    time = float(store.trajectory_times(trajectory)[frame])
+    return Start(context, time, window.history[None], store.units)

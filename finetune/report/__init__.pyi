@@ -1,0 +1,2 @@
+from .comparison import number as number
+from .report import write_report as write_report
