@@ -14,7 +14,7 @@ from jaxtyping import Float
 from ...pretrain.run.records import PRETRAINED, PRETRAINING, SCRATCH, Run
 from ..forecast.evaluate import VALID
 from .comparison import number
-from .figures import Drawing, Line, line_chart
+from .figures import Drawing, Line, Plane, line_chart
 
 # More points than this are not told apart in a curve, and only make the page heavy.
 _POINTS = 400
@@ -48,7 +48,7 @@ def _loss(runs: Sequence[Run], chosen: Sequence[int], heading: str) -> Drawing:
         lines.append(Line(steps[::every], smooth[::every], run=i))
     last = ", ".join(f"{runs[i].name} {number(runs[i].train[-1]['loss'])}" for i in chosen)
     alt = f"Line chart of the training loss over optimizer steps. At the end: {last}."
-    svg = line_chart(lines, x="optimizer step", y="loss", log_y=True, alt=alt, small=True)
+    svg = line_chart(lines, Plane("optimizer step", "loss", log_y=True), alt=alt, small=True)
     return Drawing(svg, heading, tuple(chosen))
 
 
@@ -69,10 +69,8 @@ def _validation(runs: Sequence[Run], name: str) -> Drawing:
         f"Line chart of the validation error on {name} over optimizer steps. At the end: "
         f"{', '.join(last)}; persistence {number(_finite(baseline[steps[-1]]))}."
     )
-    svg = line_chart(
-        lines, x="optimizer step", y="VRMSE", alt=alt,
-        log_y=True, top=_top(baseline.values()), small=True,
-    )  # fmt: skip
+    plane = Plane("optimizer step", "VRMSE", log_y=True, top=_top(baseline.values()))
+    svg = line_chart(lines, plane, alt=alt, small=True)
     return Drawing(svg, f"Validation on {name}", tuple(chosen), baseline=True)
 
 
@@ -105,15 +103,14 @@ def _over_lead_time(
         f"Line chart of the median {label} of {name} over lead time. At lead time "
         f"{number(lead[-1], unit)}: {', '.join(ends)}."
     )
-    svg = line_chart(
-        lines,
-        x=with_unit("lead time", unit),
-        y=label,
-        alt=alt,
+    plane = Plane(
+        with_unit("lead time", unit),
+        label,
         log_y=metric == "vrmse",
         level=VALID if metric == "correlation" else 1.0,
         top=top,
     )
+    svg = line_chart(lines, plane, alt=alt)
     return Drawing(svg, f"{label} of {name}", tuple(members), baseline=True)
 
 
@@ -139,10 +136,10 @@ def _spectrum(runs: Sequence[Run], members: Sequence[int], name: str, k: int, wh
             lines.append(Line(shells, np.where(truth > floor, truth, np.nan)))
         lines.append(Line(shells, np.where(forecast > floor, forecast, np.nan), run=i))
     alt = f"Log-log chart of the energy spectrum of {name} after {when}, truth and forecasts."
-    svg = line_chart(
-        lines, x="wave number [periods per domain]", y=f"energy of {name}",
-        alt=alt, log_x=True, log_y=True, top=top, small=True,
-    )  # fmt: skip
+    plane = Plane(
+        "wave number [periods per domain]", f"energy of {name}", log_x=True, log_y=True, top=top
+    )
+    svg = line_chart(lines, plane, alt=alt, small=True)
     return Drawing(svg, f"{name} after {when}", tuple(members), truth=True)
 
 

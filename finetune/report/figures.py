@@ -61,6 +61,25 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Plane:
+    """The axes of a line chart.
+
+    Attributes:
+        x, y: labels.
+        log_x, log_y: logarithmic axes.
+        level: draws a thin dotted horizontal line (a threshold).
+        top: curves are cut off above this.
+    """
+
+    x: str
+    y: str
+    log_x: bool = False
+    log_y: bool = False
+    level: float | None = None
+    top: float | None = None
+
+
+@dataclass(frozen=True)
 class Panel:
     """One image: `values` (rows, columns), first row at the bottom.
 
@@ -105,39 +124,25 @@ def dash(run: int) -> str:
     return ("-", "--", ":")[run // len(RUNS) % 3]
 
 
-def line_chart(
-    lines: Sequence[Line],
-    *,
-    x: str,
-    y: str,
-    alt: str,
-    log_x: bool = False,
-    log_y: bool = False,
-    level: float | None = None,
-    top: float | None = None,
-    small: bool = False,
-) -> str:
+def line_chart(lines: Sequence[Line], plane: Plane, *, alt: str, small: bool = False) -> str:
     """Curves over common axes.
 
     Args:
         lines: what to draw, later ones in front.
-        x, y: axis labels.
+        plane: the axes.
         alt: what the chart shows, for those who cannot see it.
-        log_x, log_y: logarithmic axes.
-        level: draws a thin dotted horizontal line (a threshold).
-        top: curves are cut off above this.
         small: for a third of the page's width instead of half.
     """
     with matplotlib.rc_context(STYLE | {"font.size": 9.5 if small else 10.5}):
         figure = Figure(figsize=(3.5, 2.6) if small else (5.0, 3.3), layout="constrained")
         axes = figure.add_subplot()
         axes.grid(True, axis="y")
-        if level is not None:
-            axes.axhline(level, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
+        if plane.level is not None:
+            axes.axhline(plane.level, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
         for line in lines:
             _draw(axes, line)
-        axes.set(xlabel=x, ylabel=y)
-        _scale(axes, lines, log_x, log_y, math.inf if top is None else top)
+        axes.set(xlabel=plane.x, ylabel=plane.y)
+        _scale(axes, lines, plane)
         return _svg(figure, alt)
 
 
@@ -190,17 +195,18 @@ def _draw(axes: Axes, line: Line) -> None:
     axes.plot(x, y, marker=marker, markersize=4, solid_joinstyle="round", **style)
 
 
-def _scale(axes: Axes, lines: Sequence[Line], log_x: bool, log_y: bool, top: float) -> None:
+def _scale(axes: Axes, lines: Sequence[Line], plane: Plane) -> None:
     """Axis limits and ticks; an axis that spans less than a factor of 2 stays linear."""
+    top = math.inf if plane.top is None else plane.top
     xs = np.concatenate([np.asarray(line.x, float) for line in lines])
     ys = np.concatenate([np.asarray(line.y, float) for line in lines])
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
     axes.xaxis.set_major_formatter(FuncFormatter(_plain))
     axes.margins(x=0.02)
-    if log_x and _decades(xs) > math.log10(2):
+    if plane.log_x and _decades(xs) > math.log10(2):
         axes.set_xscale("log")
         _log_ticks(axes.xaxis, xs)
-    if log_y and _decades(np.minimum(ys, top)) > math.log10(2):
+    if plane.log_y and _decades(np.minimum(ys, top)) > math.log10(2):
         axes.set_yscale("log")
         _log_ticks(axes.yaxis, np.minimum(ys, top))
     if axes.get_ylim()[1] > top:

@@ -65,6 +65,29 @@ for key, wrong in (("objective", {"kind": "sobolew"}), ("trackers", ["csw"])):
 """
 
 
+FINETUNE = """
+import sys
+from pathlib import Path
+from pelagos.datasets.base.config import build
+from pelagos.finetune.adapt import FinetuneRecipe
+from pelagos.operators import Description, create
+from pelagos.finetune.adapt.adapt import adapt
+
+values = {"data": [{"path": "x"}], "operator": {"name": "dymixop"}, "init_from": "y"}
+recipe = build(FinetuneRecipe, {**values, "method": {"name": "biases", "also": "unlift"}})
+donor = create("dymixop", fields=("u",), ndim=1, hidden=4, layers=1, modes=2, history=1)
+operator, report = adapt(donor, donor.description, method=recipe.adaptation)
+trained = {name for name, p in operator.named_parameters() if p.requires_grad}
+assert {"unlift.weight", "lift.bias"} <= trained, trained
+assert "lift.weight" in report.frozen
+for method in ({"name": "biasses"}, {"name": "biases", "alos": "x"}):
+    try:
+        build(FinetuneRecipe, {**values, "method": method})
+    except ValueError as error:
+        print(error)
+"""
+
+
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a process that has the package installed."""
@@ -105,6 +128,12 @@ def test_an_objective_and_a_tracker_take_part_in_a_run(environment, tmp_path):
     [loss] = [json.loads(line)["loss"] for line in log if '"train"' in line]
     assert f"2,train/loss,{loss}" in lines
     assert "slopes: 0.2" in (tmp_path / "run" / "recipe.yaml").read_text()
+
+
+def test_a_method_is_chosen_by_name(environment):
+    name, key = run(environment, "-c", FINETUNE).splitlines()
+    assert name.endswith("unknown fine-tuning method 'biasses'; did you mean 'biases'?")
+    assert "did you mean 'method.also'" in key
 
 
 def test_an_operator_of_another_package_is_held_to_the_contract(environment):
