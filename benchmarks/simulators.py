@@ -30,7 +30,8 @@ import torch
 from pelagos.datasets import equations
 from pelagos.datasets.equations.equation import Equation, Problem, frames
 from pelagos.datasets.equations.initial import trajectory_generator
-from pelagos.datasets.simulation.settings import prepare
+from pelagos.datasets.simulation.resolved import resolve
+from pelagos.datasets.simulation.settings import Settings
 from pelagos.datasets.simulation.trajectories import Block, solve
 
 
@@ -74,9 +75,10 @@ def cost(equation: Equation) -> float:
     warm = 0.0 if equation.warm_up else None
 
     def seconds(frames: int | None) -> float:
-        run = prepare(equation, frames=frames, warm_up=warm if frames else None)
+        settings = Settings(frames=frames, warm_up=warm if frames else None)
+        simulation = resolve(equation, settings)
         start = time.process_time()
-        solve(run, Block("train", 0, count))
+        solve(simulation, Block("train", 0, count))
         return (time.process_time() - start) / count
 
     if equation.steady:

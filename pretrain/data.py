@@ -72,7 +72,7 @@ def _open(data: DataConfig, split: str, trajectories: int | None = None) -> Stor
         store.name = data.name or store.name
         return store
     size = trajectories or simulated.block
-    return EndlessStore(simulated.equation, split, size, name=data.name, **simulated.settings)
+    return EndlessStore(simulated.equation, split, size, simulated, name=data.name)
 
 
 def training_data(recipe: TrainRecipe, stores: Sequence[Store], operator: Operator) -> TrainingData:

@@ -19,15 +19,16 @@ from ..datasets.base.annotations import (
 from ..datasets.base.config import Checked, nearest
 from ..datasets.base.registry import Named
 from ..datasets.fields.normalization import Statistics, normalizer_from_dict
+from ..datasets.simulation.settings import Settings
 from .objectives.registry import OBJECTIVES
 from .objectives.rollout import RolloutConfig
 
 RECIPES = Path(__file__).parent / "recipes"  # that ship
 
 
-@dataclass(frozen=True)
-class SimulateConfig(Checked):
-    """A dataset that is simulated while training reads it, and never ends; see `datasets.endless`.
+@dataclass(frozen=True, kw_only=True)
+class SimulateConfig(Settings, Checked):
+    """A dataset that is simulated while training reads it, and never ends; see `EndlessStore`.
 
     What is not given is the equation's default. Statistics are those of the first block.
 
@@ -35,33 +36,20 @@ class SimulateConfig(Checked):
         equation: registry name.
         block: trajectories that are solved at once. Every micro-batch of a step draws from a block
             of its own, its windows in random order before the next block begins.
-        resolution, lengths: points and extent per axis; one number for all axes.
-        frames, dt: saved frames per trajectory, and the time between them.
-        parameters: a value, or a range [low, high] to draw from, by name.
-        subsample: solve on a grid finer by this factor per axis.
-        on_blowup: "redraw" or "refuse" trajectories that cannot be integrated.
-        seed: of all random numbers of the simulation.
-        dtype: precision of the solver, "float64" or "float32".
-        device: where to solve, "cpu" or "cuda".
     """
 
     equation: str
     block: AtLeastOne = 32
-    resolution: int | tuple[int, ...] | None = None
-    lengths: float | tuple[float, ...] | None = None
-    frames: int | None = None
-    dt: float | None = None
-    parameters: dict[str, float | tuple[float, float]] = field(default_factory=dict)
-    subsample: int | None = None
-    on_blowup: Literal["redraw", "refuse"] = "redraw"
-    seed: int = 0
-    dtype: Literal["float64", "float32"] = "float64"
+    on_blowup: Literal["refuse", "redraw"] = "redraw"
     device: Literal["cpu", "cuda"] = "cpu"
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the simulation takes beside the equation and the size of a block."""
-        return {k: v for k, v in vars(self).items() if k not in ("equation", "block")}
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.trajectories is not None or self.shard != Settings.shard:
+            raise ValueError(
+                "data.simulate.trajectories and data.simulate.shard have no meaning for a dataset "
+                "that is never stored; leave them out (see data.simulate.block)"
+            )
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,13 @@ class Registry(Generic[Component]):
             return ""
         return f"{found.dist.name} {found.dist.version}"
 
+    def module(self, name: str) -> str:
+        """The module that a component is declared in; "" for one that was added in this process."""
+        if name in self.ours:
+            return EntryPoint(name, self.ours[name], self.group).module
+        found = self._others().get(name)
+        return "" if found is None else found.module
+
     def _others(self) -> dict[str, EntryPoint]:
         """Entry points of other packages by name."""
         found: dict[str, EntryPoint] = {}

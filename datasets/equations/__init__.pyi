@@ -1,6 +1,12 @@
+from .equation import BlowUp as BlowUp
 from .equation import Equation as Equation
+from .equation import March as March
+from .equation import Parameter as Parameter
 from .equation import Problem as Problem
+from .equation import Steady as Steady
 from .equation import frames as frames
 from .registry import FAMILIES as FAMILIES
+from .registry import families as families
 from .registry import get as get
 from .registry import names as names
+from .semilinear import SemilinearEquation as SemilinearEquation

@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Iterator
 
-from .. import equations
 from .equation import Equation, Parameter
-from .registry import FAMILIES
+from .registry import FAMILIES, Family, families, ours
 
 _INTRODUCTION = """\
 # Equations
@@ -31,42 +29,37 @@ Sets "after" a publication have its equations, domain, times and kind of initial
 random numbers in those after Poseidon are what we draw from: its appendix has not been compared.
 
 To add an equation, write an instance of its family's class (`SemilinearEquation` takes the
-symbol of the linear part and a nonlinear term; `Equation` with a `solve` of your own takes
+symbol of the linear part and a nonlinear term; `Equation` with a `march` of your own takes
 anything) in the file of its family and list it there; `simulate` also takes an equation of your
-own directly. This page is generated: `python -m pelagos.datasets.equations.catalogue >
-docs/equations.md`.
+own directly, and a package of your own can declare a family (entry point `pelagos.equations`).
+This page is generated: `python -m pelagos.datasets.equations.catalogue > docs/equations.md`.
 """
 
 
 def page() -> str:
-    """The documentation page, in Markdown."""
-    return "\n".join([_INTRODUCTION, *map(_family, FAMILIES)])
+    """The documentation page of the equations of Pelagos, in Markdown."""
+    return "\n".join([_INTRODUCTION, *map(_family, ours())])
 
 
 def listing() -> str:
     """Every equation on one line, by family: name, formula, fields."""
-    known = [equations.get(name) for name in equations.names()]
-    width = max(len(equation.name) for equation in known)
+    known = families()
+    width = max(len(equation.name) for family in known for equation in family.equations)
     lines = []
-    for family in FAMILIES:
-        title, _, found = members(family)
-        lines += ["", title] + [
-            f"  {one.name:{width}}  {one.formula}   [{_field_names(one)}]" for one in found
+    for family in known:
+        package = FAMILIES.provider(family.name)
+        lines += ["", f"{family.title} (from {package})" if package else family.title]
+        lines += [
+            f"  {one.name:{width}}  {one.formula}   [{_field_names(one)}]"
+            for one in family.equations
         ]
     return "\n".join(lines[1:])
 
 
-def members(family: str) -> tuple[str, str, tuple[Equation, ...]]:
-    """Title and introduction of a family (its file's docstring), and its equations."""
-    module = importlib.import_module(f".{family}", __package__)
-    title, _, rest = (module.__doc__ or "").strip().partition("\n")
-    return title.rstrip("."), rest.strip(), module.EQUATIONS
-
-
-def _family(family: str) -> str:
-    title, introduction, found = members(family)
-    figure = f"![Solutions against closed forms, and orders](validation/{family}.png)"
-    parts = [f"## {title}", introduction, figure, *map(_section, found)]
+def _family(family: Family) -> str:
+    figure = f"![Solutions against closed forms, and orders](validation/{family.name}.png)"
+    sections = map(_section, family.equations)
+    parts = [f"## {family.title}", family.introduction, figure, *sections]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -89,7 +82,7 @@ def _rows(equation: Equation) -> Iterator[tuple[str, str]]:
     yield "domain", _domain(equation)
     yield "points", _points(equation)
     yield "time", _time(equation)
-    yield "initial states", equation.initial_states
+    yield "initial states", equation.starts()
     parameters = equation.parameters.items()
     yield "parameters", "; ".join(_parameter(name, p) for name, p in parameters)
     yield "solver", f"{equation.solver}; {_steps(equation)}"

@@ -129,7 +129,6 @@ DIFFUSION_SORPTION_1D = SorptionEquation(
     frames=101,
     solver_step=2.5,
     initial=_level,
-    initial_states="the same concentration everywhere, uniform in [0, 0.2]",
     parameters={
         "diffusivity": Parameter(5e-4, 5e-4, "effective diffusivity D", "m²/s", minimum=0.0),
         "porosity": Parameter(0.29, 0.29, "porosity φ", minimum=1e-3, maximum=1.0),

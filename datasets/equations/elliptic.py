@@ -107,6 +107,13 @@ class ThresholdedField:
     inverse_length: float = 3.0
     modes: int = 64
 
+    def __str__(self) -> str:
+        covariance = f"(−Δ + {self.inverse_length**2:g})^−{self.decay:g}"
+        return (
+            f"{self.high:g} where a Gaussian random field of covariance {covariance} is positive, "
+            f"else {self.low:g}"
+        )
+
     def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "1 *S"]:
         """One coefficient in double precision."""
         shape = (self.modes,) * grid.ndim
@@ -138,6 +145,19 @@ class Gaussians:
     amplitude: tuple[float, float]
     unit_mass: bool = False
     base: float = 0.0
+
+    def __str__(self) -> str:
+        number = (
+            f"{self.count[0]} to {self.count[1]}"
+            if isinstance(self.count, tuple)
+            else f"a geometric number (mean {self.count:g}) of"
+        )
+        low, high = (f"{a:g}".replace("-", "−") for a in self.amplitude)
+        return (
+            f"{f'{self.base:g} plus ' if self.base else ''}{number} Gaussians of width "
+            f"{self.width[0]:g} to {self.width[1]:g} and {'mass' if self.unit_mass else 'height'} "
+            f"{low} to {high}"
+        )
 
     def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "1 *S"]:
         """One field in double precision."""
@@ -179,8 +199,6 @@ DARCY_2D = DarcyEquation(
     resolution=(49, 49),
     subsample=5,
     constants=ThresholdedField(low=3.0, high=12.0),
-    initial_states="coefficient: 12 where a Gaussian random field of covariance (−Δ + 9)⁻² is "
-    "positive, else 3",
     parameters={"forcing": Parameter(1.0, 1.0, "right-hand side β")},
     solver=_FINITE_VOLUMES,
     validation=_ORDER,
@@ -195,8 +213,6 @@ DARCY_FORCING_2D = replace(
     resolution=(128, 128),
     subsample=1,
     constants=ThresholdedField(low=0.1, high=1.0),
-    initial_states="coefficient: 1 where a Gaussian random field of covariance (−Δ + 9)⁻² is "
-    "positive, else 0.1",
     parameters={"forcing": Parameter(0.01, 100.0, "right-hand side β", log=True)},
     source="after PDEBench's Darcy flow (Takamoto et al. 2022)",
 )
@@ -211,8 +227,6 @@ POISSON_2D = PoissonEquation(
     resolution=(128, 128),
     subsample=3,
     constants=Gaussians(2.5, width=(0.025, 0.1), amplitude=(-1.0, 1.0), unit_mass=True),
-    initial_states="source: a geometric number (mean 2.5) of Gaussians of width 0.025 to 0.1 and "
-    "mass −1 to 1",
     solver="finite volumes, fast Poisson solver",
     validation=_ORDER,
     source="after Poseidon's Poisson-Gauss (Herde et al. 2024)",
@@ -227,7 +241,6 @@ HELMHOLTZ_2D = HelmholtzEquation(
     lengths=(1.0, 1.0),
     resolution=(128, 128),
     constants=Gaussians((2, 7), width=(0.05, 0.1), amplitude=(0.5, 1.0), base=1.0),
-    initial_states="coefficient: 1 plus 2 to 7 Gaussians of width 0.05 to 0.1 and height 0.5 to 1",
     parameters={
         "frequency": Parameter(5 * math.pi / 2, 5 * math.pi / 2, "angular frequency ω"),
         "boundary_value": Parameter(0.25, 0.5, "value b on the boundary"),

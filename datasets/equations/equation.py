@@ -20,7 +20,8 @@ from torch import Tensor
 
 from ..base.config import nearest
 from ..fields.grid import Grid
-from .initial import Sampler
+from ..solvers.blow_up import BlowUp as BlowUp
+from .initial import Sampler, describe
 
 # Parameters by name, each shaped (B, 1, 1, …) to broadcast over states (B, C, *S) or (B, C, *K).
 Parameters = Mapping[str, Tensor]
@@ -194,7 +195,7 @@ class Equation(ABC):
             where the solver chooses its steps itself.
         step_control: how it does, in words.
         initial: sampler of initial states (C, *S); None for zeros.
-        initial_states: what it draws, in words.
+        initial_states: what is drawn, in words, where the samplers do not say it themselves.
         constants: sampler of constant fields (K, *S).
         parameters: coefficients by name.
         solver: the numerical method, in words.
@@ -283,6 +284,15 @@ class Equation(ABC):
                 raise ValueError(f"{self.name} has no parameter {name!r}{hint}")
             known[name] = known[name].restricted(name, value)
         return replace(self, parameters=known)
+
+    def starts(self) -> str:
+        """Initial states and constant fields in words, as their samplers describe themselves."""
+        if self.initial_states:
+            return self.initial_states
+        initial = "" if self.initial is None else describe(self.initial)
+        constants = "" if self.constants is None else describe(self.constants)
+        given = f"{', '.join(self.constant_fields)}: {constants}" if constants else ""
+        return "; ".join(part for part in (initial, given) if part)
 
     def draw(self, generator: torch.Generator, grid: Grid) -> Draw:
         """Parameters, initial state and constant fields of one trajectory.

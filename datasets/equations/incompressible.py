@@ -7,7 +7,6 @@ The tracer diffuses like the vorticity.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -75,12 +74,6 @@ def _force(generator: torch.Generator, grid: Grid) -> Tensor:
     return torch.sin(2 * math.pi * (x[:, None] + y))[None]
 
 
-def _text(sampler: Callable) -> str:
-    """What a sampler draws, from its docstring."""
-    first = (sampler.__doc__ or "").strip().split("\n")[0].rstrip(".")
-    return first[:1].lower() + first[1:]
-
-
 _SINES = SemilinearEquation(
     name="navier_stokes_sines_2d",
     title="Incompressible flow from sines",
@@ -92,7 +85,6 @@ _SINES = SemilinearEquation(
     frames=21,
     solver_step=0.005,
     initial=FromVelocity(sines),
-    initial_states=_text(sines),
     linear=diffusion("viscosity"),
     nonlinear=vorticity_advection,
     encode=_encode,
@@ -109,7 +101,6 @@ _GAUSS = replace(
     name="navier_stokes_gauss_2d",
     title="Incompressible flow of Gaussian vortices",
     initial=FromVorticity(gaussians),
-    initial_states=_text(gaussians),
     source=_POSEIDON.format("NS-Gauss"),
 )
 
@@ -118,7 +109,6 @@ _CHECKERS = replace(
     name="navier_stokes_checkers_2d",
     title="Incompressible flow of piecewise-constant vorticity",
     initial=FromVorticity(checkers),
-    initial_states=_text(checkers),
     source=_POSEIDON.format("NS-PwC") + "; range of the vorticity our own",
 )
 
@@ -127,7 +117,6 @@ _SHEET = replace(
     name="navier_stokes_vortex_sheet_2d",
     title="Roll-up of a vortex sheet",
     initial=FromVorticity(vortex_sheet),
-    initial_states=_text(vortex_sheet),
     source=_POSEIDON.format("NS-SVS"),
 )
 
@@ -146,7 +135,6 @@ _SHEAR = replace(
     name="navier_stokes_shear_layer_2d",
     title="Double shear layer",
     initial=FromVelocity(shear_layer),
-    initial_states=_text(shear_layer),
     source=_POSEIDON.format("NS-SL"),
 )
 
@@ -158,7 +146,6 @@ _TRACER = replace(
     fields=("velocity_x", "velocity_y", "tracer"),
     nonlinear=_advection,
     initial=WithTracer(FromVorticity(checkers), patches),
-    initial_states=f"{_text(checkers)}; tracer: {_text(patches)}",
     invariants=("mean velocity", "mean tracer"),
     validation="tracer carried by a steady shear, closed form to 1e-6; fourth order in time",
     source=_POSEIDON.format("NS-Tracer-PwC"),
@@ -172,7 +159,6 @@ _KOLMOGOROV = replace(
     constant_fields=("source",),
     nonlinear=_body_force,
     initial=FromVorticity(checkers),
-    initial_states=f"{_text(checkers)}; source: the shape of the force",
     constants=_force,
     parameters={
         "viscosity": Parameter(4e-4, 4e-4, "kinematic viscosity", log=True, minimum=0.0),

@@ -17,6 +17,42 @@ from ..fields.vocabulary import SPLITS
 # A random state (C, *S) in double precision from a generator and a grid.
 Sampler = Callable[[torch.Generator, Grid], Tensor]
 
+
+def describe(sampler: Sampler) -> str:
+    """What a sampler draws, in words.
+
+    Either its `str`, where a sampler's class has one, as follows from its settings; or the first
+    paragraph of its docstring.
+    """
+    if type(sampler).__str__ is not object.__str__:
+        return str(sampler)
+    text = " ".join((sampler.__doc__ or "").split("\n\n")[0].split()).rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+class TooCoarse(ValueError):
+    """A grid that cannot hold what is drawn on it.
+
+    Args:
+        what: that cannot be held.
+        most: points per axis that are still too few.
+        grid: that was given.
+    """
+
+    def __init__(self, what: str, most: int, grid: Grid) -> None:
+        self.what, self.most, self.grid = what, most, grid
+        super().__init__(self.text(most, ", ".join(map(str, grid.shape))))
+
+    def text(self, most: int, got: str, why: str = "") -> str:
+        """The message, in terms of another resolution than the grid's."""
+        return f"resolution must exceed {most} points per axis{why} to hold {self.what}; got {got}"
+
+
+def _check_resolved(modes: int, grid: Grid) -> None:
+    if min(grid.shape) <= 3 * modes:
+        raise TooCoarse(f"initial states of {modes} periods per box", 3 * modes, grid)
+
+
 _SEEDS = 2**32  # a CPU generator tells only the low 32 bits of its seed apart
 
 
@@ -70,17 +106,18 @@ class FourierSeries:
     mean: float = 0.0
     components: int = 1
 
+    def __str__(self) -> str:
+        each = ", one per component" if self.components > 1 else ""
+        mean = ", plus a mean" if self.mean else ""
+        return f"random Fourier series of up to {self.modes} periods per box{each}{mean}"
+
     def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "C *S"]:
         """One state in double precision.
 
         Raises:
-            ValueError: the grid is too coarse: the 2/3 rule would cut off part of the state.
+            TooCoarse: the 2/3 rule would cut off part of the state.
         """
-        if min(grid.shape) <= 3 * self.modes:
-            raise ValueError(
-                f"resolution must exceed {3 * self.modes} points per axis to hold initial states "
-                f"of {self.modes} periods per box; got {grid.shape}"
-            )
+        _check_resolved(self.modes, grid)
         c = self._coefficients(generator, grid.ndim)
         low, high = self.rms
         amplitude = low + (high - low) * _uniform(generator, 1)
@@ -123,17 +160,19 @@ class PeakedSeries:
     components: int
     reference: int = 64
 
+    def __str__(self) -> str:
+        return (
+            f"white random Fourier series of up to {self.modes} periods per axis with a largest "
+            f"magnitude of {self.peak:g}, plus a mean"
+        )
+
     def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "C *S"]:
         """One state in double precision.
 
         Raises:
-            ValueError: the grid is too coarse for the modes.
+            TooCoarse: the 2/3 rule would cut off part of the state.
         """
-        if min(grid.shape) <= 3 * self.modes:
-            raise ValueError(
-                f"resolution must exceed {3 * self.modes} points per axis to hold initial states "
-                f"of {self.modes} periods per box; got {grid.shape}"
-            )
+        _check_resolved(self.modes, grid)
         count = 2 * self.modes + 1
         shape = (2, self.components, *(count,) * grid.ndim)
         c = torch.complex(*torch.randn(shape, generator=generator, dtype=torch.float64))
@@ -156,6 +195,9 @@ class WhiteNoise:
     deviation: float
     components: int = 1
 
+    def __str__(self) -> str:
+        return f"independent normal values of standard deviation {self.deviation:g} at every point"
+
     def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "C *S"]:
         """One state in double precision."""
         shape = (self.components, *grid.shape)
@@ -168,6 +210,9 @@ class Around:
 
     values: tuple[float, ...]
     sampler: Sampler
+
+    def __str__(self) -> str:
+        return f"({', '.join(f'{value:g}' for value in self.values)}) plus {describe(self.sampler)}"
 
     def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "C *S"]:
         """One state in double precision."""
@@ -182,6 +227,9 @@ class Rescaled:
     sampler: Sampler
     low: float
     high: float
+
+    def __str__(self) -> str:
+        return f"{describe(self.sampler)}, scaled to [{self.low:g}, {self.high:g}]"
 
     def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "C *S"]:
         """One state in double precision."""
@@ -200,6 +248,9 @@ class Spots:
 
     count: tuple[int, int]
     radius: tuple[float, float]
+
+    def __str__(self) -> str:
+        return f"{self.count[0]} to {self.count[1]} Gaussian spots of v in u = 1"
 
     def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "C *S"]:
         """One state in double precision."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..fields.grid import Grid
 from ..solvers.etdrk import Spectral
-from .initial import FourierSeries, Sampler, periodic_distance2
+from .initial import FourierSeries, Sampler, describe, periodic_distance2
 
 
 def solenoidal(
@@ -42,6 +42,9 @@ class FromVelocity:
 
     sampler: Sampler
 
+    def __str__(self) -> str:
+        return describe(self.sampler)
+
     def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "2 n m"]:
         """One flow in double precision."""
         spectral = Spectral(grid.shape, grid.lengths)
@@ -54,6 +57,9 @@ class FromVorticity:
     """A flow from a sampler of vorticities (1, *S)."""
 
     sampler: Sampler
+
+    def __str__(self) -> str:
+        return describe(self.sampler)
 
     def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "2 n m"]:
         """One flow in double precision."""
@@ -68,6 +74,9 @@ class WithTracer:
 
     flow: Sampler
     tracer: Sampler
+
+    def __str__(self) -> str:
+        return f"{describe(self.flow)}; tracer: {describe(self.tracer)}"
 
     def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "3 n m"]:
         """One state in double precision."""

@@ -63,6 +63,9 @@ class Breathers:
     frequency: tuple[float, float]
     speed: float
 
+    def __str__(self) -> str:
+        return f"{self.count[0]} to {self.count[1]} moving breathers"
+
     def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "2 n"]:
         """One state in double precision."""
         (x,), (length,) = grid.coordinates(), grid.lengths
@@ -106,7 +109,6 @@ KLEIN_GORDON_1D = NonlinearWaveEquation(
     frames=101,
     solver_step=0.05,
     initial=FourierSeries(modes=8, rms=(0.5, 1.5), decay=2.0, corner=2.0, components=2),
-    initial_states="random Fourier series of up to 8 periods per box, of u and of u_t",
     force=lambda u, p: -p["mass_squared"] * u - p["coupling"] * u**3,
     parameters={
         "speed": _SPEED,
@@ -140,7 +142,6 @@ SINE_GORDON_1D = replace(
     lengths=(40.0,),
     dt=0.2,
     initial=Breathers(count=(1, 4), frequency=(0.3, 0.9), speed=0.5),
-    initial_states="1 to 4 moving breathers",
     force=lambda u, p: -p["mass_squared"] * torch.sin(u),
     parameters={
         "speed": _SPEED,

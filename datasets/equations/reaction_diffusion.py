@@ -139,7 +139,6 @@ BRUSSELATOR_2D = SemilinearEquation(
     frames=39,
     solver_step=0.05,
     initial=Around((1.0, 2.0), FourierSeries(modes=8, rms=(0.1, 0.3), components=2)),
-    initial_states="(1, 2) plus random Fourier series of up to 8 periods per box",
     linear=_linear(lambda p: -1 - p["b"], lambda p: 0.0),
     nonlinear=_brusselator,
     parameters=_BRUSSELATOR,
@@ -158,7 +157,6 @@ BRUSSELATOR_3D = replace(
     boundary=(),
     frames=21,
     initial=Around((1.0, 2.0), FourierSeries(modes=4, rms=(0.1, 0.3), components=2)),
-    initial_states="(1, 2) plus random Fourier series of up to 4 periods per box",
     validation="planes evolve as in 2D, to 1e-12; fourth order in time",
 )
 
@@ -173,8 +171,6 @@ BRUSSELATOR_RESPONSE_3D = ResponseEquation(
     boundary=("open", "periodic", "periodic"),
     steady=True,
     constants=RandomForcing(modes=8, rms=(0.05, 0.5)),
-    initial_states="one state for all trajectories, (1, 2) plus a random Fourier series; forcing: "
-    "random Fourier series in time",
     flow=replace(BRUSSELATOR_2D, name="brusselator_flow_2d"),
     start=Around((1.0, 2.0), FourierSeries(modes=4, rms=(0.3, 0.3), components=2)),
     parameters={**_BRUSSELATOR, "b": replace(_BRUSSELATOR["b"], low=3.0, high=3.0)},
@@ -197,7 +193,6 @@ GRAY_SCOTT_2D = RegimeEquation(
     frames=101,
     solver_step=4.0,
     initial=Spots(count=(10, 30), radius=(0.02, 0.05)),
-    initial_states="10 to 30 Gaussian spots of v in u = 1",
     linear=_linear(lambda p: 0.0, lambda p: 0.0),
     nonlinear=_gray_scott,
     parameters={
@@ -233,7 +228,6 @@ FITZHUGH_NAGUMO_2D = SemilinearEquation(
     frames=101,
     solver_step=0.0125,
     initial=WhiteNoise(1.0, components=2),
-    initial_states="independent standard normal values in every cell",
     linear=_linear(lambda p: 1.0, lambda p: -1.0),
     nonlinear=_fitzhugh_nagumo,
     parameters={
@@ -258,7 +252,6 @@ ALLEN_CAHN_1D = SemilinearEquation(
     frames=41,
     solver_step=0.05,
     initial=FourierSeries(modes=16, rms=(0.1, 0.5), decay=1.0, corner=4.0),
-    initial_states="random Fourier series of up to 16 periods per box",
     linear=lambda s, p: 1 - p["diffusivity"] * s.k2,
     nonlinear=_power(lambda u: u.pow_(3), lambda p: -torch.ones_like(p["diffusivity"])),
     parameters={
@@ -282,7 +275,6 @@ ALLEN_CAHN_2D = replace(
     dt=0.5,
     frames=20,
     initial=FourierSeries(modes=24, rms=(0.05, 0.3), decay=1.5, corner=2.0),
-    initial_states="random Fourier series of up to 24 periods per box",
     parameters={
         "diffusivity": Parameter(
             1 / 220**2, 1 / 220**2, "squared interface width ε²", log=True, minimum=0.0
@@ -303,7 +295,6 @@ FISHER_1D = SemilinearEquation(
     frames=101,
     solver_step=0.01,
     initial=Rescaled(FourierSeries(modes=8, rms=(1.0, 1.0)), 0.0, 1.0),
-    initial_states="random Fourier series of up to 8 periods per box, scaled to [0, 1]",
     linear=lambda s, p: p["rate"] - p["diffusivity"] * s.k2,
     nonlinear=_power(torch.square_, lambda p: -p["rate"]),
     parameters={

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..fields.grid import Grid
 from ..solvers.etdrk import ETDRK4, Spectral, substeps
-from .equation import Equation, Problem, Steady
-from .initial import Sampler
+from .equation import Draw, Equation, Problem, Steady
+from .initial import Sampler, describe
 from .semilinear import SemilinearEquation
 
 
@@ -31,12 +31,25 @@ class ResponseEquation(Equation):
     flow: SemilinearEquation
     start: Sampler
 
+    def draw(self, generator: torch.Generator, grid: Grid) -> Draw:
+        """As `Equation.draw`, of a grid that holds the start too."""
+        self.start(torch.Generator().manual_seed(0), self.space(grid))
+        return super().draw(generator, grid)
+
+    def starts(self) -> str:
+        """As `Equation.starts`, with the start that all trajectories share."""
+        return f"one state for all trajectories, {describe(self.start)}; {super().starts()}"
+
+    def space(self, grid: Grid) -> Grid:
+        """The flow's grid."""
+        return self.flow.grid(grid.shape[1:], grid.lengths[1:])
+
     def march(self, problem: Problem) -> Steady:
         """As `Equation.march`: one frame; steps are no longer than the flow's `solver_step`."""
         constants, initial, grid = problem.constants, problem.initial, problem.grid
         assert constants is not None, self.name
         assert self.flow.nonlinear is not None, self.name
-        space = self.flow.grid(grid.shape[1:], grid.lengths[1:])
+        space = self.space(grid)
         spectral = Spectral(space.shape, space.lengths, initial.dtype, initial.device)
         interval = grid.spacing[0]
         count = substeps(interval, self.flow.solver_step or interval)
@@ -76,6 +89,9 @@ class RandomForcing:
 
     modes: int
     rms: tuple[float, float]
+
+    def __str__(self) -> str:
+        return f"random Fourier series of up to {self.modes} half-periods in time"
 
     def __call__(self, generator: torch.Generator, grid: Grid) -> Float[Tensor, "1 *S"]:
         """One forcing on a grid whose first axis is time, in double precision."""

@@ -88,7 +88,7 @@ _DISTURBANCE = FourierSeries(modes=6, rms=(0.005, 0.02))
 
 @dataclass(frozen=True)
 class Jets:
-    """One to three zonal jets in balance with their depth, and a random disturbance of the depth.
+    """One to three zonal jets in balance with their depth, which is then disturbed by 0.5–2 %.
 
     u = Σ U / cosh²((y − y₀)/δ), |U| in [0.2, 0.4], δ in [0.15, 0.3], and the depth has f u = −g h_y
     with mean 1. The disturbance is a Fourier series of up to 6 periods with an RMS of 0.5–2 %.
@@ -138,7 +138,6 @@ SHALLOW_WATER_2D = ShallowWaterEquation(
     dt=0.05,
     frames=21,
     initial=dam,
-    initial_states="water at rest, 2 deep within a radius in [0.3, 0.7] and 1 deep outside",
     parameters={"gravity": _fixed(1.0, "gravity g", 1e-6)},
     invariants=("volume, until waves reach the boundary",),
     validation="exact dam breaks (Ritter, Stoker), mean error below 1e-3; volume to rounding",
@@ -157,7 +156,6 @@ ROTATING_SHALLOW_WATER_2D = ShallowWaterEquation(
     dt=2.0,
     frames=21,
     initial=_JETS,
-    initial_states="1 to 3 zonal jets in balance with their depth, disturbed by 0.5–2 %",
     parameters={
         "gravity": _fixed(_JETS.gravity, "gravity g", 1e-6),
         "coriolis": _fixed(_JETS.coriolis, "Coriolis parameter f₀ in the middle"),

@@ -60,7 +60,7 @@ _SPEEDS = (1.0, 2.5)
 
 
 def bumps(generator: torch.Generator, grid: Grid) -> Float[Tensor, "1 *S"]:
-    """Two to six Gaussian bumps of height 0.5 to 1 and width 0.03 to 0.06 of the box."""
+    """Two to six Gaussian bumps at rest, 0.5 to 1 high and 0.03 to 0.06 of the box wide."""
     count = int(torch.randint(2, 7, (), generator=generator))
     return _bumps(generator, grid, count, (0.5, 1.0), (0.03, 0.06), 0.2)
 
@@ -113,7 +113,6 @@ def _positions(grid: Grid) -> list[Tensor]:
 
 # --------------------------------------------------------------------------------- equations
 
-_STATES = "2 to 6 Gaussian bumps at rest"
 _VALIDATION = (
     "standing waves, to 2e-3 with order 4; energy, to 1 %; open boundaries, which reflect less "
     "than 0.2 % of the initial height"
@@ -129,7 +128,6 @@ WAVE_LAYERS_2D = WaveEquation(
     frames=21,
     fastest=_SPEEDS[1],
     initial=bumps,
-    initial_states=_STATES + "; c in 3 to 6 layers",
     constants=layers,
     validation=_VALIDATION,
     source="after Poseidon (arXiv 2405.19101), Wave-Layer; speeds scaled, shapes our own",
@@ -145,7 +143,6 @@ WAVE_LENSES_2D = WaveEquation(
     frames=21,
     fastest=_SPEEDS[1],
     initial=bumps,
-    initial_states=_STATES + "; c = 1.5 with four Gaussian lenses",
     constants=lenses,
     validation=_VALIDATION,
     source="after Poseidon (arXiv 2405.19101), Wave-Gauss; speeds scaled, shapes our own",

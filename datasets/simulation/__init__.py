@@ -1,1 +1,5 @@
-"""Equations into datasets."""
+"""Equations into datasets: written to files, or solved when they are read."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

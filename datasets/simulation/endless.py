@@ -7,11 +7,14 @@ settings, split, e) alone, whoever computes it and in whatever order.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from ..equations.equation import Equation
 from ..layouts.memory import MemorySource
 from ..stores.store import Store
-from .settings import Run, prepare
+from .resolved import Simulation, resolve
+from .settings import Settings
 from .trajectories import Block, solve
 
 
@@ -19,10 +22,13 @@ class EndlessStore(Store):
     """The first block of a split of an endless dataset; `epoch(e)` is the store of block e.
 
     Args:
-        equation: a registered equation.
+        equation: registry name, or an equation of your own.
         split: "train", "valid" or "test".
         size: trajectories per block, which are solved at once.
-        settings: as for `simulation_settings.prepare`.
+        settings: what the trajectories follow from; the equation's defaults where None. How many
+            are stored, and in which files, has no meaning here.
+        name: of the dataset; the equation's by default.
+        changes: fields of `Settings` by name, in place of those in `settings`.
 
     Raises:
         ValueError: a setting is unknown or impossible, or a trajectory blew up.
@@ -30,12 +36,22 @@ class EndlessStore(Store):
 
     endless = True
 
-    def __init__(self, equation: str, split: str, size: int, **settings: Any) -> None:
+    def __init__(
+        self,
+        equation: str | Equation,
+        split: str,
+        size: int,
+        settings: Settings | None = None,
+        *,
+        name: str | None = None,
+        **changes: Any,
+    ) -> None:
         if size < 1:
             raise ValueError(f"a block needs at least 1 trajectory; got {size}")
         self._made: dict[int, tuple[int, Store]] = {}
-        self._what = (equation, split, size, settings)
-        self._run: Run | None = None
+        self._split, self._size = split, size
+        self._what = (equation, replace(settings or Settings(), **changes), name)
+        self._simulation: Simulation | None = None
         super().__init__([(split, self._solve(0))])
 
     def epoch(self, number: int, streams: int = 1) -> Store:
@@ -46,16 +62,16 @@ class EndlessStore(Store):
         kept, store = self._made.get(stream, (0, self))
         if kept != number:
             self._made.pop(stream, None)  # its memory, before the next is solved
-            store = Store([(self._what[1], self._solve(number))])
+            store = Store([(self._split, self._solve(number))])
             self._made[stream] = number, store
         return store
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what another process makes again."""
-        return {**vars(self), "_run": None, "_made": {}}
+        return {**vars(self), "_simulation": None, "_made": {}}
 
     def _solve(self, number: int) -> MemorySource:
-        equation, split, size, settings = self._what
-        if self._run is None:
-            self._run = prepare(equation, **settings)
-        return MemorySource(solve(self._run, Block(split, number * size, size)))
+        if self._simulation is None:
+            self._simulation = resolve(*self._what)
+        block = Block(self._split, number * self._size, self._size)
+        return MemorySource(solve(self._simulation, block))

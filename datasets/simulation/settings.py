@@ -1,213 +1,48 @@
-"""The settings of a simulated dataset, checked: everything that its contents follow from."""
+"""The settings of a simulation: the one list of what a simulated dataset follows from.
+
+Needs no torch: the command line takes its options, and their help, from here.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
-from functools import cached_property
-from pathlib import Path
-from typing import Any
-
-import torch
-
-from .. import equations
-from ..base.config import nearest
-from ..base.config import plain as plain_config
-from ..equations.equation import Equation
-from ..equations.initial import trajectory_generator
-from ..fields.grid import Grid
-from ..fields.vocabulary import SPLITS
-from ..solvers.etdrk import substeps
+from dataclasses import dataclass, field
+from typing import Literal
 
 COUNTS = {"train": 128, "valid": 16, "test": 16}  # default numbers of trajectories per split
-DTYPES = {"float64": torch.float64, "float32": torch.float32}
-BLOWUPS = ("refuse", "redraw")
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """All that determines the contents of a simulated dataset, as kept in `simulation.yaml`.
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a simulated dataset follows from, beside its equation; None is the equation's default.
 
-    Keys with a default are written where they differ from it.
+    Attributes:
+        trajectories: number per split, of "train", "valid" and "test"; None: 128, 16 and 16.
+        resolution: points per axis; one number for all axes.
+        lengths: length of the domain per axis; one number for all axes.
+        frames: saved frames per trajectory, the first one included; not for a steady equation.
+        dt: time between saved frames; not for a steady equation.
+        warm_up: time before the first saved frame, to leave a transient behind.
+        parameters: a value for all trajectories, or a range (low, high) to draw from, by name.
+        solver_step: largest internal time step, of equations that have one.
+        subsample: solve on a grid finer by this factor per axis than what is stored.
+        on_blowup: what becomes of a trajectory that blows up: stop there, or draw it again.
+        seed: of all random numbers.
+        shard: trajectories per file; memory grows with it.
+        dtype: precision of the computation; what is stored is in float32.
+        device: where to compute: cpu, cuda, …; results of different devices differ by rounding.
     """
 
-    name: str
-    equation: str
-    formula: str
-    trajectories: dict[str, int]
-    resolution: tuple[int, ...]
-    lengths: tuple[float, ...]
-    frames: int
-    dt: float
-    warm_up: float
-    solver_step: float | None
-    parameters: dict[str, tuple[float, float]]
-    seed: int
-    shard: int
-    dtype: str
-    subsample: int = 1
-    on_blowup: str = "refuse"
-
-    def __post_init__(self) -> None:
-        if Path(self.name).name != self.name or self.name.startswith("."):
-            raise ValueError(f"name must be a plain file name; got {self.name!r}")
-        for split in self.trajectories:
-            _check_known("split", split, SPLITS)
-        _check_known("dtype", self.dtype, DTYPES)
-        _check_known("on_blowup", self.on_blowup, BLOWUPS)
-        if self.trajectories.get("train", 0) < 1 or min(self.trajectories.values()) < 0:
-            raise ValueError(
-                "trajectories needs counts of at least 0, and at least 1 for train (statistics "
-                f"come from it); got {self.trajectories}"
-            )
-        if min(self.frames, self.shard, self.subsample) < 1:
-            raise ValueError(
-                "frames, shard and subsample must be at least 1; "
-                f"got {self.frames}, {self.shard}, {self.subsample}"
-            )
-        for key, value in (("dt", self.dt), ("solver_step", self.solver_step)):
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{key} must be positive and finite; got {value}")
-        if not (math.isfinite(self.warm_up) and self.warm_up >= 0):
-            raise ValueError(f"warm_up must be finite and at least 0; got {self.warm_up}")
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """What is written of it."""
-        optional = {f.name: f.default for f in fields(self) if f.default is not MISSING}
-        plain = plain_config(self).items()
-        return {k: v for k, v in plain if k not in optional or v != optional[k]}
-
-    @property
-    def step(self) -> float:
-        """Internal time step between frames: one per frame where the solution is exact."""
-        return self.dt / substeps(self.dt, self.solver_step or math.inf)
-
-
-def _check_known(key: str, value: str, valid: Collection[str]) -> None:
-    if value not in valid:
-        raise ValueError(f"unknown {key} {value!r}{nearest(value, [*valid])}")
-
-
-@dataclass(frozen=True)
-class Run:
-    """What the computation of every shard shares."""
-
-    recipe: Recipe
-    equation: Equation
-    device: torch.device
-
-    @cached_property
-    def grid(self) -> Grid:
-        """The grid that is stored."""
-        return self.equation.grid(self.recipe.resolution, self.recipe.lengths)
-
-    @cached_property
-    def solver_grid(self) -> Grid:
-        """The grid on which the equation is solved."""
-        shape = [self.recipe.subsample * n for n in self.recipe.resolution]
-        return self.equation.grid(shape, self.recipe.lengths)
-
-    def coarsened(self, values: torch.Tensor) -> torch.Tensor:
-        """Values on the solver's grid, on the stored one."""
-        factor = self.recipe.subsample
-        return values if factor == 1 else self.equation.coarsened(values, factor)
-
-
-def prepare(
-    equation: str | Equation,
-    *,
-    trajectories: Mapping[str, int] | None = None,
-    resolution: int | Sequence[int] | None = None,
-    frames: int | None = None,
-    dt: float | None = None,
-    warm_up: float | None = None,
-    lengths: float | Sequence[float] | None = None,
-    parameters: Mapping[str, float | Sequence[float]] | None = None,
-    solver_step: float | None = None,
-    subsample: int | None = None,
-    on_blowup: str = "refuse",
-    seed: int = 0,
-    shard: int = 64,
-    dtype: str = "float64",
-    device: torch.device | str = "cpu",
-    name: str | None = None,
-) -> Run:
-    """Settings as in `simulate`, checked, with what they leave out filled in.
-
-    Raises:
-        ValueError: a setting is unknown or impossible.
-    """
-    if isinstance(equation, str):
-        equation = equations.get(equation)
-    equation = equation.restricted(parameters or {})
-    _check_steps(equation, frames, solver_step, {"dt": dt, "warm_up": warm_up})
-    recipe = Recipe(
-        name=equation.name if name is None else name,
-        equation=equation.name,
-        formula=equation.formula,
-        trajectories=dict(COUNTS if trajectories is None else trajectories),
-        resolution=_per_axis("resolution", resolution, equation.resolution, int),
-        lengths=_per_axis("lengths", lengths, equation.lengths, float),
-        frames=equation.frames if frames is None else frames,
-        dt=float(equation.dt if dt is None else dt),
-        warm_up=equation.warm_up if warm_up is None else float(warm_up),
-        solver_step=_finite(equation.solver_step if solver_step is None else solver_step),
-        parameters={key: (p.low, p.high) for key, p in equation.parameters.items()},
-        seed=seed,
-        shard=shard,
-        dtype=dtype,
-        subsample=equation.subsample if subsample is None else subsample,
-        on_blowup=on_blowup,
-    )
-    run = Run(recipe, equation, _device(device, DTYPES[dtype]))
-    # Refuses an impossible grid before anything is written.
-    generator = trajectory_generator(seed, equation.name, "train", 0)
-    run.coarsened(equation.draw(generator, run.solver_grid).initial)
-    return run
-
-
-def _check_steps(
-    equation: Equation,
-    frames: int | None,
-    solver_step: float | None,
-    others: Mapping[str, float | None],
-) -> None:
-    """Refuse settings of time that the equation does not have."""
-    if equation.steady:
-        settings = {"frames": frames, "solver_step": solver_step, **others}
-        for key, value in settings.items():
-            if value is not None:
-                raise ValueError(f"{equation.name} is steady and has no {key}; leave it out")
-    elif frames == 1:
-        raise ValueError("frames must be at least 2; got 1")
-    if solver_step is not None and _finite(equation.solver_step) is None:
-        raise ValueError(
-            f"{equation.name} has no solver_step to set (its steps: {equation.step_control}); "
-            "leave it out"
-        )
-
-
-def _finite(step: float | None) -> float | None:
-    """The largest internal step, if there is one."""
-    return None if step is None or step == math.inf else float(step)
-
-
-def _per_axis(key: str, value: Any, default: tuple, kind: type) -> tuple:
-    if value is None:
-        return default
-    values = tuple(value) if isinstance(value, Sequence) else (value,) * len(default)
-    if len(values) != len(default):
-        raise ValueError(f"{key} needs one entry per axis, {len(default)}; got {values}")
-    if any(kind(v) != v or v <= 0 for v in values):
-        raise ValueError(f"{key} must be positive{' and whole' * (kind is int)}; got {values}")
-    return tuple(kind(v) for v in values)
-
-
-def _device(device: torch.device | str, dtype: torch.dtype) -> torch.device:
-    try:
-        return torch.zeros(1, dtype=dtype, device=device).device
-    except (RuntimeError, AssertionError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"cannot compute in {dtype} on device {device}: {reason}") from None
+    trajectories: dict[str, int] | None = None
+    resolution: int | tuple[int, ...] | None = None
+    lengths: float | tuple[float, ...] | None = None
+    frames: int | None = None
+    dt: float | None = None
+    warm_up: float | None = None
+    parameters: dict[str, float | tuple[float, float]] = field(default_factory=dict)
+    solver_step: float | None = None
+    subsample: int | None = None
+    on_blowup: Literal["refuse", "redraw"] = "refuse"
+    seed: int = 0
+    shard: int = 64
+    dtype: Literal["float64", "float32"] = "float64"
+    device: str = "cpu"

@@ -17,7 +17,7 @@ from ..equations.equation import Draw, Equation, Problem, frames
 from ..equations.initial import trajectory_generator
 from ..layouts.well import WellData
 from ..solvers.blow_up import BlowUp
-from .settings import DTYPES, Recipe, Run
+from .resolved import DTYPES, Record, Simulation
 
 # A state has blown up when it exceeds this multiple of its start (or of 1, if that is larger).
 GROWTH = 1e4
@@ -37,18 +37,20 @@ class Block:
 class _Trajectory:
     """One trajectory of a dataset: its latest draw, and how often it was drawn before."""
 
-    def __init__(self, run: Run, split: str, index: int) -> None:
+    def __init__(self, simulation: Simulation, split: str, index: int) -> None:
         self.index, self.redraws = index, -1
         # Later draws go on where the earlier ones ended in the trajectory's own random numbers.
-        seed = run.recipe.seed
-        self._generator = trajectory_generator(seed, run.equation.name, split, index)
-        self._run = run
+        seed = simulation.record.seed
+        self._generator = trajectory_generator(seed, simulation.equation.name, split, index)
+        self._simulation = simulation
         self.redraw()
 
     def redraw(self) -> None:
         """Draw again."""
         self.redraws += 1
-        self.draw: Draw = self._run.equation.draw(self._generator, self._run.solver_grid)
+        self.draw: Draw = self._simulation.equation.draw(
+            self._generator, self._simulation.solver_grid
+        )
 
     def describe(self) -> str:
         """Its parameters in words."""
@@ -66,20 +68,22 @@ class _Solved:
     redraws: int
 
 
-def solve(run: Run, block: Block, advance: Callable[[float], None] = lambda _: None) -> WellData:
+def solve(
+    simulation: Simulation, block: Block, advance: Callable[[float], None] = lambda _: None
+) -> WellData:
     """Some trajectories, in memory; `advance` is told how many more are solved, in fractions.
 
     Raises:
         ValueError: one of them blew up, and the settings refuse that.
     """
-    recipe, equation = run.recipe, run.equation
-    shape = (block.count, recipe.frames, len(equation.fields), *recipe.resolution)
+    record, equation = simulation.record, simulation.equation
+    shape = (block.count, record.frames, len(equation.fields), *record.resolution)
     values = np.empty(shape, dtype=np.float32)
     stop = threading.Event()
 
     def solve_part(part: Block) -> list[_Solved]:
         first = part.start - block.start
-        return _solve(run, part, values[first : first + part.count], proceed)
+        return _solve(simulation, part, values[first : first + part.count], proceed)
 
     def proceed(amount: float) -> None:
         if stop.is_set():
@@ -88,11 +92,13 @@ def solve(run: Run, block: Block, advance: Callable[[float], None] = lambda _: N
 
     with _single_threaded_operations() as workers, ThreadPoolExecutor(workers) as pool:
         try:
-            solved = [one for part in pool.map(solve_part, _parts(run, block)) for one in part]
+            solved = [
+                one for part in pool.map(solve_part, _parts(simulation, block)) for one in part
+            ]
         except BaseException:
             stop.set()
             raise
-    return _contents(run, block, values, solved)
+    return _contents(simulation, block, values, solved)
 
 
 @contextmanager
@@ -110,15 +116,17 @@ def _single_threaded_operations() -> Iterator[int]:
         torch.set_num_threads(threads)
 
 
-def _contents(run: Run, block: Block, values: np.ndarray, solved: Sequence[_Solved]) -> WellData:
+def _contents(
+    simulation: Simulation, block: Block, values: np.ndarray, solved: Sequence[_Solved]
+) -> WellData:
     """Frames (n, T, C, *S) and what was drawn for them, as a file holds them."""
-    recipe, equation = run.recipe, run.equation
+    record, equation = simulation.record, simulation.equation
     parameters = equation.parameters.items()
     redrawn = {str(one.index): one.redraws for one in solved if one.redraws}
     return WellData(
-        dataset=recipe.name,
-        grid=run.grid,
-        times=recipe.dt * np.arange(recipe.frames),
+        dataset=record.name,
+        grid=simulation.grid,
+        times=record.dt * np.arange(record.frames),
         fields={name: values[:, :, c] for c, name in enumerate(equation.fields)},
         constant_fields={
             name: np.stack([one.constants[k] for one in solved])
@@ -130,30 +138,30 @@ def _contents(run: Run, block: Block, values: np.ndarray, solved: Sequence[_Solv
         },
         units={**equation.units, **{name: p.unit for name, p in parameters}},
         provenance={
-            **recipe.record,
+            **record.written,
             "title": equation.title,
             "split": block.split,
             "first_trajectory": block.start,
             "solver": equation.solver,
-            "step": equation.step_control if equation.solver_step is None else recipe.step,
+            "step": equation.step_control if equation.solver_step is None else record.step,
             "version": version("pelagos"),
-            **_chaos(equation, recipe),
+            **_chaos(equation, record),
             **({"redrawn": redrawn} if redrawn else {}),
         },
     )
 
 
-def _chaos(equation: Equation, recipe: Recipe) -> dict[str, float]:
+def _chaos(equation: Equation, record: Record) -> dict[str, float]:
     """The Lyapunov time, where it is known for this box."""
     time = equation.lyapunov_time
-    return {} if time is None or recipe.lengths != equation.lengths else {"lyapunov_time": time}
+    return {} if time is None or record.lengths != equation.lengths else {"lyapunov_time": time}
 
 
-def _parts(run: Run, block: Block) -> Iterator[Block]:
+def _parts(simulation: Simulation, block: Block) -> Iterator[Block]:
     """The trajectories of a block in pieces that are stepped at once."""
     size = block.count
-    if run.device.type == "cpu":
-        values = len(run.equation.fields) * math.prod(run.solver_grid.shape)
+    if simulation.device.type == "cpu":
+        values = len(simulation.equation.fields) * math.prod(simulation.solver_grid.shape)
         size = max(1, CHUNK // values)
     for first in range(0, block.count, size):
         count = min(size, block.count - first)
@@ -161,84 +169,85 @@ def _parts(run: Run, block: Block) -> Iterator[Block]:
 
 
 def _solve(
-    run: Run, part: Block, out: np.ndarray, advance: Callable[[float], None]
+    simulation: Simulation, part: Block, out: np.ndarray, advance: Callable[[float], None]
 ) -> list[_Solved]:
     """Solve some trajectories into `out` (n, T, C, *S).
 
     Raises:
-        ValueError: one of them blew up and the recipe refuses that; names it.
+        ValueError: one of them blew up and the settings refuse that; names it.
     """
-    trajectories = [_Trajectory(run, part.split, part.start + i) for i in range(part.count)]
+    trajectories = [_Trajectory(simulation, part.split, part.start + i) for i in range(part.count)]
     while True:
-        solved = _integrate(run, [one.draw for one in trajectories])
+        solved = _integrate(simulation, [one.draw for one in trajectories])
         done = 0.0
         try:
-            for t, frame in zip(range(run.recipe.frames), solved, strict=False):
+            for t, frame in zip(range(simulation.record.frames), solved, strict=False):
                 out[:, t] = frame
-                done += part.count / run.recipe.frames
-                advance(part.count / run.recipe.frames)
+                done += part.count / simulation.record.frames
+                advance(part.count / simulation.record.frames)
         except BlowUp as error:
             advance(-done)
-            _refuse_or_redraw(run, part, trajectories, error)
+            _refuse_or_redraw(simulation, part, trajectories, error)
         else:
             break
     return [
         _Solved(
             one.index,
             one.draw.parameters,
-            run.coarsened(one.draw.constants).float().numpy(),
+            simulation.coarsened(one.draw.constants).float().numpy(),
             one.redraws,
         )
         for one in trajectories
     ]
 
 
-def _integrate(run: Run, draws: Sequence[Draw]) -> Iterator[np.ndarray]:
+def _integrate(simulation: Simulation, draws: Sequence[Draw]) -> Iterator[np.ndarray]:
     """Frames (n, C, *S) of some trajectories, stepped at once.
 
     Raises:
         BlowUp: a value is not finite or has grown beyond all measure, or the solver says so.
     """
-    recipe, equation = run.recipe, run.equation
+    record, equation = simulation.record, simulation.equation
     initial = torch.stack([draw.initial for draw in draws])
     limits = GROWTH * initial.abs().flatten(1).amax(1).clamp_min(1.0).numpy()
-    to = {"device": run.device, "dtype": DTYPES[recipe.dtype]}
+    to = {"device": simulation.device, "dtype": DTYPES[record.dtype]}
     problem = Problem(
         initial.to(**to),
         {
             name: torch.tensor([draw.parameters[name] for draw in draws], dtype=torch.float64)
             for name in equation.parameters
         },
-        run.solver_grid,
-        recipe.dt,
+        simulation.solver_grid,
+        record.dt,
         torch.stack([draw.constants for draw in draws]).to(**to),
-        recipe.warm_up,
-        recipe.solver_step,
+        record.warm_up,
+        record.solver_step,
     )
     for t, frame in enumerate(frames(equation, problem)):
-        values = run.coarsened(frame).to("cpu", torch.float32).numpy()
+        values = simulation.coarsened(frame).to("cpu", torch.float32).numpy()
         peaks = np.abs(values).reshape(len(draws), -1).max(1)
         bad = np.flatnonzero(~(peaks <= limits)).tolist()
         if bad:
-            when = "" if equation.steady else f" by time {t * recipe.dt:g}"
+            when = "" if equation.steady else f" by time {t * record.dt:g}"
             raise BlowUp({i: f"blew up{when}, reaching {peaks[i]:g}" for i in bad})
         yield values
 
 
 def _refuse_or_redraw(
-    run: Run, part: Block, trajectories: Sequence[_Trajectory], error: BlowUp
+    simulation: Simulation, part: Block, trajectories: Sequence[_Trajectory], error: BlowUp
 ) -> None:
     """Draw the trajectories that blew up again; or say, by name, why not."""
+    record = simulation.record
     for i, reason in error.reasons.items():
         one = trajectories[i]
-        if run.recipe.on_blowup == "redraw" and one.redraws < REDRAWS:
+        if record.on_blowup == "redraw" and one.redraws < REDRAWS:
             one.redraw()
             continue
         again = f" (also after {one.redraws} redraws)" if one.redraws else ""
-        step = run.recipe.solver_step
-        smaller = "" if step is None else f"a solver_step below {run.recipe.step:g}, "
+        step = record.solver_step
+        smaller = "" if step is None else f"a solver_step below {record.step:g}, "
         other = "" if one.redraws else ", or draw such trajectories again (--on-blowup redraw)"
         raise ValueError(
-            f"{run.recipe.name}: trajectory {one.index} of {part.split} {reason}{one.describe()}"
+            f"{record.name}: trajectory {one.index} of {part.split} {reason}{one.describe()}"
             f"{again}. Use {smaller}a finer resolution, or milder parameters{other}"
         )

@@ -23,9 +23,8 @@ from PIL import Image
 from pelagos.datasets import equations
 from pelagos.datasets.base.appearing import appearing_file
 from pelagos.datasets.base.figures import INK, RUNS, SIGNED, STYLE, UNSIGNED
-from pelagos.datasets.equations.catalogue import members
 from pelagos.datasets.equations.equation import Equation
-from pelagos.datasets.equations.registry import FAMILIES
+from pelagos.datasets.equations.registry import Family, ours
 from pelagos.datasets.simulation.endless import EndlessStore
 from pelagos.datasets.stores.store import Store
 
@@ -48,12 +47,11 @@ where a field has both signs. Made by `python docs/figures/gallery.py docs`.
 
 def page() -> str:
     """The page in Markdown; pictures are beside it in `gallery/`."""
-    return "\n".join([_INTRODUCTION, *map(_family, FAMILIES)])
+    return "\n".join([_INTRODUCTION, *map(_family, ours())])
 
 
-def _family(family: str) -> str:
-    title, _, found = members(family)
-    return "\n\n".join([f"## {title}", *map(_section, found)]) + "\n"
+def _family(family: Family) -> str:
+    return "\n\n".join([f"## {family.title}", *map(_section, family.equations)]) + "\n"
 
 
 def _section(equation: Equation) -> str:
@@ -70,7 +68,7 @@ def draw(equation: str, path: Path, **settings: Any) -> None:
     Args:
         equation: registry name.
         path: the file; replaced if it exists.
-        settings: as for `simulation_settings.prepare`.
+        settings: fields of `Settings` by name.
 
     Raises:
         ValueError: a setting is unknown or impossible.

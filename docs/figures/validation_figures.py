@@ -23,7 +23,7 @@ from validation import Curve, Panel
 from pelagos.datasets.base.appearing import appearing_file
 from pelagos.datasets.base.figures import BASELINE, INK, RUNS, STYLE
 
-# By family, as in `equations.FAMILIES`.
+# By family, as in `equations.FAMILIES.ours`.
 PANELS: dict[str, Callable[[], tuple[Panel, ...]]] = {
     "model_equations": validation_spectral.model_equations,
     "navier_stokes": validation_spectral.navier_stokes,
@@ -45,7 +45,7 @@ def draw(family: str, path: Path) -> None:
     """Solve a family's problems and draw them (PNG).
 
     Args:
-        family: as in `equations.FAMILIES`.
+        family: a key of `PANELS`.
         path: the file; replaced if it exists.
     """
     panels = PANELS[family]()

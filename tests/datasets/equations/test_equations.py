@@ -1,6 +1,7 @@
 """Every equation against what is known of it: exact solutions, orders, conserved quantities."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,12 @@ import torch
 from pelagos.datasets import equations
 from pelagos.datasets.equations import catalogue
 from pelagos.datasets.equations.equation import Problem, frames
-from pelagos.datasets.equations.initial import FourierSeries, PeakedSeries, trajectory_generator
+from pelagos.datasets.equations.initial import (
+    FourierSeries,
+    PeakedSeries,
+    Rescaled,
+    trajectory_generator,
+)
 from pelagos.datasets.equations.semilinear import SemilinearEquation
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.fields.vocabulary import VOCABULARY
@@ -493,3 +499,19 @@ def test_initial_states_have_the_stated_amplitude_and_band(shape):
 def test_a_grid_that_cannot_hold_the_initial_state_is_refused():
     with pytest.raises(ValueError, match="resolution must exceed 24 points"):
         drawn(equations.get("heat_1d"), 1, (24,))
+
+
+@pytest.mark.parametrize("name", equations.names())
+def test_every_equation_says_what_it_starts_from(name):
+    starts = equations.get(name).starts()
+    assert starts
+    assert "object at" not in starts
+    assert "(generator" not in starts
+
+
+def test_what_an_equation_starts_from_follows_from_its_samplers():
+    equation = equations.get("heat_1d")
+    assert equation.starts() == "random Fourier series of up to 8 periods per box, plus a mean"
+    other = replace(equation, initial=Rescaled(FourierSeries(modes=3, rms=(1.0, 1.0)), -1.0, 2.5))
+    assert other.starts() == "random Fourier series of up to 3 periods per box, scaled to [-1, 2.5]"
+    assert replace(other, initial_states="waves").starts() == "waves"

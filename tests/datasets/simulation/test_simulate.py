@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import re
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ import time
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,8 @@ from pelagos.datasets.equations.initial import trajectory_generator
 from pelagos.datasets.layouts.well_reader import WellFile
 from pelagos.datasets.simulation import simulate
 from pelagos.datasets.simulation import trajectories as solving
+from pelagos.datasets.simulation.resolved import resolve
+from pelagos.datasets.simulation.settings import Settings
 
 SMALL = {
     "trajectories": {"train": 5, "valid": 2},
@@ -265,6 +269,14 @@ def test_a_damaged_recipe_is_refused(tmp_path):
         run(tmp_path)
 
 
+@pytest.fixture
+def as_users_call():
+    """Without the types of arguments that only tests check."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -293,11 +305,35 @@ def test_a_damaged_recipe_is_refused(tmp_path):
         ({"parameters": {"viscosity": -1.0}}, "at least 0"),
     ],
 )
+@pytest.mark.usefixtures("as_users_call")
 def test_impossible_settings_are_refused_before_anything_is_written(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message) as caught:
         run(tmp_path, **changes)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("equation", "settings", "typed", "subsample"),
+    [
+        ("allen_cahn_2d", {"resolution": 32}, "exceed 36 points .*subsample 2: 72.* got 32", 3),
+        ("allen_cahn_1d", {"resolution": 48}, "exceed 48 points per axis to hold .* got 48", 2),
+        ("burgers_2d", {"resolution": (5, 8)}, "exceed 12 points per axis to hold .* got 5,8", 3),
+        ("burgers_steep_2d", {"resolution": 3}, "exceed 3 points .*subsample 4: 12.* got 3", 5),
+        ("brusselator_response_3d", {"resolution": 12}, "exceed 12 points per axis .* got 12", 2),
+    ],
+)
+def test_a_resolution_that_is_too_coarse_is_named_as_it_was_typed(
+    tmp_path, equation, settings, typed, subsample
+):
+    few = {"trajectories": {"train": 1}, "frames": None, "shard": 1, **settings}
+    with pytest.raises(ValueError, match=typed) as caught:
+        run(tmp_path, equation, **few)
+    assert list(tmp_path.iterdir()) == []
+    assert f"--subsample {subsample})" in str(caught.value)
+    resolve(equation, Settings(**few, subsample=subsample))  # the remedies work
+    least = int(re.search(r"Use (\d+) or more", str(caught.value)).group(1))
+    resolve(equation, Settings(**{**few, "resolution": least}))
 
 
 def test_a_blow_up_is_named_and_not_written(tmp_path):
@@ -312,17 +348,25 @@ def test_a_blow_up_is_named_and_not_written(tmp_path):
 class Growth(equations.Equation):
     """u_t = rate · u + c(x), exactly; what grows past 1 breaks this solver down."""
 
-    def solve(
-        self, initial, parameters, grid, dt, *, constants=None, warm_up=0.0, solver_step=None
-    ):
-        rate = self.broadcast(parameters)["rate"]
-        for t in itertools.count():
-            state = initial * torch.exp(rate * t * dt) + constants * t * dt
-            peaks = state.abs().flatten(1).amax(1)
-            bad = {i: f"passed 1 at frame {t}" for i, peak in enumerate(peaks) if peak > 1}
-            if bad:
-                raise equations.BlowUp(bad)
-            yield state
+    def march(self, problem):
+        return Growing(problem, self.broadcast(problem.parameters)["rate"])
+
+
+class Growing:
+    """A solution of `Growth`."""
+
+    def __init__(self, problem, rate):
+        self.problem, self.rate, self.frames = problem, rate, itertools.count()
+
+    def advance(self, interval):
+        t = next(self.frames)
+        state = self.problem.initial * torch.exp(self.rate * t * self.problem.dt)
+        state = state + self.problem.constants * t * self.problem.dt
+        peaks = state.abs().flatten(1).amax(1)
+        bad = {i: f"passed 1 at frame {t}" for i, peak in enumerate(peaks) if peak > 1}
+        if bad:
+            raise equations.BlowUp(bad)
+        return state
 
 
 GROWTH = Growth(

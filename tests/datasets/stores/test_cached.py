@@ -156,4 +156,4 @@ def test_training_is_the_same_and_goes_on_without(root: Path, tmp_path: Path) ->
 
 def test_a_simulated_dataset_takes_no_cache() -> None:
     with pytest.raises(ValueError, match=r"data\.cache has no meaning"):
-        DataConfig(simulate=SimulateConfig("burgers_1d"), cache="memory")
+        DataConfig(simulate=SimulateConfig(equation="burgers_1d"), cache="memory")

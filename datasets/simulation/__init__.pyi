@@ -1,0 +1,2 @@
+from .endless import EndlessStore as EndlessStore
+from .settings import Settings as Settings
