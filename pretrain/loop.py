@@ -54,15 +54,14 @@ def train(
         optimizer: over its parameters, from `build_optimizer` with the objective's phases.
         data: windows to train and to validate on.
         recipe: steps, batch, objective, optimizer, ….
-        run: the run directory, made by `run.create_run`.
+        run: the run directory, made by `directory.create_run`.
         accelerator: the only distribution layer.
         title: shown beside the progress bar.
         adaptation: what was changed of the operator, and is undone in what is published.
 
     Raises:
-        ValueError: the number of processes does not divide the micro-batches of a step, a saved
-            state is damaged or not seen by all of them, or the loss or its gradient is no longer
-            finite.
+        ValueError: processes cannot share the micro-batches, a saved state is damaged or not seen
+            by all, or the loss or its gradient is no longer finite.
         Stopped: on SIGTERM, after saving.
     """
     trainee = _Trainee(operator, optimizer, recipe, accelerator)
@@ -73,10 +72,7 @@ def train(
 
     log = Log(run, title, progress.step, recipe, accelerator.is_main_process)
     with log, stop_signal() as stop:
-        if progress.step:
-            log.say(f"going on from step {progress.step}")
-        else:
-            trainee.validate(0, data.validation, log)
+        trainee.begin(progress, data.validation, log)
         for step in range(progress.step + 1, recipe.steps + 1):
             loss, norm, rate = trainee.step(step, batches, log)
             running += loss
@@ -85,11 +81,10 @@ def train(
             if step % recipe.log_every and not last:
                 continue
 
-            seconds = time.perf_counter() - began
-            done = resume.Progress(step, step * recipe.batch, round(seconds, 3))
+            seconds = round(time.perf_counter() - began, 3)
+            done = resume.Progress(step, step * recipe.batch, seconds)
             mean, stopping = _agree(running / (step - logged), stop.is_set, accelerator)
-            running.zero_()
-            logged = step
+            running, logged = torch.zeros_like(running), step
             _require_finite({"loss": mean, "gradient norm": norm.item()}, step, run)
             log.record("train", **asdict(done), loss=mean, lr=rate, grad_norm=norm.item())
             if step % recipe.validation.every == 0 or last:
@@ -100,10 +95,7 @@ def train(
                 log.say(f"stopped at step {step}; go on with --resume auto")
                 raise Stopped(128 + signal.SIGTERM)
 
-    if accelerator.is_main_process:
-        resume.publish(run, adaptation)
-    accelerator.wait_for_everyone()
-    return accelerator.unwrap_model(trainee.model)
+    return trainee.finish(run, adaptation)
 
 
 class _Trainee:
@@ -137,11 +129,27 @@ class _Trainee:
             rewind(run, -1 if state is None else progress.step)
         return progress
 
+    def begin(
+        self, progress: resume.Progress, windows: Mapping[str, Sequence[Window]], log: Log
+    ) -> None:
+        """Say where training starts: a resumed run's step, or the scores of fresh weights."""
+        if progress.step:
+            log.say(f"going on from step {progress.step}")
+        else:
+            self.validate(0, windows, log)
+
     def save(self, run: Path, progress: resume.Progress) -> None:
         """Save the training state."""
         resume.save_state(
             run, self.operator, self.model, self.optimizer, progress, self.accelerator
         )
+
+    def finish(self, run: Path, adaptation: Adaptation | None) -> Operator:
+        """Publish the run's checkpoint; the trained operator."""
+        if self.accelerator.is_main_process:
+            resume.publish(run, adaptation)
+        self.accelerator.wait_for_everyone()
+        return self.accelerator.unwrap_model(self.model)
 
     def step(
         self, step: int, batches: Iterator[tuple[int, Window]], log: Log

@@ -23,8 +23,6 @@ from ..datasets.simulation.settings import Settings
 from .objectives.registry import OBJECTIVES
 from .objectives.rollout import RolloutConfig
 
-RECIPES = Path(__file__).parent / "recipes"  # that ship
-
 
 @dataclass(frozen=True, kw_only=True)
 class SimulateConfig(Settings, Checked):

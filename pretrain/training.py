@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,36 +19,18 @@ from ..operators.core import checkpoint
 from ..operators.core.operator import Operator
 from .adaptation import Adaptation
 from .batches import micro_batches_per_process
+from .command import RECIPES, Launch
 from .data import open_stores, training_data
 from .loop import train
 from .objectives.registry import objective_of
 from .optimizer import build_optimizer
-from .recipe import RECIPES, TrainRecipe, find_recipe
+from .recipe import TrainRecipe, find_recipe
 from .run.directory import Status, create_run, inspect_run, locked
 from .run.state import latest
 from .run.tracking import require_trackers
 from .start import create_operator
 
 R = TypeVar("R", bound=TrainRecipe)
-
-
-@dataclass(frozen=True)
-class Launch:
-    """Where a run is, and how this attempt of it is launched.
-
-    Attributes:
-        run: its directory.
-        resume: continue it if it exists; else it must not exist.
-        processes: fail unless exactly so many take part; None: any number.
-        dry_run: say what would be trained, and write nothing.
-        title: shown beside the progress bar.
-    """
-
-    run: Path
-    resume: bool = False
-    processes: int | None = None
-    dry_run: bool = False
-    title: str = "training"
 
 
 def pretrain(
@@ -84,9 +65,10 @@ def pretrain(
         recipe = read(TrainRecipe, find_recipe(str(recipe), RECIPES), overrides)
     elif overrides:
         raise ValueError("overrides are of a recipe's file; use dataclasses.replace on a recipe")
-    launch = Launch(Path(run), resume, processes, dry_run, title="pretrain")
-    run_training(recipe, create_operator, launch, start_accelerator(recipe, processes))
-    return launch.run / checkpoint.OF_A_RUN
+    run, launch = Path(run), Launch("auto" if resume else "never", processes, dry_run)
+    accelerator = start_accelerator(recipe, processes)
+    run_training(recipe, create_operator, run, launch, accelerator, title="pretrain")
+    return run / checkpoint.OF_A_RUN
 
 
 def start_accelerator(recipe: TrainRecipe, processes: int | None) -> Accelerator:
@@ -119,9 +101,11 @@ def start_accelerator(recipe: TrainRecipe, processes: int | None) -> Accelerator
 def run_training(
     recipe: R,
     make_operator: Callable[[R, list[Store]], Operator],
+    run: Path,
     launch: Launch,
     accelerator: Accelerator,
     *,
+    title: str,
     rates: Mapping[str, float] | None = None,
     adaptation: Adaptation | None = None,
 ) -> None:
@@ -130,8 +114,10 @@ def run_training(
     Args:
         recipe: what to train.
         make_operator: the operator that a new run starts from; a resumed run needs it no more.
-        launch: where.
+        run: directory of the run.
+        launch: whether it continues, or is only tried.
         accelerator: from `start_accelerator`.
+        title: shown beside the progress bar.
         rates: peak learning rates by name of a module or parameter, where they differ.
         adaptation: what is changed while training; the operator of a new run is prepared already.
 
@@ -139,8 +125,7 @@ def run_training(
         ValueError: anything in the recipe, the run directory or the data is wrong.
         Stopped: on SIGTERM, after saving.
     """
-    run, title = launch.run, launch.title
-    status = inspect_run(run, recipe, launch.resume)
+    status = inspect_run(run, recipe, launch.resume == "auto")
     accelerator.wait_for_everyone()  # nobody may find what another process is about to create
     say = accelerator.print
     if status is Status.FINISHED:

@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         ValueError: anything in the arguments, the recipe, the checkpoint or the data is wrong.
     """
-    name, launch, overrides = training_arguments(
+    name, run, launch, overrides = training_arguments(
         "finetune", "Train on a new PDE, from a checkpoint or from scratch.", EXAMPLES, argv
     )
     recipe = read(FinetuneRecipe, find_recipe(name, RECIPES), overrides)
@@ -41,8 +41,10 @@ def main(argv: Sequence[str]) -> None:
     run_training(
         recipe,
         start_operator,
+        run,
         launch,
         accelerator,
+        title=run.name,
         rates=recipe.learning_rates,
         adaptation=recipe.adaptation,
     )

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ...datasets.base.config import nearest
+from ...datasets.base.annotations import AtLeastOne
+from ...datasets.base.config import Checked, nearest
 from ...datasets.fields.normalization import Normalizer
 from ...datasets.fields.window import Window
 from ...datasets.sampling.windows import Windows
@@ -29,7 +30,7 @@ Loss = Callable[[nn.Module, Window, Normalizer, int], Tensor]
 
 
 @dataclass(frozen=True)
-class ObjectiveConfig:
+class ObjectiveConfig(Checked):
     """What every objective has.
 
     Attributes:
@@ -40,12 +41,11 @@ class ObjectiveConfig:
     """
 
     kind: str
-    horizon: int = 1
+    horizon: AtLeastOne = 1
     loss: str = "vrmse"
 
     def __post_init__(self) -> None:
-        if self.horizon < 1:
-            raise ValueError(f"objective.horizon must be at least 1; got {self.horizon}")
+        super().__post_init__()
         if self.loss not in LOSSES:
             raise ValueError(f"unknown objective.loss {self.loss!r}{nearest(self.loss, [*LOSSES])}")
 

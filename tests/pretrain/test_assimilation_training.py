@@ -15,7 +15,7 @@ from pelagos.datasets.fields.normalization import Statistics, WindowScaling
 from pelagos.datasets.fields.window import Context, Window
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.operators import assimilate, create, from_pretrained
-from pelagos.pretrain.command import main
+from pelagos.pretrain.command import RECIPES, main
 from pelagos.pretrain.data import open_stores
 from pelagos.pretrain.objectives.assimilation import (
     Assimilation,
@@ -25,7 +25,7 @@ from pelagos.pretrain.objectives.assimilation import (
     forecast_steps,
 )
 from pelagos.pretrain.optimizer import build_optimizer, forget_resting, schedule, set_learning_rates
-from pelagos.pretrain.recipe import RECIPES, OptimizerConfig, TrainRecipe
+from pelagos.pretrain.recipe import OptimizerConfig, TrainRecipe
 from pelagos.pretrain.run import state as resume
 from pelagos.pretrain.start import create_operator, fit_to_data
 

@@ -15,9 +15,9 @@ from pelagos.finetune.adapt.command import main as finetune
 from pelagos.finetune.adapt.recipe import FinetuneRecipe
 from pelagos.operators import create, from_pretrained
 from pelagos.operators.multiscale.operator import PRESETS, MultiscaleConfig
+from pelagos.pretrain.command import RECIPES as PRETRAINING
 from pelagos.pretrain.command import main as pretrain
 from pelagos.pretrain.optimizer import build_optimizer
-from pelagos.pretrain.recipe import RECIPES as PRETRAINING
 from pelagos.pretrain.recipe import TrainRecipe
 
 SMALL = {"width": 8, "depths": [1, 1], "heads": [2, 2], "skips": [1, 0], "resolution": [16, 16]}
