@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..datasets.base.paths import expanded
 from ..datasets.fields.window import Window
 from ..datasets.sampling.augmentation import Augmentation
 from ..datasets.sampling.mixture import Mixture
@@ -68,7 +69,9 @@ def _open(data: DataConfig, split: str, trajectories: int | None = None) -> Stor
     """A split of a dataset; `trajectories`: of a simulated one, where not a block of them."""
     simulated = data.simulate
     if simulated is None:
-        store = open_store(data.path, split, data.layout, data.splits or None)
+        path = expanded(data.path, "data.path")
+        layout = data.layout and expanded(data.layout, "data.layout")
+        store = open_store(path, split, layout, data.splits or None)
         store.name = data.name or store.name
         return store
     size = trajectories or simulated.block

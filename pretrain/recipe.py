@@ -12,14 +12,15 @@ from ..datasets.base.annotations import (
     BelowOne,
     Count,
     Fraction,
+    Named,
     NotNegative,
     Positive,
     Seed,
 )
 from ..datasets.base.config import Checked, nearest
-from ..datasets.base.registry import Named
-from ..datasets.fields.normalization import Statistics, normalizer_from_dict
+from ..datasets.fields.normalization import NORMALIZERS, Statistics, normalizer_from_dict
 from ..datasets.simulation.settings import Settings
+from ..operators.core.registry import OPERATORS
 from .objectives.registry import OBJECTIVES
 from .objectives.rollout import RolloutConfig
 
@@ -192,14 +193,14 @@ class TrainRecipe(Checked):
     """
 
     data: tuple[DataConfig, ...]
-    operator: dict[str, Any]
+    operator: Annotated[dict[str, Any], Named(OPERATORS, "name")]
     size_exponent: Fraction = 0.0
     fields: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     fill: dict[str, float] = field(default_factory=dict)
     conditions: Literal["all"] | tuple[str, ...] | None = None
     time_scale: Positive | None = None
-    normalizer: dict[str, Any] | None = None
+    normalizer: Annotated[dict[str, Any], Named(NORMALIZERS, "name")] | None = None
     objective: Annotated[Any, Named(OBJECTIVES, "kind", _of_one_kind)] = field(
         default_factory=RolloutConfig
     )

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..datasets.base.config import plain
+from ..datasets.base.paths import expanded
 from ..datasets.fields.normalization import (
     POOLED,
     Identity,
@@ -225,7 +226,8 @@ def _around_checkpoint(
 ) -> Operator:
     """An operator around the one that a checkpoint holds, as it is."""
     inner = dict(config.pop(cls.wraps))
-    opened = from_pretrained(locate(inner.pop("checkpoint")))
+    source = expanded(str(inner.pop("checkpoint")), f"operator.{cls.wraps}.checkpoint")
+    opened = from_pretrained(locate(source))
     if inner:
         raise ValueError(
             f"operator.{cls.wraps} is a checkpoint and needs no {', '.join(map(repr, inner))}"

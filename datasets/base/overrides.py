@@ -66,11 +66,10 @@ class _Override:
 
     def of(self, values: Any, hint: Any, index: int) -> dict[str, Any]:
         """`values` of type `hint` with the key `parts[index:]` below them set."""
-        if not isinstance(values, Mapping):
-            usual, inner = self._below(hint, values, index)
-            raise _no_mapping(self._key(index), values, self._key())
-        usual, inner = self._below(hint, values, index)
         part = self.parts[index]
+        usual, inner = self._below(hint, values, index)
+        if not isinstance(values, Mapping):
+            raise _no_mapping(self._key(index), values, self._key())
         if index == len(self.parts) - 1:
             new = self._parse(inner)
             naming = named(hint)

@@ -57,7 +57,7 @@ class Problem(ValueError):
 
 
 class Checked:
-    """Base of config dataclasses that refuse impossible values also when made in Python.
+    """Base of config dataclasses: made in Python, values become what their types say as in `build`.
 
     Subclasses with a `__post_init__` of their own call this one first.
 
@@ -68,9 +68,11 @@ class Checked:
     def __post_init__(self) -> None:
         values = {f.name: getattr(self, f.name) for f in _parameters(type(self))}
         try:
-            fields(type(self), values)
+            valid = fields(type(self), values)
         except Problem as problem:
             raise ValueError(problem.worded("")) from None
+        for name, value in valid.items():
+            object.__setattr__(self, name, value)  # frozen for others
 
 
 def arguments(cls: type, values: Any, prefix: str = "") -> dict[str, Any]:
@@ -137,7 +139,9 @@ def _strict(hint: Any, cls: type, name: str) -> Any:
     if origin is Annotated:
         naming = named(hint)
         if naming is not None and inner[0] is Any:
-            return Annotated[Any, Component(naming, default(cls, name).get(naming.key))]
+            usual = default(cls, name)
+            given = usual.get(naming.key) if isinstance(usual, dict) else None
+            return Annotated[Any, Component(naming, given)]
         return Annotated[_strict(inner[0], cls, name), *inner[1:]]
     inner = tuple(_strict(kind, cls, name) for kind in inner)
     if origin in (typing.Union, types.UnionType):

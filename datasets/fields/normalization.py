@@ -18,7 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..base.annotations import OneOrMore, Positive
-from ..base.config import Checked, build, nearest, plain
+from ..base.config import Checked, build, plain
+from ..base.registry import Registry
 from .metrics import root
 
 # The name under which statistics pooled over all training datasets are kept.
@@ -220,9 +221,11 @@ class Standard(Checked):
 
 
 Normalizer = Identity | Statistics | WindowScaling
-NORMALIZERS: dict[str, type[Normalizer]] = {
-    kind.name: kind for kind in (Identity, Statistics, WindowScaling)
-}
+NORMALIZERS: Registry[type[Normalizer]] = Registry(
+    "pelagos.normalizers",
+    "normaliser",
+    {kind.name: f"{__name__}:{kind.__name__}" for kind in (Identity, Statistics, WindowScaling)},
+)
 
 
 def normalizer_to_dict(normalizer: Normalizer) -> dict[str, Any]:
@@ -237,10 +240,8 @@ def normalizer_from_dict(values: Mapping[str, Any]) -> Normalizer:
         ValueError: unknown name or wrong contents.
     """
     values = dict(values)
-    name = values.pop("name", None)
-    if name not in NORMALIZERS:
-        raise ValueError(f"unknown normaliser {name!r}{nearest(str(name), [*NORMALIZERS])}")
-    return build(NORMALIZERS[name], values, prefix="normalizer")
+    kind = NORMALIZERS.get(str(values.pop("name", None)))
+    return build(kind, values, prefix="normalizer")
 
 
 def _per_channel(history: Tensor) -> tuple[int, ...]:

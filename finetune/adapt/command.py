@@ -9,6 +9,7 @@ from accelerate import PartialState
 from rich.console import Console
 
 from ...datasets.base.config import read
+from ...datasets.base.paths import expanded
 from ...datasets.stores.store import Store
 from ...operators.core import checkpoint
 from ...operators.core.operator import Operator
@@ -61,7 +62,7 @@ def start_operator(recipe: FinetuneRecipe, stores: list[Store]) -> Operator:
             name = recipe.adaptation.config.name
             raise ValueError(f"{name} needs init_from: fresh weights must be trained")
         return create_operator(recipe, stores)
-    source = checkpoint.locate(recipe.init_from)
+    source = checkpoint.locate(expanded(recipe.init_from, "init_from"))
     donor = checkpoint.from_pretrained(source)
     overrides = dict(recipe.operator)
     named = overrides.pop("name", donor.name)

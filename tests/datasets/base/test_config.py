@@ -1,16 +1,20 @@
 """Recipes from YAML and overrides: what is accepted, and one line that helps for what is not."""
 
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 import yaml
 
+from pelagos.datasets.base.annotations import AtLeastOne, BelowOne, Named, Odd, Positive
+from pelagos.datasets.base.config import Checked, plain
 from pelagos.datasets.base.config import build as build_config
-from pelagos.datasets.base.config import plain
 from pelagos.datasets.base.config import read as read_config
+from pelagos.datasets.base.overrides import apply
+from pelagos.datasets.base.registry import Registry
 from pelagos.datasets.fields.normalization import Statistics
 from pelagos.operators import create
 
@@ -230,3 +234,116 @@ def test_a_bug_in_a_constructor_is_no_message_for_users():
 
     with pytest.raises(TypeError, match="a bug"):
         build_config(Broken, {})
+
+
+@dataclass(frozen=True)
+class Ranged(Checked):
+    modes: AtLeastOne = 1
+    width: Odd = 1
+    rate: Positive | None = 1.0
+    betas: tuple[BelowOne, ...] = ()
+    scales: dict[str, Positive] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WithRanged:
+    parts: tuple[Ranged, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"modes": 0}, "modes must be at least 1; got 0"),
+        ({"width": 2}, "width must be odd and positive; got 2"),
+        ({"rate": 0.0}, "rate must be positive or be null; got 0.0"),
+        ({"betas": (0.5, 1.0)}, "betas[1] must lie in [0, 1); got 1.0"),
+        ({"scales": {"a": -1.0}}, "scales.a must be positive; got -1.0"),
+        ({"modes": True}, "modes must be a whole number; got True"),
+    ],
+)
+def test_ranges_hold_however_a_config_is_made(values, expected):
+    assert refusal(lambda: Ranged(**values)) == expected
+    key = "a.parts[0]"
+    assert refusal(build_config, WithRanged, {"parts": [values]}, "a") == f"{key}.{expected}"
+
+
+def test_a_config_made_in_python_is_the_one_that_is_read():
+    made = Ranged(rate=2, betas=[0, 0.5])  # pyright: ignore[reportArgumentType]
+    assert made == build_config(Ranged, {"rate": 2, "betas": [0, 0.5]})
+    assert isinstance(made.rate, float)
+    assert made.betas == (0.0, 0.5)
+
+
+@dataclass(frozen=True)
+class Slow:
+    share: BelowOne = 0.5
+    kind: ClassVar[str] = "slow"
+
+
+class Fast:
+    @dataclass(frozen=True)
+    class Config:
+        steps: int
+        kind: Literal["fast"] = "fast"
+
+
+WAYS: Registry[Any] = Registry("pelagos.tests", "way", {})
+WAYS.add("slow", Slow)
+WAYS.add("fast", Fast)
+
+
+@dataclass(frozen=True)
+class Journey:
+    way: Annotated[Any, Named(WAYS, "kind")] = Slow()
+    open: Annotated[dict[str, Any], Named(WAYS, "kind")] = field(default_factory=dict)
+
+
+def journey(values, *overrides):
+    return build_config(Journey, apply(values, Journey, overrides, yaml.safe_load))
+
+
+def test_a_component_by_name():
+    assert journey({"way": {"kind": "fast", "steps": 2}}).way == Fast.Config(2)
+    assert journey({"way": {"share": 0.25}}).way == Slow(0.25)
+    assert journey({}).way == Slow()
+    made = journey({"way": {"kind": "fast", "steps": 2}, "open": {"kind": "fast"}})
+    assert plain(made) == {
+        "way": {"kind": "fast", "steps": 2},
+        "open": {"kind": "fast"},
+    }
+    assert plain(journey({}))["way"] == {"kind": "slow", "share": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"way": {"kind": "fats"}}, "way.kind: unknown way 'fats'; did you mean 'fast'?"),
+        ({"way": {"kind": 3}}, "way.kind must be text; got 3"),
+        ({"way": "fast"}, "way must be a mapping of keys such as kind; got 'fast'"),
+        ({"way": None}, "way must not be null"),
+        ({"way": {"kind": "fast", "step": 2}}, "unknown key 'way.step'; did you mean 'way.steps'?"),
+        ({"way": {"kind": "fast"}}, "missing but required: way.steps"),
+        ({"way": {"share": 1.0}}, "way.share must lie in [0, 1); got 1.0"),
+    ],
+)
+def test_wrong_components(values, expected):
+    assert refusal(journey, values) == expected
+
+
+def test_overrides_of_components():
+    fast = {"way": {"kind": "fast", "steps": 2}, "open": {"kind": "slow", "share": 0.1}}
+    assert journey(fast, "--way.steps", "3").way == Fast.Config(3)
+    assert journey(fast, "--way.kind", "slow").way == Slow()
+    assert journey(fast, "--way.share", "0.1", "--way.kind", "slow").way == Slow(0.1)
+    assert journey(fast, "--way.kind", "fast").way == Fast.Config(2)
+    assert journey(fast, "--open.kind=fast").open == {"kind": "fast"}
+    assert journey({}, "--way.share", "0.1").way == Slow(0.1)
+    assert "did you mean 'way.steps'?" in refusal(journey, fast, "--way.step", "3")
+    assert "did you mean 'fast'?" in refusal(
+        journey, fast, "--way.kind", "fats", "--way.steps", "2"
+    )
+
+
+def test_reading_help_needs_no_pydantic():
+    code = "import sys, pelagos.datasets.base.config; sys.exit('pydantic' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

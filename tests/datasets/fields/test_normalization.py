@@ -32,7 +32,7 @@ def make_history(*space: int, frames: int = 3) -> torch.Tensor:
 
 
 def test_all_kinds_are_tested() -> None:
-    assert {kind.name for kind in EVERY} == set(NORMALIZERS)
+    assert {kind.name for kind in EVERY} == set(NORMALIZERS.names())
 
 
 @pytest.mark.parametrize("space", [(8,), (8, 6), (4, 5, 3)])

@@ -1,0 +1,35 @@
+"""Paths as people write them in files: `~` and `$VAR`."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
+
+
+def expanded(path: str, key: str) -> str:
+    """A path or URL with `~` and `$VAR` (or `${VAR}`) replaced.
+
+    Recipes keep what was written, and it is expanded where it is opened: a run may be resumed where
+    the variable has another value, as `$TMPDIR` has in every job. A path that exists as it is
+    written is taken so.
+
+    Args:
+        path: as it was written.
+        key: of the recipe, for the error.
+
+    Raises:
+        ValueError: a variable is not set.
+    """
+    if Path(path).exists():
+        return path
+    for match in _VARIABLE.finditer(path):
+        name = match[1] or match[2]
+        if name not in os.environ:
+            raise ValueError(
+                f"{key}: the environment variable {name} of {path!r} is not set; set it, or write "
+                "the path out"
+            )
+    return os.path.expanduser(os.path.expandvars(path))  # noqa: PTH111 (Path would spoil URLs)
