@@ -20,7 +20,7 @@ from pelagos.datasets.fields.window import Context
 from pelagos.datasets.layouts.well import WellData, write_file
 from pelagos.datasets.sampling.scales import condition_scales
 from pelagos.datasets.stores.store import Store
-from pelagos.finetune.adapt.command import main as finetune
+from pelagos.finetune.cli.training import main as finetune
 from pelagos.operators import Description, Operator, create, from_pretrained
 from pelagos.operators.core import registry
 from pelagos.pretrain.command import main as pretrain
@@ -183,7 +183,7 @@ def test_training_with_all_conditions_and_fine_tuning_without_new_scales(
     assert description.constant_fields == ("depth",)
     assert description.parameters == ("viscosity", "speed", "gravity")
     lake = write(tmp_path, "lake", viscosity=np.ones(3), speed=np.ones(3), gravity=np.ones(3))
-    finetune([recipe(tmp_path, lake), str(tmp_path / "run"), "--init_from", str(tmp_path / "pre")])
+    finetune([recipe(tmp_path, lake), str(tmp_path / "run"), "--init-from", str(tmp_path / "pre")])
     tuned = from_pretrained(tmp_path / "run" / "checkpoint").description
     assert tuned.condition_scales == description.condition_scales
 
