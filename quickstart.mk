@@ -34,7 +34,7 @@ $(RUNS)/pretrain/checkpoint: | $(KNOWN:%=$(DATA)/%/stats.yaml)
 
 $(RUNS)/finetuned/checkpoint: | $(RUNS)/pretrain/checkpoint $(DATA)/$(NEW)/stats.yaml
 	@echo "── 3/5 fine-tune on $(NEW), which pretraining never saw"
-	$(TWO) pelagos.finetune quickstart $(RUNS)/finetuned --init_from $(RUNS)/pretrain --resume auto
+	$(TWO) pelagos.finetune quickstart $(RUNS)/finetuned --init-from $(RUNS)/pretrain --resume auto
 
 $(RUNS)/scratch/checkpoint: | $(RUNS)/pretrain/checkpoint $(DATA)/$(NEW)/stats.yaml
 	@echo "── 3/5 the same operator on $(NEW) from scratch, same budget"

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 DATA = Path("data/quickstart/korteweg_de_vries_1d")
-STARTS = {"pretrained": ["--init_from", "runs/quickstart/pretrain"], "scratch": []}
+STARTS = {"pretrained": ["--init-from", "runs/quickstart/pretrain"], "scratch": []}
 SCORES = ("vrmse_one_step", "vrmse", "vrmse_median", "valid_time")
 
 

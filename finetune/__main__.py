@@ -1,6 +1,6 @@
 """`python -m pelagos.finetune`, for torchrun and accelerate launch."""
 
 from ..datasets.base.cli import run_command
-from .adapt.command import main
+from .cli.training import main
 
 run_command(main)

@@ -69,7 +69,6 @@ def train(
     batches = micro_batches(data.mixture, recipe, accelerator, progress.step)
     running, logged = torch.zeros((), device=accelerator.device), progress.step
     began = time.perf_counter() - progress.seconds
-
     log = Log(run, title, progress.step, recipe, accelerator.is_main_process)
     with log, stop_signal() as stop:
         trainee.begin(progress, data.validation, log)
@@ -80,7 +79,6 @@ def train(
             last = step == recipe.steps
             if step % recipe.log_every and not last:
                 continue
-
             seconds = round(time.perf_counter() - began, 3)
             done = resume.Progress(step, step * recipe.batch, seconds)
             mean, stopping = _agree(running / (step - logged), stop.is_set, accelerator)

@@ -18,7 +18,8 @@ def apply(
 ) -> dict[str, Any]:
     """`values` of the dataclass `cls` as the words of a command line change them.
 
-    Names of components come first, whatever their order: a new one drops the old one's keys.
+    Names of components come first, whatever their order. Of the old one's keys, those stay that
+    the new one has too.
 
     Args:
         values: plain data.
@@ -73,8 +74,9 @@ class _Override:
         if index == len(self.parts) - 1:
             new = self._parse(inner)
             naming = named(hint)
-            if naming is not None and part == naming.key and new != values.get(part):
-                return {part: new}
+            if naming is not None and part == naming.key and new in naming.registry.names():
+                known = {field.name for field in dataclasses.fields(naming.config(new))}
+                values = {key: value for key, value in values.items() if key in known}
             return {**values, part: new}
         below = usual if values.get(part) is None else values[part]
         return {**values, part: self.of(below, inner, index + 1)}

@@ -1,10 +1,14 @@
+from .catalogue import listing as listing
 from .equation import BlowUp as BlowUp
+from .equation import Draw as Draw
 from .equation import Equation as Equation
 from .equation import March as March
 from .equation import Parameter as Parameter
 from .equation import Problem as Problem
 from .equation import Steady as Steady
 from .equation import frames as frames
+from .initial import TooCoarse as TooCoarse
+from .initial import trajectory_generator as trajectory_generator
 from .registry import FAMILIES as FAMILIES
 from .registry import families as families
 from .registry import get as get

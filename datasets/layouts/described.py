@@ -37,8 +37,8 @@ import numpy as np
 from ..base.config import read
 from ..fields.grid import BOUNDARIES, Grid
 from ..fields.vocabulary import AXES, SPLITS
-from ..files.containers import Container, listing, open_container
-from ..files.hdf5 import Hdf5File, metadata
+from ..files.containers import Container, kind, listing, open_container
+from ..files.hdf5 import metadata
 from .arrays import NUMERIC, TIME, TRAJECTORY, ArraySource, Variable, divide, extent, number
 from .layout import Layout
 from .source import Header
@@ -239,7 +239,7 @@ class _Reader:
 
     def _refuse_packed(self, name: str) -> None:
         """Refuse numbers that stand for others by the conventions of NetCDF."""
-        if not isinstance(self.file, Hdf5File):
+        if kind(self.path) != "hdf5":
             return
         with metadata(self.path) as root:
             attributes = root[name].attrs

@@ -1,2 +1,3 @@
 from .endless import EndlessStore as EndlessStore
+from .settings import COUNTS as COUNTS
 from .settings import Settings as Settings

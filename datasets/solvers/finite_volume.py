@@ -137,32 +137,13 @@ class FiniteVolume:
 
     def _jumps(self, w: Tensor, axis: int) -> Tensor:
         """w_{i+1} − w_i over all n + 1 faces, less the hydrostatic part of the pressure."""
-        padded = self._padded(w, axis)
-        low, high = _neighbours(padded, axis)
+        ghosts = _ghosts(_edge(w, axis, 0), _edge(w, axis, -1), self.boundary[axis], axis)
+        low, high = _neighbours(torch.cat((ghosts[0], w, ghosts[1]), 2 + axis), axis)
         jumps = high - low
         if self.potential is not None:
             mean = 0.5 * (low[:, :1] + high[:, :1])
             jumps[:, -1:] += mean * self._potential_jumps(axis)
         return jumps
-
-    def _padded(self, w: Tensor, axis: int) -> Tensor:
-        """w with one ghost cell at either end of an axis."""
-        low, high = _ends(self.boundary[axis])
-        first, last = _edge(w, axis, 0), _edge(w, axis, -1)
-        if low == "periodic":
-            first, last = last, first
-        else:
-            first, last = self._ghost(first, low, axis), self._ghost(last, high, axis)
-        return torch.cat((first, w, last), 2 + axis)
-
-    @staticmethod
-    def _ghost(inside: Tensor, kind: str, axis: int) -> Tensor:
-        """The state beyond a wall (mirrored) or an open end (the same)."""
-        if kind == "open":
-            return inside
-        mirrored = inside.clone()
-        mirrored[:, 1 + axis].neg_()
-        return mirrored
 
     def _flux(self, w: Tensor, slope: Tensor | None, axis: int) -> Tensor:
         """Fluxes through the n + 1 faces along an axis, from states and their slopes."""
@@ -173,12 +154,7 @@ class FiniteVolume:
             weight = 0.5 * w[:, :1]
             high = torch.cat((high[:, :-1], high[:, -1:] - weight * after), 1)
             low = torch.cat((low[:, :-1], low[:, -1:] + weight * before), 1)
-        first, last = _edge(low, axis, 0), _edge(high, axis, -1)
-        start, end = _ends(self.boundary[axis])
-        if start == "periodic":
-            first, last = last, first
-        else:
-            first, last = self._ghost(first, start, axis), self._ghost(last, end, axis)
+        first, last = _ghosts(_edge(low, axis, 0), _edge(high, axis, -1), self.boundary[axis], axis)
         left = torch.cat((first, high), 2 + axis)
         right = torch.cat((low, last), 2 + axis)
         return self.system.flux(left, right, axis)
@@ -217,8 +193,7 @@ class FiniteVolume:
         good: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The step again with first-order fluxes around cells that lost positivity."""
-        robust = [self._flux(w, None, d) for d in self._axes]
-        bad = ~good
+        robust, bad = [self._flux(w, None, d) for d in self._axes], ~good
         out = w_out = w
         for _ in range(_REPAIRS):
             mixed = [
@@ -260,6 +235,23 @@ def limited(before: Float[Tensor, "*X"], after: Float[Tensor, "*X"]) -> Float[Te
     """
     bound = 2 * torch.minimum(before.abs(), after.abs()) * (before * after > 0)
     return (0.5 * (before + after)).clamp(-bound, bound)
+
+
+def _ghosts(first: Tensor, last: Tensor, kind: str, axis: int) -> tuple[Tensor, Tensor]:
+    """States beyond the two ends of an axis, from those inside of them."""
+    low, high = _ends(kind)
+    if low == "periodic":
+        return last, first
+    return _ghost(first, low, axis), _ghost(last, high, axis)
+
+
+def _ghost(inside: Tensor, kind: str, axis: int) -> Tensor:
+    """The state beyond a wall (mirrored) or an open end (the same)."""
+    if kind == "open":
+        return inside
+    mirrored = inside.clone()
+    mirrored[:, 1 + axis].neg_()
+    return mirrored
 
 
 def _neighbours(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""`pelagos finetune`: train on a new PDE, from a checkpoint or, for comparison, from scratch."""
+"""Fine-tuning as a whole: train on a new PDE, from a checkpoint or from scratch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...datasets.base.paths import expanded
 from ...datasets.stores.store import Store
 from ...operators.core import checkpoint
 from ...operators.core.operator import Operator
-from ...pretrain.command import training_arguments
+from ...pretrain.command import Launch
 from ...pretrain.recipe import find_recipe
 from ...pretrain.start import create_operator, describe, fit_to_data
 from ...pretrain.training import run_training, start_accelerator
@@ -21,22 +21,20 @@ from .adapt import adapt
 from .recipe import FinetuneRecipe
 
 RECIPES = Path(__file__).parents[1] / "recipes"
-EXAMPLES = (
-    "pelagos finetune quickstart runs/finetuned --init_from runs/pretrain",
-    "pelagos finetune my.yaml runs/scratch --init_from null",
-    "torchrun --nproc_per_node 2 -m pelagos.finetune my.yaml runs/mine",
-)
 
 
-def main(argv: Sequence[str]) -> None:
-    """Run `pelagos finetune`.
+def finetune(name: str, run: Path, launch: Launch, overrides: Sequence[str] = ()) -> None:
+    """Train on a new PDE, as `pelagos finetune` does.
+
+    Args:
+        name: a YAML file, or the name of a recipe that ships.
+        run: the directory that is made, or continued.
+        launch: whether it continues, or is only tried.
+        overrides: of keys of the recipe.
 
     Raises:
-        ValueError: anything in the arguments, the recipe, the checkpoint or the data is wrong.
+        ValueError: anything in the recipe, the checkpoint or the data is wrong.
     """
-    name, run, launch, overrides = training_arguments(
-        "finetune", "Train on a new PDE, from a checkpoint or from scratch.", EXAMPLES, argv
-    )
     recipe = read(FinetuneRecipe, find_recipe(name, RECIPES), overrides)
     accelerator = start_accelerator(recipe, launch.processes)
     run_training(

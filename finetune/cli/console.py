@@ -1,6 +1,8 @@
 """The `pelagos` command: finds the subcommand and runs it.
 
-Subcommands are imported when they run, so that help is quick.
+A subcommand is imported when it runs, so that help is quick; the command-line library as well,
+which is why the subcommands are found here and not by it (it also imports all of them to say that
+one is unknown).
 """
 
 from __future__ import annotations
@@ -10,18 +12,18 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import NamedTuple
 
-from ...datasets.base.cli import run_command
+from ...datasets.base.cli import call, run_command
 from ...datasets.base.config import nearest
 
 
 class Command(NamedTuple):
-    """A subcommand: what it does, and the function `(argv) -> None` that does it."""
+    """A subcommand: what it does, and the function whose signature its options are."""
 
     summary: str
     module: str
     function: str
 
-    def load(self) -> Callable[[Sequence[str]], None]:
+    def load(self) -> Callable[..., None]:
         """Import the function."""
         return getattr(import_module(self.module, __package__), self.function)
 
@@ -40,16 +42,23 @@ COMMANDS = {
     "export": Command(
         "a checkpoint into the layout of the published code", ".exchange", "export_weights"
     ),
+    "recipe list": Command("name the recipes that ship", ".recipes", "names"),
+    "recipe show": Command("print a recipe that ships", ".recipes", "show"),
+    "recipe schema": Command(
+        "print what a recipe may say, as JSON schema for an editor", ".recipes", "schema"
+    ),
     "pretrain": Command(
-        "train an operator on a mixture of datasets", "pelagos.pretrain.command", "main"
+        "train an operator on a mixture of datasets", "pelagos.pretrain.command", "pretrain"
     ),
     "finetune": Command(
         "train on one dataset, from a checkpoint or from scratch",
-        "pelagos.finetune.adapt.command",
-        "main",
+        ".training",
+        "finetune",
     ),
     "predict": Command("roll a checkpoint out from stored initial frames", ".forecast", "predict"),
-    "assimilate": Command("estimate fields from observations, and forecast", ".assimilate", "main"),
+    "assimilate": Command(
+        "estimate fields from observations, and forecast", ".assimilate", "assimilate"
+    ),
     "evaluate": Command(
         "score a checkpoint against a dataset and persistence", ".forecast", "evaluate"
     ),
@@ -59,8 +68,9 @@ COMMANDS = {
 EXAMPLES = (
     "pelagos data simulate burgers_1d --out data",
     "pelagos data inspect data/burgers_1d",
+    "pelagos recipe show quickstart > my.yaml",
     "pelagos pretrain quickstart runs/pretrain",
-    "pelagos finetune quickstart runs/finetuned --init_from runs/pretrain",
+    "pelagos finetune quickstart runs/finetuned --init-from runs/pretrain",
     "pelagos evaluate runs/finetuned data/burgers_1d",
     "pelagos report runs/finetuned --out report.html",
 )
@@ -71,11 +81,15 @@ A mistake is told in one line; PELAGOS_TRACEBACK=1 in the environment shows wher
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; see `run_command` for how it exits."""
-    run_command(_dispatch, argv)
+    run_command(dispatch, argv)
 
 
-def _dispatch(argv: Sequence[str], group: str = "") -> None:
-    """Run the command that `argv` names, within `group` ("data ") if one was entered already."""
+def dispatch(argv: Sequence[str], group: str = "") -> None:
+    """Run the command that `argv` names, within `group` ("data ") if one was entered already.
+
+    Raises:
+        ValueError: there is no such command, or as in `cli.call`.
+    """
     names = sorted(
         {key.removeprefix(group).split()[0] for key in COMMANDS if key.startswith(group)}
     )
@@ -86,9 +100,10 @@ def _dispatch(argv: Sequence[str], group: str = "") -> None:
     elif argv[0] not in names:
         raise ValueError(f"unknown command {group + argv[0]!r}{nearest(argv[0], names)}")
     elif group + argv[0] in COMMANDS:
-        COMMANDS[group + argv[0]].load()(argv[1:])
+        name = group + argv[0]
+        call(COMMANDS[name].load(), argv[1:], name)
     else:
-        _dispatch(argv[1:], f"{group}{argv[0]} ")
+        dispatch(argv[1:], f"{group}{argv[0]} ")
 
 
 def _overview(group: str) -> str:

@@ -1,214 +1,182 @@
 """`pelagos predict`, `pelagos evaluate` and `pelagos report`.
 
-Everything slow to import is imported after the arguments have been understood.
+Everything slow to import is imported when a command runs.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from ...datasets.base import cli
+from cyclopts import Parameter
+
 from ...datasets.base.appearing import refuse_existing
-from ...datasets.base.cli import Parser
-from ..forecast.request import Request
+from ...datasets.base.options import Count, Device, File, Increasing, Index, Source, named_device
+from ..forecast.request import Mode, Request
+from .reading import OneSplit
 
 if TYPE_CHECKING:
     from ...datasets.stores.store import Store
     from ...operators.core.operator import Operator
 
 
-def predict(argv: Sequence[str]) -> None:
-    """Run `pelagos predict`.
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Asked(Request):
+    """A request as it is typed.
 
-    Raises:
-        ValueError: an argument is wrong, or as in `predict.predict`.
+    Attributes:
+        trajectories: only so many trajectories, from the first (default: all).
+        start: first frame of the history.
+        steps: frames to predict (default: as many as are stored).
+        lead_times: predict at these physical times after the last given frame instead of --steps,
+            for operators that are continuous in time.
+        mode: predict each frame from the prediction before, or directly from the given frames, for
+            operators that are continuous in time.
+        batch: trajectories computed at a time.
+        device: where to compute: cpu, cuda, …; auto: a GPU if there is one.
     """
-    parser = _forecast_parser(
-        "predict",
-        "Roll a checkpoint out from stored initial frames, and write the predicted fields, with "
-        "the stored ones beside them, as NetCDF.",
-        "prediction.nc",
-        (
-            "pelagos predict runs/mine data/burgers_1d --trajectories 4",
-            "pelagos predict runs/mine/checkpoint data/burgers_1d --steps 200 --out long.nc",
-            "pelagos predict runs/all2all data/burgers_2d --lead_times 0.35,0.7 --mode direct",
-        ),
-    )
-    given, out = _parse(parser, argv, "prediction.nc")
+
+    trajectories: Count | None = None
+    start: Index = 0
+    steps: Count | None = None
+    lead_times: Increasing | None = None
+    mode: Mode = "autoregressive"
+    batch: Count = 16
+    device: Device = "auto"
+
+
+def predict(
+    checkpoint: File,
+    data: Source,
+    /,
+    *,
+    reading: OneSplit = OneSplit(),  # noqa: B008  frozen, as all defaults here
+    asked: Asked = Asked(),
+    out: File | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Roll a checkpoint out from stored initial frames, and write the predicted fields, with the
+    stored ones beside them, as NetCDF.
+
+    Args:
+        checkpoint: a checkpoint directory, or a run directory (then its checkpoint).
+        data: a dataset that has the operator's fields.
+        out: file to write (default: prediction.nc in the run directory, else in the current one).
+        overwrite: replace an existing file.
+
+    Examples:
+        pelagos predict runs/mine data/burgers_1d --trajectories 4
+        pelagos predict runs/mine/checkpoint data/burgers_1d --steps 200 --out long.nc
+        pelagos predict runs/all2all data/burgers_2d --lead-times 0.35,0.7 --mode direct
+    """
+    checkpoint, out = _places(checkpoint, out, "prediction.nc", overwrite)
     from ..forecast.predict import nonfinite, write_prediction
     from ..forecast.predict import predict as run
     from ..report.comparison import number
 
-    operator, store = _open(given)
-    data = run(operator, store, _request(given), progress=True)
-    write_prediction(data, out, overwrite=given.overwrite)
-    count, lead = nonfinite(data, operator.description.fields)
+    operator, store = _open(checkpoint, data, reading)
+    found = run(operator, store, _request(asked), progress=True)
+    write_prediction(found, out, overwrite=overwrite)
+    unit = found["lead_time"].attrs.get("units", "")
+    count, lead = nonfinite(found, operator.description.fields)
     if count:
-        since = number(lead, data["lead_time"].attrs.get("units", ""))
         print(
-            f"pelagos: warning: {count} of {data.sizes['trajectory']} trajectories are not finite "
-            f"from lead time {since} on (the earliest)",
+            f"pelagos: warning: {count} of {found.sizes['trajectory']} trajectories are not finite "
+            f"from lead time {number(lead, unit)} on (the earliest)",
             file=sys.stderr,
         )
-    unit = data["lead_time"].attrs.get("units", "")
-    leads = [number(float(t), unit) for t in data["lead_time"].values[[0, -1]]]
+    leads = [number(float(t), unit) for t in found["lead_time"].values[[0, -1]]]
     print(
-        f"prediction: {out} ({data.sizes['time']} frame(s), {leads[0]} to {leads[1]} after the "
+        f"prediction: {out} ({found.sizes['time']} frame(s), {leads[0]} to {leads[1]} after the "
         "last given one; open it with: xarray.open_dataset)"
     )
 
 
-def evaluate(argv: Sequence[str]) -> None:
-    """Run `pelagos evaluate`.
+def evaluate(
+    checkpoint: File,
+    data: Source,
+    /,
+    *,
+    reading: OneSplit = OneSplit(),  # noqa: B008
+    asked: Asked = Asked(),
+    out: File | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Roll a checkpoint out from stored initial frames and score every step against the stored
+    frames, with persistence (repeating the last given frame) beside it; writes JSON.
 
-    Raises:
-        ValueError: an argument is wrong, or as in `evaluate.evaluate`.
+    Args:
+        checkpoint: a checkpoint directory, or a run directory (then its checkpoint).
+        data: a dataset that has the operator's fields.
+        out: file to write (default: evaluation.json in the run directory, else in the current one).
+        overwrite: replace an existing file.
+
+    Examples:
+        pelagos evaluate runs/mine data/burgers_1d
+        pelagos evaluate runs/mine data/burgers_1d --split valid --steps 20 --out valid.json
     """
-    parser = _forecast_parser(
-        "evaluate",
-        "Roll a checkpoint out from stored initial frames and score every step against the stored "
-        "frames, with persistence (repeating the last given frame) beside it; writes JSON.",
-        "evaluation.json",
-        (
-            "pelagos evaluate runs/mine data/burgers_1d",
-            "pelagos evaluate runs/mine data/burgers_1d --split valid --steps 20 --out valid.json",
-        ),
-    )
-    given, out = _parse(parser, argv, "evaluation.json")
+    checkpoint, out = _places(checkpoint, out, "evaluation.json", overwrite)
     from ..forecast.evaluate import evaluate as run
     from ..forecast.evaluate import write_evaluation
 
-    operator, store = _open(given)
-    result = run(operator, store, _request(given), progress=True)
-    result |= {"checkpoint": str(given.checkpoint), "data": str(given.data)}
-    write_evaluation(result, out, overwrite=given.overwrite)
+    operator, store = _open(checkpoint, data, reading)
+    result = run(operator, store, _request(asked), progress=True)
+    result |= {"checkpoint": str(checkpoint), "data": data}
+    write_evaluation(result, out, overwrite=overwrite)
     _print_scores(result)
     print(f"evaluation: {out}")
 
 
-def report(argv: Sequence[str]) -> None:
-    """Run `pelagos report`.
+def report(
+    runs: Annotated[tuple[File, ...], Parameter(name="RUN")],
+    /,
+    *,
+    out: File = Path("report.html"),
+    title: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write one self-contained HTML page about runs: whether pretraining helped, scores, learning
+    curves, errors over lead time, fields, spectra, and how it was all made.
 
-    Raises:
-        ValueError: an argument is wrong, or as in `report.write_report`.
+    Args:
+        runs: run directories.
+        out: file to write.
+        title: heading of the page.
+        overwrite: replace an existing file.
+
+    Examples:
+        pelagos report runs/finetuned runs/scratch runs/pretrain --out report.html
+        pelagos report runs/mine --title 'Burgers, 64 trajectories' --overwrite
     """
-    parser = Parser(
-        "report",
-        "Write one self-contained HTML page about runs: whether pretraining helped, scores, "
-        "learning curves, errors over lead time, fields, spectra, and how it was all made.",
-        (
-            "pelagos report runs/finetuned runs/scratch runs/pretrain --out report.html",
-            "pelagos report runs/mine --title 'Burgers, 64 trajectories' --overwrite",
-        ),
-    )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
-    parser.add_argument(
-        "--out", type=Path, default=Path("report.html"), help="(default: report.html)"
-    )
-    parser.add_argument("--title", help="heading of the page")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
-    given = parser.parse(argv)
-    refuse_existing(given.out, given.overwrite)
+    refuse_existing(out, overwrite)
     from ..report.report import write_report
 
-    path = write_report(given.runs, given.out, title=given.title, overwrite=given.overwrite)
+    path = write_report(runs, out, title=title, overwrite=overwrite)
     print(f"report: {path} (open it in a browser)")
 
 
-def _forecast_parser(command: str, description: str, out: str, examples: Sequence[str]) -> Parser:
-    parser = Parser(command, description, examples)
-    add = parser.add_argument
-    add(
-        "checkpoint",
-        type=Path,
-        metavar="CHECKPOINT",
-        help="a checkpoint directory, or a run directory (then its checkpoint)",
-    )
-    add("data", type=Path, metavar="DATA", help="a dataset that has the operator's fields")
-    add("--split", default="test", help="which split: train, valid, test or all (default: test)")
-    cli.add_layout(parser)
-    add(
-        "--trajectories",
-        type=cli.count,
-        metavar="N",
-        help="only the first N trajectories (default: all)",
-    )
-    add(
-        "--start",
-        type=cli.index,
-        default=0,
-        metavar="FRAME",
-        help="first frame of the history (default: 0)",
-    )
-    add(
-        "--steps",
-        type=cli.count,
-        metavar="N",
-        help="frames to predict (default: as many as are stored)",
-    )
-    add(
-        "--lead_times",
-        type=cli.increasing,
-        metavar="T,…",
-        help="predict at these physical times after the last given frame instead of --steps, for "
-        "operators that are continuous in time",
-    )
-    add(
-        "--mode",
-        choices=("autoregressive", "direct"),
-        default="autoregressive",
-        help="predict each frame from the prediction before (default), or directly from the given "
-        "frames, for operators that are continuous in time",
-    )
-    add(
-        "--batch",
-        type=cli.count,
-        default=16,
-        metavar="N",
-        help="trajectories computed at a time (default: 16)",
-    )
-    add(
-        "--device",
-        type=cli.device,
-        default="auto",
-        help="where to compute: cpu, cuda, … (default: a GPU if there is one)",
-    )
-    add(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help=f"(default: {out} in the run directory, else in the current one)",
-    )
-    add("--overwrite", action="store_true", help="replace an existing file")
-    return parser  # fmt: skip
-
-
-def _parse(parser: Parser, argv: Sequence[str], name: str) -> tuple[argparse.Namespace, Path]:
-    """The arguments with the checkpoint's own directory, and the output, checked to be free."""
-    given = parser.parse(argv)
+def _places(run: Path, out: Path | None, name: str, overwrite: bool) -> tuple[Path, Path]:
+    """The checkpoint's own directory, and the output, checked to be free."""
     from ...operators.core.checkpoint import locate
 
-    run, given.checkpoint = given.checkpoint, locate(given.checkpoint)
-    out = given.out or (run / name if given.checkpoint != run else Path(name))
-    refuse_existing(out, given.overwrite)
-    return given, out
+    checkpoint = locate(run)
+    out = out or (run / name if checkpoint != run else Path(name))
+    refuse_existing(out, overwrite)
+    return checkpoint, out
 
 
-def _open(given: argparse.Namespace) -> tuple[Operator, Store]:
-    from ...datasets.stores.opening import open_store
+def _open(checkpoint: Path, data: str, reading: OneSplit) -> tuple[Operator, Store]:
     from ...operators.core.checkpoint import from_pretrained
 
-    store = open_store(given.data, None if given.split == "all" else given.split, given.layout)
-    return from_pretrained(given.checkpoint), store
+    store = reading.open(data)
+    return from_pretrained(checkpoint), store
 
 
-def _request(given: argparse.Namespace) -> Request:
-    keys = ("trajectories", "start", "steps", "lead_times", "mode", "batch")
-    return Request(**{key: getattr(given, key) for key in keys}, device=str(given.device))
+def _request(asked: Asked) -> Request:
+    return replace(asked, device=named_device(asked.device))
 
 
 def _print_scores(result: dict[str, Any]) -> None:

@@ -243,7 +243,7 @@ def _forecast_arguments(run: Run, evaluation: dict[str, Any]) -> str:
     if _evenly(evaluation):
         words += ["--steps", evaluation["steps"]]
     else:
-        words += ["--lead_times", ",".join(map(repr, evaluation["lead_times"]))]
+        words += ["--lead-times", ",".join(map(repr, evaluation["lead_times"]))]
     if evaluation["mode"] == "direct":
         words += ["--mode", "direct"]
     return shlex.join(map(str, words))

@@ -77,6 +77,7 @@ def test_what_a_wing_exports_is_there_and_used_by_others(wing):
 PLANTED = {
     "operators/core/operator.py": ("pelagos.datasets.stores.store", "floors of the house"),
     "datasets/solvers/etdrk.py": ("pelagos.datasets.equations.registry", "floors of the house"),
+    "datasets/stores/xarray_view.py": ("pelagos.datasets.stores.store", "no circles"),
     "datasets/tools/check.py": ("pelagos.operators.core.operator", "data know no operators"),
     "operators/dymixop/mixing.py": (
         "pelagos.operators.multiscale.blocks",

@@ -14,7 +14,7 @@ from pelagos.datasets import open_store
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.fields.window import Context, Window, collate
 from pelagos.datasets.layouts.well import WellData, write_file
-from pelagos.finetune.adapt.command import main as finetune
+from pelagos.finetune.cli.training import main as finetune
 from pelagos.finetune.forecast.evaluate import evaluate
 from pelagos.finetune.forecast.predict import predict
 from pelagos.operators import from_pretrained
@@ -89,7 +89,7 @@ def test_training_scoring_and_fine_tuning_across_field_sets(tmp_path: Path) -> N
 
     tuned = tmp_path / "tuned"
     finetune(
-        [recipe(tmp_path, water, fields=["u", "pressure"]), str(tuned), "--init_from", str(run)]
+        [recipe(tmp_path, water, fields=["u", "pressure"]), str(tuned), "--init-from", str(run)]
     )
     description = from_pretrained(tuned / "checkpoint").description
     assert description.fill == fill

@@ -11,8 +11,8 @@ import yaml
 from pelagos.datasets.base.config import read
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.finetune.adapt.command import RECIPES as FINETUNING
-from pelagos.finetune.adapt.command import main as finetune
 from pelagos.finetune.adapt.recipe import FinetuneRecipe
+from pelagos.finetune.cli.training import main as finetune
 from pelagos.operators import create, from_pretrained
 from pelagos.operators.multiscale.config import PRESETS, MultiscaleConfig
 from pelagos.pretrain.command import RECIPES as PRETRAINING
@@ -82,7 +82,7 @@ def test_pretrain_then_fine_tune(flows: list[Path], tmp_path: Path) -> None:
     assert not (tmp_path / "dry").exists()
     pretrain([recipe, str(tmp_path / "pretrained")])
     recipe = small(FINETUNING / "poseidon.yaml", flows[1:], tmp_path / "f.yaml")
-    finetune([recipe, str(tmp_path / "tuned"), "--init_from", str(tmp_path / "pretrained")])
+    finetune([recipe, str(tmp_path / "tuned"), "--init-from", str(tmp_path / "pretrained")])
     before, after = (
         from_pretrained(tmp_path / run / "checkpoint") for run in ("pretrained", "tuned")
     )

@@ -205,7 +205,7 @@ class TestRefusals:
         self.refuse("exists; choose another directory", [recipe(), uninterrupted], uninterrupted)
 
     def test_another_recipe(self, uninterrupted, recipe):
-        arguments = [recipe(), uninterrupted, "--resume", "auto", "--optimizer.learning_rate", "1"]
+        arguments = [recipe(), uninterrupted, "--resume", "auto", "--optimizer.learning-rate", "1"]
         match = r"another recipe: optimizer\.learning_rate was 0\.001, now 1\.0"
         self.refuse(match, arguments, uninterrupted)
 
@@ -431,7 +431,7 @@ def test_a_full_disk_leaves_no_debris(recipe, tmp_path, monkeypatch):
 
 
 def test_dry_run_writes_nothing(recipe, tmp_path, capsys):
-    main([recipe(), str(tmp_path / "run"), "--dry_run"])
+    main([recipe(), str(tmp_path / "run"), "--dry-run"])
     assert "trainable parameters on advection_1d, burgers_1d" in capsys.readouterr().out
     assert not (tmp_path / "run").exists()
 
@@ -452,7 +452,7 @@ def test_nan_in_data_is_named(data, recipe, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_remedy(recipe, tmp_path):
-    arguments = ["--optimizer.learning_rate", "1e18", "--optimizer.warmup", "0"]
+    arguments = ["--optimizer.learning-rate", "1e18", "--optimizer.warmup", "0"]
     with pytest.raises(
         ValueError, match=r"the (loss|gradient norm) is (nan|inf).* at step \d+; .*learning_rate"
     ):

@@ -2,14 +2,16 @@
 
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from pelagos.datasets import equations
 from pelagos.datasets.base.config import read
+from pelagos.datasets.base.parsing import parse
 from pelagos.datasets.fields.window import Context
-from pelagos.finetune.cli.data import _simulate_parser
+from pelagos.finetune.cli.data import simulate
 from pelagos.operators import Description, create
 from pelagos.pretrain.recipe import TrainRecipe
 
@@ -23,7 +25,8 @@ def command_of(path):
     assert len(lines) == 1
     words = shlex.split(lines[0].lstrip("# "))
     assert words[:3] == ["pelagos", "data", "simulate"]
-    return _simulate_parser().parse_args(words[3:])
+    given = parse(simulate, words[3:], "data simulate").arguments
+    return SimpleNamespace(**vars(given.pop("asked")), **vars(given.pop("splits")), **given)
 
 
 def test_there_is_one_for_every_set_of_the_paper():
@@ -45,8 +48,8 @@ def test_its_command_makes_the_data_that_it_reads(path):
     arguments = command_of(path)
     assert Path(arguments.out, arguments.name) == Path(recipe.data[0].path)
     equation = equations.get(arguments.equation)
-    points = tuple(arguments.resolution)
-    points = points * equation.ndim if len(points) == 1 else points
+    points = arguments.resolution
+    points = (points,) * equation.ndim if isinstance(points, int) else points
     assert points == tuple(recipe.operator["resolution"])
     assert set(recipe.fields) <= set(equation.fields)
     assert arguments.train >= 850

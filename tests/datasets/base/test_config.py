@@ -284,6 +284,7 @@ class Fast:
     @dataclass(frozen=True)
     class Config:
         steps: int
+        share: float = 1.0
         kind: Literal["fast"] = "fast"
 
 
@@ -308,7 +309,7 @@ def test_a_component_by_name():
     assert journey({}).way == Slow()
     made = journey({"way": {"kind": "fast", "steps": 2}, "open": {"kind": "fast"}})
     assert plain(made) == {
-        "way": {"kind": "fast", "steps": 2},
+        "way": {"kind": "fast", "steps": 2, "share": 1.0},
         "open": {"kind": "fast"},
     }
     assert plain(journey({}))["way"] == {"kind": "slow", "share": 0.5}
@@ -334,9 +335,11 @@ def test_overrides_of_components():
     fast = {"way": {"kind": "fast", "steps": 2}, "open": {"kind": "slow", "share": 0.1}}
     assert journey(fast, "--way.steps", "3").way == Fast.Config(3)
     assert journey(fast, "--way.kind", "slow").way == Slow()
+    shared = {"way": {"kind": "fast", "steps": 2, "share": 0.1}}
+    assert journey(shared, "--way.kind", "slow").way == Slow(0.1)
     assert journey(fast, "--way.share", "0.1", "--way.kind", "slow").way == Slow(0.1)
     assert journey(fast, "--way.kind", "fast").way == Fast.Config(2)
-    assert journey(fast, "--open.kind=fast").open == {"kind": "fast"}
+    assert journey(fast, "--open.kind=fast").open == {"kind": "fast", "share": 0.1}
     assert journey({}, "--way.share", "0.1").way == Slow(0.1)
     assert "did you mean 'way.steps'?" in refusal(journey, fast, "--way.step", "3")
     assert "did you mean 'fast'?" in refusal(

@@ -226,6 +226,9 @@ def test_validation_is_on_other_trajectories(tmp_path: Path) -> None:
         ({"simulate": {"equation": "heat_2"}}, {}, "unknown equation 'heat_2'; did you mean"),
         ({"simulate": {"equation": "heat_1d", "block": 0}}, {}, "block must be at least 1"),
         ({"simulate": {"equation": "heat_1d"}, "trajectories": 3}, {}, "which never ends"),
+        ({"simulate": {"equation": "heat_1d", "shard": 3}}, {}, "is never stored; leave them out"),
+        ({"simulate": {"equation": "heat_1d", "trajectories": {"train": 9}}}, {}, "never stored"),
+        ({"simulate": {"equation": "heat_1d", "resolution": 9}}, {}, "Use 25 or more"),
         ({"simulate": {"equation": "heat_1d", "parameters": {"nu": 1.0}}}, {}, "no parameter 'nu'"),
         (
             {"simulate": {"equation": "heat_1d", "device": "cuda"}},

@@ -7,7 +7,7 @@ import yaml
 from accelerate.state import AcceleratorState
 
 from pelagos.datasets.simulation.simulate import simulate
-from pelagos.finetune.adapt.command import main
+from pelagos.finetune.cli.training import main
 from pelagos.operators import from_pretrained
 from pelagos.pretrain.command import main as pretrain
 from pelagos.pretrain.run import state
@@ -51,7 +51,7 @@ def donor(recipe, tmp_path):
 
 
 def test_normaliser_and_time_scale_are_the_checkpoints(donor, recipe, tmp_path, capsys):
-    main([recipe(), str(tmp_path / "run"), "--init_from", str(donor)])
+    main([recipe(), str(tmp_path / "run"), "--init-from", str(donor)])
     description = from_pretrained(tmp_path / "run" / "checkpoint").description
     assert description.normalizer.name == "statistics"
     assert description.time_scale == 0.5
@@ -60,12 +60,12 @@ def test_normaliser_and_time_scale_are_the_checkpoints(donor, recipe, tmp_path, 
 
 
 def test_another_normaliser_is_said(donor, recipe, tmp_path, capsys):
-    main([recipe(normalizer={"name": "window"}), str(tmp_path / "run"), "--init_from", str(donor)])
+    main([recipe(normalizer={"name": "window"}), str(tmp_path / "run"), "--init-from", str(donor)])
     assert "statistics → window" in capsys.readouterr().err
 
 
 def test_frozen_weights_stay(donor, recipe, tmp_path):
-    arguments = ["--init_from", str(donor), "--freeze", "[mixing, lift]"]
+    arguments = ["--init-from", str(donor), "--freeze", "[mixing, lift]"]
     main([recipe(), str(tmp_path / "run"), *arguments])
     before = from_pretrained(donor / "checkpoint").state_dict()
     after = from_pretrained(tmp_path / "run" / "checkpoint").state_dict()
@@ -75,7 +75,7 @@ def test_frozen_weights_stay(donor, recipe, tmp_path):
 
 def test_going_on_needs_no_donor(donor, recipe, tmp_path):
     run = tmp_path / "run"
-    arguments = [recipe(), str(run), "--init_from", str(donor), "--freeze", "[lift]"]
+    arguments = [recipe(), str(run), "--init-from", str(donor), "--freeze", "[lift]"]
     main(arguments)
     AcceleratorState._reset_state(reset_partial_state=True)
     shutil.rmtree(run / "checkpoint")
@@ -87,10 +87,10 @@ def test_going_on_needs_no_donor(donor, recipe, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        (["--init_from", "nowhere"], "no checkpoint directory at nowhere"),
+        (["--init-from", "nowhere"], "no checkpoint directory at nowhere"),
         (["--freeze", "[lift]"], "freeze needs init_from"),
-        (["--learning_rates", "{lfit: 0.1}"], "learning_rates: no module or parameter lfit"),
-        (["--learning_rates", "{lift: -0.1}"], r"learning_rates\.lift must be positive"),
+        (["--learning-rates", "{lfit: 0.1}"], "learning_rates: no module or parameter lfit"),
+        (["--learning-rates", "{lift: -0.1}"], r"learning_rates\.lift must be positive; got -0\.1"),
     ],
 )
 def test_refusals(arguments, match, recipe, tmp_path):
@@ -102,7 +102,7 @@ def test_refusals(arguments, match, recipe, tmp_path):
 def test_freezing_everything_is_refused(donor, recipe, tmp_path):
     everything = "[lift, reduce, mixing, gate, evolution, evolution_bias, unreduce, unlift]"
     with pytest.raises(ValueError, match="nothing to train"):
-        main([recipe(), str(tmp_path / "r"), "--init_from", str(donor), "--freeze", everything])
+        main([recipe(), str(tmp_path / "r"), "--init-from", str(donor), "--freeze", everything])
 
 
 def test_another_operator_is_refused(donor, recipe, tmp_path):
@@ -110,7 +110,7 @@ def test_another_operator_is_refused(donor, recipe, tmp_path):
     with pytest.raises(
         ValueError, match=r"names the operator 'multiscale', but .* holds 'dymixop'"
     ):
-        main([recipe(**changes), str(tmp_path / "run"), "--init_from", str(donor)])
+        main([recipe(**changes), str(tmp_path / "run"), "--init-from", str(donor)])
 
 
 LORA = ["--method.name", "lora", "--method.rank", "2", "--method.train", "[lift]"]
@@ -119,7 +119,7 @@ LORA = ["--method.name", "lora", "--method.rank", "2", "--method.train", "[lift]
 def test_lora_goes_on_to_the_bit_and_is_published_as_plain_weights(
     donor, recipe, tmp_path, monkeypatch
 ):
-    more = ["--init_from", str(donor), *LORA, "--steps", "4", "--optimizer.learning_rate", "0.1"]
+    more = ["--init-from", str(donor), *LORA, "--steps", "4", "--optimizer.learning-rate", "0.1"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     main([recipe(), str(whole), *more])
     AcceleratorState._reset_state(reset_partial_state=True)

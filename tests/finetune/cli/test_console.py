@@ -7,15 +7,20 @@ import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import xarray
 
 from pelagos.datasets import equations, open_store
+from pelagos.datasets.base import options, parsing
 from pelagos.datasets.simulation.settings import COUNTS
 from pelagos.finetune.cli import console
 from pelagos.finetune.cli import forecast as commands
 from pelagos.finetune.cli.console import COMMANDS, main
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -95,16 +100,56 @@ def test_version(capsys) -> None:
     assert capsys.readouterr().out.split()[0] == "pelagos"
 
 
+SLOW = ("torch", "numpy", "h5py", "xarray", "matplotlib", "wandb", "accelerate", "pydantic")
+
+
 def test_help_imports_nothing_slow() -> None:
+    """Of the command, of every group and command, and of the modules that torchrun starts."""
+    helps = [[], ["data"], ["recipe", "--help"], *([*name.split(), "--help"] for name in COMMANDS)]
     code = (
-        "import sys; from pelagos.finetune.cli.console import main\n"
-        "for words in ([], ['data', 'simulate', '--help'], ['predict', '--help']):\n"
+        "import runpy, sys; from pelagos.finetune.cli.console import main\n"
+        f"for words in {helps}:\n"
         "    try: main(words)\n"
-        "    except SystemExit: pass\n"
-        "print('slow:', {'torch', 'matplotlib', 'wandb', 'xarray'} & set(sys.modules))"
+        "    except SystemExit as end: assert not end.code\n"
+        "sys.argv = ['-m', '--help']\n"
+        "for module in ('pelagos.pretrain', 'pelagos.finetune'):\n"
+        "    try: runpy.run_module(module, run_name='__main__')\n"
+        "    except SystemExit as end: assert not end.code\n"
+        f"print('slow:', {{*{SLOW}}} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "slow: set()"
+    assert done.stdout.count("usage: ") == len(helps) + 2
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_plain_text_that_fits_the_terminal(capsys, monkeypatch, name, columns) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with pytest.raises(SystemExit):
+        main([*name.split(), "--help"])
+    text, _, examples = capsys.readouterr().out.partition("examples:")
+    assert text.isprintable() or {c for c in text if not c.isprintable()} == {"\n"}
+    assert max(map(len, text.splitlines())) <= columns
+    assert examples
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_everything_that_can_be_typed_is_explained(name) -> None:
+    arguments = parsing.app_of(COMMANDS[name].load(), name).assemble_argument_collection(
+        parse_docstring=True
+    )
+    for argument in arguments:
+        assert not argument.show or argument.parameter.help, argument.name
+        assert "_" not in argument.name
+
+
+def test_help_passes_through_a_pipe_that_closes() -> None:
+    code = "from pelagos.finetune.cli.console import main; main(['predict', '--help'])"
+    command = f"{sys.executable} -c {shlex.quote(code)} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode in (0, 141)  # it may be done before the other end is closed
+    assert not done.stderr
 
 
 # ------------------------------------------------------------------------------ mistakes
@@ -130,12 +175,27 @@ def test_help_imports_nothing_slow() -> None:
         ("data simulate heat_1d --dtype float23", "--dtype cannot be 'float23'; did you mean"),
         ("data simulate heat_1d --device gpu", "no device 'gpu' on this machine"),
         ("data inspect nowhere", "nowhere"),
-        ("data inspect", "required: path (see pelagos data inspect --help)"),
+        ("data inspect", "required: PATH (see pelagos data inspect --help)"),
         ("predict checkpoint", "required: DATA"),
         ("predict nowhere data --split test", "no such file or folder: "),
         ("evaluate a b --step 3", "unknown option --step; did you mean '--steps'?"),
         ("report --out x.html", "required: RUN"),
         ("report nowhere", "no recipe.yaml"),
+        ("report a b -x", "unknown option -x"),
+        ("data inspect a b", "unexpected argument 'b'"),
+        ("data simulate heat_1d --train", "--train needs a value"),
+        ("data inspect $NO_SUCH/a", "PATH: $NO_SUCH is not set in the environment; got '$NO_SUCH/"),
+        ("report a --out ${NO_SUCH}/b", "--out: ${NO_SUCH} is not set in the environment"),
+        ("recipe show quikstart", "no recipe 'quikstart'; did you mean 'quickstart'?"),
+        ("recipe schema pretrian", "COMMAND cannot be 'pretrian'; did you mean 'pretrain'?"),
+        ("pretrain quickstart", "missing but required: RUN"),
+        ("pretrain quickstrat r", "no recipe 'quickstrat'"),
+        ("pretrain quickstart r --resum auto", "unknown option --resum; did you mean '--resume'?"),
+        ("pretrain quickstart r --resume yes", "--resume cannot be 'yes'; valid names: auto, neve"),
+        ("pretrain quickstart r --processes 0", "--processes: needs a whole number of at least 1"),
+        ("pretrain quickstart r --log-evry 3", "unknown key 'log_evry'; did you mean 'log_every'?"),
+        ("pretrain quickstart r --optimizer.learning-rat 3", "did you mean 'optimizer.learning_ra"),
+        ("pretrain quickstart r --steps --batch 4", "--steps needs a value"),
     ],
 )
 def test_mistakes_are_one_line(fails, tmp_path, monkeypatch, line, message) -> None:
@@ -234,7 +294,94 @@ def test_unexpected_errors_keep_their_traceback(monkeypatch) -> None:
         main(["report"])
 
 
+# ------------------------------------------------------------------------------ spelling
+
+
+def example(
+    place: options.Source,
+    /,
+    *,
+    lead_times: options.Increasing | None = None,
+    field: tuple[str, ...] = (),
+    out: options.File = Path("out"),
+    overrides: options.Overrides = (),
+) -> None:
+    """Nothing."""
+
+
+def typed(line: str) -> dict[str, Any]:
+    """What `example` would be called with."""
+    return parsing.parse(example, line.split(), "example").arguments
+
+
+def test_old_spellings_are_noted_in_one_line(capsys) -> None:
+    found = typed("--lead_times 1,2 --optimizer.learning_rate=3 -- --b_c")
+    assert found["place"] == "--b_c"
+    assert capsys.readouterr().err == (
+        "pelagos: note: --lead_times, --optimizer.learning_rate are spelled --lead-times, "
+        "--optimizer.learning-rate now\n"
+    )
+    assert typed("a --lead_times 1,2")["lead_times"] == (1, 2)
+    assert capsys.readouterr().err == ("pelagos: note: --lead_times is spelled --lead-times now\n")
+    typed("a_b --lead-times 1,2 --field velocity_x")
+    assert not capsys.readouterr().err
+
+
+def test_of_many_processes_one_notes_an_old_spelling(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    typed("a --lead_times 1,2")
+    assert not capsys.readouterr().err
+
+
+def test_all_other_options_are_overrides_wherever_they_stand() -> None:
+    words = "--steps 5 --init-from null a --operator {a:1} --operator.the-width -3 --x=-1 --field b"
+    found = typed(words)
+    assert (found["place"], found["field"]) == ("a", ("b",))
+    assert found["overrides"] == (
+        *("--steps", "5", "--init_from", "null", "--operator", "{a:1}"),
+        *("--operator.the_width", "-3", "--x=-1"),
+    )
+
+
+def test_the_last_of_several_values_counts_and_lists_are_collected() -> None:
+    found = typed("a --lead-times 1,2 --lead-times=3 --field b --field c --out d --out e")
+    assert found["lead_times"] == (3,)
+    assert found["field"] == ("b", "c")
+    assert found["out"] == Path("e")
+
+
+def test_home_and_variables_are_replaced_in_paths(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.setenv("SCRATCH", "/scratch")
+    found = typed("~/data --out $SCRATCH/${SCRATCH}x")
+    assert (found["place"], found["out"]) == ("/home/ada/data", Path("/scratch//scratchx"))
+    assert typed("hf:owner/model")["place"] == "hf:owner/model"
+    (tmp_path / "a$b").touch()
+    assert typed(f"{tmp_path}/a$b")["place"] == f"{tmp_path}/a$b"
+
+
 # ------------------------------------------------------------------------------ commands
+
+
+def test_recipes_are_listed_and_shown(capsys) -> None:
+    main(["recipe", "list"])
+    listed = capsys.readouterr().out
+    for command in ("pretrain", "finetune"):
+        assert f"pelagos {command} NAME RUN:" in listed
+        for file in (ROOT / command / "recipes").glob("*.yaml"):
+            assert f"  {file.stem} " in listed
+            main(["recipe", "show", file.stem, command])
+            assert capsys.readouterr().out == file.read_text()
+    main(["recipe", "show", "quickstart"])
+    assert capsys.readouterr().out == (ROOT / "pretrain/recipes/quickstart.yaml").read_text()
+
+
+@pytest.mark.parametrize("command", ["pretrain", "finetune"])
+def test_the_schema_of_a_recipe_is_json(capsys, command) -> None:
+    main(["recipe", "schema", command])
+    schema = json.loads(capsys.readouterr().out)
+    assert {"data", "operator", "objective"} <= schema["properties"].keys()
+    assert ("init_from" in schema["properties"]) == (command == "finetune")
 
 
 def test_list_names_every_equation(capsys) -> None:
@@ -372,7 +519,7 @@ def test_commands_can_be_loaded() -> None:
 
 
 def _raise(error: BaseException):
-    def function(argv) -> None:
+    def function(*_: object) -> None:
         raise error
 
     return function

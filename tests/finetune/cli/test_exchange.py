@@ -66,7 +66,7 @@ def test_a_failed_export_leaves_nothing(dymixop, tmp_path, monkeypatch):
 def test_fluids_bring_units_licence_and_the_unit_of_time(scot, tmp_path, capsys):
     units = ["--normalization", "fluids"]
     main(["import", str(scot), str(tmp_path / "snapshots"), *units])
-    main(["import", str(scot), str(tmp_path / "seconds"), *units, "--time_scale", "1"])
+    main(["import", str(scot), str(tmp_path / "seconds"), *units, "--time-scale", "1"])
     assert "CC-BY-NC" in capsys.readouterr().out
     frames = 0.5 + torch.rand(1, 1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     a, b = (from_pretrained(tmp_path / name) for name in ("snapshots", "seconds"))
@@ -79,10 +79,10 @@ def test_fluids_bring_units_licence_and_the_unit_of_time(scot, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--grid_width", "0.1"], "--grid_width has no meaning for scot"),
+        (["--grid-width", "0.1"], "--grid-width has no meaning for scot"),
         (["--fields", "u,v"], "4"),
         (["--fields", "u,,v,w"], "names separated by commas"),
-        (["--from_layout", "dymixop"], "input_dim"),
+        (["--from-layout", "dymixop"], "input_dim"),
     ],
 )
 def test_what_does_not_fit_is_refused(scot, tmp_path, capsys, arguments, message):

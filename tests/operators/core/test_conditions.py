@@ -20,8 +20,8 @@ from pelagos.datasets.fields.window import Context
 from pelagos.datasets.layouts.well import WellData, write_file
 from pelagos.datasets.sampling.scales import condition_scales
 from pelagos.datasets.stores.store import Store
-from pelagos.finetune.adapt.command import main as finetune
-from pelagos.operators import Conditions, Description, Operator, create, from_pretrained
+from pelagos.finetune.cli.training import main as finetune
+from pelagos.operators import Description, Operator, create, from_pretrained
 from pelagos.operators.core import registry
 from pelagos.pretrain.command import main as pretrain
 
@@ -183,7 +183,7 @@ def test_training_with_all_conditions_and_fine_tuning_without_new_scales(
     assert description.constant_fields == ("depth",)
     assert description.parameters == ("viscosity", "speed", "gravity")
     lake = write(tmp_path, "lake", viscosity=np.ones(3), speed=np.ones(3), gravity=np.ones(3))
-    finetune([recipe(tmp_path, lake), str(tmp_path / "run"), "--init_from", str(tmp_path / "pre")])
+    finetune([recipe(tmp_path, lake), str(tmp_path / "run"), "--init-from", str(tmp_path / "pre")])
     tuned = from_pretrained(tmp_path / "run" / "checkpoint").description
     assert tuned.condition_scales == description.condition_scales
 
@@ -234,12 +234,3 @@ def test_a_dataset_whose_time_scale_is_unknown_is_warned_of() -> None:
         operator.init(history, Context(("u",), grid, dataset="see"))
     plain = create("dymixop", fields=("u",), ndim=1, hidden=4, layers=1, modes=2)
     plain.init(history, Context(("u",), grid, dataset="see"))
-
-
-def test_conditions_as_channels_of_the_fields_they_join() -> None:
-    fields = torch.zeros(2, 3, 4, 5, dtype=torch.float64)
-    constants, parameters = torch.randn(2, 2, 4, 5), torch.tensor([[1.0], [2.0]])
-    first, second = Conditions(constants, parameters).channels(fields)
-    assert torch.equal(first, constants.double())
-    assert torch.equal(second, parameters.double()[:, :, None, None].expand(2, 1, 4, 5))
-    assert list(Conditions().channels(fields)) == []

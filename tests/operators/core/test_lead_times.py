@@ -14,8 +14,7 @@ from safetensors.torch import load_file
 from pelagos.datasets import open_store
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.layouts.well import WellData, write_file
-from pelagos.finetune.cli.forecast import evaluate as evaluate_command
-from pelagos.finetune.cli.forecast import predict as predict_command
+from pelagos.finetune.cli.console import dispatch
 from pelagos.finetune.forecast.evaluate import evaluate
 from pelagos.finetune.forecast.predict import predict
 from pelagos.operators import Description, create
@@ -83,16 +82,16 @@ def test_evaluation_at_stored_times(operator, wave) -> None:
 def test_commands(operator, wave, tmp_path) -> None:
     checkpoint = str(operator.save_pretrained(tmp_path / "checkpoint"))
     out = str(tmp_path / "p.nc")
-    options = ["--lead_times", "0.35,0.7", "--mode", "direct"]
-    predict_command([checkpoint, str(wave), *options, "--out", out])
+    options = ["--lead-times", "0.35,0.7", "--mode", "direct"]
+    dispatch(["predict", checkpoint, str(wave), *options, "--out", out])
     with xarray.open_dataset(out) as data:
         np.testing.assert_allclose(data["lead_time"], (0.35, 0.7))
         assert data.attrs["mode"] == "direct"
     out = str(tmp_path / "e.json")
-    evaluate_command([checkpoint, str(wave), "--lead_times", "0.25,0.75", "--out", out])
+    dispatch(["evaluate", checkpoint, str(wave), "--lead-times", "0.25,0.75", "--out", out])
     assert json.loads(Path(out).read_text())["lead_times"] == [0.25, 0.75]
     with pytest.raises(ValueError, match="needs increasing numbers; got '2,1'"):
-        predict_command([checkpoint, str(wave), "--lead_times", "2,1"])
+        dispatch(["predict", checkpoint, str(wave), "--lead-times", "2,1"])
 
 
 def test_published_weights_predict_in_physical_units(tmp_path) -> None:
@@ -109,8 +108,8 @@ def test_published_weights_predict_in_physical_units(tmp_path) -> None:
     data = WellData("flow", grid, np.arange(15.0), dict(zip(names, values, strict=True)))
     write_file(tmp_path / "flow" / "data" / "test" / "a.hdf5", data)
     out = tmp_path / "p.nc"
-    options = ["--lead_times", "7,14", "--mode", "direct", "--out", str(out)]
-    predict_command([str(checkpoint), str(tmp_path / "flow"), *options])
+    options = ["--lead-times", "7,14", "--mode", "direct", "--out", str(out)]
+    dispatch(["predict", str(checkpoint), str(tmp_path / "flow"), *options])
     mean, std = np.array([0.8, 0, 0, 0]), np.array([0.31, 0.391, 0.356, 0.185])
     scaled = (values[:, :, 0] - mean[:, None, None, None]) / std[:, None, None, None]
     inputs = torch.from_numpy(scaled).float().transpose(0, 1)

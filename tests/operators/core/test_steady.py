@@ -20,8 +20,8 @@ from pelagos.datasets.sampling.scales import pooled_statistics
 from pelagos.datasets.sampling.windows import Windows
 from pelagos.datasets.stores.store import Store
 from pelagos.finetune.adapt.adapt import adapt
-from pelagos.finetune.adapt.command import main as finetune
-from pelagos.finetune.cli.forecast import evaluate, predict
+from pelagos.finetune.cli.console import dispatch
+from pelagos.finetune.cli.training import main as finetune
 from pelagos.finetune.forecast.plan import make_plan
 from pelagos.finetune.forecast.request import Request
 from pelagos.finetune.report.report import write_report
@@ -230,17 +230,17 @@ def test_from_training_to_the_report(poisson: Path, tmp_path: Path) -> None:
     assert description.normalizer.name == "statistics"
     assert description.time_steps == (1.0,)
     run = tmp_path / "tuned"
-    finetune([recipe(tmp_path, poisson), str(run), "--init_from", str(tmp_path / "pre")])
+    finetune([recipe(tmp_path, poisson), str(run), "--init-from", str(tmp_path / "pre")])
     records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     valid = [r["vrmse"] for r in records if r["kind"] == "valid"]
     assert valid[-1] < 0.2
 
-    evaluate([str(run), str(poisson)])
+    dispatch(["evaluate", str(run), str(poisson)])
     scores = json.loads((run / "evaluation.json").read_text())
     assert scores["lead_times"] == [1.0]
     assert scores["summary"]["vrmse"] < 0.2
     assert scores["summary"]["persistence"]["relative_l1"] == pytest.approx(1.0)
-    predict([str(run), str(poisson)])
+    dispatch(["predict", str(run), str(poisson)])
     with xarray.open_dataset(run / "prediction.nc", engine="h5netcdf") as data:
         assert data.sizes["time"] == 1
         error = float(np.abs(data["u"] - data["u_truth"]).mean())
