@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib
-import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,8 +37,9 @@ def test_every_wing_is_on_the_readmes_map():
 
 
 def test_every_wing_is_shipped():
-    listed = re.findall(r'^  "pelagos\.(\w+\.\w+)",$', (ROOT / "pyproject.toml").read_text(), re.M)
-    assert sorted(name.replace(".", "/") for name in listed) == WINGS
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    listed = [name.split(".")[1:] for name in settings["packages"]]
+    assert sorted("/".join(parts[:2]) for parts in listed if len(parts) == 2) == WINGS
 
 
 def imports_between_wings() -> Iterator[tuple[Path, str, str]]:
@@ -68,9 +69,9 @@ def test_other_wings_use_exported_names_only():
 
 
 @pytest.mark.parametrize("wing", WINGS)
-def test_what_a_wing_exports_is_there_and_used_by_others(wing):
+def test_what_a_wing_exports_is_there(wing):
     package = importlib.import_module("pelagos." + wing.replace("/", "."))
-    for name in package.__all__:
+    for name in vars(package).get("__all__", ()):  # the command line offers nothing
         assert getattr(package, name) is not None
 
 
@@ -84,7 +85,7 @@ PLANTED = {
         "operators do not know each other",
     ),
     "finetune/forecast/plan.py": ("pelagos.finetune.report.charts", "downstream"),
-    "operators/core/state.py": ("pelagos.operators.core.operator", "operators import in no circle"),
+    "operators/core/state.py": ("pelagos.operators.core.operator", "no circles"),
 }
 
 

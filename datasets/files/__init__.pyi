@@ -1,0 +1,15 @@
+from .containers import HDF5 as HDF5
+from .containers import SUFFIXES as SUFFIXES
+from .containers import Container as Container
+from .containers import data_files as data_files
+from .containers import kind as kind
+from .containers import listing as listing
+from .containers import open_container as open_container
+from .guard import one_line as one_line
+from .hdf5 import Hdf5File as Hdf5File
+from .hdf5 import Node as Node
+from .hdf5 import metadata as metadata
+from .hdf5 import open_readonly as open_readonly
+from .hdf5 import strings as strings
+from .hdf5 import text as text
+from .matlab import MatFile as MatFile

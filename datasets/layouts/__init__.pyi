@@ -1,0 +1,12 @@
+from .arrays import ArraySource as ArraySource
+from .arrays import divide as divide
+from .described import FILE as FILE
+from .detect import LAYOUTS as LAYOUTS
+from .layout import Layout as Layout
+from .memory import MemorySource as MemorySource
+from .source import Header as Header
+from .source import Source as Source
+from .well import PAGE as PAGE
+from .well import WellData as WellData
+from .well import write_file as write_file
+from .well_reader import WellFile as WellFile

@@ -1,0 +1,3 @@
+from .pairs import Pairs as Pairs
+from .windows import Windows as Windows
+from .windows import require_channels as require_channels

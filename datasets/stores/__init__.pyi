@@ -1,0 +1,10 @@
+from .index import stat as stat
+from .opening import open_store as open_store
+from .statistics import constant_moments as constant_moments
+from .statistics import field_moments as field_moments
+from .statistics import write_stats as write_stats
+from .store import Store as Store
+from .survey import Survey as Survey
+from .survey import Table as Table
+from .survey import blocks as blocks
+from .survey import initial_state as initial_state
