@@ -38,6 +38,25 @@ for name, config in (("stencill", {}), ("stencil", {"sise": 5})):
 """
 
 
+READ = """
+import sys
+import h5py, numpy as np
+from pelagos.datasets import open_store
+
+values = np.random.default_rng(0).random((3, 4, 5), dtype="f4")
+with h5py.File(sys.argv[1], "w") as file:
+    file["heat_runs"] = values
+for layout in (None, "heatruns"):
+    store = open_store(sys.argv[1], layout=layout)
+    assert store.units == {"temperature": "K"}
+    assert (store.trajectory(2)[:, 0].numpy() == values[2]).all()
+try:
+    open_store(sys.argv[1], layout="HeatRun")
+except ValueError as error:
+    print(error)
+"""
+
+
 TRAIN = """
 import json, sys
 from pathlib import Path
@@ -115,6 +134,11 @@ def test_an_operator_is_created_saved_and_opened_by_name(environment, tmp_path):
     assert operator == "unknown operator 'stencill'; did you mean 'stencil'?"
     assert "'sise'" in key
     assert "did you mean 'size'?" in key
+
+
+def test_a_layout_is_detected_and_asked_for(environment, tmp_path):
+    line = run(environment, "-c", READ, tmp_path / "x.h5")
+    assert line.startswith("no layout 'HeatRun'; did you mean 'HeatRuns'?")
 
 
 def test_an_objective_and_a_tracker_take_part_in_a_run(environment, tmp_path):
