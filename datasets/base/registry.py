@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from .annotations import Named as Named
 from .messages import nearest
 
 Component = TypeVar("Component")
