@@ -69,6 +69,9 @@ def inspect_run(run: Path, recipe: TrainRecipe, resume: bool) -> Status:
 
 def create_run(run: Path, recipe: TrainRecipe) -> None:
     """Make the directory and write the resolved recipe into it, whole or not at all."""
+    for left in run.glob(".*"):
+        if is_draft(left, run / "recipe.yaml"):
+            left.unlink()
     with appearing_file(run / "recipe.yaml", overwrite=True) as draft:
         draft.write_text(yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True))
 
