@@ -66,7 +66,7 @@ from pelagos.pretrain import TrainRecipe, pretrain
 
 folder = Path(sys.argv[1])
 splits = {"train": 2, "valid": 1}
-data = simulate("advection_1d", folder, trajectories=splits, resolution=40, frames=5, dt=0.02)
+data = simulate("fractional_diffusion_1d", folder, trajectories=splits, resolution=40, frames=5)
 values = {
     "data": [{"path": str(data)}],
     "operator": {"name": "stencil", "history": 2},
