@@ -21,7 +21,7 @@ from pelagos.datasets.layouts.well import WellData, write_file
 from pelagos.datasets.sampling.scales import condition_scales
 from pelagos.datasets.stores.store import Store
 from pelagos.finetune.cli.training import main as finetune
-from pelagos.operators import Description, Operator, create, from_pretrained
+from pelagos.operators import Conditions, Description, Operator, create, from_pretrained
 from pelagos.operators.core import registry
 from pelagos.pretrain.command import main as pretrain
 
@@ -234,3 +234,12 @@ def test_a_dataset_whose_time_scale_is_unknown_is_warned_of() -> None:
         operator.init(history, Context(("u",), grid, dataset="see"))
     plain = create("dymixop", fields=("u",), ndim=1, hidden=4, layers=1, modes=2)
     plain.init(history, Context(("u",), grid, dataset="see"))
+
+
+def test_conditions_as_channels_of_the_fields_they_join() -> None:
+    fields = torch.zeros(2, 3, 4, 5, dtype=torch.float64)
+    constants, parameters = torch.randn(2, 2, 4, 5), torch.tensor([[1.0], [2.0]])
+    first, second = Conditions(constants, parameters).channels(fields)
+    assert torch.equal(first, constants.double())
+    assert torch.equal(second, parameters.double()[:, :, None, None].expand(2, 1, 4, 5))
+    assert list(Conditions().channels(fields)) == []
