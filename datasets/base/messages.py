@@ -30,7 +30,6 @@ def nearest(name: str, valid: Sequence[str]) -> str:
 
 def join(left: str, right: str, between: str = ".") -> str:
     """Two parts of a dotted key."""
-    between = "" if right.startswith("[") else between
     return f"{left}{between}{right}" if left and right else left or right
 
 

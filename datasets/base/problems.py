@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from .annotations import Must, alternatives, bare, hints, marks
 from .messages import a_list, describe, join, short, unknown, wrong
@@ -85,7 +85,7 @@ def _worded(error: Any, key: str, hint: Any, value: Any) -> Exception:
     cause = error.get("ctx", {}).get("error")
     if isinstance(cause, Problem):
         return cause.below(key)
-    if isinstance(cause, Exception):
+    if isinstance(cause, Exception) and typing.get_origin(bare(hint)) is not Literal:
         return cause  # of a config's own check, in words of its own
     expected = f"be {describe(hint)}"
     range_ = next((mark.words for mark in marks(hint) if isinstance(mark, Must)), "")

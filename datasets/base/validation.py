@@ -15,8 +15,8 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, NotRequired
+from functools import cache, partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired
 
 from .annotations import Named, hints, named
 from .messages import join, wrong
@@ -100,13 +100,15 @@ def _parameters(cls: Any) -> list[dataclasses.Field[Any]]:
 
 def _strict(hint: Any, cls: type, name: str) -> Any:
     """A hint as pydantic takes it: scalars strict, dataclasses and components by functions."""
-    from pydantic import Strict
+    from pydantic import BeforeValidator, Strict
 
     if dataclasses.is_dataclass(hint):
         return Annotated[Any, Nested(typing.cast(type, hint))]
     if hint in (int, float, str, bool):
         return Annotated[hint, Strict()]
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return Annotated[hint, BeforeValidator(partial(_same_type, inner))]
     if origin is Annotated:
         naming = named(hint)
         if naming is not None and inner[0] is Any:
@@ -120,6 +122,13 @@ def _strict(hint: Any, cls: type, name: str) -> Any:
     if origin in (tuple, list, dict):
         return types.GenericAlias(origin, inner)
     return hint
+
+
+def _same_type(literals: tuple[Any, ...], given: Any) -> Any:
+    """For pydantic true and 1.0 are 1 among literals."""
+    if type(given) not in map(type, literals):
+        raise ValueError(given)
+    return given
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ class Recipe:
     identity: bool = True
     size: int | tuple[int, ...] = 1
     precision: Literal["fp32", "bf16"] = "fp32"
+    order: Literal[1, 2] = 1
 
 
 BASE = {"data": [{"path": "a"}], "operator": {"name": "x"}}
@@ -150,6 +151,8 @@ def test_wrong_overrides(read, overrides, expected):
         ({"rates": {1: 2.0}}, "keys of rates must be text; got 1"),
         ({"size": "x"}, "size must be a whole number or a list; got 'x'"),
         ({"precision": "fp16"}, "precision must be one of fp32, bf16; got 'fp16'"),
+        ({"order": True}, "order must be one of 1, 2; got True"),
+        ({"order": 1.0}, "order must be one of 1, 2; got 1.0"),
         ({"steps": float("nan")}, "steps must be finite; got nan"),
         ({"optimizer": {"clip": float("inf")}}, "optimizer.clip must be finite; got inf"),
         ({"operator": {"a": {"b": [1, float("nan")]}}}, "operator.a.b[1] must be finite"),
