@@ -23,30 +23,37 @@ from .recipe import FinetuneRecipe
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 
-def finetune(name: str, run: Path, launch: Launch, overrides: Sequence[str] = ()) -> None:
-    """Train on a new PDE, as `pelagos finetune` does.
-
-    Args:
-        name: a YAML file, or the name of a recipe that ships.
-        run: the directory that is made, or continued.
-        launch: whether it continues, or is only tried.
-        overrides: of keys of the recipe.
+def finetune(
+    recipe: FinetuneRecipe | str | Path,
+    run: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    resume: bool = False,
+    processes: int | None = None,
+    dry_run: bool = False,
+) -> Path:
+    """Train on a new PDE, as `pelagos finetune` does; arguments and result as of `pretrain`.
 
     Raises:
         ValueError: anything in the recipe, the checkpoint or the data is wrong.
+        SystemExit: on SIGTERM, after the state was saved.
     """
-    recipe = read(FinetuneRecipe, find_recipe(name, RECIPES), overrides)
-    accelerator = start_accelerator(recipe, launch.processes)
+    if not isinstance(recipe, FinetuneRecipe):
+        recipe = read(FinetuneRecipe, find_recipe(str(recipe), RECIPES), overrides)
+    elif overrides:
+        raise ValueError("overrides are of a recipe's file; use dataclasses.replace on a recipe")
+    run, launch = Path(run), Launch("auto" if resume else "never", processes, dry_run)
     run_training(
         recipe,
         start_operator,
         run,
         launch,
-        accelerator,
+        start_accelerator(recipe, processes),
         title=run.name,
         rates=recipe.learning_rates,
         adaptation=recipe.adaptation,
     )
+    return run / checkpoint.OF_A_RUN
 
 
 def start_operator(recipe: FinetuneRecipe, stores: list[Store]) -> Operator:

@@ -39,4 +39,11 @@ def finetune(
     """
     from ..adapt import command
 
-    command.finetune(recipe, run, launch, overrides)
+    command.finetune(
+        recipe,
+        run,
+        overrides,
+        resume=launch.resume == "auto",
+        processes=launch.processes,
+        dry_run=launch.dry_run,
+    )
