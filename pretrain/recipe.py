@@ -186,6 +186,8 @@ class TrainRecipe(Checked):
         precision: "fp32", or "bf16" for autocast.
         log_every: optimizer steps between log lines.
         save_every: optimizer steps between saves of the training state.
+        stop_within: seconds between being told to stop and the end of the process; training says
+            so where its steps are too slow for that.
         workers: data-loading processes per training process.
         trackers: where else the log goes: "wandb", "tensorboard", "mlflow" or another package's.
         wandb: "offline" or "online": wandb is told too, and keeps its files in the run or sends
@@ -213,6 +215,7 @@ class TrainRecipe(Checked):
     precision: Literal["fp32", "bf16"] = "fp32"
     log_every: AtLeastOne = 10
     save_every: AtLeastOne = 200
+    stop_within: Positive = 20.0
     workers: Count = 0
     trackers: tuple[str, ...] = ()
     wandb: Literal["disabled", "offline", "online"] = "disabled"

@@ -25,7 +25,16 @@ from ..recipe import TrainRecipe
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 # What may change between the attempts of one run: it does not change what is learned.
-_MAY_CHANGE = ("workers", "trackers", "wandb", "log_every", "save_every", "validation", "cache")
+_MAY_CHANGE = (
+    "workers",
+    "trackers",
+    "wandb",
+    "log_every",
+    "save_every",
+    "stop_within",
+    "validation",
+    "cache",
+)
 
 
 class Status(Enum):

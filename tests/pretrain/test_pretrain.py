@@ -30,6 +30,7 @@ from pelagos.pretrain.run import state as resume
 from pelagos.pretrain.run.directory import locked
 from pelagos.pretrain.run.log import rewind
 from pelagos.pretrain.run.state import latest
+from pelagos.pretrain.run.stop import REQUEUE
 
 RECIPE = {
     "operator": {"name": "dymixop", "history": 2, "hidden": 6, "layers": 2, "modes": 4},
@@ -179,7 +180,7 @@ def test_sigterm_saves_and_stops(workers, uninterrupted, recipe, tmp_path):
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGTERM)
     process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGTERM
+    assert process.returncode == REQUEUE
     assert len(list(run.glob("state/step-*"))) == 1
     finish(launch(1, recipe(save_every=1000), run, "--resume", "auto"))
     assert weights(run) == weights(uninterrupted)
