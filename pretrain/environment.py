@@ -7,7 +7,8 @@ that would change what a recipe means, unseen, are errors here.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from .recipe import TrainRecipe
 
@@ -57,9 +58,24 @@ def check_environment(recipe: TrainRecipe) -> None:
         )
 
 
+@contextmanager
+def shards_are_ours() -> Iterator[bool]:
+    """Whether shards are wanted; in this block Accelerate does not see it, and makes none."""
+    value = os.environ.pop(SHARD, None)
+    try:
+        yield _is_true(value or "")
+    finally:
+        if value is not None:
+            os.environ[SHARD] = value
+
+
+def _is_true(value: str) -> bool:
+    return value.lower() in ("true", "1")
+
+
 def wants_shards() -> bool:
     """Whether the launcher asks for sharded parameters (`accelerate launch --use_fsdp`)."""
-    return os.environ.get(SHARD, "").lower() in ("true", "1")
+    return _is_true(os.environ.get(SHARD, ""))
 
 
 def require_all_processes(found: int, asked: int | None) -> None:

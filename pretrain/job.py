@@ -24,11 +24,13 @@ class Job:
         accelerator: the only distribution layer.
         ranks: what they agree on beside the training itself.
         stop: set when a signal came.
+        shards: whether they share out the parameters.
     """
 
     accelerator: Accelerator
     ranks: Ranks
     stop: Stop
+    shards: bool = False
 
     def stops(self) -> bool:
         """Whether any of them was told to stop."""
@@ -51,7 +53,11 @@ class Job:
 
 @contextmanager
 def job_of(
-    accelerator: Accelerator, timeout: float | None = None, sketch: bool = False
+    accelerator: Accelerator,
+    timeout: float | None = None,
+    *,
+    sketch: bool = False,
+    shards: bool = False,
 ) -> Iterator[Job]:
     """A run's processes: one failure ends all, and signals are noted.
 
@@ -59,7 +65,8 @@ def job_of(
         accelerator: the only distribution layer.
         timeout: seconds that processes wait for each other; None: a day.
         sketch: whether rough statistics will do, from little reading.
+        shards: whether they share out the parameters, where there are several.
     """
     ranks = Ranks(accelerator, timeout, sketch)
     with failing_together(ranks), stop_signals() as stop:
-        yield Job(accelerator, ranks, stop)
+        yield Job(accelerator, ranks, stop, shards and ranks.count > 1)

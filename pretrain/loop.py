@@ -30,6 +30,7 @@ from .run import state as resume
 from .run.log import Log, is_scored, rewind
 from .run.pace import Pace
 from .run.stop import Stopped
+from .sharding import accumulating, shard
 from .validation import validate
 
 _VALIDATION = 2**62  # no micro-batch has so large a number: validation draws numbers of its own
@@ -124,7 +125,11 @@ class _Trainee:
         self.recipe, self.job, self.accelerator = recipe, job, accelerator
         self.normalizer = operator.description.normalizer
         self.model: nn.Module
-        self.model, self.stepper = accelerator.prepare(operator, optimizer)
+        if job.shards:
+            self.model = shard(operator, optimizer, accelerator)
+            self.stepper = accelerator.prepare(optimizer)
+        else:
+            self.model, self.stepper = accelerator.prepare(operator, optimizer)
         self.model.train()
 
     def resume(self, run: Path) -> resume.Progress:
@@ -202,7 +207,7 @@ class _Trainee:
             torch.manual_seed(seed)
             window = window.to(accelerator.device, non_blocking=True)
             waiting = i + 1 < self.share
-            with accelerator.no_sync(self.model) if waiting else nullcontext():
+            with accumulating(self.model, accelerator) if waiting else nullcontext():
                 loss = phase.loss(self.model, window, self.normalizer, seed) / self.share
                 accelerator.backward(loss)
             total += loss.detach()

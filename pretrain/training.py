@@ -24,7 +24,7 @@ from .adaptation import Adaptation
 from .batches import micro_batches_per_process
 from .command import RECIPES, Launch
 from .data import open_stores, training_data
-from .environment import check_environment, require_all_processes
+from .environment import check_environment, require_all_processes, shards_are_ours
 from .job import Job, job_of
 from .loop import train
 from .objectives.registry import objective_of
@@ -92,13 +92,15 @@ def start_job(recipe: TrainRecipe, launch: Launch) -> Iterator[Job]:
     limits = []
     if launch.timeout is not None:
         limits.append(InitProcessGroupKwargs(timeout=timedelta(seconds=launch.timeout)))
-    accelerator = Accelerator(
-        # Without this, Accelerate ignores torchrun's processes where there is no accelerator.
-        cpu=not torch.cuda.is_available(),
-        mixed_precision="bf16" if recipe.precision == "bf16" else "no",
-        kwargs_handlers=limits,
-    )
-    with job_of(accelerator, launch.timeout, launch.dry_run) as job:
+    with shards_are_ours() as shards:
+        accelerator = Accelerator(
+            # Without this, Accelerate ignores torchrun's processes where there is no accelerator.
+            cpu=not torch.cuda.is_available(),
+            mixed_precision="bf16" if recipe.precision == "bf16" else "no",
+            kwargs_handlers=limits,
+        )
+    sketch = launch.dry_run
+    with job_of(accelerator, launch.timeout, sketch=sketch, shards=shards) as job:
         found, local = accelerator.num_processes, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         require_all_processes(found, launch.processes)
         if accelerator.device.type == "cuda" and local > torch.cuda.device_count():
@@ -155,6 +157,11 @@ def run_training(
     optimizer = build_optimizer(operator, recipe.optimizer, rates, phases)
     data = training_data(recipe, stores, operator)
     say(f"{title}: {_summary(recipe, operator, stores, accelerator)}")
+    if job.shards:
+        say(
+            f"{title}: parameters are sharded by block (FSDP2), in single precision; other --fsdp "
+            "options of the launcher have no effect"
+        )
     _try_out(operator, data.mixture)
     if launch.dry_run:
         return
