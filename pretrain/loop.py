@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict
-from math import inf, isfinite
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from .adaptation import Adaptation
 from .batches import micro_batches, micro_batches_per_process
 from .data import TrainingData
 from .job import Job
+from .nonfinite import Watch
 from .objectives.base import Phase
 from .objectives.registry import objective_of
 from .optimizer import forget_resting, set_learning_rates
@@ -46,6 +47,7 @@ def train(
     *,
     title: str = "training",
     adaptation: Adaptation | None = None,
+    changes: Sequence[str] = (),
 ) -> Operator:
     """Train `operator` by `recipe`, from the run's latest state if it has one.
 
@@ -60,19 +62,24 @@ def train(
         job: its processes, and whether they are told to stop.
         title: shown beside the progress bar.
         adaptation: what was changed of the operator, and is undone in what is published.
+        changes: of the recipe since the run began, which are put on record.
 
     Raises:
         ValueError: processes cannot share the micro-batches, a saved state is damaged or not seen
             by all, or the loss or its gradient is no longer finite.
         Stopped: on SIGTERM, SIGUSR1 or SIGUSR2, after saving.
     """
-    trainee, accelerator = _Trainee(operator, optimizer, recipe, job), job.accelerator
+    watch = Watch(data.mixture, run, job.ranks)
+    trainee, accelerator = _Trainee(operator, optimizer, recipe, job, watch), job.accelerator
     progress = trainee.resume(run)
     batches = micro_batches(data.mixture, recipe, accelerator, progress.step)
     running, logged = torch.zeros((), device=accelerator.device), progress.step
     began = time.perf_counter() - progress.seconds
     log = Log(run, title, progress.step, recipe, accelerator.is_main_process)
     with log, job.saving(log, run), closing(batches):
+        for change in changes:
+            log.record("recipe", step=progress.step, change=change)
+            log.say(f"from here on, {change}")
         stopping = not trainee.begin(progress, data.validation, log, run)
         if stopping and progress.step == 0:
             raise Stopped(agreed=True)  # nothing has been learned
@@ -90,7 +97,7 @@ def train(
             seconds = round(time.perf_counter() - began, 3)
             done = resume.Progress(step, step * recipe.batch, seconds)
             mean = _mean(running / (step - logged), accelerator)
-            _require_finite({"loss": mean, "gradient norm": norm.item()}, step, run)
+            watch.require_finite()
             if logs:
                 running, logged = torch.zeros_like(running), step
                 log.record("train", **asdict(done), loss=mean, lr=rate, grad_norm=norm.item())
@@ -116,6 +123,7 @@ class _Trainee:
         optimizer: Optimizer,
         recipe: TrainRecipe,
         job: Job,
+        watch: Watch,
     ) -> None:
         accelerator = job.accelerator
         self.share = micro_batches_per_process(recipe, accelerator.num_processes)
@@ -123,6 +131,7 @@ class _Trainee:
         self.phases = self.objective.phases(operator, recipe.steps)
         self.operator, self.optimizer = operator, optimizer
         self.recipe, self.job, self.accelerator = recipe, job, accelerator
+        self.watch = watch
         self.normalizer = operator.description.normalizer
         self.model: nn.Module
         if job.shards:
@@ -163,7 +172,13 @@ class _Trainee:
     def save(self, run: Path, progress: resume.Progress) -> None:
         """Save the training state."""
         resume.save_state(
-            run, self.operator, self.model, self.optimizer, progress, self.accelerator
+            run,
+            self.operator,
+            self.model,
+            self.optimizer,
+            progress,
+            self.accelerator,
+            self.recipe.keep,
         )
 
     def finish(self, run: Path, adaptation: Adaptation | None) -> Operator:
@@ -179,13 +194,20 @@ class _Trainee:
         """One optimizer step: this process's mean loss, the gradient norm, the learning rate."""
         config, accelerator = self.recipe.optimizer, self.accelerator
         rate = set_learning_rates(self.optimizer, step - 1, self.phases, config)
-        total = self._gradient(self._phase(step, log), batches)
+        total = self._gradient(step, self._phase(step, log), batches)
         forget_resting(self.stepper)
         clip = inf if config.clip is None else config.clip
         norm = accelerator.clip_grad_norm_(self.model.parameters(), clip)
         assert norm is not None
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
-        self.stepper.step()
+        self.watch.norm(step, norm)
+        wrong = self.watch.skips(step, norm) if self.recipe.on_nonfinite == "skip" else None
+        if wrong is None:
+            self.stepper.step()
+        else:
+            log.say(f"{wrong}; this step is skipped")
+            log.record("skipped", step=step, why=wrong)
+            total, norm = torch.zeros_like(total), torch.zeros_like(norm)
         self.stepper.zero_grad()
         return total, norm, rate
 
@@ -196,7 +218,7 @@ class _Trainee:
             log.say(phase.begins)
         return phase
 
-    def _gradient(self, phase: Phase, batches: Generator[tuple[int, Window]]) -> Tensor:
+    def _gradient(self, step: int, phase: Phase, batches: Generator[tuple[int, Window]]) -> Tensor:
         """Accumulate the gradient of this process's micro-batches; their mean loss."""
         accelerator = self.accelerator
         total = torch.zeros((), device=accelerator.device)
@@ -211,6 +233,7 @@ class _Trainee:
                 loss = phase.loss(self.model, window, self.normalizer, seed) / self.share
                 accelerator.backward(loss)
             total += loss.detach()
+            self.watch.loss(step, number, loss)
         return total
 
     def validate(self, step: int, windows: Mapping[str, Sequence[Window]], log: Log) -> bool:
@@ -253,15 +276,3 @@ def _mean(loss: Tensor, accelerator: Accelerator) -> float:
 def _seed(seed: int, number: int) -> int:
     """A seed for micro-batch `number`, unrelated to its neighbours'."""
     return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0])
-
-
-def _require_finite(values: Mapping[str, float], step: int, run: Path) -> None:
-    wrong = [f"the {name} is {value}" for name, value in values.items() if not isfinite(value)]
-    if not wrong:
-        return
-    saved = resume.latest(run)
-    kept = f"the last good state is {saved}" if saved else "nothing was saved yet"
-    raise ValueError(
-        f"{' and '.join(wrong)} at step {step}; {kept}. "
-        "Lower optimizer.learning_rate, or clip gradients"
-    )

@@ -60,6 +60,14 @@ class Ranks(Processes):
         dist.all_gather_object(shares, mine, group=self._group)
         return [shares[i % self.count][i // self.count] for i in range(len(items))]
 
+    def gather(self, value: Result) -> list[Result]:
+        """What each process gives, in the order of their numbers."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value, group=self._group)
+        return values
+
     def once(self, function: Callable[[], Result]) -> Result:
         """What `function` gives on the main process, which alone calls it."""
         result: list[Any] = [function() if self.rank == 0 else None]

@@ -30,7 +30,7 @@ from .loop import train
 from .objectives.registry import objective_of
 from .optimizer import build_optimizer
 from .recipe import TrainRecipe, find_recipe
-from .run.directory import Status, create_run, inspect_run, locked
+from .run.directory import Status, changes_of, create_run, inspect_run, locked
 from .run.state import latest
 from .run.tracking import require_trackers
 from .start import create_operator
@@ -170,7 +170,18 @@ def run_training(
         create_run(run, recipe)
     accelerator.wait_for_everyone()
     with locked(run) if main_process else nullcontext():
-        train(operator, optimizer, data, recipe, run, job, title=title, adaptation=adaptation)
+        changes = changes_of(run, recipe) if main_process else []
+        train(
+            operator,
+            optimizer,
+            data,
+            recipe,
+            run,
+            job,
+            title=title,
+            adaptation=adaptation,
+            changes=changes,
+        )
     say(f"{title}: done; the checkpoint is {run / checkpoint.OF_A_RUN}")
     accelerator.end_training()  # leaves the process group, so that no process aborts another
 
