@@ -80,9 +80,8 @@ def train(
         for change in changes:
             log.record("recipe", step=progress.step, change=change)
             log.say(f"from here on, {change}")
-        stopping = not trainee.begin(progress, data.validation, log, run)
-        if stopping and progress.step == 0:
-            raise Stopped(agreed=True)  # nothing has been learned
+        if not trainee.begin(progress, data.validation, log, run):
+            raise Stopped(agreed=True)  # nothing has been learned since the last state
         pace = Pace(recipe.stop_within, accelerator)
         for step in range(progress.step + 1, recipe.steps + 1):
             loss, norm, rate = trainee.step(step, batches, log)
@@ -91,7 +90,7 @@ def train(
             pace.step(log)
             last = step == recipe.steps
             logs = last or step % recipe.log_every == 0
-            stopping = stopping or job.stops()
+            stopping = job.stops()
             if not (logs or stopping):
                 continue
             seconds = round(time.perf_counter() - began, 3)
@@ -103,11 +102,13 @@ def train(
                 log.record("train", **asdict(done), loss=mean, lr=rate, grad_norm=norm.item())
             validates = last or (logs and step % recipe.validation.every == 0)
             # What was learned is on disk before a validation, which may take long.
-            if last or stopping or (logs and step % recipe.save_every == 0):
+            saves = last or stopping or (logs and step % recipe.save_every == 0)
+            if saves:
                 trainee.save(run, done)
             if validates and not stopping and not trainee.validate(step, data.validation, log):
                 stopping = True
-                trainee.save(run, done)
+                if not saves:
+                    trainee.save(run, done)
             if stopping:
                 log.say(f"stopped at step {step}; go on with --resume auto")
                 raise Stopped(agreed=True)
