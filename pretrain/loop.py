@@ -28,6 +28,7 @@ from .objectives.registry import objective_of
 from .optimizer import forget_resting, set_learning_rates
 from .recipe import TrainRecipe
 from .run import state as resume
+from .run.directory import changes_of
 from .run.log import Log, is_scored, rewind
 from .run.pace import Pace
 from .run.stop import Stopped
@@ -47,7 +48,6 @@ def train(
     *,
     title: str = "training",
     adaptation: Adaptation | None = None,
-    changes: Sequence[str] = (),
 ) -> Operator:
     """Train `operator` by `recipe`, from the run's latest state if it has one.
 
@@ -62,7 +62,6 @@ def train(
         job: its processes, and whether they are told to stop.
         title: shown beside the progress bar.
         adaptation: what was changed of the operator, and is undone in what is published.
-        changes: of the recipe since the run began, which are put on record.
 
     Raises:
         ValueError: processes cannot share the micro-batches, a saved state is damaged or not seen
@@ -77,9 +76,6 @@ def train(
     began = time.perf_counter() - progress.seconds
     log = Log(run, title, progress.step, recipe, accelerator.is_main_process)
     with log, job.saving(log, run), closing(batches):
-        for change in changes:
-            log.record("recipe", step=progress.step, change=change)
-            log.say(f"from here on, {change}")
         if not trainee.begin(progress, data.validation, log, run):
             raise Stopped(agreed=True)  # nothing has been learned since the last state
         pace = Pace(recipe.stop_within, accelerator)
@@ -93,23 +89,13 @@ def train(
             stopping = job.stops()
             if not (logs or stopping):
                 continue
-            seconds = round(time.perf_counter() - began, 3)
-            done = resume.Progress(step, step * recipe.batch, seconds)
-            mean = _mean(running / (step - logged), accelerator)
             watch.require_finite()
+            done = resume.Progress(step, step * recipe.batch, round(time.perf_counter() - began, 3))
             if logs:
+                mean = _mean(running / (step - logged), accelerator)
                 running, logged = torch.zeros_like(running), step
                 log.record("train", **asdict(done), loss=mean, lr=rate, grad_norm=norm.item())
-            validates = last or (logs and step % recipe.validation.every == 0)
-            # What was learned is on disk before a validation, which may take long.
-            saves = last or stopping or (logs and step % recipe.save_every == 0)
-            if saves:
-                trainee.save(run, done)
-            if validates and not stopping and not trainee.validate(step, data.validation, log):
-                stopping = True
-                if not saves:
-                    trainee.save(run, done)
-            if stopping:
+            if not trainee.settle(done, run, data.validation, log, logs, stopping):
                 log.say(f"stopped at step {step}; go on with --resume auto")
                 raise Stopped(agreed=True)
     return trainee.finish(run, adaptation)
@@ -165,10 +151,37 @@ class _Trainee:
         step, recipe = progress.step, self.recipe
         if step:
             log.say(f"going on from step {step}")
+        for change in changes_of(run, recipe):
+            log.record("recipe", step=step, change=change)
+            log.say(f"from here on, {change}")
         due = step % recipe.validation.every == 0 or step == recipe.steps
         if not due or (step and self.job.ranks.once(lambda: is_scored(run, step))):
             return True
         return self.validate(step, windows, log)
+
+    def settle(
+        self,
+        done: resume.Progress,
+        run: Path,
+        windows: Mapping[str, Sequence[Window]],
+        log: Log,
+        logs: bool,
+        stopping: bool,
+    ) -> bool:
+        """After a step that is logged, or at which training stops: save and validate as is due.
+
+        What was learned is on disk before a validation, which may take long. False: told to stop.
+        """
+        recipe, last = self.recipe, done.step == self.recipe.steps
+        saves = last or stopping or (logs and done.step % recipe.save_every == 0)
+        if saves:
+            self.save(run, done)
+        validates = last or (logs and done.step % recipe.validation.every == 0)
+        if not validates or stopping or self.validate(done.step, windows, log):
+            return not stopping
+        if not saves:
+            self.save(run, done)
+        return False
 
     def save(self, run: Path, progress: resume.Progress) -> None:
         """Save the training state."""

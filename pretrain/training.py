@@ -30,7 +30,7 @@ from .loop import train
 from .objectives.registry import objective_of
 from .optimizer import build_optimizer
 from .recipe import TrainRecipe, find_recipe
-from .run.directory import Status, changes_of, create_run, inspect_run, locked
+from .run.directory import Status, create_run, inspect_run, locked
 from .run.state import latest
 from .run.tracking import require_trackers
 from .start import create_operator
@@ -156,12 +156,7 @@ def run_training(
     phases = objective_of(recipe.objective).phases(operator, recipe.steps)
     optimizer = build_optimizer(operator, recipe.optimizer, rates, phases)
     data = training_data(recipe, stores, operator)
-    say(f"{title}: {_summary(recipe, operator, stores, accelerator)}")
-    if job.shards:
-        say(
-            f"{title}: parameters are sharded by block (FSDP2), in single precision; other --fsdp "
-            "options of the launcher have no effect"
-        )
+    say(f"{title}: {_summary(recipe, operator, stores, job)}")
     _try_out(operator, data.mixture)
     if launch.dry_run:
         return
@@ -170,18 +165,7 @@ def run_training(
         create_run(run, recipe)
     accelerator.wait_for_everyone()
     with locked(run) if main_process else nullcontext():
-        changes = changes_of(run, recipe) if main_process else []
-        train(
-            operator,
-            optimizer,
-            data,
-            recipe,
-            run,
-            job,
-            title=title,
-            adaptation=adaptation,
-            changes=changes,
-        )
+        train(operator, optimizer, data, recipe, run, job, title=title, adaptation=adaptation)
     say(f"{title}: done; the checkpoint is {run / checkpoint.OF_A_RUN}")
     accelerator.end_training()  # leaves the process group, so that no process aborts another
 
@@ -191,14 +175,17 @@ def _as_saved(state: Path) -> Operator:
     return checkpoint.build(checkpoint.read_config(state / "operator"))
 
 
-def _summary(
-    recipe: TrainRecipe, operator: Operator, stores: Sequence[Store], accelerator: Accelerator
-) -> str:
+def _summary(recipe: TrainRecipe, operator: Operator, stores: Sequence[Store], job: Job) -> str:
     count = sum(p.numel() for p in operator.parameters() if p.requires_grad)
+    shards = (
+        ", with parameters sharded by block (FSDP2) in single precision; other --fsdp options have "
+        "no effect"
+    )
     return (
         f"{operator.name} with {count:,} trainable parameters on "
         f"{', '.join(store.name for store in stores)}; {recipe.steps} steps of {recipe.batch} "
-        f"windows; {accelerator.num_processes} process(es) on {accelerator.device.type}"
+        f"windows; {job.ranks.count} process(es) on {job.accelerator.device.type}"
+        f"{shards if job.shards else ''}"
     )
 
 
