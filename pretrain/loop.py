@@ -49,9 +49,9 @@ def train(
     title: str = "training",
     adaptation: Adaptation | None = None,
 ) -> Operator:
-    """Train `operator` by `recipe`, from the run's latest state if it has one.
+    """Train `operator` by `recipe`, from the run's latest state if it has one; all processes do.
 
-    Writes log, training states and finally `run/checkpoint`. Every process calls it.
+    Writes log, training states and finally `run/checkpoint`.
 
     Args:
         operator: initialised weights; replaced by the saved ones when the run is resumed.
@@ -75,17 +75,16 @@ def train(
     running, logged = torch.zeros((), device=accelerator.device), progress.step
     began = time.perf_counter() - progress.seconds
     log = Log(run, title, progress.step, recipe, accelerator.is_main_process)
+    pace = Pace(recipe.stop_within, accelerator)
     with log, job.saving(log, run), closing(batches):
         if not trainee.begin(progress, data.validation, log, run):
             raise Stopped(agreed=True)  # nothing has been learned since the last state
-        pace = Pace(recipe.stop_within, accelerator)
         for step in range(progress.step + 1, recipe.steps + 1):
             loss, norm, rate = trainee.step(step, batches, log)
             running += loss
             log.advance()
             pace.step(log)
-            last = step == recipe.steps
-            logs = last or step % recipe.log_every == 0
+            logs = step == recipe.steps or step % recipe.log_every == 0
             stopping = job.stops()
             if not (logs or stopping):
                 continue
