@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,6 +12,26 @@ from torch.utils.data import Dataset
 
 from ..fields.window import Window
 from ..stores.store import Store
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is kept of a store.
+
+    Attributes:
+        trajectories: use only this many, chosen by `seed`; a larger number, with the same seed,
+            contains a smaller one. None for all.
+        seed: of that choice.
+        fields: keep only these fields, in this order. None for all.
+        inputs: likewise for the input fields of a steady problem.
+        fill: values of fields that the store lacks; see `Window.filled`.
+    """
+
+    trajectories: int | None = None
+    seed: int = 0
+    fields: Sequence[str] | None = None
+    inputs: Sequence[str] | None = None
+    fill: Mapping[str, float] = field(default_factory=dict)
 
 
 class Windows(Dataset[Window]):
@@ -25,12 +46,7 @@ class Windows(Dataset[Window]):
         history, horizon: frames given and frames to predict.
         stride: distance between the frames of a window.
         every: distance between the first frames of consecutive windows.
-        trajectories: use only this many, chosen by `seed`; a larger number, with the same seed,
-            contains a smaller one. None for all.
-        seed: of that choice.
-        fields: keep only these fields, in this order. None for all.
-        inputs: likewise for the input fields of a steady problem.
-        fill: values of fields that the store lacks; see `Window.filled`.
+        selection: what is kept of the store; all by default.
 
     Raises:
         ValueError: a trajectory is too short for one window, a number is impossible, or a field is
@@ -44,24 +60,21 @@ class Windows(Dataset[Window]):
         horizon: int,
         stride: int = 1,
         every: int = 1,
-        trajectories: int | None = None,
-        seed: int = 0,
-        fields: Sequence[str] | None = None,
-        inputs: Sequence[str] | None = None,
-        fill: Mapping[str, float] | None = None,
+        selection: Selection | None = None,
     ) -> None:
+        chosen = selection or Selection()
         for name, value in (("history", history), ("horizon", horizon)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1 frame; got {value}")
         if stride < 1 or every < 1:
             raise ValueError(f"stride and every must be at least 1; got {stride} and {every}")
-        self.fill = dict(fill or {})
-        require_channels(store, fields or (), inputs or (), self.fill)
+        self.fill = dict(chosen.fill)
+        require_channels(store, chosen.fields or (), chosen.inputs or (), self.fill)
         self.store, self.history, self.horizon = store, history, horizon
         self.stride, self.every = stride, every
-        self.fields = store.fields if fields is None else tuple(fields)
-        self.inputs = store.inputs if inputs is None else tuple(inputs)
-        self.trajectories = _choose(store, trajectories, seed)
+        self.fields = store.fields if chosen.fields is None else tuple(chosen.fields)
+        self.inputs = store.inputs if chosen.inputs is None else tuple(chosen.inputs)
+        self.trajectories = _choose(store, chosen.trajectories, chosen.seed)
         self._ends = np.cumsum([self._count(i) for i in self.trajectories])
 
     def __len__(self) -> int:
