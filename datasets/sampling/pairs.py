@@ -48,7 +48,8 @@ class Pairs(Windows):
 
     def _window(self, trajectory: int, number: int) -> Window:
         i, j = self.pairs[number]
-        start = self.store.first + i * self.stride
+        first = next(part for part in self.store.stretches(trajectory) if self._fitting(part) > 0)
+        start = first.start + i * self.stride
         if j > i:
             return self.store.window(trajectory, start, 1, 1, (j - i) * self.stride)
         window = self.store.window(trajectory, start, 1, 0)

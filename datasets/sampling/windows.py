@@ -75,7 +75,7 @@ class Windows(Dataset[Window]):
         self.fields = store.fields if chosen.fields is None else tuple(chosen.fields)
         self.inputs = store.inputs if chosen.inputs is None else tuple(chosen.inputs)
         self.trajectories = _choose(store, chosen.trajectories, chosen.seed)
-        self._ends = np.cumsum([self._count(i) for i in self.trajectories])
+        self._count_all()
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -102,9 +102,42 @@ class Windows(Dataset[Window]):
         windows.store = store
         return windows
 
+    def by_step(self) -> list[Windows]:
+        """The windows of trajectories of one time step each, in the order of the steps' places.
+
+        Windows of one batch share their time step: these fit one, whatever the trajectories are.
+        """
+        if self.store.steady or self.store.dt is not None:
+            return [self]
+        groups: dict[float | None, list[int]] = {}
+        for i in self.trajectories:
+            groups.setdefault(self.store.timeline(i).step, []).append(i)
+        parts = []
+        for chosen in groups.values():
+            part = copy.copy(self)
+            part.trajectories = chosen
+            part._count_all()
+            parts.append(part)
+        return parts
+
+    @property
+    def dt(self) -> float | None:
+        """Time between frames where all trajectories share it, else None."""
+        if self.store.steady or self.store.dt is not None:
+            return self.store.dt
+        steps = {self.store.timeline(i).step for i in self.trajectories}
+        return steps.pop() if len(steps) == 1 else None
+
+    def _count_all(self) -> None:
+        self._ends = np.cumsum([self._count(i) for i in self.trajectories])
+
     def _window(self, trajectory: int, number: int) -> Window:
         """Window `number` of a trajectory."""
-        start = self.store.first + number * self.every
+        first, *others = self.store.stretches(trajectory)
+        while number >= self._fitting(first):
+            number -= max(0, self._fitting(first))
+            first = others.pop(0)
+        start = first.start + number * self.every
         return self.store.window(trajectory, start, self.history, self.horizon, self.stride)
 
     def _require_steady(self) -> None:
@@ -119,15 +152,26 @@ class Windows(Dataset[Window]):
         if self.store.steady:
             self._require_steady()
             return 1
-        frames = self.store.n_frames(trajectory) - self.store.first
-        starts = frames - self.stride * (self.history + self.horizon - 1)
-        if starts < 1:
+        stretches = self.store.stretches(trajectory)
+        counts = [max(0, self._fitting(stretch)) for stretch in stretches]
+        if not any(counts):
+            frames = max(map(len, stretches))
+            where = " in a row, without a gap" * (len(stretches) > 1)
             raise ValueError(
                 f"a window of {self.history} history and {self.horizon} target frames at stride "
-                f"{self.stride} spans {frames - starts + 1} frames, but trajectory {trajectory} of "
-                f"{self.store.name!r} has {frames}; shorten the window"
+                f"{self.stride} spans {self._reach + 1} frames, but trajectory {trajectory} of "
+                f"{self.store.name!r} has {frames}{where}; shorten the window"
             )
-        return -(-starts // self.every)
+        return sum(counts)
+
+    @property
+    def _reach(self) -> int:
+        """From the first frame of a window to its last."""
+        return self.stride * (self.history + self.horizon - 1)
+
+    def _fitting(self, stretch: range) -> int:
+        """How many windows lie within frames that follow each other; negative for too few."""
+        return -(-(len(stretch) - self._reach) // self.every)
 
 
 def require_channels(

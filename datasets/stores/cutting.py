@@ -44,10 +44,19 @@ def cut(store: Store, i: int, span: Span) -> Window:
             f"no window of {history} history and {horizon} target frames at stride {stride} "
             f"from frame {start}: trajectory {i} has {store.n_frames(i)} frames"
         )
+    line = store.timeline(i)
+    gap = next((b for b in line.breaks if start < b < span.stop), None)
+    if gap is not None:
+        before, after = store.trajectory_times(i)[gap - 1 : gap + 1]
+        raise ValueError(
+            f"no window of trajectory {i} of {store.name!r} crosses the gap between its frames "
+            f"{gap - 1} and {gap}, from time {before:.10g} to {after:.10g}; frames are "
+            f"{line.step:g} apart elsewhere"
+        )
     frames = store.read(i, start, span.stop, stride)
     times = store.trajectory_times(i)[start : span.stop : stride]
     uniform = store.dt is not None and start >= store.first
-    common = store.dt if uniform else spacing(store.trajectory_times(i))
+    common = store.dt if uniform else line.step
     step = spacing(times) if common is None else stride * common
     lead = times[history:] - times[history - 1]
     if step is not None:

@@ -17,11 +17,12 @@ from torch import Tensor
 from ..fields.vocabulary import SPLITS
 from ..fields.window import Window
 from ..layouts.source import Source
-from .agreement import check_agreement, check_names, common_spacing
+from .agreement import check_agreement, check_names
 from .cutting import Span, cut
 from .failures import check_memory
 from .files import Files
 from .finite import Finite
+from .timeline import Timeline, Timelines, stretches
 
 if TYPE_CHECKING:
     import xarray
@@ -49,7 +50,8 @@ class Store:
             of every trajectory differs, as where an initial state is kept before a warm-up.
             Training windows begin there.
         dt: time between frames where it is uniform and the same in all trajectories (up to one
-            part in 10⁵, and within a trajectory as in `axes.spacing`), else None.
+            part in 10⁵, and within a trajectory as in `grid.spacing`), else None. Frames may be
+            missing, a whole number of steps; no window crosses such a gap (`stretches`).
         splits: split -> the range of its trajectories, in the order train, valid, test. The
             trajectories of a single file keep its order, those of several are sorted by split.
         provenance: how the data were made, as the first file says.
@@ -78,7 +80,8 @@ class Store:
         self.units, self.provenance, self.axes = header.units, header.provenance, header.axes
         self.splits = _ranges([(split, len(source)) for split, source in ordered])
         self.times = self.trajectory_times(0)
-        self.first, self.dt = common_spacing(self.sources)
+        self._timelines = Timelines(self.sources)
+        self.first, self.dt = self._timelines.first, self._timelines.dt
         single = all(source.header.n_frames == 1 for source in self.sources)
         inputs = tuple(k for k in self.constant_fields if not k.startswith("coordinate_"))
         self.inputs = inputs if single else ()
@@ -123,6 +126,15 @@ class Store:
         source, local = self.source_of(i)
         times = source.header.times
         return times if times.ndim == 1 else times[local]
+
+    def timeline(self, i: int) -> Timeline:
+        """The time step of trajectory i, and where frames of it are missing."""
+        self._check(i)
+        return self._timelines(*self._files.locate(i))
+
+    def stretches(self, i: int) -> list[range]:
+        """The frames of trajectory i, from `first` on, in ranges in which none is missing."""
+        return stretches(self.n_frames(i), self.first, self.timeline(i).breaks)
 
     def trajectory(self, i: int) -> Float[Tensor, "T C *S"]:
         """All frames of trajectory i."""
