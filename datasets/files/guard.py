@@ -11,9 +11,14 @@ from typing import Any
 import h5py
 import numpy as np
 
+from .conventions import CODING, decoded
+
 h5a: Any = importlib.import_module("h5py.h5a")  # untyped
 h5d: Any = importlib.import_module("h5py.h5d")
+h5ds: Any = importlib.import_module("h5py.h5ds")
 h5l: Any = importlib.import_module("h5py.h5l")
+h5o: Any = importlib.import_module("h5py.h5o")
+_OBJECTS: Any = {h5py.h5g.GroupID: h5py.Group, h5d.DatasetID: h5py.Dataset}
 
 METADATA = 2**26  # bytes of coordinates, names or attributes that are read at once
 CHUNK = 2**30  # bytes of a chunk, all of which a read unpacks
@@ -95,8 +100,21 @@ class Dataset:
         check_stored(self._dataset)
         return self._dataset[key]
 
+    def dimensions(self) -> tuple[str, ...]:
+        """Names of the dimension scales of the axes, or their labels; () where there are none."""
+        dataset = self._dataset
+        own = str(dataset.name).rsplit("/", 1)[-1]
+        if h5ds.is_scale(dataset.id):
+            return (own,) if len(self.shape) == 1 else ()
+        names = []
+        for axis in range(len(self.shape)):
+            scales = dataset.dims[axis].values() if h5ds.get_num_scales(dataset.id, axis) else []
+            named = [str(scale.name).rsplit("/", 1)[-1] for scale in scales]
+            names.append(named[0] if named else str(dataset.dims[axis].label))
+        return tuple(names) if any(names) else ()
+
     def numbers(self) -> np.ndarray:
-        """Real numbers of bounded size, in double precision.
+        """Real numbers of bounded size, in double precision, decoded by their attributes.
 
         Raises:
             ValueError: the dataset holds anything else.
@@ -105,7 +123,9 @@ class Dataset:
             raise ValueError(
                 f"{self.path}: {self._dataset.name} must hold real numbers; got {self.dtype}"
             )
-        return np.asarray(self[()], dtype=np.float64)
+        _check_size(str(self._dataset.name), self.path, self.shape, self.dtype.itemsize)
+        stated = {key: self.attrs[key] for key in CODING if key in self.attrs}
+        return np.asarray(decoded(str(self._dataset.name), self, stated)[()], dtype=np.float64)
 
 
 class Attributes:
@@ -168,7 +188,8 @@ def _step(group: h5py.Group, name: str, links: int) -> Any:
             f"{group.file.filename}: {name!r} is a link out of the file or in a circle, which is "
             f"not followed; copy what it points to into this file"
         )
-    return group[name]
+    found = h5o.open(group.id, key)  # a third of the time of h5py's own look-up
+    return _OBJECTS.get(type(found), h5py.Datatype)(found)
 
 
 def check_dataset(dataset: h5py.Dataset) -> None:
@@ -179,9 +200,10 @@ def check_dataset(dataset: h5py.Dataset) -> None:
             f"{dataset.file.filename}: {dataset.name} keeps its values in other files, which are "
             f"not read; open those, or copy the values into this file"
         )
-    item = dataset.dtype.itemsize
+    item: int = dataset.id.get_type().get_size()
     shape: tuple[int, ...] = dataset.shape or (0,)
-    _check_chunks(dataset, shape, item)
+    if created.get_layout() == h5d.CHUNKED:
+        _check_chunks(dataset, shape, dataset.dtype.itemsize)
     declared = math.prod(shape) * item
     if declared <= SLACK:
         return

@@ -8,18 +8,22 @@ import mmap
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 
-from .guard import Dataset, Group, check_stored, member
+from .conventions import CODING, DecodedArray, coding
+from .guard import Attributes, Dataset, Group, check_stored, member
 
 CACHE = 2**24  # bytes of decoded chunks that a file keeps, or one row of chunks if that is more,
 ROW = 2**26  # up to so many, or one chunk if that is more,
 CHUNK = 2**28  # up to so many
+# Attributes of HDF5 itself, which hold references.
+INTERNAL = {"DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "_Netcdf4Dimid", "_Netcdf4Coordinates"}
+FEW = 16  # datasets of a file that are found by opening it for each
 DEPTH, MOST = 4, 2**17  # groups within each other, and members of a file, that are listed
 
 Node = Any  # a file, group or dataset of h5py, whose types do not tell which one a name holds
@@ -32,6 +36,7 @@ class Place(NamedTuple):
     shape: tuple[int, ...]
     offset: int | None  # of values that lie in a row, to be mapped; None: read by HDF5
     cache: tuple[int, int]  # bytes of the cache and of a chunk; (0, 0) unless chunked
+    coded: tuple[tuple[str, Any], ...] = ()  # attributes that change what its numbers are
 
 
 class Hdf5File:
@@ -49,8 +54,8 @@ class Hdf5File:
         self._version = (-1, -1)  # size and modification time of the file that they are of
         self._reset()
 
-    def array(self, name: str) -> np.ndarray | h5py.Dataset:
-        """The dataset `name`: a view of the mapped file, or an h5py dataset. Index it to read."""
+    def array(self, name: str) -> np.ndarray | h5py.Dataset | DecodedArray:
+        """The dataset `name`: a view of the mapped file, or what reads it. Index it to read."""
         if self._pid != os.getpid():  # an HDF5 handle does not survive a fork
             self._reset()
         if name not in self._arrays:
@@ -69,22 +74,37 @@ class Hdf5File:
             found = itertools.islice(_members(root, "", DEPTH), MOST)  # groups may hold each other
             return {name: item.shape for name, item in found if isinstance(item, Dataset)}
 
+    def attributes(self, name: str = "") -> dict[str, Any]:
+        """Attributes of a dataset or group, by default of the file, without HDF5's own."""
+        self._looked += 1
+        if self._looked > FEW and self._file is None:  # opened once for all of them
+            self._file = open_readonly(self.path)
+        with metadata(self.path, file=self._file) as root:
+            found = (root[name] if name else root).attrs
+            return {key: found[key] for key in found if key not in INTERNAL}
+
+    def dimensions(self, name: str) -> tuple[str, ...]:
+        """Names of the dimension scales of a dataset's axes, or their labels."""
+        with metadata(self.path) as root:
+            return root[name].dimensions()
+
     def close(self) -> None:
         """Give the file back; the next access opens it again."""
         self._reset()
 
-    def _open_array(self, name: str) -> np.ndarray | h5py.Dataset:
+    def _open_array(self, name: str) -> np.ndarray | h5py.Dataset | DecodedArray:
         if not self._arrays:
             self._forget_if_changed()
         place = self._places.get(name)
         if place is None:
             file = self._file or open_readonly(self.path)
             place = self._places[name] = _place(file, name)
-            if place.offset is None:
+            if place.offset is None or len(self._places) > FEW:
                 self._file = file
             elif self._file is None:  # the map suffices: others may open the file with locks
                 file.close()
-        return self._by_hdf5(name, place) if place.offset is None else self._mapped(name, place)
+        raw = self._by_hdf5(name, place) if place.offset is None else self._mapped(name, place)
+        return DecodedArray(name, raw, dict(place.coded)) if place.coded else raw
 
     def _forget_if_changed(self) -> None:
         found = self.path.stat()
@@ -118,8 +138,9 @@ class Hdf5File:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._file: h5py.File | None = None
+        self._looked = 0  # how often attributes were asked for
         self._bytes: np.ndarray | None = None
-        self._arrays: dict[str, np.ndarray | h5py.Dataset] = {}
+        self._arrays: dict[str, np.ndarray | h5py.Dataset | DecodedArray] = {}
         self._caches: OrderedDict[str, int] = OrderedDict()  # chunked datasets -> bytes
 
     def __getstate__(self) -> dict[str, Any]:
@@ -142,13 +163,16 @@ def _place(file: h5py.File, name: str) -> Place:
     if not isinstance(dataset, h5py.Dataset):
         raise KeyError(f"{name} is not a dataset")
     shape: tuple[int, ...] = dataset.shape or ()
+    attributes = Attributes(dataset, Path(file.filename))
+    stated = {key: attributes[key] for key in CODING if key in attributes}
+    coded = tuple(coding(stated, dataset.dtype).items()) if stated else ()
     offset = dataset.id.get_offset()  # None unless contiguous and in this file
     if offset is not None and dataset.dtype.kind in "fiub" and dataset.size:
-        return Place(dataset.dtype, shape, offset, (0, 0))
+        return Place(dataset.dtype, shape, offset, (0, 0), coded)
     if dataset.chunks is None:
-        return Place(dataset.dtype, shape, None, (0, 0))
+        return Place(dataset.dtype, shape, None, (0, 0), coded)
     check_stored(dataset)
-    return Place(dataset.dtype, shape, None, (cache_size(dataset), _chunk_bytes(dataset)))
+    return Place(dataset.dtype, shape, None, (cache_size(dataset), _chunk_bytes(dataset)), coded)
 
 
 def cache_size(dataset: Node) -> int:
@@ -177,16 +201,23 @@ def open_readonly(path: Path) -> h5py.File:
 
 
 @contextmanager
-def metadata(path: Path, layout: str = "its layout") -> Iterator[Group]:
+def metadata(
+    path: Path, layout: str = "its layout", file: h5py.File | None = None
+) -> Iterator[Group]:
     """The root group of a file, whose members are followed inside the file only.
+
+    Args:
+        path: the file.
+        layout: what it should have, for messages.
+        file: the same, where it is open already.
 
     Raises:
         ValueError: inside the block, the file turned out to be truncated or damaged, or a part of
             it is missing or of another kind than expected.
     """
     try:
-        with open_readonly(path) as file:
-            yield Group(file, path)
+        with open_readonly(path) if file is None else nullcontext(file) as opened:
+            yield Group(opened, path)
     except MemoryError:
         raise ValueError(f"{path} declares more than fits into memory; is it damaged?") from None
     except (OSError, RuntimeError) as error:  # what h5py raises for broken structures

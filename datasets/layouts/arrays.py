@@ -29,12 +29,17 @@ class Variable:
             and any other that `at` fixes. The channel is constant along axes it does not have.
         at: axis -> index, for the axes that are none of trajectory, time and space.
         value: the channel's value everywhere, for a channel without an array.
+        shared: whether the array lies outside the groups of the trajectories, and is that of all.
+        scale, offset: from the values of the array to those of the channel, in other units.
     """
 
     array: str
     axes: tuple[str, ...] = ()
     at: tuple[tuple[str, int], ...] = ()
     value: float = 0.0
+    shared: bool = False
+    scale: float = 1.0
+    offset: float = 0.0
 
 
 def component(array: str, axes: Sequence[str], channel: int) -> Variable:
@@ -53,6 +58,7 @@ class ArraySource(Source):
         channels: field name -> where it lies.
         constant_channels: constant field name -> where it lies.
         groups: the group of each of the file's trajectories, where each has its own.
+        flipped: the space axes that the file stores from high to low coordinates.
 
     Raises:
         ValueError: an array is missing, is not numeric, or its shape does not fit; a time is not
@@ -64,6 +70,7 @@ class ArraySource(Source):
     channels: dict[str, Variable]
     constant_channels: dict[str, Variable] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
+    flipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.path = self.file.path
@@ -118,12 +125,14 @@ class ArraySource(Source):
         self, out: np.ndarray, variables: Sequence[Variable], trajectory: int, frames: slice
     ) -> None:
         """Read variables into `out` (variable, T, *S); each array is read once."""
-        together: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+        together: dict[tuple[str, tuple[str, ...], bool], list[int]] = {}
         for position, variable in enumerate(variables):
-            together.setdefault((variable.array, variable.axes), []).append(position)
+            together.setdefault((variable.array, variable.axes, variable.shared), []).append(
+                position
+            )
         # What is too large for single precision becomes infinite, and is named by the store.
         with np.errstate(over="ignore", invalid="ignore"):
-            for (array, _), positions in together.items():
+            for (array, _, _), positions in together.items():
                 if not array:
                     for position in positions:
                         out[position] = variables[position].value
@@ -157,12 +166,17 @@ class ArraySource(Source):
         for position in positions:
             at = {axis: index - low[axis] for axis, index in variables[position].at}
             values = np.asarray(block[tuple(at.get(axis, slice(None)) for axis in kept)])
-            out[position] = self._ordered(values, [axis for axis in kept if axis not in at])
+            values = self._ordered(values, [axis for axis in kept if axis not in at])
+            scale, offset = variables[position].scale, variables[position].offset
+            plain = (scale, offset) == (1.0, 0.0)
+            out[position] = values if plain else values.astype(np.float64) * scale + offset
 
     def _ordered(self, values: np.ndarray, axes: Sequence[str]) -> np.ndarray:
         """Values with axes (T, *S), of size 1 where the array has no such axis."""
         order = [axis for axis in (TIME, *self.header.axes) if axis in axes]
         values = values.transpose([axes.index(axis) for axis in order])
+        turned = tuple(i for i, axis in enumerate(order) if axis in self.flipped)
+        values = np.flip(values, turned) if turned else values
         missing = [i for i, axis in enumerate((TIME, *self.header.axes)) if axis not in axes]
         return np.expand_dims(values, missing)
 
@@ -170,7 +184,8 @@ class ArraySource(Source):
         """The array of a variable, whose shape and type are checked on the way."""
         if not variable.array:
             return None
-        name = f"{self.groups[row]}/{variable.array}" if self.groups else variable.array
+        grouped = self.groups and not variable.shared
+        name = f"{self.groups[row]}/{variable.array}" if grouped else variable.array
         try:
             array = self.file.array(name)
         except KeyError:

@@ -32,10 +32,12 @@ from ..files.containers import listing
 from .arrangement import Arrangement, join_of, splits_of
 from .arrays import TIME, TRAJECTORY, ArraySource
 from .described_arrays import DescribedArrays
-from .described_grid import grid
+from .described_grid import space
 from .described_parameters import parameters
 from .described_times import times
-from .description import CHANNEL, FILE, Description, find
+from .described_units import Units
+from .description import FILE, Description, find
+from .dimensions import CHANNEL
 from .layout import Layout
 from .source import Header
 
@@ -54,7 +56,7 @@ def open_file(path: Path, split: str, variant: str = "") -> Mapping[str, ArraySo
     where, description = _description(path, variant)
     if "fields" in join_of(description.join, where):
         description = _held(description, listing(path))
-    return {split: _source(path, where, description)}
+    return {split: source_of(path, where, description)}
 
 
 def arrangement(path: Path, variant: str = "") -> Arrangement:
@@ -85,37 +87,57 @@ def _held(given: Description, shapes: Mapping[str, object]) -> Description:
     return replace(given, fields=fields, constants=constants, units=units)
 
 
-def _source(path: Path, where: Path, given: Description) -> ArraySource:
-    """A file as its description says."""
+def source_of(path: Path, where: Path, given: Description) -> ArraySource:
+    """A file as its description says.
+
+    Args:
+        path: the file.
+        where: the description, for messages; the file itself where it is its own.
+        given: what it says.
+
+    Raises:
+        ValueError: the description does not fit the file.
+    """
     arrays = DescribedArrays(path, where, given)
     fields = {name: arrays.variable(text, False) for name, text in given.fields.items()}
     constants = {name: arrays.variable(text, True) for name, text in given.constants.items()}
-    space = tuple(
+    axes = tuple(
         axis for axis in next(iter(fields.values())).axes if axis not in (TRAJECTORY, TIME, CHANNEL)
     )
-    if set(space) <= set(AXES):  # however the file orders them, x is the first axis
-        space = tuple(sorted(space))
+    if set(axes) <= set(AXES):  # however the file orders them, x is the first axis
+        axes = tuple(sorted(axes))
     count = len(arrays.groups) or arrays.sizes.get(TRAJECTORY, 1)
     names, table = parameters(arrays, given, count)
+    known = space(arrays, given, axes)
+    counted = times(arrays, given, count, arrays.sizes.get(TIME, 1))
+    own = where == path
+    provenance = {"source": "CF"} if own else {"source": "described", "description": where.name}
+    found = Units(arrays, given)
+    fields = {name: found.field(name, given.fields[name], item) for name, item in fields.items()}
+    constants = {
+        name: found.field(name, given.constants[name], item) for name, item in constants.items()
+    }
+    grid, moments = found.grid(known), found.times(counted)
     source = ArraySource(
         file=arrays.file,
         header=Header(
             name=given.name,
-            axes=space,
-            grid=grid(arrays, given, space),
-            times=times(arrays, given, count, arrays.sizes.get(TIME, 1)),
+            axes=axes,
+            grid=grid,
+            times=moments,
             rows=range(count),
             parameter_names=names,
             parameters=table,
-            units=dict(given.units),
-            provenance={"source": "described", "description": where.name},
+            units=found.units,
+            provenance=provenance | ({"time": dict(counted.origin)} if counted.origin else {}),
         ),
         channels=fields,
         constant_channels=constants,
         groups=arrays.groups,
+        flipped=known.flipped,
     )
     arrays.file.close()
     return source
 
 
-LAYOUT = Layout("described", matches, open_file, None, arrangement)
+LAYOUT = Layout("described", matches, open_file, None, arrangement=arrangement)

@@ -10,6 +10,10 @@ from .arrangement import Arrangement
 from .source import Source
 
 
+def _none(path: Path) -> str:
+    return ""
+
+
 @dataclass(frozen=True)
 class Layout:
     """A layout on disk.
@@ -24,11 +28,14 @@ class Layout:
         arrangement: how the trajectories of all files belong together, given one of them and the
             variant; None: as they are.
         folders: whether its splits are folders, which nothing else divides.
+        doubts: what in a file that matches speaks against the layout; "" for nothing. Then it is
+            read so only when asked for.
     """
 
     name: str
     matches: Callable[[Path], bool]
     open: Callable[[Path, str, str], Mapping[str, Source | Sequence[Source]]]
     variants: tuple[str, ...] | None = ()
+    doubts: Callable[[Path], str] = _none
     arrangement: Callable[[Path, str], Arrangement] | None = None
     folders: bool = False

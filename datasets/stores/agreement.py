@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..fields.units import unlike
 from ..layouts.source import Source
 
 
@@ -18,7 +19,7 @@ def check_names(source: Source) -> None:
             raise ValueError(f"{source.path}: the name {name!r} cannot be printed; rename it")
 
 
-_NAMES = ("name", "axes", "fields", "constant_fields", "parameter_names", "units")
+_NAMES = ("name", "axes", "fields", "constant_fields", "parameter_names")
 
 
 def check_agreement(first: Source, other: Source, names: Sequence[str] = _NAMES) -> None:
@@ -32,6 +33,9 @@ def check_agreement(first: Source, other: Source, names: Sequence[str] = _NAMES)
         size = 1e-5 * np.array(one.grid.lengths)
         close = len(a) == len(b) and bool((np.abs(np.subtract(a, b)) <= size).all())
         differences.append((f"grid {name}", a, a if close else b))
+    same = "fields" not in names or set(one.units) == set(two.units)
+    if not same or unlike(one.units, two.units):
+        differences.append(("units", one.units, two.units))
     for name, a, b in differences:
         if a != b:
             raise ValueError(

@@ -14,6 +14,7 @@ from ..layouts.arrangement import Join
 from ..layouts.source import Header, Source
 from .agreement import check_agreement
 from .failures import naming
+from .views import View
 
 OPEN = 4  # files that a run over many of them holds open
 SAME = 1e-6  # of a time step, up to which the times of two files are the same
@@ -25,7 +26,7 @@ def join(sources: Sequence[Source], what: Sequence[Join]) -> list[Source]:
     Raises:
         ValueError: files do not go together.
     """
-    joined: list[Source] = [*sources]
+    joined = _on_one_clock(sources) if what and len(sources) > 1 else [*sources]
     if "fields" in what:
         joined = _by_fields(joined)
     if "time" in what and len(joined) > 1:
@@ -51,6 +52,44 @@ def _by_fields(sources: Sequence[Source]) -> list[Source]:
             )
     ordered = [sorted(each, key=_start) for each in kinds.values()]
     return [Together(parts) for parts in zip(*ordered, strict=True)]
+
+
+def _on_one_clock(sources: Sequence[Source]) -> list[Source]:
+    """The sources with times since the first frame of the first, where each counts since its own.
+
+    Raises:
+        ValueError: some count since a date and others do not, or calendars differ.
+    """
+    origins = [source.header.provenance.get("time") for source in sources]
+    if not any(origins):
+        return [*sources]
+    first = origins[0]
+    moved = []
+    for source, origin in zip(sources, origins, strict=True):
+        if not first or not origin or first["calendar"] != origin["calendar"]:
+            raise ValueError(
+                f"{sources[0].path.name} and {source.path.name} cannot be joined: their times "
+                f"count by {first and first['calendar']} and {origin and origin['calendar']}; give "
+                f"both the units and the calendar of their times"
+            )
+        times = source.header.times + _apart(first, origin)
+        whole = View(source, range(len(source)))
+        whole.header = replace(whole.header, times=times)
+        moved.append(whole)
+    return moved
+
+
+def _apart(first: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    """From the first time of one file to that of another, in the unit of the former."""
+    start = other["first"]
+    if other["units"] != first["units"]:
+        import cftime  # on use: few files have dates
+
+        calendar = first["calendar"].lower()
+        start = cftime.date2num(
+            cftime.num2date(start, other["units"], calendar), first["units"], calendar
+        )
+    return float(start - first["first"])
 
 
 def _start(source: Source) -> tuple[float, str]:
