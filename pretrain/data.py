@@ -40,7 +40,7 @@ def open_stores(recipe: TrainRecipe) -> list[Store]:
         ValueError: a dataset cannot be read or does not fit into memory as it should, or datasets
             share a name, differ in rank, or only some are steady problems.
     """
-    stores = [_open(data, "train") for data in recipe.data]
+    stores = [_open(recipe, data, "train") for data in recipe.data]
     names = [store.name for store in stores]
     if len(set(names)) < len(names):
         raise ValueError(
@@ -70,13 +70,18 @@ def _cached(recipe: TrainRecipe, stores: list[Store]) -> list[Store]:
     return [kept.get(i, store) for i, store in enumerate(stores)]
 
 
-def _open(data: DataConfig, split: str, trajectories: int | None = None) -> Store:
+def _open(
+    recipe: TrainRecipe, data: DataConfig, split: str, trajectories: int | None = None
+) -> Store:
     """A split of a dataset; `trajectories`: of a simulated one, where not a block of them."""
-    simulated = data.simulate
+    simulated, splits = data.simulate, dict(data.splits)
+    if splits.get("by") == "time":  # nothing that a training window spans is validated
+        history = int(recipe.operator.get("history", 1))
+        splits.setdefault("gap", data.stride * (history + recipe.objective.horizon))
     if simulated is None:
         path = expanded(data.path, "data.path")
         layout = data.layout and expanded(data.layout, "data.layout")
-        store = open_store(path, split, layout, data.splits or None)
+        store = open_store(path, split, layout, splits or None)
         store.name = data.name or store.name
         return store
     size = trajectories or simulated.block
@@ -101,10 +106,13 @@ def build_mixture(recipe: TrainRecipe, stores: Sequence[Store], operator: Operat
     parts, augmentations = [], []
     for store, data in zip(stores, recipe.data, strict=True):
         windows = objective.windows(store, data, operator)
-        parts.append((windows, data.weight * len(windows) ** recipe.size_exponent))
-        augmentations.append(
+        share = data.weight * len(windows) ** recipe.size_exponent
+        augmentation = (
             Augmentation(data.augment, store, fields, data.parity) if data.augment else None
         )
+        for part in windows.by_step():
+            parts.append((part, share * len(part) / len(windows)))
+            augmentations.append(augmentation)
     micro_batch, streams = recipe.micro_batch, recipe.micro_batches
     return Mixture(parts, micro_batch, recipe.seed, augmentations, streams=streams)
 
@@ -113,11 +121,11 @@ def validation_windows(recipe: TrainRecipe, operator: Operator) -> dict[str, lis
     """Per dataset, one long window from the start of each validation trajectory."""
     windows, description = {}, operator.description
     for data in recipe.data:
-        store = _open(data, "valid", recipe.validation.trajectories)
+        store = _open(recipe, data, "valid", recipe.validation.trajectories)
         count = min(recipe.validation.trajectories, len(store))
         horizon = _validation_horizon(recipe, store, data, operator, count)
         windows[store.name] = [
-            store.window(i, store.first, operator.history, horizon, data.stride)
+            store.window(i, _longest(store, i).start, operator.history, horizon, data.stride)
             .filled(description.fill)
             .select(description.fields, description.inputs)
             for i in range(count)
@@ -131,7 +139,8 @@ def _validation_horizon(
     """Frames to roll out: as many as are wanted and stored."""
     if store.steady:
         return 1
-    stored = (min(map(store.n_frames, range(count))) - store.first - 1) // data.stride + 1
+    shortest = min(len(_longest(store, i)) for i in range(count))
+    stored = (shortest - 1) // data.stride + 1
     horizon = min(recipe.validation.horizon, stored - operator.history)
     if horizon < 1:
         raise ValueError(
@@ -139,3 +148,8 @@ def _validation_horizon(
             f"{data.stride}; needed are {operator.history} + 1"
         )
     return horizon
+
+
+def _longest(store: Store, i: int) -> range:
+    """The most frames of a trajectory that follow each other without a gap."""
+    return max(store.stretches(i), key=len)

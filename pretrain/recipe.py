@@ -75,7 +75,7 @@ class DataConfig(Checked):
 
     path: str = ""
     layout: str | None = None
-    splits: dict[str, float] = field(default_factory=dict)
+    splits: dict[str, float | str] = field(default_factory=dict)
     simulate: SimulateConfig | None = None
     name: str | None = None
     weight: Positive = 1.0

@@ -152,23 +152,34 @@ def _time_scales(
 
 def _lead_times(recipe: TrainRecipe, stores: Sequence[Store]) -> tuple[float, ...]:
     """The physical times between two frames of which the operator learns one from the other."""
-    steps = {time_step(store, data) for store, data in zip(stores, recipe.data, strict=True)}
+    pairs = zip(stores, recipe.data, strict=True)
+    steps = {step for store, data in pairs for step in time_steps(store, data)}
     name, objective = recipe.operator.get("name"), objective_of(recipe.objective)
     direct = name is not None and get(name).direct
     return tuple(sorted({time for step in steps for time in objective.lead_times(step, direct)}))
 
 
-def time_step(store: Store, data: DataConfig) -> float:
-    """Physical time between the frames that the operator sees; 1 for a steady problem.
+def time_steps(store: Store, data: DataConfig) -> set[float]:
+    """Physical times between the frames that the operator sees; 1 for a steady problem.
 
     Raises:
-        ValueError: the frames of the store are not uniform in time.
+        ValueError: trajectories are single frames, or frames are not uniform in time.
     """
     if store.steady:
-        return 1.0
-    if store.dt is None:
+        return {1.0}
+    if store.dt is not None:
+        return {store.dt * data.stride}
+    found = {store.timeline(i).step for i in range(len(store))}
+    if all(store.n_frames(i) == 1 for i in range(len(store))):
+        raise ValueError(
+            f"every trajectory of dataset {store.name} has one frame: nothing to predict; name "
+            f"constants for a steady problem, or, if the frames are those of a run, store them "
+            f"along a time axis"
+        )
+    steps = {step * data.stride for step in found if step is not None}
+    if None in found:
         raise ValueError(f"the frames of dataset {store.name} are not uniformly spaced in time")
-    return store.dt * data.stride
+    return steps
 
 
 def _normalizer(

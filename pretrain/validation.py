@@ -55,6 +55,8 @@ def _score(
     accelerator: Accelerator,
     stops: Callable[[], bool],
 ) -> tuple[float, float] | None:
+    if len({(w.context.dt, tuple(w.lead_times.tolist())) for w in windows}) > 1:
+        batch = 1  # windows of one batch share their time step
     ranks, rank = accelerator.num_processes, accelerator.process_index
     total = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
     # Every process makes the same number of forward passes: sharded models wait for each other.

@@ -84,14 +84,21 @@ def spacing(values: Float[np.ndarray, " n"]) -> float | None:
 
     Files often hold coordinates in single precision, so a step may differ from the mean step by
     one thousandth of it, plus the rounding of the largest value: in single precision where that
-    holds all values, else in double.
+    holds all values, else in double. Whole numbers are not rounded, so their steps must be equal:
+    seconds of this century in steps of 256 and 512 differ by less than single precision resolves.
     """
     if len(values) < 2 or not np.isfinite(values).all():
         return None
     step = float(values[-1] - values[0]) / (len(values) - 1)
+    uniform = np.abs(np.diff(values) - step) <= tolerance(values, step)
+    return step if step > 0 and bool(uniform.all()) else None
+
+
+def tolerance(values: Float[np.ndarray, " n"], step: float) -> float:
+    """By how much a step of an axis may differ from another; see `spacing`."""
+    if (values == np.rint(values)).all():
+        return 0.0
     with np.errstate(over="ignore"):
         single = bool((values == values.astype(np.float32)).all())
     epsilon = np.finfo(np.float32 if single else np.float64).eps
-    rounding = 2 * float(epsilon) * float(np.abs(values).max())
-    uniform = np.abs(np.diff(values) - step) <= 1e-3 * step + rounding
-    return step if step > 0 and bool(uniform.all()) else None
+    return 1e-3 * step + 2 * float(epsilon) * float(np.abs(values).max())

@@ -8,7 +8,7 @@ import mmap
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ ROW = 2**26  # up to so many, or one chunk if that is more,
 CHUNK = 2**28  # up to so many
 # Attributes of HDF5 itself, which hold references.
 INTERNAL = {"DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "_Netcdf4Dimid", "_Netcdf4Coordinates"}
+FEW = 16  # datasets of a file that are found by opening it for each
 DEPTH, MOST = 4, 2**17  # groups within each other, and members of a file, that are listed
 
 Node = Any  # a file, group or dataset of h5py, whose types do not tell which one a name holds
@@ -75,7 +76,10 @@ class Hdf5File:
 
     def attributes(self, name: str = "") -> dict[str, Any]:
         """Attributes of a dataset or group, by default of the file, without HDF5's own."""
-        with metadata(self.path) as root:
+        self._looked += 1
+        if self._looked > FEW and self._file is None:  # opened once for all of them
+            self._file = open_readonly(self.path)
+        with metadata(self.path, file=self._file) as root:
             found = (root[name] if name else root).attrs
             return {key: found[key] for key in found if key not in INTERNAL}
 
@@ -95,7 +99,7 @@ class Hdf5File:
         if place is None:
             file = self._file or open_readonly(self.path)
             place = self._places[name] = _place(file, name)
-            if place.offset is None:
+            if place.offset is None or len(self._places) > FEW:
                 self._file = file
             elif self._file is None:  # the map suffices: others may open the file with locks
                 file.close()
@@ -134,6 +138,7 @@ class Hdf5File:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._file: h5py.File | None = None
+        self._looked = 0  # how often attributes were asked for
         self._bytes: np.ndarray | None = None
         self._arrays: dict[str, np.ndarray | h5py.Dataset | DecodedArray] = {}
         self._caches: OrderedDict[str, int] = OrderedDict()  # chunked datasets -> bytes
@@ -196,16 +201,23 @@ def open_readonly(path: Path) -> h5py.File:
 
 
 @contextmanager
-def metadata(path: Path, layout: str = "its layout") -> Iterator[Group]:
+def metadata(
+    path: Path, layout: str = "its layout", file: h5py.File | None = None
+) -> Iterator[Group]:
     """The root group of a file, whose members are followed inside the file only.
+
+    Args:
+        path: the file.
+        layout: what it should have, for messages.
+        file: the same, where it is open already.
 
     Raises:
         ValueError: inside the block, the file turned out to be truncated or damaged, or a part of
             it is missing or of another kind than expected.
     """
     try:
-        with open_readonly(path) as file:
-            yield Group(file, path)
+        with open_readonly(path) if file is None else nullcontext(file) as opened:
+            yield Group(opened, path)
     except MemoryError:
         raise ValueError(f"{path} declares more than fits into memory; is it damaged?") from None
     except (OSError, RuntimeError) as error:  # what h5py raises for broken structures

@@ -1,5 +1,7 @@
+from .arrangement import Arrangement as Arrangement
+from .arrangement import Splits as Splits
+from .arrangement import splits_of as splits_of
 from .arrays import ArraySource as ArraySource
-from .arrays import divide as divide
 from .description import FILE as FILE
 from .detect import LAYOUTS as LAYOUTS
 from .layout import Layout as Layout

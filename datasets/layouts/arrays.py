@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +12,6 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from ..fields.grid import Grid, spacing
-from ..fields.vocabulary import SPLITS, UNSPLIT
 from ..files.containers import Container
 from .source import Header, Source
 
@@ -31,6 +29,7 @@ class Variable:
             and any other that `at` fixes. The channel is constant along axes it does not have.
         at: axis -> index, for the axes that are none of trajectory, time and space.
         value: the channel's value everywhere, for a channel without an array.
+        shared: whether the array lies outside the groups of the trajectories, and is that of all.
         scale, offset: from the values of the array to those of the channel, in other units.
     """
 
@@ -38,6 +37,7 @@ class Variable:
     axes: tuple[str, ...] = ()
     at: tuple[tuple[str, int], ...] = ()
     value: float = 0.0
+    shared: bool = False
     scale: float = 1.0
     offset: float = 0.0
 
@@ -125,12 +125,14 @@ class ArraySource(Source):
         self, out: np.ndarray, variables: Sequence[Variable], trajectory: int, frames: slice
     ) -> None:
         """Read variables into `out` (variable, T, *S); each array is read once."""
-        together: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+        together: dict[tuple[str, tuple[str, ...], bool], list[int]] = {}
         for position, variable in enumerate(variables):
-            together.setdefault((variable.array, variable.axes), []).append(position)
+            together.setdefault((variable.array, variable.axes, variable.shared), []).append(
+                position
+            )
         # What is too large for single precision becomes infinite, and is named by the store.
         with np.errstate(over="ignore", invalid="ignore"):
-            for (array, _), positions in together.items():
+            for (array, _, _), positions in together.items():
                 if not array:
                     for position in positions:
                         out[position] = variables[position].value
@@ -182,7 +184,8 @@ class ArraySource(Source):
         """The array of a variable, whose shape and type are checked on the way."""
         if not variable.array:
             return None
-        name = f"{self.groups[row]}/{variable.array}" if self.groups else variable.array
+        grouped = self.groups and not variable.shared
+        name = f"{self.groups[row]}/{variable.array}" if grouped else variable.array
         try:
             array = self.file.array(name)
         except KeyError:
@@ -294,30 +297,3 @@ def constant_parameters(values: Mapping[str, float], n: int) -> dict[str, Any]:
         "parameter_names": tuple(values),
         "parameters": np.tile(np.array([*values.values()], dtype=np.float64), (n, 1)),
     }
-
-
-def divide(
-    source: ArraySource, splits: Mapping[str, int | float], where: Path
-) -> dict[str, ArraySource]:
-    """Parts of a source by fraction (in sum at most 1) or number, in the order of the file.
-
-    Raises:
-        ValueError: the splits are none of train, valid, test and all, or are more than there is.
-    """
-    n, given = len(source), {name: float(share) for name, share in splits.items()}
-    counted = sum(given.values()) > 1 + 1e-6  # numbers, not fractions
-    scale = 1 if counted else n
-    ends = np.cumsum([0.0, *(share * scale for share in given.values())])
-    if (
-        not set(given) <= {*SPLITS, UNSPLIT}
-        or min(given.values(), default=0.0) <= 0
-        or ends[-1] > n + 1e-6
-        or (counted and not all(share.is_integer() for share in given.values()))
-    ):
-        raise ValueError(
-            f"{where}: splits are train, valid, test or all, as fractions that sum to at most 1 or "
-            f"as numbers of at most {n} trajectories; got {dict(splits)}"
-        )
-    pairs = itertools.pairwise(map(round, ends.tolist()))
-    parts = zip(given, pairs, strict=True)
-    return {name: source.part(slice(*pair)) for name, pair in parts if pair[0] < pair[1]}

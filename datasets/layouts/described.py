@@ -23,11 +23,14 @@ order of the file) and `name`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ..base.config import read
-from ..fields.vocabulary import AXES, SPLITS
-from .arrays import TIME, TRAJECTORY, ArraySource, divide
+from ..fields.vocabulary import AXES
+from ..files.containers import listing
+from .arrangement import Arrangement, join_of, splits_of
+from .arrays import TIME, TRAJECTORY, ArraySource
 from .described_arrays import DescribedArrays
 from .described_grid import space
 from .described_parameters import parameters
@@ -50,14 +53,38 @@ def open_file(path: Path, split: str, variant: str = "") -> Mapping[str, ArraySo
     Raises:
         ValueError: the description is wrong, or does not fit the file.
     """
+    where, description = _description(path, variant)
+    if "fields" in join_of(description.join, where):
+        description = _held(description, listing(path))
+    return {split: source_of(path, where, description)}
+
+
+def arrangement(path: Path, variant: str = "") -> Arrangement:
+    """How the trajectories of all files belong together, as the description of one says.
+
+    Raises:
+        ValueError: the description is wrong.
+    """
+    where, description = _description(path, variant)
+    splits = splits_of(description.splits, where)
+    return Arrangement(where, splits, join_of(description.join, where))
+
+
+def _description(path: Path, variant: str) -> tuple[Path, Description]:
     where = Path(variant) if variant else find(path)
     if where is None:
         raise ValueError(f"{path} has no {FILE} beside it")
-    description = read(Description, where)
-    source = source_of(path, where, description)
-    if split in SPLITS or not description.splits:
-        return {split: source}
-    return divide(source, description.splits, where)
+    return where, read(Description, where)
+
+
+def _held(given: Description, shapes: Mapping[str, object]) -> Description:
+    """The description of those fields alone whose arrays a file holds, if it holds some."""
+    fields = {name: text for name, text in given.fields.items() if text in shapes}
+    fields = fields or given.fields
+    constants = {name: text for name, text in given.constants.items() if text in shapes}
+    known = {*fields, *constants, *given.parameters, TIME, "length"}
+    units = {name: unit for name, unit in given.units.items() if name in known}
+    return replace(given, fields=fields, constants=constants, units=units)
 
 
 def source_of(path: Path, where: Path, given: Description) -> ArraySource:
@@ -113,4 +140,4 @@ def source_of(path: Path, where: Path, given: Description) -> ArraySource:
     return source
 
 
-LAYOUT = Layout("described", matches, open_file, None)
+LAYOUT = Layout("described", matches, open_file, None, arrangement=arrangement)

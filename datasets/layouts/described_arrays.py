@@ -77,7 +77,7 @@ class DescribedArrays:
                     f"axis {axis!r} has {self.sizes[axis]} points in one array and {n} in {name!r}"
                 )
         at = () if channel is None else ((CHANNEL, channel),)
-        return Variable(inner, axes, at)
+        return Variable(inner, axes, at, shared="*" not in name)
 
     def locate(self, name: str) -> tuple[str, tuple[int, ...]]:
         """An array's name (within its trajectory's group) and shape."""

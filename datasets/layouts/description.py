@@ -32,7 +32,9 @@ class Description:
     constants: dict[str, str] = field(default_factory=dict)
     parameters: dict[str, float | str] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
-    splits: dict[str, float] = field(default_factory=dict)
+    splits: dict[str, float | str] = field(default_factory=dict)
+    join: str | list[str] = ""
+    padding: str = ""
     name: str = ""
 
     def __post_init__(self) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .arrangement import Arrangement
 from .source import Source
 
 
@@ -20,15 +21,21 @@ class Layout:
     Attributes:
         name: of the layout, under which it is registered.
         matches: whether a file has it.
-        open: the sources of a file by split, given the split that its folder says (`UNSPLIT` if
-            none) and the variant ("" if none was asked for).
+        open: the sources of a file by split (several where its trajectories differ in their number
+            of frames), given the split that its folder says (`UNSPLIT` if none) and the variant
+            ("" if none was asked for).
         variants: those that can be asked for; None for any text.
+        arrangement: how the trajectories of all files belong together, given one of them and the
+            variant; None: as they are.
+        folders: whether its splits are folders, which nothing else divides.
         doubts: what in a file that matches speaks against the layout; "" for nothing. Then it is
             read so only when asked for.
     """
 
     name: str
     matches: Callable[[Path], bool]
-    open: Callable[[Path, str, str], Mapping[str, Source]]
+    open: Callable[[Path, str, str], Mapping[str, Source | Sequence[Source]]]
     variants: tuple[str, ...] | None = ()
     doubts: Callable[[Path], str] = _none
+    arrangement: Callable[[Path, str], Arrangement] | None = None
+    folders: bool = False

@@ -33,7 +33,7 @@ class Header:
     axes: tuple[str, ...]
     grid: Grid
     times: Float64[np.ndarray, "*n T"]
-    rows: range
+    rows: Sequence[int]
     fields: tuple[str, ...] = ()
     constant_fields: tuple[str, ...] = ()
     parameter_names: tuple[str, ...] = ()

@@ -326,4 +326,4 @@ def _provenance(stored: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"text": text(stored)}
 
 
-LAYOUT = Layout("The Well", matches, open_file)
+LAYOUT = Layout("The Well", matches, open_file, folders=True)

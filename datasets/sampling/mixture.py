@@ -127,10 +127,10 @@ def _check_part(windows: Windows, weight: float) -> None:
     name = windows.store.name
     if not 0 < weight < float("inf"):
         raise ValueError(f"the weight of {name!r} must be positive and finite; got {weight}")
-    if windows.store.dt is None and windows.history > 1:
+    if windows.dt is None and windows.history > 1:
         raise ValueError(
             f"{name!r} has no uniform time step common to all its trajectories, so its windows do "
-            f"not fit one batch; open its files one by one, as datasets of their own"
+            f"not fit one batch; give the trajectories of each step as a part (Windows.by_step)"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,6 +12,26 @@ from torch.utils.data import Dataset
 
 from ..fields.window import Window
 from ..stores.store import Store
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is kept of a store.
+
+    Attributes:
+        trajectories: use only this many, chosen by `seed`; a larger number, with the same seed,
+            contains a smaller one. None for all.
+        seed: of that choice.
+        fields: keep only these fields, in this order. None for all.
+        inputs: likewise for the input fields of a steady problem.
+        fill: values of fields that the store lacks; see `Window.filled`.
+    """
+
+    trajectories: int | None = None
+    seed: int = 0
+    fields: Sequence[str] | None = None
+    inputs: Sequence[str] | None = None
+    fill: Mapping[str, float] = field(default_factory=dict)
 
 
 class Windows(Dataset[Window]):
@@ -25,12 +46,7 @@ class Windows(Dataset[Window]):
         history, horizon: frames given and frames to predict.
         stride: distance between the frames of a window.
         every: distance between the first frames of consecutive windows.
-        trajectories: use only this many, chosen by `seed`; a larger number, with the same seed,
-            contains a smaller one. None for all.
-        seed: of that choice.
-        fields: keep only these fields, in this order. None for all.
-        inputs: likewise for the input fields of a steady problem.
-        fill: values of fields that the store lacks; see `Window.filled`.
+        selection: what is kept of the store; all by default.
 
     Raises:
         ValueError: a trajectory is too short for one window, a number is impossible, or a field is
@@ -44,25 +60,22 @@ class Windows(Dataset[Window]):
         horizon: int,
         stride: int = 1,
         every: int = 1,
-        trajectories: int | None = None,
-        seed: int = 0,
-        fields: Sequence[str] | None = None,
-        inputs: Sequence[str] | None = None,
-        fill: Mapping[str, float] | None = None,
+        selection: Selection | None = None,
     ) -> None:
+        chosen = selection or Selection()
         for name, value in (("history", history), ("horizon", horizon)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1 frame; got {value}")
         if stride < 1 or every < 1:
             raise ValueError(f"stride and every must be at least 1; got {stride} and {every}")
-        self.fill = dict(fill or {})
-        require_channels(store, fields or (), inputs or (), self.fill)
+        self.fill = dict(chosen.fill)
+        require_channels(store, chosen.fields or (), chosen.inputs or (), self.fill)
         self.store, self.history, self.horizon = store, history, horizon
         self.stride, self.every = stride, every
-        self.fields = store.fields if fields is None else tuple(fields)
-        self.inputs = store.inputs if inputs is None else tuple(inputs)
-        self.trajectories = _choose(store, trajectories, seed)
-        self._ends = np.cumsum([self._count(i) for i in self.trajectories])
+        self.fields = store.fields if chosen.fields is None else tuple(chosen.fields)
+        self.inputs = store.inputs if chosen.inputs is None else tuple(chosen.inputs)
+        self.trajectories = _choose(store, chosen.trajectories, chosen.seed)
+        self._count_all()
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -81,7 +94,7 @@ class Windows(Dataset[Window]):
         before = int(self._ends[position - 1]) if position else 0
         trajectory = self.trajectories[position]
         path, local = self.store.origin(trajectory)
-        time = self.store.trajectory_times(trajectory)[self._start(index - before)]
+        time = self.store.trajectory_times(trajectory)[self._start(trajectory, index - before)]
         return f"{self.store.name}: {path}, trajectory {local}, from time {time:g}"
 
     def in_epoch(self, epoch: int, streams: int = 1) -> Windows:
@@ -98,14 +111,47 @@ class Windows(Dataset[Window]):
         windows.store = store
         return windows
 
+    def by_step(self) -> list[Windows]:
+        """The windows of trajectories of one time step each, in the order of the steps' places.
+
+        Windows of one batch share their time step: these fit one, whatever the trajectories are.
+        """
+        if self.store.steady or self.store.dt is not None:
+            return [self]
+        groups: dict[float | None, list[int]] = {}
+        for i in self.trajectories:
+            groups.setdefault(self.store.timeline(i).step, []).append(i)
+        parts = []
+        for chosen in groups.values():
+            part = copy.copy(self)
+            part.trajectories = chosen
+            part._count_all()
+            parts.append(part)
+        return parts
+
+    @property
+    def dt(self) -> float | None:
+        """Time between frames where all trajectories share it, else None."""
+        if self.store.steady or self.store.dt is not None:
+            return self.store.dt
+        steps = {self.store.timeline(i).step for i in self.trajectories}
+        return steps.pop() if len(steps) == 1 else None
+
+    def _count_all(self) -> None:
+        self._ends = np.cumsum([self._count(i) for i in self.trajectories])
+
     def _window(self, trajectory: int, number: int) -> Window:
         """Window `number` of a trajectory."""
-        start = self._start(number)
+        start = self._start(trajectory, number)
         return self.store.window(trajectory, start, self.history, self.horizon, self.stride)
 
-    def _start(self, number: int) -> int:
+    def _start(self, trajectory: int, number: int) -> int:
         """First frame of a trajectory's window `number`."""
-        return self.store.first + number * self.every
+        first, *others = self.store.stretches(trajectory)
+        while number >= self._fitting(first):
+            number -= max(0, self._fitting(first))
+            first = others.pop(0)
+        return first.start + number * self.every
 
     def _require_steady(self) -> None:
         got = (self.history, self.horizon, self.stride, self.every)
@@ -119,15 +165,26 @@ class Windows(Dataset[Window]):
         if self.store.steady:
             self._require_steady()
             return 1
-        frames = self.store.n_frames(trajectory) - self.store.first
-        starts = frames - self.stride * (self.history + self.horizon - 1)
-        if starts < 1:
+        stretches = self.store.stretches(trajectory)
+        counts = [max(0, self._fitting(stretch)) for stretch in stretches]
+        if not any(counts):
+            frames = max(map(len, stretches))
+            where = " in a row, without a gap" * (len(stretches) > 1)
             raise ValueError(
                 f"a window of {self.history} history and {self.horizon} target frames at stride "
-                f"{self.stride} spans {frames - starts + 1} frames, but trajectory {trajectory} of "
-                f"{self.store.name!r} has {frames}; shorten the window"
+                f"{self.stride} spans {self._reach + 1} frames, but trajectory {trajectory} of "
+                f"{self.store.name!r} has {frames}{where}; shorten the window"
             )
-        return -(-starts // self.every)
+        return sum(counts)
+
+    @property
+    def _reach(self) -> int:
+        """From the first frame of a window to its last."""
+        return self.stride * (self.history + self.horizon - 1)
+
+    def _fitting(self, stretch: range) -> int:
+        """How many windows lie within frames that follow each other; negative for too few."""
+        return -(-(len(stretch) - self._reach) // self.every)
 
 
 def require_channels(

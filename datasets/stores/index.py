@@ -171,12 +171,13 @@ class Index:
             },
             "times": header.times.tolist() if header.times.ndim == 1 else [],
         }
+        step = rows[1] - rows[0] if len(rows) > 1 else 1
         number = self._numbers.setdefault(_text(plain), len(self.headers))
         if number == len(self.headers):
             self.headers.append(plain)
         return {
             "header": number,
-            "rows": [rows.start, rows.stop, rows.step],
+            "rows": [rows[0], rows[-1] + step, step],
             "times": None if header.times.ndim == 1 else header.times.tolist(),
             "parameters": header.parameters.tolist(),
             "provenance": header.provenance,

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from ..base.progress import Bar
 from ..fields.vocabulary import UNSPLIT
 from ..files import guard, remote
 from ..layouts import detect as layouts
-from ..layouts.arrays import ArraySource, divide
+from ..layouts.arrangement import Arrangement, splits_of
 from ..layouts.layout import Layout
 from ..layouts.source import Source
+from .dividing import divide
 from .failures import naming
 from .index import SMALLEST, Index, stat
+from .joining import join
 from .store import Store
 
+Given: TypeAlias = Mapping[str, int | float | str]
 MANY = 1000  # files, the first reading of which shows its progress
 
 
@@ -25,7 +30,7 @@ def open_store(
     path: str | Path,
     split: str | None = None,
     layout: str | None = None,
-    splits: Mapping[str, int | float] | None = None,
+    splits: Given | None = None,
 ) -> Store:
     """Open a dataset's root, its `data` folder, one split's folder, or a single file.
 
@@ -36,7 +41,9 @@ def open_store(
         layout: the layout, where its detection by content should not decide: one of `LAYOUTS`, with
             a variant as in "Poseidon:CE-KH", or the path of a description (see `described`).
         splits: other splits than those of the layout or the folders: name -> fraction or number of
-            each file's trajectories, in the order of the file.
+            each file's trajectories in its order, or of the files where each holds one; further
+            `by` (file, trajectory or time), `order` (file or random), `seed` and `gap`; see
+            `layouts.arrangement.Splits`.
 
     Raises:
         ValueError: nothing is there, a file is truncated or has no known layout, the dataset is
@@ -52,20 +59,66 @@ def open_store(
 
 
 def _open(
-    path: Path, split: str | None, layout: str | None, splits: Mapping[str, int | float] | None
+    path: Path,
+    split: str | None,
+    layout: str | None,
+    splits: Given | None,
 ) -> Store:
     given, variant = layouts.choose(layout) if layout else (None, "")
     files = layouts.find_files(path)
+    arrangement = _arrangement(given, variant, files)
+    if splits:
+        asked = splits_of(splits, Path("splits"))
+        arrangement = replace(arrangement, where=path, splits=asked)
     wanted = {name for name, _ in files} if split is None or splits else {split, UNSPLIT}
     available = dict.fromkeys(name for name, _ in files if name not in wanted)
     chosen = [(name, file) for name, file in files if name in wanted]
-    sources: list[tuple[str, Source]] = []
-    for found in _sources_of(path, chosen, given, variant, splits):
-        available.update(dict.fromkeys(found))
-        sources += [item for item in found.items() if split in (None, item[0])]
+    found = [*_sources_of(path, chosen, given, variant, bool(splits))]
+    sources = arrange(found, arrangement, over=bool(splits))
+    available.update(dict.fromkeys(name for name, _ in sources))
+    sources = [item for item in sources if split in (None, item[0])]
     if not sources:
         raise ValueError(f"{path} has no split {split!r}; it has: {', '.join(available)}")
     return Store(sources)
+
+
+def _arrangement(
+    given: Layout | None, variant: str, files: Sequence[tuple[str, Path]]
+) -> Arrangement:
+    """What the first file's layout says about the trajectories of all."""
+    _, first = files[0]
+    described = layouts.named("described")
+    layout = given or (described if described.matches(first) else None)
+    if layout is None or layout.arrangement is None:
+        return Arrangement(first)
+    return layout.arrangement(first, variant)
+
+
+def arrange(
+    found: Sequence[tuple[str, Source]], arrangement: Arrangement, over: bool
+) -> list[tuple[str, Source]]:
+    """What was found, joined and divided as it should be.
+
+    Args:
+        found: split and source of every file.
+        arrangement: what is joined, and how it is divided.
+        over: whether files in folders of splits are divided, too.
+
+    Raises:
+        ValueError: the files do not go together, or there are too few of them.
+    """
+    folders = dict.fromkeys(name for name, _ in found)
+    if arrangement.join:
+        found = [
+            (name, source)
+            for name in folders
+            for source in join([s for n, s in found if n == name], arrangement.join)
+        ]
+    if arrangement.splits is None or not (over or UNSPLIT in folders):
+        return [*found]
+    kept = [] if over else [item for item in found if item[0] != UNSPLIT]
+    rest = [source for name, source in found if over or name == UNSPLIT]
+    return kept + divide(rest, arrangement.splits, arrangement.where)
 
 
 def _sources_of(
@@ -73,14 +126,16 @@ def _sources_of(
     files: Sequence[tuple[str, Path]],
     given: Layout | None,
     variant: str,
-    splits: Mapping[str, int | float] | None,
-) -> Iterator[Mapping[str, Source]]:
-    """The sources of every file by split; those of many files come from an index of `path`.
+    whole: bool,
+) -> Iterator[tuple[str, Source]]:
+    """Split and source of every file; those of many files come from an index of `path`.
+
+    Where they are to be `whole`, a file has no splits of its own.
 
     Raises:
         ValueError: a file cannot be read, or has another layout than the first.
     """
-    detected = given is None and not splits
+    detected = given is None and not whole
     detected &= not (files and layouts.named("described").matches(files[0][1]))
     index = Index(path) if detected and len(files) >= SMALLEST else None
     expected = given
@@ -90,16 +145,17 @@ def _sources_of(
             known = index and index.get(file, partial(_open_source, path, file, name))
             if known and (expected is None or known[0] == expected.name):
                 expected = expected or layouts.named(known[0])
-                yield known[1]
+                yield from known[1].items()
                 continue
             before = stat(file)
             expected = expected or layouts.detect(file)
             if expected is None:
                 raise ValueError(layouts.explain(file, ""))
-            found = _open_file(path, file, name, expected, variant, splits, given is not None)
-            if index:
-                index.add(file, before, expected.name, found)
-            yield found
+            found = _open_file(path, file, name, expected, variant, whole, given is not None)
+            single = {name: sources[0] for name, sources in found.items() if len(sources) == 1}
+            if index and len(single) == len(found):
+                index.add(file, before, expected.name, single)
+            yield from ((name, source) for name, sources in found.items() for source in sources)
             bar.advance(1.0)
     if index:
         index.save()
@@ -111,30 +167,32 @@ def _open_file(
     name: str,
     layout: Layout,
     variant: str = "",
-    splits: Mapping[str, int | float] | None = None,
+    whole: bool = False,
     surely: bool = True,
-) -> Mapping[str, Source]:
+) -> dict[str, list[Source]]:
     """The sources of one file; those that do not say their dataset's name get that of `path`.
 
     Unless the file has the layout `surely`, an error says whether it has it at all.
     """
     try:
         with naming(file):
-            found = layout.open(file, "train" if splits else name, variant)
+            # A file in a folder `train` is whole.
+            opened = layout.open(file, "train" if whole else name, variant)
     except ValueError:
         if not surely and not layout.matches(file):
             raise ValueError(layouts.explain(file, layout.name)) from None
         raise
-    if splits:  # a file in a folder `train` is whole
-        whole = [*found.values()]
-        if len(whole) != 1 or not isinstance(whole[0], ArraySource):
-            raise ValueError(f"{file} is in {layout.name}'s layout, which says its splits itself")
-        found = divide(whole[0], splits, file)
-    for source in found.values():
+    if whole and (len(opened) != 1 or (layout.folders and name != UNSPLIT)):
+        raise ValueError(f"{file} is in {layout.name}'s layout, which says its splits itself")
+    found = {
+        split: [sources] if isinstance(sources, Source) else [*sources]
+        for split, sources in opened.items()
+    }
+    for source in itertools.chain(*found.values()):
         if not source.header.name:
             source.header = replace(source.header, name=layouts.dataset_name(path))
     return found
 
 
 def _open_source(path: Path, file: Path, name: str, layout: str, split: str) -> Source:
-    return _open_file(path, file, name, layouts.named(layout))[split]
+    return _open_file(path, file, name, layouts.named(layout))[split][0]

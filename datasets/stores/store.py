@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,24 +14,25 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
-from ..fields.grid import spacing
 from ..fields.vocabulary import SPLITS
-from ..fields.window import Context, Window
+from ..fields.window import Window
 from ..layouts.source import Source
-from .agreement import check_agreement, check_names, common_spacing
-from .failures import check_memory, naming
+from .agreement import check_agreement, check_names
+from .cutting import Span, cut
+from .failures import check_memory
+from .files import Files
+from .finite import Finite
+from .timeline import Timeline, Timelines, stretches
 
 if TYPE_CHECKING:
     import xarray
-
-MAX_OPEN = 32  # files held open at once, by each store
 
 
 class Store:
     """Trajectories of all files of a dataset, with one set of fields on one grid.
 
     Trajectory i has frames (T, C, *S). Values are in physical units, single precision. The store
-    holds at most `MAX_OPEN` files open, opens them on first use in each process, and can be
+    holds at most `files.MAX_OPEN` files open, opens them on first use in each process, and can be
     pickled, so that it serves data-loader workers.
 
     Where every trajectory is a single frame and there are constant fields, the dataset is a steady
@@ -50,7 +50,8 @@ class Store:
             of every trajectory differs, as where an initial state is kept before a warm-up.
             Training windows begin there.
         dt: time between frames where it is uniform and the same in all trajectories (up to one
-            part in 10⁵, and within a trajectory as in `axes.spacing`), else None.
+            part in 10⁵, and within a trajectory as in `grid.spacing`), else None. Frames may be
+            missing, a whole number of steps; no window crosses such a gap (`stretches`).
         splits: split -> the range of its trajectories, in the order train, valid, test. The
             trajectories of a single file keep its order, those of several are sorted by split.
         provenance: how the data were made, as the first file says.
@@ -71,21 +72,16 @@ class Store:
         check_names(first)
         for source in self.sources[1:]:
             check_agreement(first, source)
-        self._ends = np.cumsum([len(source) for source in self.sources]).tolist()
-        frames = [len(source) * source.header.n_frames for source in self.sources]
-        self._first_frames = np.cumsum([0, *frames]).tolist()
-        # Which frames and constant fields this process has seen to be finite: looking at values
-        # takes half as long as reading them, and windows overlap.
-        self._finite_frames = np.zeros(self._first_frames[-1], dtype=bool)
-        self._finite_constants = np.zeros(self._ends[-1], dtype=bool)
-        self._open: OrderedDict[int, None] = OrderedDict()
+        self._files = Files(self.sources)
+        self._finite = Finite(self.sources)
         header = first.header
         self.name, self.fields, self.grid = header.name, header.fields, header.grid
         self.constant_fields, self.parameter_names = header.constant_fields, header.parameter_names
         self.units, self.provenance, self.axes = header.units, header.provenance, header.axes
         self.splits = _ranges([(split, len(source)) for split, source in ordered])
         self.times = self.trajectory_times(0)
-        self.first, self.dt = common_spacing(self.sources)
+        self._timelines = Timelines(self.sources)
+        self.first, self.dt = self._timelines.first, self._timelines.dt
         single = all(source.header.n_frames == 1 for source in self.sources)
         inputs = tuple(k for k in self.constant_fields if not k.startswith("coordinate_"))
         self.inputs = inputs if single else ()
@@ -105,7 +101,7 @@ class Store:
         return bool(self.inputs)
 
     def __len__(self) -> int:
-        return self._ends[-1]
+        return len(self._files)
 
     def __repr__(self) -> str:
         frames = sorted({source.header.n_frames for source in self.sources})
@@ -123,13 +119,22 @@ class Store:
 
     def n_frames(self, i: int) -> int:
         """Number of frames of trajectory i."""
-        return self.sources[self._locate(i)[0]].header.n_frames
+        return self.source_of(i)[0].header.n_frames
 
     def trajectory_times(self, i: int) -> Float64[np.ndarray, " T"]:
         """Physical times of the frames of trajectory i."""
-        file, local = self._locate(i)
-        times = self.sources[file].header.times
+        source, local = self.source_of(i)
+        times = source.header.times
         return times if times.ndim == 1 else times[local]
+
+    def timeline(self, i: int) -> Timeline:
+        """The time step of trajectory i, and where frames of it are missing."""
+        self._check(i)
+        return self._timelines(*self._files.locate(i))
+
+    def stretches(self, i: int) -> list[range]:
+        """The frames of trajectory i, from `first` on, in ranges in which none is missing."""
+        return stretches(self.n_frames(i), self.first, self.timeline(i).breaks)
 
     def trajectory(self, i: int) -> Float[Tensor, "T C *S"]:
         """All frames of trajectory i."""
@@ -147,15 +152,10 @@ class Store:
                 f"got start {start}, stop {stop}, step {step}"
             )
         frames = torch.from_numpy(self.read_raw(i, slice(start, stop, step)))
-        file, local = self._locate(i)
-        first = self._first_frames[file] + local * self.sources[file].header.n_frames
-        seen = self._finite_frames[first + start : first + stop : step]
-        if not seen.all():
-            if not torch.isfinite(frames.sum()) and not torch.isfinite(frames).all():
-                bad = torch.argwhere(~torch.isfinite(frames))[0]
-                frame, field = start + int(bad[0]) * step, self.fields[int(bad[1])]
-                raise ValueError(self._not_finite(i, f"{field!r} at frame {frame}", frame))
-            seen[:] = True
+        bad = self._finite.first_bad(self._files.locate(i), slice(start, stop, step), frames)
+        if bad is not None:
+            frame, field = start + bad[0] * step, self.fields[bad[1]]
+            raise ValueError(self._not_finite(i, f"{field!r} at frame {frame}", frame))
         return frames
 
     def read_raw(
@@ -166,12 +166,11 @@ class Store:
         Raises:
             ValueError: the file is damaged, or this is more than the memory that is available.
         """
-        file, local = self._locate(i)
         channels = range(len(self.fields)) if channels is None else channels
-        count = len(range(self.sources[file].header.n_frames)[frames])
+        count = len(range(self.n_frames(i))[frames])
         check_memory(4 * count * len(channels) * math.prod(self.grid.shape), self.origin, i)
-        with naming(self.sources[file].path):
-            return self._source(file).read(local, frames, channels)
+        with self._reading(i) as (source, local):
+            return source.read(local, frames, channels)
 
     def constants(self, i: int) -> Float[Tensor, "K *S"] | None:
         """Constant fields of trajectory i, or None if there are none.
@@ -182,25 +181,21 @@ class Store:
         if not self.constant_fields:
             return None
         values = torch.from_numpy(self.constants_raw(i))
-        if not self._finite_constants[i]:
-            bad = torch.argwhere(~torch.isfinite(values))
-            if len(bad):
-                field = self.constant_fields[int(bad[0, 0])]
-                raise ValueError(self._not_finite(i, f"the constant field {field!r}"))
-            self._finite_constants[i] = True
+        bad = self._finite.first_bad_constant(i, values)
+        if bad is not None:
+            name = self.constant_fields[bad]
+            raise ValueError(self._not_finite(i, f"the constant field {name!r}"))
         return values
 
     def constants_raw(self, i: int) -> Float32[np.ndarray, "K *S"]:
         """As `constants`, an empty array if there are none, without looking at the values."""
-        file, local = self._locate(i)
-        with naming(self.sources[file].path):
-            return self._source(file).constants(local)
+        with self._reading(i) as (source, local):
+            return source.constants(local)
 
     def mask(self, i: int) -> Bool[Tensor, "C *S"] | None:
         """Where the fields of trajectory i are predicted; None: everywhere."""
-        file, local = self._locate(i)
-        with naming(self.sources[file].path):
-            values = self._source(file).mask(local)
+        with self._reading(i) as (source, local):
+            values = source.mask(local)
         return None if values is None else torch.from_numpy(values)
 
     def parameters(self, i: int) -> Float[Tensor, " P"] | None:
@@ -211,8 +206,8 @@ class Store:
         """
         if not self.parameter_names:
             return None
-        file, local = self._locate(i)
-        values = torch.from_numpy(self.sources[file].header.parameters[local]).float()
+        source, local = self.source_of(i)
+        values = torch.from_numpy(source.header.parameters[local]).float()
         for name, value in zip(self.parameter_names, values.tolist(), strict=True):
             if not math.isfinite(value):
                 raise ValueError(self._not_finite(i, f"the parameter {name!r}"))
@@ -235,60 +230,7 @@ class Store:
         Raises:
             ValueError: the trajectory is too short, or as in `read`.
         """
-        if self.steady:
-            return self._steady_window(i, start, history, horizon, stride)
-        stop = start + stride * (history + horizon - 1) + 1
-        if min(history, horizon + 1, stride) < 1 or start < 0 or stop > self.n_frames(i):
-            raise ValueError(
-                f"no window of {history} history and {horizon} target frames at stride {stride} "
-                f"from frame {start}: trajectory {i} has {self.n_frames(i)} frames"
-            )
-        frames = self.read(i, start, stop, stride)
-        times = self.trajectory_times(i)[start:stop:stride]
-        uniform = self.dt is not None and start >= self.first
-        common = self.dt if uniform else spacing(self.trajectory_times(i))
-        step = spacing(times) if common is None else stride * common
-        lead = times[history:] - times[history - 1]
-        if step is not None:
-            lead = step * np.arange(1, horizon + 1)
-        return Window(
-            frames[:history],
-            frames[history:],
-            torch.from_numpy(lead.astype(np.float32)),
-            self._context(i, None if history == 1 else step),
-        )
-
-    def _steady_window(self, i: int, start: int, history: int, horizon: int, stride: int) -> Window:
-        """The input fields as one history frame → the fields, at the lead time 1."""
-        if (start, history, stride) != (0, 1, 1) or horizon not in (0, 1):
-            raise ValueError(
-                f"{self.name!r} is a steady problem ({', '.join(self.inputs)} → "
-                f"{', '.join(self.fields)}): its windows have 1 history and 1 target frame at "
-                f"stride 1; got {history} and {horizon} at stride {stride} from frame {start}"
-            )
-        context = self._context(i, None)
-        assert context.constants is not None
-        index = [self.constant_fields.index(name) for name in self.inputs]
-        return Window(
-            context.constants[index].unsqueeze(0),
-            self.read(i, 0, horizon),
-            torch.ones(horizon),
-            replace(context, inputs=self.inputs),
-        )
-
-    def _context(self, i: int, dt: float | None) -> Context:
-        """What stays the same along trajectory i, whose history frames are `dt` apart."""
-        return Context(
-            fields=self.fields,
-            grid=self.grid,
-            dt=dt,
-            dataset=self.name,
-            constants=self.constants(i),
-            constant_fields=self.constant_fields,
-            parameters=self.parameters(i),
-            parameter_names=self.parameter_names,
-            mask=self.mask(i),
-        )
+        return cut(self, i, Span(start, history, horizon, stride))
 
     def to_xarray(self) -> xarray.Dataset:
         """All trajectories as one lazy `xarray.Dataset`; see `xarray_view.to_xarray`."""
@@ -303,23 +245,24 @@ class Store:
 
     def source_of(self, i: int) -> tuple[Source, int]:
         """The source of trajectory i, and its number in it."""
-        file, local = self._locate(i)
+        self._check(i)
+        file, local = self._files.locate(i)
         return self.sources[file], local
 
-    def _locate(self, i: int) -> tuple[int, int]:
-        """File and index in it of trajectory i."""
+    def _reading(self, i: int) -> AbstractContextManager[tuple[Source, int]]:
+        """The same, to read: failures inside name the file."""
+        self._check(i)
+        return self._files.reading(i)
+
+    def _check(self, i: int) -> None:
         if not 0 <= i < len(self):
             raise ValueError(f"{self.name!r} has trajectories 0 to {len(self) - 1}; got {i}")
-        file = bisect_right(self._ends, i)
-        return file, i - self._ends[file] + len(self.sources[file])
 
-    def _source(self, file: int) -> Source:
-        """The source of a file that is about to be read; closes the one used longest ago."""
-        self._open[file] = None
-        self._open.move_to_end(file)
-        if len(self._open) > MAX_OPEN:
-            self.sources[self._open.popitem(last=False)[0]].close()
-        return self.sources[file]
+    def over(self, sources: Sequence[Source]) -> Store:
+        """The same store over other sources of the same trajectories."""
+        store = copy.copy(self)
+        store.sources, store._files = [*sources], Files(sources)
+        return store
 
     def _not_finite(self, i: int, what: str, frame: int | None = None) -> str:
         path, local = self.origin(i)

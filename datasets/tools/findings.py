@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from ..fields.grid import spacing
 from ..fields.moments import Moments
 from ..fields.vocabulary import UNSPLIT
+from ..layouts.source import Source
 from ..stores.store import Store
 from ..stores.survey import Survey, Table
+from ..stores.timeline import Timeline, timeline
 
 SHIFT = 0.25  # a difference of split means that is reported, in standard deviations
 SPREAD = 1.25  # a ratio of split standard deviations that is reported
@@ -171,7 +172,9 @@ def time_findings(store: Store) -> Iterator[Finding]:
             f"{store.dt:g}); training windows begin at frame {store.first}",
             "nothing, or cut the first frame off",
         )
-    steps = [spacing(row[store.first :]) for _, row in rows]
+    lines = [timeline(row[store.first :]) for _, row in rows]
+    yield from _gaps(rows, lines)
+    steps = [line.step for line in lines]
     uneven = [
         (s.path, np.diff(row)) for (s, row), step in zip(rows, steps, strict=True) if not step
     ]
@@ -190,7 +193,8 @@ def time_findings(store: Store) -> Iterator[Finding]:
             "warning",
             "unequal_steps",
             f"trajectories have different time steps, from {min(known):g} to {max(known):g}",
-            "open the files of each time step as a dataset of their own",
+            "train an operator that takes any time step, or open the files of each as a dataset of "
+            "their own",
         )
     lengths = {source.header.n_frames for source in store.sources}
     if len(lengths) > 1:
@@ -199,6 +203,24 @@ def time_findings(store: Store) -> Iterator[Finding]:
             "unequal_lengths",
             f"trajectories have {min(lengths)} to {max(lengths)} frames",
             "keep training windows shorter than the shortest trajectory",
+        )
+
+
+def _gaps(
+    rows: Sequence[tuple[Source, np.ndarray]], lines: Sequence[Timeline]
+) -> Iterator[Finding]:
+    """Frames that are missing within trajectories."""
+    broken = [(s, row, line) for (s, row), line in zip(rows, lines, strict=True) if line.breaks]
+    if broken:
+        source, row, line = broken[0]
+        frame = line.breaks[0]
+        yield Finding(
+            "note",
+            "gap",
+            f"frames are missing in {len(broken)} of {len(rows)} time axes, first from time "
+            f"{row[frame - 1]:.10g} to {row[frame]:.10g} in {source.path}, whose frames are "
+            f"{line.step:g} apart elsewhere; no window crosses such a gap",
+            "nothing, or add what is missing",
         )
 
 
