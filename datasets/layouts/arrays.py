@@ -31,12 +31,14 @@ class Variable:
             and any other that `at` fixes. The channel is constant along axes it does not have.
         at: axis -> index, for the axes that are none of trajectory, time and space.
         value: the channel's value everywhere, for a channel without an array.
+        offset: what is subtracted from the array, in double precision.
     """
 
     array: str
     axes: tuple[str, ...] = ()
     at: tuple[tuple[str, int], ...] = ()
     value: float = 0.0
+    offset: float = 0.0
 
 
 def component(array: str, axes: Sequence[str], channel: int) -> Variable:
@@ -99,9 +101,18 @@ class ArraySource(Source):
         self, trajectory: int, frames: slice, channels: Sequence[int]
     ) -> Float32[np.ndarray, "T C *S"]:
         """The given frames and channels of a trajectory."""
+        return self._read(trajectory, frames, channels, np.float32)
+
+    def read_exactly(
+        self, trajectory: int, frames: slice, channels: Sequence[int]
+    ) -> Float64[np.ndarray, "T C *S"]:
+        """The same in double precision, as exactly as the file has it."""
+        return self._read(trajectory, frames, channels, np.float64)
+
+    def _read(self, trajectory: int, frames: slice, channels: Sequence[int], dtype: type) -> Any:
         variables = [*self.channels.values()]
         count = len(range(self.header.n_frames)[frames])
-        out = np.empty((count, len(channels), *self.header.grid.shape), dtype=np.float32)
+        out = np.empty((count, len(channels), *self.header.grid.shape), dtype=dtype)
         self._fill(np.moveaxis(out, 1, 0), [variables[c] for c in channels], trajectory, frames)
         return out
 
@@ -159,6 +170,8 @@ class ArraySource(Source):
         for position in positions:
             at = {axis: index - low[axis] for axis, index in variables[position].at}
             values = np.asarray(block[tuple(at.get(axis, slice(None)) for axis in kept)])
+            if variables[position].offset:
+                values = values.astype(np.float64) - variables[position].offset
             out[position] = self._ordered(values, [axis for axis in kept if axis not in at])
 
     def _ordered(self, values: np.ndarray, axes: Sequence[str]) -> np.ndarray:

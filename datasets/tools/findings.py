@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,11 +39,13 @@ class Finding:
     remedy: str
 
 
-def value_findings(store: Store, survey: Survey) -> Iterator[Finding]:
-    """NaN, fields that never vary, repeated frames, outliers."""
+def value_findings(
+    store: Store, survey: Survey, rounded: Collection[str] = ()
+) -> Iterator[Finding]:
+    """NaN, fields that never vary (unless that is by rounding), repeated frames, outliers."""
     for table in (survey.fields, survey.constants):
         yield from _not_finite(store, table)
-        yield from _constant(store, table)
+        yield from _constant(store, table, rounded)
     yield from _frozen_fields(store, survey.fields)
     yield from _repeated_frames(store, survey)
     yield from _outliers(store, survey.fields)
@@ -70,20 +72,20 @@ def _not_finite(store: Store, table: Table) -> Iterator[Finding]:
         )
 
 
-def _constant(store: Store, table: Table) -> Iterator[Finding]:
+def _constant(store: Store, table: Table, rounded: Collection[str]) -> Iterator[Finding]:
     for channel, name in enumerate(table.names):
         low, high = table.low[:, channel].min(), table.high[:, channel].max()
-        if low == high:
-            expected = _expected(store, name)
+        if low == high and name not in rounded:
+            reason = expected(store, name)
             yield Finding(
-                "note" if expected else "warning",
+                "note" if reason else "warning",
                 "constant",
-                f"{name!r} is {low:g} everywhere{expected}",
+                f"{name!r} is {low:g} everywhere{reason}",
                 "leave it out of the recipe's `fields`: it carries nothing",
             )
 
 
-def _expected(store: Store, name: str) -> str:
+def expected(store: Store, name: str) -> str:
     """Why a field need not vary; empty if it should."""
     filled = store.provenance.get("filled", [])  # of a converted dataset
     if name in filled or all(name in source.header.filled for source in store.sources):
@@ -107,11 +109,11 @@ def _frozen_fields(store: Store, table: Table) -> Iterator[Finding]:
             and not table.largest[:, channel].any()
             and constant < table.high[:, channel].max()
         ):
-            expected = _expected(store, name)
+            reason = expected(store, name)
             yield Finding(
-                "note" if expected else "warning",
+                "note" if reason else "warning",
                 "frozen",
-                f"{name!r} does not change in time in any trajectory{expected}",
+                f"{name!r} does not change in time in any trajectory{reason}",
                 "store it as a constant field, or leave it out of the recipe's `fields`",
             )
 
