@@ -17,7 +17,8 @@ single frame of a steady problem needs neither a `time` axis nor `time`.
 Further keys: `constants` (fields that do not vary in time, written as `fields`), `parameters`
 (name: number, array, `@attribute` of the file, or `*@attribute` of each group), `units` (of a
 field, a parameter, `time` or `length`), `splits` (name: fraction or number of trajectories, in the
-order of the file) and `name`.
+order of the file), `subtract` (`mean`, or field: number or `mean`; taken from the values before
+they become single precision, and stated in the provenance) and `name`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from ..fields.vocabulary import AXES, SPLITS
 from .arrays import TIME, TRAJECTORY, ArraySource, divide
 from .described_arrays import DescribedArrays
 from .described_grid import grid
+from .described_offsets import subtracted
 from .described_parameters import parameters
 from .described_times import times
 from .description import CHANNEL, FILE, Description, find
@@ -88,7 +90,7 @@ def _source(path: Path, where: Path, given: Description) -> ArraySource:
         groups=arrays.groups,
     )
     arrays.file.close()
-    return source
+    return subtracted(arrays, given, source)
 
 
 LAYOUT = Layout("described", matches, open_file, None)

@@ -8,6 +8,7 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,8 @@ class DescribedArrays:
         return ValueError(f"{self.where} for {self.path.name}: {what}")
 
     def _unknown(self, name: str) -> ValueError:
+        with suppress(KeyError):
+            self.file.array(name)  # says where it is, if that is outside of the file
         near = difflib.get_close_matches(name, self.shapes, 1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
         shown = ", ".join(f"{key} {shape}" for key, shape in [*self.shapes.items()][:8])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from ..fields.vocabulary import SPLITS
 from .arrays import TIME, TRAJECTORY
 
 FILE = "description.yaml"
+MEAN = "mean"
 CHANNEL = "channel"
 # What other projects call the axes that are not space.
 SYNONYMS = {
@@ -39,6 +41,7 @@ class Description:
     parameters: dict[str, float | str] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
     splits: dict[str, float] = field(default_factory=dict)
+    subtract: Literal["mean"] | dict[str, float | Literal["mean"]] = field(default_factory=dict)
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -69,7 +72,7 @@ class Description:
 def find(path: Path) -> Path | None:
     """The description of a file: beside it, or at the root of its dataset."""
     folder = path.parent
-    places = [folder]
+    places = [path, folder] if path.is_dir() else [folder]
     if folder.name in SPLITS:
         places += (
             [folder.parent, folder.parent.parent]

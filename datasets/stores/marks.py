@@ -1,4 +1,4 @@
-"""What a pass over the values notes of single frames: constant ones, and marks of missing values."""
+"""What a pass over the values notes of frames: constant ones, and marks of missing values."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 # What files write where they have no value: of ocean, weather and satellite data, of NetCDF's
 # defaults, and the ends of the integers that values are packed into.
+_WHOLE = (-128, 127, 255, -32768, -32767, 32767, 65535, -2147483648, -2147483647, 2147483647)
+_NINES = tuple(sign * (10**n - 1) for n in range(3, 9) for sign in (-1, 1))
+_LARGE = (1e10, 1e15, 1e20, 9.999e20, 1e30, 1e34, 1e35, 1e36, 1e37, 9.96920996838687e36, 1.7e38)
+_LARGEST = float(np.finfo(np.float32).max)
 MARKS = np.array(
-    [-999, 999, -9999, 9999, -99999, 99999, -999999, 999999, -9999999, -99999999]
-    + [-128, 127, 255, -32768, -32767, 32767, 65535, -2147483648, -2147483647, 2147483647]
-    + [1e10, 1e15, 1e20, 9.999e20, 1e30, 1e34, 1e35, 1e36, 1e37, 9.96920996838687e36]
-    + [-1e10, -1e15, -1e20, -9.999e20, -1e30, -1e34, -1e35, -1e36, -1e37]
-    + [-9.96920996838687e36, 1.7e38, -1.7e38, 3.4028234663852886e38, -3.4028234663852886e38],
-    dtype=np.float32,
+    [*_WHOLE, *_NINES, *_LARGE, *(-value for value in _LARGE), -_LARGEST, _LARGEST], np.float32
 )
 HUGE = 1e15  # where every value that is there more than once in a frame is taken for a mark
 

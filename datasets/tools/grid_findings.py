@@ -46,7 +46,7 @@ def _sample(store: Store, i: int) -> np.ndarray:
 def _doubled(values: np.ndarray) -> bool:
     """Whether the ends of the last axis are equal, and their neighbours are not."""
     values = values.astype(np.float64)
-    finite = np.isfinite(values).all(axis=tuple(range(2, values.ndim)))
+    finite = np.isfinite(values).reshape(*values.shape[:2], -1).min(axis=-1)
     found = []
     for channel in range(values.shape[1]):
         mine = values[finite[:, channel], channel]

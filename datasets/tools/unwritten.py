@@ -70,7 +70,7 @@ def _lost_trajectories(store: Store, table: Table) -> Iterator[Finding]:
 def _whole(table: Table) -> np.ndarray:
     """The trajectories in which no field varies that varies in any other."""
     varies = table.high > table.low
-    return ~varies[:, varies.any(axis=0)].any(axis=1)
+    return np.logical_not(varies[:, varies.max(axis=0)].max(axis=1, initial=False))
 
 
 def _lost_frames(store: Store, table: Table) -> Iterator[Finding]:

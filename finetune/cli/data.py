@@ -22,7 +22,7 @@ from ...datasets.base.options import (
     named_device,
 )
 from ...datasets.simulation.settings import COUNTS, Settings
-from .reading import Reading
+from .reading import Reading, Spreading
 
 PARAMETER = "fix a parameter, or draw it from a range with NAME=LOW:HIGH; repeatable"
 
@@ -75,6 +75,7 @@ def simulate(
     splits: Splits = Splits(),
     asked: Asked = Asked(),
     overwrite: bool = False,
+    spreading: Spreading = Spreading(),  # noqa: B008
 ) -> None:
     """Simulate a PDE from random initial states into HDF5 (The Well's layout), in train, valid
     and test splits.
@@ -94,6 +95,7 @@ def simulate(
         pelagos data simulate burgers_1d --out data
         pelagos data simulate kuramoto_sivashinsky_1d --out data --train 64 --resolution 128
         pelagos data simulate burgers_2d --out data --parameter viscosity=0.01:0.02 --seed 1
+        pelagos data simulate burgers_2d --out data --train 10000 --workers 16
     """
     from ...datasets import equations  # imported here, so that help needs no torch
     from ...datasets.simulation.simulate import simulate as run
@@ -107,7 +109,7 @@ def simulate(
         known = ", ".join(equations.names())
         raise ValueError(f"which equation? One of {known} (see pelagos data simulate --list)")
     settings = replace(asked, trajectories=asdict(splits), device=named_device(asked.device))
-    _say(run(equation, out, settings, name=name, overwrite=overwrite, progress=True))
+    _say(run(equation, out, settings, name=name, overwrite=overwrite, spread=spreading.spread()))
 
 
 def inspect(path: Source, /, *, reading: Reading = Reading()) -> None:  # noqa: B008
@@ -168,6 +170,7 @@ def convert(
     reading: Reading = Reading(),  # noqa: B008
     shard: Count | None = None,
     overwrite: bool = False,
+    spreading: Spreading = Spreading(),  # noqa: B008
 ) -> None:
     """Rewrite a dataset of any layout in The Well's: single precision, contiguous (mapped into
     memory when read), in shards, with stats.yaml.
@@ -196,7 +199,7 @@ def convert(
         layout=reading.layout,
         shard=shard,
         overwrite=overwrite,
-        progress=True,
+        spread=spreading.spread(),
     )
     _say(path)
 
@@ -306,4 +309,7 @@ def _json(value: object) -> str:
 
 
 def _say(path: Path) -> None:
+    if path.is_dir() and (path / "data").is_dir() and not (path / "stats.yaml").exists():
+        print(f"dataset: {path} (this share of it; it is complete when all others are there)")
+        return
     print(f"dataset: {path} (look into it with: pelagos data inspect {path})")
