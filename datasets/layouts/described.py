@@ -6,7 +6,9 @@
     fields: {velocity_x: u, velocity_y: v}   # name: array; `name: state[2]` is channel 2 of one
     time: t                                  # an array, or {start: 0, step: 0.1}
     boundary: periodic                       # or periodic, wall, open for each axis
-    grid: {x: [0, 1], y: y}                  # ends of an axis, or its coordinates; [0, 1] if absent
+    grid: {x: [0, 1], y: y}                  # the domain, or the points' coordinates; [0, 1] if absent
+
+The n points of a domain [low, high] are (high - low)/n apart, the first at low.
 
 Frames are read with their axes as (x, y, z), or in the order of the file if they are called
 otherwise. An array with channels has an axis `channel`. Where arrays differ in their axes, `axes`

@@ -127,6 +127,31 @@ def inspect(path: Source, /, *, reading: Reading = Reading()) -> None:  # noqa: 
     print(summary(reading.open(path)))
 
 
+def describe(path: Source, /, *, out: File | None = None, overwrite: bool = False) -> None:
+    """Draft a description.yaml for files of your own, from what they say.
+
+    Comments tell what is a guess and what the file does not say. Put it beside the data.
+
+    Args:
+        path: a file (HDF5, NetCDF, MATLAB, Zarr, npy, npz), or a folder of them.
+        out: write it there, in place of printing it.
+        overwrite: replace that file.
+
+    Examples:
+        pelagos data describe mine/run.h5
+        pelagos data describe mine --out mine/description.yaml
+    """
+    from ...datasets.base.appearing import appearing_file
+    from ...datasets.tools.draft import draft
+
+    if out is None:
+        print(draft(path), end="")
+        return
+    with appearing_file(out, overwrite=overwrite) as file:
+        file.write_text(draft(path), encoding="utf-8")
+    print(f"description: {out} (look through it, then: pelagos data inspect {path})")
+
+
 def check(
     path: Source,
     /,
