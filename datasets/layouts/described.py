@@ -6,7 +6,7 @@
     fields: {velocity_x: u, velocity_y: v}   # name: array; `name: state[2]` is channel 2 of one
     time: t                                  # an array, or {start: 0, step: 0.1}
     boundary: periodic                       # or periodic, wall, open for each axis
-    grid: {x: [0, 1], y: y}                  # the domain, or the points' coordinates; [0, 1] if absent
+    grid: {x: [0, 1], y: y}                  # the domain, or its points' coordinates
 
 The n points of a domain [low, high] are (high - low)/n apart, the first at low.
 
