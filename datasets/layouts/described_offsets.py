@@ -35,7 +35,7 @@ def subtracted(arrays: DescribedArrays, given: Description, source: ArraySource)
     }
     changed = copy.copy(source)
     changed.channels = {
-        name: replace(variable, offset=offsets.get(name, 0.0))
+        name: replace(variable, offset=variable.offset - offsets.get(name, 0.0))
         for name, variable in source.channels.items()
     }
     provenance = {**source.header.provenance, "subtracted": offsets}

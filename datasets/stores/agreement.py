@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..fields.grid import spacing
+from ..fields.units import unlike
 from ..layouts.source import Source
 
 SHORTEST = 5  # frames of a trajectory whose first interval may differ
@@ -23,7 +24,7 @@ def check_names(source: Source) -> None:
 
 def check_agreement(first: Source, other: Source) -> None:
     """Raise a ValueError that names both files and what differs."""
-    names = ("name", "axes", "fields", "constant_fields", "parameter_names", "units")
+    names = ("name", "axes", "fields", "constant_fields", "parameter_names")
     one, two = first.header, other.header
     differences = [(name, getattr(one, name), getattr(two, name)) for name in names]
     for name in ("shape", "boundary"):
@@ -39,6 +40,8 @@ def check_agreement(first: Source, other: Source) -> None:
             f"{first.path} has the offsets {offsets[0]} subtracted, {other.path} {offsets[1]}; "
             f"give numbers that hold for all files: `subtract: {{name: number}}`"
         )
+    if set(one.units) != set(two.units) or unlike(one.units, two.units):
+        differences.append(("units", one.units, two.units))
     for name, a, b in differences:
         if a != b:
             raise ValueError(
