@@ -20,7 +20,6 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
-from jaxtyping import Float64
 
 from ..base.appearing import appearing_file
 from ..fields.grid import Grid
@@ -54,12 +53,12 @@ class WellData:
 
     dataset: str
     grid: Grid
-    times: Float64[np.ndarray, "*n T"]
-    fields: dict[str, np.ndarray]
-    constant_fields: dict[str, np.ndarray] = field(default_factory=dict)
-    parameters: dict[str, np.ndarray] = field(default_factory=dict)
-    series: dict[str, np.ndarray] = field(default_factory=dict)
-    mask: np.ndarray | None = None
+    times: Any
+    fields: dict[str, Any]
+    constant_fields: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    series: dict[str, Any] = field(default_factory=dict)
+    mask: Any = None
     units: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
