@@ -75,6 +75,15 @@ class Windows(Dataset[Window]):
         window = self._window(self.trajectories[position], index - before)
         return window.filled(self.fill).select(self.fields, self.inputs)
 
+    def origin(self, index: int) -> str:
+        """Where a window comes from, in words: dataset, file, trajectory and time."""
+        position = int(np.searchsorted(self._ends, index, side="right"))
+        before = int(self._ends[position - 1]) if position else 0
+        trajectory = self.trajectories[position]
+        path, local = self.store.origin(trajectory)
+        time = self.store.trajectory_times(trajectory)[self._start(index - before)]
+        return f"{self.store.name}: {path}, trajectory {local}, from time {time:g}"
+
     def in_epoch(self, epoch: int, streams: int = 1) -> Windows:
         """The windows of an epoch: the same in each, unless the store is endless.
 
@@ -91,8 +100,12 @@ class Windows(Dataset[Window]):
 
     def _window(self, trajectory: int, number: int) -> Window:
         """Window `number` of a trajectory."""
-        start = self.store.first + number * self.every
+        start = self._start(number)
         return self.store.window(trajectory, start, self.history, self.horizon, self.stride)
+
+    def _start(self, number: int) -> int:
+        """First frame of a trajectory's window `number`."""
+        return self.store.first + number * self.every
 
     def _require_steady(self) -> None:
         got = (self.history, self.horizon, self.stride, self.every)

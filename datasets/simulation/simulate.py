@@ -18,8 +18,8 @@ import yaml
 
 from ..base.appearing import appearing_file, is_draft
 from ..base.config import plain
-from ..base.processes import ALONE, Spread, in_processes, refuse_replacing
 from ..base.progress import Bar
+from ..base.spreading import ALONE, Spread, in_processes, refuse_replacing
 from ..equations.equation import Equation
 from ..fields.vocabulary import SPLITS
 from ..layouts.well import write_file

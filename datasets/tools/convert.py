@@ -22,8 +22,8 @@ import yaml
 
 from ..base.appearing import appearing_file, is_draft
 from ..base.config import plain as plain_config
-from ..base.processes import ALONE, Spread, in_processes, refuse_replacing
 from ..base.progress import Bar
+from ..base.spreading import ALONE, Spread, in_processes, refuse_replacing
 from ..fields.vocabulary import UNSPLIT
 from ..layouts import well
 from ..layouts.well_reader import WellFile

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from ...datasets.base.options import Count, Layout
 
 if TYPE_CHECKING:
-    from ...datasets.base.processes import Spread
+    from ...datasets.base.spreading import Spread
     from ...datasets.stores.store import Store
 
 
@@ -78,7 +78,7 @@ class Spreading:
         Raises:
             ValueError: there is no such share.
         """
-        from ...datasets.base.processes import Share, Spread, launched_share
+        from ...datasets.base.spreading import Share, Spread, launched_share
 
         index, slash, count = self.share.partition("/")
         if slash and index.isdecimal() and count.isdecimal():

@@ -19,7 +19,7 @@ import yaml
 
 from pelagos.datasets import equations, open_store
 from pelagos.datasets.base.appearing import is_draft
-from pelagos.datasets.base.processes import Share, Spread
+from pelagos.datasets.base.spreading import Share, Spread
 from pelagos.datasets.equations.equation import Problem, frames
 from pelagos.datasets.equations.initial import trajectory_generator
 from pelagos.datasets.layouts.well_reader import WellFile
