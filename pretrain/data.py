@@ -14,6 +14,7 @@ from ..datasets.sampling.mixture import Mixture
 from ..datasets.simulation.endless import EndlessStore
 from ..datasets.stores.cached import keep_in_memory
 from ..datasets.stores.opening import open_store
+from ..datasets.stores.renaming import renamed
 from ..datasets.stores.store import Store
 from ..operators.core.operator import Operator
 from .objectives.registry import objective_of
@@ -83,9 +84,11 @@ def _open(
         layout = data.layout and expanded(data.layout, "data.layout")
         store = open_store(path, split, layout, splits or None)
         store.name = data.name or store.name
-        return store
+        return renamed(store, data.rename)
     size = trajectories or simulated.block
-    return EndlessStore(simulated.equation, split, size, simulated, name=data.name)
+    return EndlessStore(
+        simulated.equation, split, size, simulated, name=data.name, rename=data.rename
+    )
 
 
 def training_data(recipe: TrainRecipe, stores: Sequence[Store], operator: Operator) -> TrainingData:

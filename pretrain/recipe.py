@@ -60,6 +60,7 @@ class DataConfig(Checked):
         layout, splits: as `open_store` takes them, where detection and published splits will not do
             (training needs "train" and "valid").
         simulate: an equation to simulate instead.
+        rename: other names for its fields, constant fields and parameters (its own: the new one).
         name: by which the dataset goes, where its own would be that of another one.
         weight: its share of the micro-batches, relative to the others; see also `size_exponent`.
         stride: stored frames per time step of the operator.
@@ -77,6 +78,7 @@ class DataConfig(Checked):
     layout: str | None = None
     splits: dict[str, float | str] = field(default_factory=dict)
     simulate: SimulateConfig | None = None
+    rename: dict[str, str] = field(default_factory=dict)
     name: str | None = None
     weight: Positive = 1.0
     stride: AtLeastOne = 1

@@ -13,13 +13,15 @@ from typing import Any, Protocol, runtime_checkable
 
 import h5py
 
+from ..fields.vocabulary import SPLITS
 from .hdf5 import Hdf5File
 from .matlab import MatFile
 from .netcdf import NetcdfFile
+from .npy import NpyFile, NpyFolder, NpzFile, is_folder
 from .zarr import ZarrFolder
 
 HDF5 = (".h5", ".hdf5")
-SUFFIXES = (*HDF5, ".he5", ".hdf", ".nc", ".nc4", ".cdf", ".mat", ".zarr")
+SUFFIXES = (*HDF5, ".he5", ".hdf", ".nc", ".nc4", ".cdf", ".mat", ".zarr", ".npy", ".npz")
 
 
 @runtime_checkable
@@ -60,7 +62,9 @@ def kind(path: Path) -> str:
     """ "hdf5", "matlab", "netcdf" or "zarr" by contents; "" for anything else."""
     if path.is_dir():
         marks = (".zgroup", ".zarray", ".zmetadata", "zarr.json")
-        return "zarr" if any((path / mark).is_file() for mark in marks) else ""
+        if any((path / mark).is_file() for mark in marks):
+            return "zarr"
+        return "npy folder" if path.name not in SPLITS and is_folder(path) else ""
     if not path.is_file():  # a pipe would be waited for
         return ""
     with path.open("rb") as file:
@@ -69,6 +73,10 @@ def kind(path: Path) -> str:
         return "hdf5"
     if start[:3] == b"CDF" and start[3:4] in (b"\x01", b"\x02", b"\x05"):
         return "netcdf"
+    if start[:6] == b"\x93NUMPY":
+        return "npy"
+    if start[:4] == b"PK\x03\x04" and path.suffix.lower() == ".npz":
+        return "npz"
     versions = (b"\x00\x01IM", b"\x01\x00MI")  # little and big endian, format 5
     return "matlab" if start[124:128] in versions else ""
 
@@ -80,9 +88,10 @@ def open_container(path: Path) -> Container:
         ValueError: it has no known format, or is damaged.
     """
     classes = {"hdf5": Hdf5File, "matlab": MatFile, "netcdf": NetcdfFile, "zarr": ZarrFolder}
+    classes |= {"npy": NpyFile, "npz": NpzFile, "npy folder": NpyFolder}
     found = kind(path)
     if not found:
-        raise ValueError(f"{path} is neither HDF5, NetCDF, MATLAB nor Zarr")
+        raise ValueError(f"{path} is neither HDF5, NetCDF, MATLAB, Zarr nor NumPy")
     return classes[found](path)
 
 

@@ -29,6 +29,10 @@ STORED = 2**14  # bytes that a stored chunk may have beyond its size, for checks
 LINKS = 16  # soft links in a row
 
 
+class Outside(ValueError):
+    """What a file names lies in another file, or nowhere."""
+
+
 class Group:
     """A group of a file, whose members are reached by links inside the file only.
 
@@ -74,8 +78,13 @@ class Group:
             return default
 
     def items(self) -> Iterator[tuple[str, Any]]:
-        """Names and members."""
-        return ((name, self[name]) for name in self)
+        """Names and members; those that lie outside the file are left out."""
+        for name in self:
+            try:
+                item = self[name]
+            except Outside:
+                continue
+            yield name, item
 
     def datasets(self) -> dict[str, Dataset]:
         """The datasets directly in the group."""
@@ -184,7 +193,7 @@ def _step(group: h5py.Group, name: str, links: int) -> Any:
     if kind == h5l.TYPE_SOFT and links:
         return member(group, group.id.links.get_val(key).decode(), links - 1)
     if kind != h5l.TYPE_HARD:
-        raise ValueError(
+        raise Outside(
             f"{group.file.filename}: {name!r} is a link out of the file or in a circle, which is "
             f"not followed; copy what it points to into this file"
         )
@@ -196,7 +205,7 @@ def check_dataset(dataset: h5py.Dataset) -> None:
     """Raise a ValueError if values lie in other files, or are more than this file can hold."""
     created = dataset.id.get_create_plist()
     if created.get_layout() == h5d.VIRTUAL or created.get_external_count():
-        raise ValueError(
+        raise Outside(
             f"{dataset.file.filename}: {dataset.name} keeps its values in other files, which are "
             f"not read; open those, or copy the values into this file"
         )

@@ -16,7 +16,8 @@ import h5py
 import numpy as np
 
 from .conventions import CODING, DecodedArray, coding
-from .guard import Attributes, Dataset, Group, check_stored, member
+from .guard import Attributes, Dataset, Group, Outside, check_stored, member
+from .unreadable import Version, require_unchanged, unreadable, version
 
 CACHE = 2**24  # bytes of decoded chunks that a file keeps, or one row of chunks if that is more,
 ROW = 2**26  # up to so many, or one chunk if that is more,
@@ -51,13 +52,15 @@ class Hdf5File:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._places: dict[str, Place] = {}
-        self._version = (-1, -1)  # size and modification time of the file that they are of
+        self._version: Version = (-1, -1, -1)  # of the file that they are of
         self._reset()
 
     def array(self, name: str) -> np.ndarray | h5py.Dataset | DecodedArray:
         """The dataset `name`: a view of the mapped file, or what reads it. Index it to read."""
         if self._pid != os.getpid():  # an HDF5 handle does not survive a fork
             self._reset()
+        if self._arrays:
+            require_unchanged(self.path, self._version)
         if name not in self._arrays:
             self._arrays[name] = self._open_array(name)
         if name in self._caches:
@@ -107,10 +110,9 @@ class Hdf5File:
         return DecodedArray(name, raw, dict(place.coded)) if place.coded else raw
 
     def _forget_if_changed(self) -> None:
-        found = self.path.stat()
-        version = (found.st_size, found.st_mtime_ns)
-        if version != self._version:
-            self._places, self._version = {}, version
+        found = version(self.path)
+        if found != self._version:
+            self._places, self._version = {}, found
 
     def _mapped(self, name: str, place: Place) -> np.ndarray:
         if self._bytes is None:
@@ -221,6 +223,9 @@ def metadata(
     except MemoryError:
         raise ValueError(f"{path} declares more than fits into memory; is it damaged?") from None
     except (OSError, RuntimeError) as error:  # what h5py raises for broken structures
+        reason = unreadable(path, error) if isinstance(error, OSError) else None
+        if reason:
+            raise reason from None
         raise ValueError(
             f"{path} is truncated or damaged ({error}); copy or make it again"
         ) from None
@@ -242,7 +247,10 @@ def text(value: Any) -> str:
 
 def _members(group: Group, prefix: str, depth: int) -> Iterator[tuple[str, Group | Dataset | None]]:
     for name in group:
-        item = group.get(name)
+        try:
+            item = group.get(name)
+        except Outside:  # refused by name, where it is asked for
+            continue
         yield f"{prefix}{name}", item
         if isinstance(item, Group) and depth:
             yield from _members(item, f"{prefix}{name}/", depth - 1)

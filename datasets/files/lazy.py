@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .unreadable import Version, require_unchanged, version
+
 
 class Lazy:
     """A container that opens its file on use and again in every process."""
@@ -30,10 +32,15 @@ class Lazy:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._opened: Any = None
+        self._version: Version = (-1, -1, -1)
 
     def _own(self) -> None:
         if self._pid != os.getpid():
             self._reset()
+        if self._opened is None:
+            self._version = version(self.path)
+        else:
+            require_unchanged(self.path, self._version)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path}

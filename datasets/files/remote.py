@@ -41,9 +41,8 @@ def stage(url: str, split: str | None = None) -> Path:
         system, root = fsspec.core.url_to_fs(url)
         there = dict(_files(system, root))
         remote = {name: system.info(there[name]) for name in there if _needed(name, split)}
-    except (OSError, ValueError, ImportError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{url} cannot be read ({reason:.200})") from None
+    except Exception as error:  # of whatever library knows this kind of address
+        raise ValueError(f"{url} cannot be read ({_reason(error):.200})") from None
     if not remote:
         raise ValueError(f"nothing is at {url}")
     entry = _cache() / hashlib.sha256(url.encode()).hexdigest()[:24]
@@ -86,8 +85,16 @@ def _copy(system: Any, source: str, target: Path) -> None:
     try:
         with appearing_file(target, overwrite=True) as draft:
             system.get_file(source, str(draft))
-    except OSError as error:
-        raise ValueError(f"{source} cannot be copied to {target.parent} ({error})") from None
+    except ValueError:
+        raise
+    except Exception as error:  # as above
+        reason = _reason(error)
+        raise ValueError(f"{source} cannot be copied to {target.parent} ({reason:.200})") from None
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, or else its kind."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _state(entry: Path) -> dict[str, str]:

@@ -25,12 +25,20 @@ class CheckedStore(LocalStore):
         """What is stored under a key.
 
         Raises:
-            ValueError: it is a damaged chunk.
+            ValueError: it is a damaged chunk, or one that is not there: Zarr would make up its
+                values.
         """
         found = await super().get(key, prototype, byte_range)
         named = key.rsplit("/", 1)[-1]
-        chunk = byte_range is None and not named.startswith(".z") and named != "zarr.json"
-        if not chunk or found is None or self.limit is None:
+        if named.startswith(".z") or named == "zarr.json":
+            return found
+        if found is None:
+            raise ValueError(
+                f"{self.root}: the chunk {key} is missing; if it was left out because all of its "
+                f"values are the fill value, write the array again with all chunks "
+                f"(zarr.config.set({{'array.write_empty_chunks': True}})), else copy it again"
+            )
+        if byte_range is not None or self.limit is None:
             return found
         if not sound(found.to_bytes(), self.limit):
             raise ValueError(f"{self.root}: the chunk {key} is damaged; copy or make it again")

@@ -30,7 +30,8 @@ class Variable:
         at: axis -> index, for the axes that are none of trajectory, time and space.
         value: the channel's value everywhere, for a channel without an array.
         shared: whether the array lies outside the groups of the trajectories, and is that of all.
-        scale, offset: from the values of the array to those of the channel, in other units.
+        scale, offset: from the values of the array to those of the channel, in other units or less
+            what is subtracted; in double precision.
     """
 
     array: str
@@ -104,9 +105,18 @@ class ArraySource(Source):
         self, trajectory: int, frames: slice, channels: Sequence[int]
     ) -> Float32[np.ndarray, "T C *S"]:
         """The given frames and channels of a trajectory."""
+        return self._read(trajectory, frames, channels, np.float32)
+
+    def read_exactly(
+        self, trajectory: int, frames: slice, channels: Sequence[int]
+    ) -> Float64[np.ndarray, "T C *S"]:
+        """The same in double precision, as exactly as the file has it."""
+        return self._read(trajectory, frames, channels, np.float64)
+
+    def _read(self, trajectory: int, frames: slice, channels: Sequence[int], dtype: type) -> Any:
         variables = [*self.channels.values()]
         count = len(range(self.header.n_frames)[frames])
-        out = np.empty((count, len(channels), *self.header.grid.shape), dtype=np.float32)
+        out = np.empty((count, len(channels), *self.header.grid.shape), dtype=dtype)
         self._fill(np.moveaxis(out, 1, 0), [variables[c] for c in channels], trajectory, frames)
         return out
 

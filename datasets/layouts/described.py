@@ -6,7 +6,9 @@
     fields: {velocity_x: u, velocity_y: v}   # name: array; `name: state[2]` is channel 2 of one
     time: t                                  # an array, or {start: 0, step: 0.1}
     boundary: periodic                       # or periodic, wall, open for each axis
-    grid: {x: [0, 1], y: y}                  # ends of an axis, or its coordinates; [0, 1] if absent
+    grid: {x: [0, 1], y: y}                  # the domain, or its points' coordinates
+
+The n points of a domain [low, high] are (high - low)/n apart, the first at low.
 
 Frames are read with their axes as (x, y, z), or in the order of the file if they are called
 otherwise. An array with channels has an axis `channel`. Where arrays differ in their axes, `axes`
@@ -17,7 +19,8 @@ single frame of a steady problem needs neither a `time` axis nor `time`.
 Further keys: `constants` (fields that do not vary in time, written as `fields`), `parameters`
 (name: number, array, `@attribute` of the file, or `*@attribute` of each group), `units` (of a
 field, a parameter, `time` or `length`), `splits` (name: fraction or number of trajectories, in the
-order of the file) and `name`.
+order of the file), `subtract` (`mean`, or field: number or `mean`; taken from the values before
+they become single precision, and stated in the provenance) and `name`.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from .arrangement import Arrangement, join_of, splits_of
 from .arrays import TIME, TRAJECTORY, ArraySource
 from .described_arrays import DescribedArrays
 from .described_grid import space
+from .described_offsets import subtracted
 from .described_parameters import parameters
 from .described_times import times
 from .described_units import Units
@@ -137,7 +141,7 @@ def source_of(path: Path, where: Path, given: Description) -> ArraySource:
         flipped=known.flipped,
     )
     arrays.file.close()
-    return source
+    return subtracted(arrays, given, source)
 
 
 LAYOUT = Layout("described", matches, open_file, None, arrangement=arrangement)

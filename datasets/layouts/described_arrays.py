@@ -8,6 +8,7 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,7 @@ class DescribedArrays:
                 if channel is not None and channel >= n:
                     raise self.wrong(f"{name!r} has channels 0 to {n - 1}; got {channel}")
             elif self.sizes.setdefault(axis, n) != n:
-                raise self.wrong(
-                    f"axis {axis!r} has {self.sizes[axis]} points in one array and {n} in {name!r}"
-                )
+                raise self._unequal(axis, n, name)
         at = () if channel is None else ((CHANNEL, channel),)
         return Variable(inner, axes, at, shared="*" not in name)
 
@@ -160,6 +159,9 @@ class DescribedArrays:
                 return axes
         if fitting:
             return fitting[0]
+        for axis, n in zip(choices[0], shape, strict=False):
+            if abs(self.sizes.get(axis, n) - n) == 1 and len(choices[0]) == len(shape):
+                raise self._unequal(axis, n, name)
         raise self.wrong(
             f"{name!r} has shape {tuple(shape)}, which does not fit the axes {list(choices[0])}; "
             f"if this array has other axes, map names of arrays to lists of axes under `axes`"
@@ -186,7 +188,20 @@ class DescribedArrays:
         own = self.where == self.path  # a file that needs no description
         return ValueError(f"{self.path if own else f'{self.where} for {self.path.name}'}: {what}")
 
+    def _unequal(self, axis: str, n: int, name: str) -> ValueError:
+        known = self.sizes[axis]
+        told = f"axis {axis!r} has {known} points in one array and {n} in {name!r}"
+        if abs(known - n) == 1 and axis not in (TRAJECTORY, TIME):
+            more = name if n > known else "the other"
+            told += (
+                f": values on cell faces beside values in cells? Bring those of {more} to cell "
+                f"centres, (v[1:] + v[:-1]) / 2 along {axis}"
+            )
+        return self.wrong(told)
+
     def _unknown(self, name: str) -> ValueError:
+        with suppress(KeyError):
+            self.file.array(name)  # says where it is, if that is outside of the file
         near = difflib.get_close_matches(name, self.shapes, 1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
         shown = ", ".join(f"{key} {shape}" for key, shape in [*self.shapes.items()][:8])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from ..fields.vocabulary import SPLITS
 from .arrays import TIME, TRAJECTORY
 from .dimensions import CHANNEL, SYNONYMS
 
 FILE = "description.yaml"
+MEAN = "mean"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Description:
     splits: dict[str, float | str] = field(default_factory=dict)
     join: str | list[str] = ""
     padding: str = ""
+    subtract: Literal["mean"] | dict[str, float | Literal["mean"]] = field(default_factory=dict)
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -65,7 +68,7 @@ class Description:
 def find(path: Path) -> Path | None:
     """The description of a file: beside it, or at the root of its dataset."""
     folder = path.parent
-    places = [folder]
+    places = [path, folder] if path.is_dir() else [folder]
     if folder.name in SPLITS:
         places += (
             [folder.parent, folder.parent.parent]

@@ -110,19 +110,21 @@ def explain(path: Path, expected: str) -> str:
         return f"{path} is not in the layout of the files beside it ({expected}); move it away"
     if not kind(path):
         size = path.stat().st_size
-        return f"{path} is not an HDF5 file ({size} bytes), nor NetCDF, MATLAB or Zarr; {readable}"
+        known = "nor NetCDF, MATLAB, Zarr or NumPy"
+        return f"{path} is not an HDF5 file ({size} bytes), {known}; {readable}"
     try:
         shapes = listing(path)
     except ValueError as error:
         return str(error)
     shown = [f"{name} {shape}" for name, shape in itertools.islice(shapes.items(), SHOWN)]
     arrays = ", ".join([*shown, "…"] if len(shapes) > SHOWN else shown) or "no arrays"
-    found = {"hdf5": "HDF5", "netcdf": "NetCDF", "matlab": "MATLAB", "zarr": "Zarr"}[kind(path)]
+    found = {"hdf5": "HDF5", "netcdf": "NetCDF", "matlab": "MATLAB", "zarr": "Zarr"}
     resembles = _resemblance(path)
     resembles = resembles and f".{resembles}"
     return (
-        f"{path} is {found} with {arrays}, which is no known layout; describe it in a "
-        f"{DESCRIPTION} beside it (docs/data.md); {readable}{resembles}"
+        f"{path} is {found.get(kind(path), 'NumPy')} with {arrays}, which is no known layout; "
+        f"describe it in a {DESCRIPTION} beside it (draft one: pelagos data describe {path}; see "
+        f"pelagos help data); {readable}{resembles}"
     )
 
 

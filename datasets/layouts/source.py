@@ -75,6 +75,12 @@ class Source(ABC):
     ) -> Float32[np.ndarray, "T C *S"]:
         """The given frames and channels of a trajectory."""
 
+    def read_exactly(
+        self, trajectory: int, frames: slice, channels: Sequence[int]
+    ) -> Float64[np.ndarray, "T C *S"]:
+        """The same in double precision, as exactly as the file has it."""
+        return self.read(trajectory, frames, channels).astype(np.float64)
+
     @abstractmethod
     def constants(self, trajectory: int) -> Float32[np.ndarray, "K *S"]:
         """The constant fields of a trajectory."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from jaxtyping import Float64
+import torch
 
 from ..base.appearing import appearing_file
 from ..fields.grid import Grid
@@ -39,7 +39,8 @@ class WellData:
         grid: the spatial grid.
         times: physical time of each frame, increasing: (T,), or (n, T) where trajectories have
             their own.
-        fields: channel name -> (n, T, *S). Components that are complete for the grid's axes
+        fields: channel name -> (n, T, *S), here and below arrays of numpy, tensors, or what numpy
+            makes arrays of. Components that are complete for the grid's axes
             (`velocity_x`, `velocity_y`; `D_xx`, `D_xy`, `D_yx`, `D_yy`) are stored as one vector or
             tensor field; every other name as a scalar. Scalars come first when the file is read.
         constant_fields: name -> (n, *S).
@@ -52,14 +53,22 @@ class WellData:
 
     dataset: str
     grid: Grid
-    times: Float64[np.ndarray, "*n T"]
-    fields: dict[str, np.ndarray]
-    constant_fields: dict[str, np.ndarray] = field(default_factory=dict)
-    parameters: dict[str, np.ndarray] = field(default_factory=dict)
-    series: dict[str, np.ndarray] = field(default_factory=dict)
-    mask: np.ndarray | None = None
+    times: Any
+    fields: dict[str, Any]
+    constant_fields: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    series: dict[str, Any] = field(default_factory=dict)
+    mask: Any = None
     units: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in ("fields", "constant_fields", "parameters", "series"):
+            plain = {name: _array(name, values) for name, values in getattr(self, key).items()}
+            object.__setattr__(self, key, plain)
+        object.__setattr__(self, "times", _array("times", self.times).astype(np.float64))
+        if self.mask is not None:
+            object.__setattr__(self, "mask", _array("mask", self.mask))
 
 
 def write_file(path: Path, data: WellData) -> None:
@@ -140,6 +149,24 @@ def _check(data: WellData) -> None:
     unknown = set(data.units) - {*names, "time", "length"}
     if unknown:
         raise ValueError(f"units are given for unknown names: {', '.join(sorted(unknown))}")
+
+
+def _array(name: str, values: Any) -> np.ndarray:
+    """A plain array of numpy.
+
+    Raises:
+        ValueError: values are masked.
+    """
+    if isinstance(values, torch.Tensor):
+        return values.detach().cpu().numpy()
+    if isinstance(values, np.ma.MaskedArray):
+        if np.ma.getmaskarray(values).any():
+            raise ValueError(
+                f"{name!r} is a masked array; give {name}.filled(0), and where values count as "
+                f"`mask`, true there, of shape (n, C, *S)"
+            )
+        return values.data
+    return np.asarray(values)
 
 
 def _check_times(times: np.ndarray, lead: tuple[int, ...]) -> None:

@@ -7,11 +7,13 @@ settings, split, e) alone, whoever computes it and in whatever order.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from ..equations.equation import Equation
 from ..layouts.memory import MemorySource
+from ..stores.renaming import renamed_header
 from ..stores.store import Store
 from .resolved import Simulation, resolve
 from .settings import Settings
@@ -28,6 +30,7 @@ class EndlessStore(Store):
         settings: what the trajectories follow from; the equation's defaults where None. How many
             are stored, and in which files, has no meaning here.
         name: of the dataset; the equation's by default.
+        rename: other names for its fields, constant fields and parameters.
         changes: fields of `Settings` by name, in place of those in `settings`.
 
     Raises:
@@ -44,11 +47,13 @@ class EndlessStore(Store):
         settings: Settings | None = None,
         *,
         name: str | None = None,
+        rename: Mapping[str, str] | None = None,
         **changes: Any,
     ) -> None:
         if size < 1:
             raise ValueError(f"a block needs at least 1 trajectory; got {size}")
         self._made: dict[int, tuple[int, Store]] = {}
+        self._rename = dict(rename or {})
         self._split, self._size = split, size
         self._what = (equation, replace(settings or Settings(), **changes), name)
         self._simulation: Simulation | None = None
@@ -74,4 +79,6 @@ class EndlessStore(Store):
         if self._simulation is None:
             self._simulation = resolve(*self._what)
         block = Block(self._split, number * self._size, self._size)
-        return MemorySource(solve(self._simulation, block))
+        source = MemorySource(solve(self._simulation, block))
+        source.header = renamed_header(source.header, self._rename)
+        return source

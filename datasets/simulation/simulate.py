@@ -8,8 +8,9 @@ the equation's settings alone, so an interrupted simulation continues to the sam
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,16 @@ import yaml
 from ..base.appearing import appearing_file, is_draft
 from ..base.config import plain
 from ..base.progress import Bar
+from ..base.spreading import ALONE, Spread, in_processes, refuse_replacing
 from ..equations.equation import Equation
 from ..fields.vocabulary import SPLITS
 from ..layouts.well import write_file
-from ..stores.statistics import write_stats
+from ..stores.statistics import complete_stats
 from .resolved import Record, Simulation, resolve
 from .settings import Settings
 from .trajectories import Block, solve
 
+Asked = tuple[str | Equation, Settings, str | None]  # what `resolve` takes
 _REMEDY = "choose another name, or replace it (--overwrite, in Python overwrite=True)"
 
 
@@ -36,7 +39,7 @@ def simulate(
     *,
     name: str | None = None,
     overwrite: bool = False,
-    progress: bool = False,
+    spread: Spread = ALONE,
     **changes: Any,
 ) -> Path:
     """Write the dataset `out/name`, or what is missing of it; returns that folder.
@@ -48,22 +51,27 @@ def simulate(
         settings: what the dataset follows from; the equation's defaults where None.
         name: of the dataset; the equation's by default.
         overwrite: delete a simulated dataset of that name first.
-        progress: show a progress bar on stderr.
+        spread: processes that make the files, which are the same for any number of them; the one
+            that finds all there writes the statistics.
         changes: fields of `Settings` by name, in place of those in `settings`.
 
     Raises:
         ValueError: a setting is unknown or impossible; the folder holds something else or was made
             by other settings; a trajectory blew up.
     """
-    simulation = resolve(equation, replace(settings or Settings(), **changes), name)
+    asked = equation, replace(settings or Settings(), **changes), name
+    simulation = resolve(*asked)
     root = out / simulation.record.name
-    if _prepare(root, simulation.record, overwrite):
-        _complete(root, simulation, progress)
+    refuse_replacing(root, overwrite, spread)
+    if _prepare(root, simulation.record, overwrite, alone=spread.share.count == 1):
+        _complete(root, simulation, asked, spread)
     return root
 
 
-def _prepare(root: Path, record: Record, overwrite: bool) -> bool:
+def _prepare(root: Path, record: Record, overwrite: bool, alone: bool) -> bool:
     """Whether shards are missing; leaves a folder with this record in it.
+
+    Unless `alone`, others write there as well: nothing is deleted.
 
     Raises:
         ValueError: the folder holds something else, or was made by other settings.
@@ -74,12 +82,12 @@ def _prepare(root: Path, record: Record, overwrite: bool) -> bool:
     if root.exists() and not path.is_file():
         if not root.is_dir() or not all(is_draft(found, path) for found in root.iterdir()):
             raise ValueError(f"{root} exists and is no simulated dataset; choose another name")
-    elif not overwrite and any(root.glob("data/*/*.hdf5")):
+    elif path.is_file() and not overwrite and (not alone or any(root.glob("data/*/*.hdf5"))):
         _check_same(path, record)
         missing = any(not file.exists() for file, _ in _shards(root, record))
         return missing or not (root / "stats.yaml").exists()
     (root / "stats.yaml").unlink(missing_ok=True)
-    if (root / "data").exists():
+    if alone and (root / "data").exists():
         shutil.rmtree(root / "data")
     text = yaml.safe_dump(record.written, sort_keys=False, allow_unicode=True)
     with appearing_file(path, overwrite=True) as draft:
@@ -112,14 +120,32 @@ def _shards(root: Path, record: Record) -> Iterator[tuple[Path, Block]]:
             yield path, Block(split, start, min(record.shard, total - start))
 
 
-def _complete(root: Path, simulation: Simulation, progress: bool) -> None:
-    """Compute the missing shards, then the statistics."""
+def _complete(root: Path, simulation: Simulation, asked: Asked, spread: Spread) -> None:
+    """Compute the missing shards of a share, then the statistics, if all shards are there."""
     (root / "stats.yaml").unlink(missing_ok=True)  # stale if a shard is missing
     shards = list(_shards(root, simulation.record))
-    missing = [(path, block) for path, block in shards if not path.exists()]
-    total = sum(block.count for _, block in shards)
+    mine = spread.share.of(shards)
+    missing = [(path, block) for path, block in mine if not path.exists()]
+    total = sum(block.count for _, block in mine)
     done = total - sum(block.count for _, block in missing)
-    with Bar(simulation.record.name, total, done, "trajectories", active=progress) as bar:
-        for path, block in missing:
-            write_file(path, solve(simulation, block, bar.advance))
-    write_stats(root)
+    with Bar(simulation.record.name, total, done, "trajectories", active=spread.progress) as bar:
+        if spread.workers == 1:
+            for shard in missing:
+                _write(simulation, shard, bar.advance)
+        for _, block in in_processes(partial(_write_anew, asked), missing, spread.workers):
+            bar.advance(float(block.count))
+    complete_stats(root, [path for path, _ in shards])
+
+
+def _write_anew(asked: Asked, shard: tuple[Path, Block]) -> None:
+    """In another process, which does not share what follows from the settings."""
+    _write(resolve(*asked), shard)
+
+
+def _write(
+    simulation: Simulation,
+    shard: tuple[Path, Block],
+    advance: Callable[[float], None] = lambda _: None,
+) -> None:
+    path, block = shard
+    write_file(path, solve(simulation, block, advance))

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from ..files import guard
+from ..files.unreadable import unreadable
 from ..layouts.description import FILE
 
 LARGE = 2**30  # bytes that are read at once only if memory suffices
@@ -38,9 +39,10 @@ def naming(path: Path) -> Iterator[None]:
         if str(path) in str(error) or FILE in str(error):
             raise
         raise ValueError(guard.one_line(f"{path}: {error}")) from None
-    except PermissionError:
-        raise ValueError(f"{path} may not be read; ask for permission to read it") from None
     except (OSError, RuntimeError, KeyError, TypeError, SystemError) as error:
+        system = unreadable(path, error) if isinstance(error, OSError) else None
+        if system:
+            raise system from None
         # Of HDF5 and of decompression, whose extensions trip over damaged lengths.
         reason = guard.one_line(str(error))
         raise ValueError(f"{path} is damaged ({reason}); copy or make it again") from None

@@ -145,6 +145,21 @@ def write_stats(root: Path) -> None:
     write(root / "stats.yaml", well_form(split_statistics(store)[split], store.grid.ndim))
 
 
+def complete_stats(root: Path, files: Sequence[Path]) -> None:
+    """Write `stats.yaml`, if all files are there; another process may do so at the same time.
+
+    Raises:
+        ValueError: as `write_stats`.
+    """
+    if not all(path.exists() for path in files):
+        return
+    try:
+        write_stats(root)
+    except ValueError:
+        if not (root / "stats.yaml").exists():
+            raise
+
+
 def describe(statistics: dict[str, dict[str, dict[str, float]]]) -> str:
     """A table per split."""
     lines = []

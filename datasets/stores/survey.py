@@ -12,6 +12,7 @@ from jaxtyping import Float32, Float64, Int64
 
 from ..base.progress import Bar
 from ..fields.moments import Moments
+from .marks import Flat, Marked
 from .store import Store
 
 BLOCK = 2**20  # values to hold at once
@@ -31,6 +32,8 @@ class Table:
             changes from frame to frame.
         largest: largest absolute change from frame to frame.
         bad, first_bad: number of frames that hold NaN or infinite values, and the first of them.
+        flat: the frames that are constant in space.
+        marked: values that files write where they have none, such as -9999, by field.
     """
 
     names: tuple[str, ...]
@@ -41,6 +44,8 @@ class Table:
     largest: Float64[np.ndarray, "n C"]
     bad: Int64[np.ndarray, "n C"]
     first_bad: Int64[np.ndarray, "n C"]
+    flat: Flat
+    marked: list[Marked]
 
     @staticmethod
     def empty(n: int, names: Sequence[str]) -> Table:
@@ -55,6 +60,8 @@ class Table:
             largest=np.zeros(shape),
             bad=np.zeros(shape, np.int64),
             first_bad=np.full(shape, -1),
+            flat=Flat.empty(shape),
+            marked=[Marked() for _ in names],
         )
 
     def add(self, i: int, channel: int, first: int, frames: np.ndarray, before: int = 0) -> None:
@@ -73,8 +80,11 @@ class Table:
             frames = frames[finite]
         fresh = frames[before:]
         if fresh.size:
-            self.low[where] = min(self.low[where], fresh.min())
-            self.high[where] = max(self.high[where], fresh.max())
+            low, high = frames.min(axis=1), frames.max(axis=1)
+            self.low[where] = min(self.low[where], low[before:].min())
+            self.high[where] = max(self.high[where], high[before:].max())
+            self.flat.add(where, first, low, high, before)
+            self.marked[channel].add(i, first, fresh, low[before:], high[before:])
             _merge(self.values[:, i, channel], fresh)
         if len(frames) > 1:
             change = np.diff(frames.astype(np.float64), axis=0)

@@ -9,8 +9,11 @@ from ..stores.store import Store
 from ..stores.survey import Survey, survey
 from .access import Access, StoredArray, data_paths, measure, stored_arrays, stored_bytes
 from .findings import Finding, split_findings, time_findings, value_findings
+from .grid_findings import grid_findings
 from .leakage import duplicate_findings, near_findings
+from .precision import rounding_findings
 from .summary import MEBI, summary
+from .unwritten import mark_findings, unwritten_findings
 
 RANKS = ("error", "warning", "note")
 COSTLY = 4.0  # bytes read over bytes used that are worth another layout
@@ -79,11 +82,17 @@ def check(store: Store, history: int = 1, horizon: int = 1, progress: bool = Fal
     found = survey(store, progress)
     access = measure(store, history, horizon)
     arrays = stored_arrays(store.sources[0].path)
+    rounded = rounding_findings(store)
     findings = [
-        *value_findings(store, found),
+        *value_findings(store, found, rounded),
+        *rounded.values(),
+        *mark_findings(store, found),
+        *unwritten_findings(store, found),
+        *grid_findings(store),
         *time_findings(store),
-        *duplicate_findings(store, found),
-        *near_findings(store, found),
+        # Where rounding has taken the differences, states are equal that the file tells apart.
+        *(duplicate_findings(store, found) if rounded.keys() < {*store.fields} else ()),
+        *(near_findings(store, found) if rounded.keys() < {*store.fields} else ()),
         *split_findings(store, found),
         *_access_findings(access, arrays),
     ]

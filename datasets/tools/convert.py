@@ -11,8 +11,9 @@ import hashlib
 import math
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,12 +23,13 @@ import yaml
 from ..base.appearing import appearing_file, is_draft
 from ..base.config import plain as plain_config
 from ..base.progress import Bar
+from ..base.spreading import ALONE, Spread, in_processes, refuse_replacing
 from ..fields.vocabulary import UNSPLIT
 from ..layouts import well
 from ..layouts.well_reader import WellFile
 from ..stores.index import stat
 from ..stores.opening import open_store
-from ..stores.statistics import write_stats
+from ..stores.statistics import complete_stats
 from ..stores.store import Store
 from ..stores.survey import blocks
 
@@ -75,7 +77,7 @@ def convert(
     layout: str | None = None,
     shard: int | None = None,
     overwrite: bool = False,
-    progress: bool = False,
+    spread: Spread = ALONE,
 ) -> Path:
     """Write the dataset `source` to the folder `out`, or what is missing of it.
 
@@ -92,7 +94,8 @@ def convert(
         layout: as for `open_store`.
         shard: trajectories per file; by default, as many as fit into 512 MiB.
         overwrite: delete a converted dataset there first.
-        progress: show a progress bar on stderr.
+        spread: processes that write the files, which are the same for any number of them; the one
+            that finds all there writes the statistics.
 
     Returns:
         The folder `out`.
@@ -111,18 +114,28 @@ def convert(
     )
     if recipe.shard < 1:
         raise ValueError(f"shard must be at least 1 trajectory per file; got {shard}")
+    refuse_replacing(out, overwrite, spread)
     _prepare(out, recipe, overwrite)
     shards = list(_shards(store, out, recipe))
-    missing = [part for part in shards if not part.path.exists()]
-    done = len(store) - sum(len(part.trajectories) for part in missing)
-    if missing:
-        (out / "stats.yaml").unlink(missing_ok=True)
-    with Bar(f"writing {recipe.name}", len(store), done, "trajectories", progress) as bar:
-        for part in missing:
-            _write(store, part, recipe, bar)
+    _complete(store, spread.share.of(shards), recipe, spread)
     if not (out / "stats.yaml").exists():
-        write_stats(out)
+        complete_stats(out, [part.path for part in shards])
     return out
+
+
+def _complete(store: Store, shards: Sequence[_Shard], recipe: Recipe, spread: Spread) -> None:
+    """Write what is missing of some shards."""
+    missing = [part for part in shards if not part.path.exists()]
+    if missing:
+        (missing[0].path.parents[2] / "stats.yaml").unlink(missing_ok=True)
+    total = sum(len(part.trajectories) for part in shards)
+    done = total - sum(len(part.trajectories) for part in missing)
+    with Bar(f"writing {recipe.name}", total, done, "trajectories", spread.progress) as bar:
+        if spread.workers == 1:
+            for part in missing:
+                _write(store, recipe, part, bar.advance)
+        for part in in_processes(partial(_write, store, recipe), missing, spread.workers):
+            bar.advance(float(len(part.trajectories)))
 
 
 def _plain_name(name: str) -> str:
@@ -214,7 +227,12 @@ def _runs(store: Store, part: range, longest: int) -> Iterator[range]:
             start = i + 1
 
 
-def _write(store: Store, part: _Shard, recipe: Recipe, bar: Bar) -> None:
+def _write(
+    store: Store,
+    recipe: Recipe,
+    part: _Shard,
+    advance: Callable[[float], None] = lambda _: None,
+) -> None:
     """Write one file and read it back.
 
     Raises:
@@ -227,7 +245,7 @@ def _write(store: Store, part: _Shard, recipe: Recipe, bar: Bar) -> None:
             for start, values in _blocks(store, i):
                 write(i - part.trajectories.start, start, values)
                 digest.update(values.data)
-                bar.advance(len(values) / store.n_frames(i))
+                advance(len(values) / store.n_frames(i))
             digests.append(digest.digest())
     written = Store([(part.split, WellFile(part.path))])
     order = [written.fields.index(name) for name in store.fields]

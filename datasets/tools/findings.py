@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,11 +40,13 @@ class Finding:
     remedy: str
 
 
-def value_findings(store: Store, survey: Survey) -> Iterator[Finding]:
-    """NaN, fields that never vary, repeated frames, outliers."""
+def value_findings(
+    store: Store, survey: Survey, rounded: Collection[str] = ()
+) -> Iterator[Finding]:
+    """NaN, fields that never vary (unless that is by rounding), repeated frames, outliers."""
     for table in (survey.fields, survey.constants):
         yield from _not_finite(store, table)
-        yield from _constant(store, table)
+        yield from _constant(store, table, rounded)
     yield from _frozen_fields(store, survey.fields)
     yield from _repeated_frames(store, survey)
     yield from _outliers(store, survey.fields)
@@ -71,20 +73,20 @@ def _not_finite(store: Store, table: Table) -> Iterator[Finding]:
         )
 
 
-def _constant(store: Store, table: Table) -> Iterator[Finding]:
+def _constant(store: Store, table: Table, rounded: Collection[str]) -> Iterator[Finding]:
     for channel, name in enumerate(table.names):
         low, high = table.low[:, channel].min(), table.high[:, channel].max()
-        if low == high:
-            expected = _expected(store, name)
+        if low == high and name not in rounded:
+            reason = expected(store, name)
             yield Finding(
-                "note" if expected else "warning",
+                "note" if reason else "warning",
                 "constant",
-                f"{name!r} is {low:g} everywhere{expected}",
+                f"{name!r} is {low:g} everywhere{reason}",
                 "leave it out of the recipe's `fields`: it carries nothing",
             )
 
 
-def _expected(store: Store, name: str) -> str:
+def expected(store: Store, name: str) -> str:
     """Why a field need not vary; empty if it should."""
     filled = store.provenance.get("filled", [])  # of a converted dataset
     if name in filled or all(name in source.header.filled for source in store.sources):
@@ -108,11 +110,11 @@ def _frozen_fields(store: Store, table: Table) -> Iterator[Finding]:
             and not table.largest[:, channel].any()
             and constant < table.high[:, channel].max()
         ):
-            expected = _expected(store, name)
+            reason = expected(store, name)
             yield Finding(
-                "note" if expected else "warning",
+                "note" if reason else "warning",
                 "frozen",
-                f"{name!r} does not change in time in any trajectory{expected}",
+                f"{name!r} does not change in time in any trajectory{reason}",
                 "store it as a constant field, or leave it out of the recipe's `fields`",
             )
 

@@ -31,6 +31,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "data simulate": Command("simulate a PDE into an HDF5 dataset", ".data", "simulate"),
     "data inspect": Command("say what a dataset holds", ".data", "inspect"),
+    "data describe": Command("draft a description of files of your own", ".data", "describe"),
     "data check": Command("say what is wrong with a dataset, and what to do", ".data", "check"),
     "data stats": Command("statistics of every field per split", ".data", "stats"),
     "data convert": Command("rewrite a dataset of any layout in The Well's", ".data", "convert"),
@@ -38,6 +39,7 @@ COMMANDS = {
         "rewrite HDF5 files for fast reading, in the same layout", ".data", "rechunk"
     ),
     "data plot": Command("draw fields, time series, an animation", ".data", "plot"),
+    "help": Command("print a page that explains a subject: data", ".help", "show"),
     "import": Command("published weights into a checkpoint", ".exchange", "import_weights"),
     "export": Command(
         "a checkpoint into the layout of the published code", ".exchange", "export_weights"

@@ -22,7 +22,7 @@ from ...datasets.base.options import (
     named_device,
 )
 from ...datasets.simulation.settings import COUNTS, Settings
-from .reading import Reading
+from .reading import Reading, Spreading
 
 PARAMETER = "fix a parameter, or draw it from a range with NAME=LOW:HIGH; repeatable"
 
@@ -75,6 +75,7 @@ def simulate(
     splits: Splits = Splits(),
     asked: Asked = Asked(),
     overwrite: bool = False,
+    spreading: Spreading = Spreading(),  # noqa: B008
 ) -> None:
     """Simulate a PDE from random initial states into HDF5 (The Well's layout), in train, valid
     and test splits.
@@ -94,6 +95,7 @@ def simulate(
         pelagos data simulate burgers_1d --out data
         pelagos data simulate kuramoto_sivashinsky_1d --out data --train 64 --resolution 128
         pelagos data simulate burgers_2d --out data --parameter viscosity=0.01:0.02 --seed 1
+        pelagos data simulate burgers_2d --out data --train 10000 --workers 16
     """
     from ...datasets import equations  # imported here, so that help needs no torch
     from ...datasets.simulation.simulate import simulate as run
@@ -107,7 +109,7 @@ def simulate(
         known = ", ".join(equations.names())
         raise ValueError(f"which equation? One of {known} (see pelagos data simulate --list)")
     settings = replace(asked, trajectories=asdict(splits), device=named_device(asked.device))
-    _say(run(equation, out, settings, name=name, overwrite=overwrite, progress=True))
+    _say(run(equation, out, settings, name=name, overwrite=overwrite, spread=spreading.spread()))
 
 
 def inspect(path: Source, /, *, reading: Reading = Reading()) -> None:  # noqa: B008
@@ -123,6 +125,31 @@ def inspect(path: Source, /, *, reading: Reading = Reading()) -> None:  # noqa: 
     from ...datasets.tools.summary import summary
 
     print(summary(reading.open(path)))
+
+
+def describe(path: Source, /, *, out: File | None = None, overwrite: bool = False) -> None:
+    """Draft a description.yaml for files of your own, from what they say.
+
+    Comments tell what is a guess and what the file does not say. Put it beside the data.
+
+    Args:
+        path: a file (HDF5, NetCDF, MATLAB, Zarr, npy, npz), or a folder of them.
+        out: write it there, in place of printing it.
+        overwrite: replace that file.
+
+    Examples:
+        pelagos data describe mine/run.h5
+        pelagos data describe mine --out mine/description.yaml
+    """
+    from ...datasets.base.appearing import appearing_file
+    from ...datasets.tools.draft import draft
+
+    if out is None:
+        print(draft(path), end="")
+        return
+    with appearing_file(out, overwrite=overwrite) as file:
+        file.write_text(draft(path), encoding="utf-8")
+    print(f"description: {out} (look through it, then: pelagos data inspect {path})")
 
 
 def check(
@@ -168,6 +195,7 @@ def convert(
     reading: Reading = Reading(),  # noqa: B008
     shard: Count | None = None,
     overwrite: bool = False,
+    spreading: Spreading = Spreading(),  # noqa: B008
 ) -> None:
     """Rewrite a dataset of any layout in The Well's: single precision, contiguous (mapped into
     memory when read), in shards, with stats.yaml.
@@ -196,7 +224,7 @@ def convert(
         layout=reading.layout,
         shard=shard,
         overwrite=overwrite,
-        progress=True,
+        spread=spreading.spread(),
     )
     _say(path)
 
@@ -306,4 +334,7 @@ def _json(value: object) -> str:
 
 
 def _say(path: Path) -> None:
+    if path.is_dir() and (path / "data").is_dir() and not (path / "stats.yaml").exists():
+        print(f"dataset: {path} (this share of it; it is complete when all others are there)")
+        return
     print(f"dataset: {path} (look into it with: pelagos data inspect {path})")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
-from ...datasets.base.options import Layout
+from ...datasets.base.options import Count, Layout
 
 if TYPE_CHECKING:
+    from ...datasets.base.spreading import Spread
     from ...datasets.stores.store import Store
 
 
@@ -54,3 +56,38 @@ class OneSplit(Reading):
     def open(self, path: str) -> Store:
         """The dataset; see `Reading.open`."""
         return Reading(None if self.split == "all" else self.split, self.layout).open(path)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Spreading:
+    """How many processes make the files of a dataset; the files are the same for any number.
+
+    Attributes:
+        workers: processes on this machine.
+        share: the part of the files that this call makes, as in 2/8, the third of eight; auto: what
+            torchrun or a SLURM array says, or all; all.
+    """
+
+    workers: Count = 1
+    share: str = "auto"
+
+    def spread(self) -> Spread:
+        """The same, for the library; says so where it is a share.
+
+        Raises:
+            ValueError: there is no such share.
+        """
+        from ...datasets.base.spreading import Share, Spread, launched_share
+
+        index, slash, count = self.share.partition("/")
+        if slash and index.isdecimal() and count.isdecimal():
+            share = Share(int(index), int(count))
+        elif self.share in ("auto", "all"):
+            share = launched_share() if self.share == "auto" else Share()
+        else:
+            raise ValueError(f"--share needs auto, all or a part as in 2/8; got {self.share!r}")
+        if share.count > 1:
+            said = f", as {share.launcher} says; --share all makes all" if share.launcher else ""
+            print(f"share {share.index}/{share.count} of the files{said}", file=sys.stderr)
+        return Spread(self.workers, share, progress=True)

@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from pelagos.datasets.fields.grid import Grid
@@ -485,3 +486,32 @@ def test_what_would_be_lost_is_not_written(tmp_path, values, message):
             tmp_path / "a.hdf5", WellData("m", Grid.unit((8,)), np.arange(3.0), {"u": values})
         )
     assert not any(tmp_path.iterdir())
+
+
+def test_tensors_lists_and_plain_numbers_are_written(tmp_path: Path) -> None:
+    data = make_data()
+    write_file(tmp_path / "arrays.hdf5", data)
+    given = make_data(
+        times=[0.1 * t for t in range(T)],
+        fields={name: torch.from_numpy(values) for name, values in data.fields.items()},
+        constant_fields={name: values.tolist() for name, values in data.constant_fields.items()},
+        parameters={"nu": 0.01, "source": [1, 2, 4]},
+    )
+    write_file(tmp_path / "given.hdf5", given)
+    assert (tmp_path / "given.hdf5").read_bytes() == (tmp_path / "arrays.hdf5").read_bytes()
+
+
+def test_masked_arrays_are_refused_with_a_remedy_that_works(tmp_path: Path) -> None:
+    data = make_data()
+    whole = np.ma.MaskedArray(data.fields["pressure"])
+    assert (make_data(fields={"p": whole}).fields["p"] == data.fields["pressure"]).all()
+    land = whole.copy()
+    land[:, :, 0] = np.ma.masked
+    with pytest.raises(ValueError, match=r"'p' is a masked array; give p\.filled\(0\)"):
+        make_data(fields={"p": land})
+    valid = ~np.ma.getmaskarray(land)[:, :1]
+    file = tmp_path / "a.hdf5"
+    write_file(file, make_data(fields={"p": land.filled(0)}, mask=valid, units={}))
+    mask = WellFile(file).mask(0)
+    assert mask is not None
+    assert (mask == valid[0]).all()

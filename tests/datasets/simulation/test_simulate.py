@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ import yaml
 
 from pelagos.datasets import equations, open_store
 from pelagos.datasets.base.appearing import is_draft
+from pelagos.datasets.base.spreading import Share, Spread
 from pelagos.datasets.equations.equation import Problem, frames
 from pelagos.datasets.equations.initial import trajectory_generator
 from pelagos.datasets.layouts.well_reader import WellFile
@@ -498,7 +500,7 @@ def test_single_precision_is_close_to_double(tmp_path):
 def test_progress_is_shown_on_stderr_only_when_asked(tmp_path, capsys):
     run(tmp_path / "quiet")
     assert capsys.readouterr() == ("", "")
-    run(tmp_path / "shown", progress=True)
+    run(tmp_path / "shown", spread=Spread(progress=True))
     out, err = capsys.readouterr()
     assert out == ""
     lines = err.splitlines()
@@ -549,3 +551,47 @@ def test_parts_solved_side_by_side_stop_together(tmp_path, monkeypatch):
     finally:
         torch.set_num_threads(threads)
     assert stopped == [1]
+
+
+SPREADING = {"trajectories": {"train": 4, "valid": 1, "test": 1}, "shard": 2, "frames": 3}
+
+
+def test_any_number_of_processes_makes_the_same_files(tmp_path):
+    run(tmp_path / "one", "burgers_1d", **SPREADING)
+    run(tmp_path / "two", "burgers_1d", **SPREADING, spread=Spread(workers=2))
+    for index in (1, 0, 2):  # the last one finds all there
+        assert not list((tmp_path / "shares").glob("*/stats.yaml"))
+        share = Spread(share=Share(index, 3))
+        run(tmp_path / "shares", "burgers_1d", **SPREADING, spread=share)
+    expected = digests(tmp_path / "one")
+    assert expected
+    assert digests(tmp_path / "two") == expected
+    assert digests(tmp_path / "shares") == expected
+    with pytest.raises(ValueError, match="cannot be replaced by 3 processes at once"):
+        run(tmp_path / "shares", "burgers_1d", **SPREADING, overwrite=True, spread=share)
+
+
+def test_ctrl_c_ends_all_processes_and_leaves_nothing_half_written(tmp_path):
+    script = f"""
+import signal
+from pathlib import Path
+from pelagos.finetune.cli.console import main
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    main("data simulate burgers_1d --train 4000 --shard 100 --resolution 1024 --workers 2 "
+         "--out {tmp_path}".split())
+"""
+    (tmp_path / "run.py").write_text(script)
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "run.py"], stderr=subprocess.PIPE, text=True
+    )
+    end = time.monotonic() + 120
+    while not (tmp_path / "burgers_1d" / "simulation.yaml").exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    time.sleep(5.0)  # so that the processes have begun
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told.splitlines()[-1] == "pelagos: interrupted"
+    assert "Traceback" not in told
+    assert not [path for path in tmp_path.rglob("*") if ".partial" in path.name]

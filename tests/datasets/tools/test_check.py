@@ -335,3 +335,103 @@ def test_the_shortest_trajectory_bounds_the_windows_that_are_measured(tmp_path: 
         data = WellData("mine", Grid.unit((8,)), np.arange(1.0 * frames), {"u": values})
         write_file(tmp_path / "data" / "train" / f"{name}.hdf5", data)
     assert check(open_store(tmp_path), 2, 2).access.frames == 2
+
+
+def _lost(data: WellData, trajectory: Any, frame: Any, value: float = 0.0) -> WellData:
+    fields = {name: values.copy() for name, values in data.fields.items()}
+    for values in fields.values():
+        values[trajectory, frame] = value
+    return replace(data, fields=fields)
+
+
+@pytest.mark.parametrize(
+    ("trajectory", "frame", "kind", "where"),
+    [
+        (3, slice(None), "lost_trajectories", "in 1 of 24 trajectories"),
+        (4, 6, "lost_frames", "frame 6 (time 3) of trajectory 4"),
+        (5, 0, "lost_frames", "frame 0 (time 0) of trajectory 5"),
+        (slice(None, None, 2), -1, "lost_frames", "in 4 of 24 trajectories"),
+    ],
+)
+def test_what_was_never_written_is_found(
+    checked: Callable[..., Report], trajectory: Any, frame: Any, kind: str, where: str
+) -> None:
+    report = checked(lambda s, d: _lost(d, trajectory, frame) if s == "train" else d)
+    found = [f for f in report.findings if f.kind == kind]
+    assert [f.text.split()[0] for f in found] == ["'u'", "'p'"]
+    assert all(where in f.text for f in found)
+
+
+def test_a_trajectory_that_stands_still_among_moving_ones(checked: Callable[..., Report]) -> None:
+    def stop(split: str, data: WellData) -> WellData:
+        fields = {name: values.copy() for name, values in data.fields.items()}
+        for values in fields.values():
+            values[2, 1:] = values[2, :1]
+        return replace(data, fields=fields) if split == "valid" else data
+
+    assert ("warning", "frozen_trajectories") in kinds(checked(stop))
+
+
+def test_problems_that_begin_at_rest_or_decay_are_whole(checked: Callable[..., Report]) -> None:
+    def rest(split: str, data: WellData) -> WellData:
+        decay = np.exp(-3.0 * np.arange(FRAMES) ** 2)[:, None, None]  # to 0 in single precision
+        fields = {name: (values * decay).astype("f4") for name, values in data.fields.items()}
+        fields["p"][:, 0] = 0
+        return replace(data, fields=fields)
+
+    assert not [kind for _, kind in kinds(checked(rest)) if "lost" in kind]
+
+
+@pytest.mark.parametrize("mark", [-9999.0, 9.96921e36, 1e20, -1e34, -32768.0])
+def test_marks_of_missing_values_are_found(checked: Callable[..., Report], mark: float) -> None:
+    def fill(split: str, data: WellData) -> WellData:
+        fields = {name: values.copy() for name, values in data.fields.items()}
+        fields["u"][:, :, 3:5, 2] = mark
+        return replace(data, fields=fields)
+
+    (found,) = [f for f in checked(fill).findings if f.kind == "fill_value"]
+    assert found.rank == "error"
+    assert f"'u' is exactly {np.float32(mark):.8g} in {24 * FRAMES} frames (2 points" in found.text
+
+
+def test_values_that_only_look_like_marks_are_values(checked: Callable[..., Report]) -> None:
+    def scale(split: str, data: WellData) -> WellData:
+        fields = {name: np.clip(5000 * v, -9999, 9999) for name, v in data.fields.items()}
+        return replace(data, fields=fields)
+
+    assert not [kind for _, kind in kinds(checked(scale)) if kind == "fill_value"]
+
+
+def test_a_periodic_axis_that_holds_both_ends(tmp_path: Path) -> None:
+    x = np.linspace(0, 2 * np.pi, 33)
+    phase = np.random.default_rng(0).uniform(0, 6, (10, 1, 1))
+    u = np.sin(x - 0.2 * np.arange(12)[:, None] + phase)
+    text = "axes: [trajectory, time, x]\nfields: {u: u}\ntime: {step: 1}\nboundary: periodic\n"
+    (tmp_path / "description.yaml").write_text(text + "grid: {x: x}\n")
+    for last, expected in ((None, True), (-1, False)):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file["x"], file["u"] = x[:last], u[..., :last]
+        found = [f for f in check(open_store(tmp_path)).findings if f.kind == "both_ends"]
+        assert bool(found) is expected
+        assert all("its length is 6.28318 and not 6.47953" in f.text for f in found)
+
+
+def test_variation_that_single_precision_loses(tmp_path: Path) -> None:
+    x = 2 * np.pi * np.arange(24) / 24
+    phase = np.random.default_rng(0).uniform(0, 6, (10, 1, 1))
+    p = 101325 + 1e-3 * np.sin(x - 0.2 * np.arange(12)[:, None] + phase)
+    text = "axes: [trajectory, time, x]\nfields: {p: p}\ntime: {step: 1}\n"
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["p"] = p
+    (tmp_path / "description.yaml").write_text(text)
+    found = [f for f in check(open_store(tmp_path)).findings if f.rank != "note"]
+    assert [f.kind for f in found] == ["precision"]
+    assert "subtract: {p: mean}" in found[0].remedy
+    (tmp_path / "description.yaml").write_text(text + "subtract: {p: mean}\n")
+    store = open_store(tmp_path)
+    offset = store.provenance["subtracted"]["p"]
+    expected = (p - offset).astype("f4")
+    assert all((store.trajectory(i)[:, 0].numpy() == expected[i]).all() for i in range(10))
+    assert not [f for f in check(store).findings if f.rank != "note"]
+    (tmp_path / "description.yaml").write_text(text + "subtract: {p: 101325}\n")
+    assert open_store(tmp_path).trajectory(3)[:, 0].numpy() == pytest.approx(p[3] - 101325)
