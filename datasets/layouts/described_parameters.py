@@ -34,7 +34,7 @@ def parameters(
         found = _attributes(arrays, given) if isinstance(given, str) else [given]
         entries = [number(arrays.path, name, value) for value in found]
         columns[name] = np.broadcast_to(np.array(entries), (count,))
-    return tuple(columns), np.array([*columns.values()]).reshape(-1, count).T
+    return tuple(columns), np.array([*columns.values()], np.float64).reshape(-1, count).T
 
 
 def _attributes(arrays: DescribedArrays, text: str) -> list[Any]:

@@ -178,6 +178,16 @@ def test_nanoseconds_are_exact(tmp_path: Path) -> None:
     assert store.times.tolist() == (10.0 * np.arange(T)).tolist()
 
 
+def test_whole_numbers_as_parameters(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["u"], file["k"] = np.ones((3, 4, 8)), np.arange(3)
+    text = "axes: [trajectory, time, x]\nfields: {u: u}\ntime: {step: 1}\nparameters: {k: k}\n"
+    (tmp_path / "description.yaml").write_text(text)
+    table = open_store(tmp_path).parameter_table()
+    assert table.dtype == np.float64
+    assert table[:, 0].tolist() == [0, 1, 2]
+
+
 def test_dates_of_pandas(tmp_path: Path) -> None:
     dates = pd.date_range("2020-02-28", periods=T, freq="1D")
     store = open_store(save(make(time=dates), tmp_path, "classic"))
