@@ -89,9 +89,9 @@ def test_nan_in_a_frame_that_a_loading_process_reads(recipe, tmp_path):
 def test_an_exception_on_one_rank(recipe, tmp_path):
     _, path = recipe(workers=1)
     process = start(SUPPORT / "failing_rank.py", path, tmp_path / "run")
-    output = ended(process, "no memory left")
+    output = ended(process, "OutOfMemoryError: no memory left")
     assert process.returncode != 0
-    assert output.count("no memory left") == 1
+    assert output.count("OutOfMemoryError: no memory left") == 1
     assert "onnection closed" not in output
 
 
