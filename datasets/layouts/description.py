@@ -34,7 +34,6 @@ class Description:
     units: dict[str, str] = field(default_factory=dict)
     splits: dict[str, float | str] = field(default_factory=dict)
     join: str | list[str] = ""
-    padding: str = ""
     name: str = ""
 
     def __post_init__(self) -> None:
