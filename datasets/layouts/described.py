@@ -17,7 +17,8 @@ single frame of a steady problem needs neither a `time` axis nor `time`.
 Further keys: `constants` (fields that do not vary in time, written as `fields`), `parameters`
 (name: number, array, `@attribute` of the file, or `*@attribute` of each group), `units` (of a
 field, a parameter, `time` or `length`), `splits` (name: fraction or number of trajectories; see
-`arrangement.Splits`), `join` (`time`, `fields` or both: files that continue or complete each other) and `name`.
+`arrangement.Splits`), `join` (`time`, `fields` or both: files that continue or complete each
+other) and `name`.
 """
 
 from __future__ import annotations
