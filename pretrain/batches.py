@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator
+from multiprocessing import active_children
 
 import torch
 from accelerate import Accelerator
@@ -12,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..datasets.fields.window import Window
 from ..datasets.sampling.mixture import Mixture
 from .recipe import TrainRecipe
+from .run.stop import SIGNALS
 
 
 def micro_batches_per_process(recipe: TrainRecipe, processes: int) -> int:
@@ -31,38 +35,67 @@ def micro_batches_per_process(recipe: TrainRecipe, processes: int) -> int:
 
 def micro_batches(
     mixture: Mixture, recipe: TrainRecipe, accelerator: Accelerator, step: int
-) -> Iterator[tuple[int, Window]]:
-    """This process's micro-batches with their global numbers, in order, after `step` steps."""
+) -> Generator[tuple[int, Window]]:
+    """This process's micro-batches with their global numbers, in order, after `step` steps.
+
+    Raises:
+        ValueError: the data of the next one cannot be read; as without data-loading processes.
+    """
     share = micro_batches_per_process(recipe, accelerator.num_processes)
     sampler = _Share(recipe, step, accelerator.process_index, share)
-    return iter(
-        DataLoader(
-            _MicroBatches(mixture),
-            batch_size=None,
-            sampler=sampler,
-            num_workers=recipe.workers,
-            worker_init_fn=_outlive_stop_signal,
-            pin_memory=accelerator.device.type == "cuda",
-        )
+    loader = DataLoader(
+        _MicroBatches(mixture),
+        batch_size=None,
+        sampler=sampler,
+        num_workers=recipe.workers,
+        worker_init_fn=_leave_with_the_trainer,
+        pin_memory=accelerator.device.type == "cuda",
     )
+    others = set(active_children())
+    read = iter(loader)
+    workers = set(active_children()) - others
+    try:
+        for number, window in read:
+            if isinstance(window, Exception):
+                raise window
+            yield number, window
+    finally:
+        for worker in workers:
+            worker.terminate()
 
 
-def _outlive_stop_signal(worker: int) -> None:
-    """In a data-loading process: launchers signal whole groups, and the state is yet to be saved.
+def _leave_with_the_trainer(worker: int) -> None:
+    """In a data-loading process: only the process that it works for may end it.
 
-    It ends with the process that it works for.
+    Launchers and schedulers signal every process of a job, and the state is yet to be saved. So
+    their signals wait for a thread that looks who sent them.
     """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    threading.Thread(target=_heed, args=(os.getppid(),), daemon=True).start()
 
 
-class _MicroBatches(Dataset[tuple[int, Window]]):
-    """Micro-batches of a mixture by their global number."""
+def _heed(trainer: int) -> None:
+    while True:
+        told = signal.sigwaitinfo(SIGNALS)
+        if told.si_signo == signal.SIGTERM and told.si_pid == trainer:
+            os._exit(0)
+
+
+class _MicroBatches(Dataset[tuple[int, Window | Exception]]):
+    """Micro-batches of a mixture by their global number, or why one cannot be read.
+
+    An exception that a loader raises carries the traceback of its process; this one is the reason
+    alone.
+    """
 
     def __init__(self, mixture: Mixture) -> None:
         self.mixture = mixture
 
-    def __getitem__(self, number: int) -> tuple[int, Window]:
-        return number, self.mixture.batch(number)
+    def __getitem__(self, number: int) -> tuple[int, Window | Exception]:
+        try:
+            return number, self.mixture.batch(number)
+        except (ValueError, OSError) as error:
+            return number, error
 
 
 class _Share(torch.utils.data.Sampler[int]):

@@ -24,11 +24,13 @@ class Launch:
         resume: auto: continue the run if it exists; never: refuse to touch it.
         processes: fail unless exactly so many processes take part.
         dry_run: say what would be trained, and write nothing.
+        timeout: seconds that processes wait for each other, where PyTorch's limits are too short.
     """
 
     resume: Literal["auto", "never"] = "never"
     processes: Count | None = None
     dry_run: bool = False
+    timeout: float | None = None
 
 
 def main(argv: Sequence[str]) -> None:
@@ -69,4 +71,5 @@ def pretrain(
         resume=launch.resume == "auto",
         processes=launch.processes,
         dry_run=launch.dry_run,
+        timeout=launch.timeout,
     )

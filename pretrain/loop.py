@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict
-from math import inf, isfinite
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +21,18 @@ from ..operators.core.operator import Operator
 from .adaptation import Adaptation
 from .batches import micro_batches, micro_batches_per_process
 from .data import TrainingData
+from .job import Job
+from .nonfinite import Watch
 from .objectives.base import Phase
 from .objectives.registry import objective_of
 from .optimizer import forget_resting, set_learning_rates
 from .recipe import TrainRecipe
 from .run import state as resume
-from .run.log import Log, rewind
-from .run.stop import Stopped, stop_signal
+from .run.directory import changes_of
+from .run.log import Log, is_scored, rewind
+from .run.pace import Pace
+from .run.stop import Stopped
+from .sharding import accumulating, shard
 from .validation import validate
 
 _VALIDATION = 2**62  # no micro-batch has so large a number: validation draws numbers of its own
@@ -40,14 +44,14 @@ def train(
     data: TrainingData,
     recipe: TrainRecipe,
     run: Path,
-    accelerator: Accelerator,
+    job: Job,
     *,
     title: str = "training",
     adaptation: Adaptation | None = None,
 ) -> Operator:
-    """Train `operator` by `recipe`, from the run's latest state if it has one.
+    """Train `operator` by `recipe`, from the run's latest state if it has one; all processes do.
 
-    Writes log, training states and finally `run/checkpoint`. Every process calls it.
+    Writes log, training states and finally `run/checkpoint`.
 
     Args:
         operator: initialised weights; replaced by the saved ones when the run is resumed.
@@ -55,44 +59,44 @@ def train(
         data: windows to train and to validate on.
         recipe: steps, batch, objective, optimizer, ….
         run: the run directory, made by `directory.create_run`.
-        accelerator: the only distribution layer.
+        job: its processes, and whether they are told to stop.
         title: shown beside the progress bar.
         adaptation: what was changed of the operator, and is undone in what is published.
 
     Raises:
         ValueError: processes cannot share the micro-batches, a saved state is damaged or not seen
             by all, or the loss or its gradient is no longer finite.
-        Stopped: on SIGTERM, after saving.
+        Stopped: on SIGTERM, SIGUSR1 or SIGUSR2, after saving.
     """
-    trainee = _Trainee(operator, optimizer, recipe, accelerator)
+    watch = Watch(data.mixture, run, job.ranks)
+    trainee, accelerator = _Trainee(operator, optimizer, recipe, job, watch), job.accelerator
     progress = trainee.resume(run)
     batches = micro_batches(data.mixture, recipe, accelerator, progress.step)
     running, logged = torch.zeros((), device=accelerator.device), progress.step
     began = time.perf_counter() - progress.seconds
     log = Log(run, title, progress.step, recipe, accelerator.is_main_process)
-    with log, stop_signal() as stop:
-        trainee.begin(progress, data.validation, log)
+    pace = Pace(recipe.stop_within, accelerator)
+    with log, job.saving(log, run), closing(batches):
+        if not trainee.begin(progress, data.validation, log, run):
+            raise Stopped(agreed=True)  # nothing has been learned since the last state
         for step in range(progress.step + 1, recipe.steps + 1):
             loss, norm, rate = trainee.step(step, batches, log)
             running += loss
             log.advance()
-            last = step == recipe.steps
-            if step % recipe.log_every and not last:
+            pace.step(log)
+            logs = step == recipe.steps or step % recipe.log_every == 0
+            stopping = job.stops()
+            if not (logs or stopping):
                 continue
-            seconds = round(time.perf_counter() - began, 3)
-            done = resume.Progress(step, step * recipe.batch, seconds)
-            mean, stopping = _agree(running / (step - logged), stop.is_set, accelerator)
-            running, logged = torch.zeros_like(running), step
-            _require_finite({"loss": mean, "gradient norm": norm.item()}, step, run)
-            log.record("train", **asdict(done), loss=mean, lr=rate, grad_norm=norm.item())
-            if step % recipe.validation.every == 0 or last:
-                trainee.validate(step, data.validation, log)
-            if step % recipe.save_every == 0 or last or stopping:
-                trainee.save(run, done)
-            if stopping and not last:
+            watch.require_finite()
+            done = resume.Progress(step, step * recipe.batch, round(time.perf_counter() - began, 3))
+            if logs:
+                mean = _mean(running / (step - logged), accelerator)
+                running, logged = torch.zeros_like(running), step
+                log.record("train", **asdict(done), loss=mean, lr=rate, grad_norm=norm.item())
+            if not trainee.settle(done, run, data.validation, log, logs, stopping):
                 log.say(f"stopped at step {step}; go on with --resume auto")
-                raise Stopped(128 + signal.SIGTERM)
-
+                raise Stopped(agreed=True)
     return trainee.finish(run, adaptation)
 
 
@@ -104,16 +108,23 @@ class _Trainee:
         operator: Operator,
         optimizer: Optimizer,
         recipe: TrainRecipe,
-        accelerator: Accelerator,
+        job: Job,
+        watch: Watch,
     ) -> None:
+        accelerator = job.accelerator
         self.share = micro_batches_per_process(recipe, accelerator.num_processes)
         self.objective = objective_of(recipe.objective)
         self.phases = self.objective.phases(operator, recipe.steps)
         self.operator, self.optimizer = operator, optimizer
-        self.recipe, self.accelerator = recipe, accelerator
+        self.recipe, self.job, self.accelerator = recipe, job, accelerator
+        self.watch = watch
         self.normalizer = operator.description.normalizer
         self.model: nn.Module
-        self.model, self.stepper = accelerator.prepare(operator, optimizer)
+        if job.shards:
+            self.model = shard(operator, optimizer, accelerator)
+            self.stepper = accelerator.prepare(optimizer)
+        else:
+            self.model, self.stepper = accelerator.prepare(operator, optimizer)
         self.model.train()
 
     def resume(self, run: Path) -> resume.Progress:
@@ -128,18 +139,59 @@ class _Trainee:
         return progress
 
     def begin(
-        self, progress: resume.Progress, windows: Mapping[str, Sequence[Window]], log: Log
-    ) -> None:
-        """Say where training starts: a resumed run's step, or the scores of fresh weights."""
-        if progress.step:
-            log.say(f"going on from step {progress.step}")
-        else:
-            self.validate(0, windows, log)
+        self,
+        progress: resume.Progress,
+        windows: Mapping[str, Sequence[Window]],
+        log: Log,
+        run: Path,
+    ) -> bool:
+        """Say where training starts, and make up for a validation that was due and is not on
+        record: that of fresh weights, or one that was stopped. False: told to stop on the way."""
+        step, recipe = progress.step, self.recipe
+        if step:
+            log.say(f"going on from step {step}")
+        for change in changes_of(run, recipe):
+            log.record("recipe", step=step, change=change)
+            log.say(f"from here on, {change}")
+        due = step % recipe.validation.every == 0 or step == recipe.steps
+        if not due or (step and self.job.ranks.once(lambda: is_scored(run, step))):
+            return True
+        return self.validate(step, windows, log)
+
+    def settle(
+        self,
+        done: resume.Progress,
+        run: Path,
+        windows: Mapping[str, Sequence[Window]],
+        log: Log,
+        logs: bool,
+        stopping: bool,
+    ) -> bool:
+        """After a step that is logged, or at which training stops: save and validate as is due.
+
+        What was learned is on disk before a validation, which may take long. False: told to stop.
+        """
+        recipe, last = self.recipe, done.step == self.recipe.steps
+        saves = last or stopping or (logs and done.step % recipe.save_every == 0)
+        if saves:
+            self.save(run, done)
+        validates = last or (logs and done.step % recipe.validation.every == 0)
+        if not validates or stopping or self.validate(done.step, windows, log):
+            return not stopping
+        if not saves:
+            self.save(run, done)
+        return False
 
     def save(self, run: Path, progress: resume.Progress) -> None:
         """Save the training state."""
         resume.save_state(
-            run, self.operator, self.model, self.optimizer, progress, self.accelerator
+            run,
+            self.operator,
+            self.model,
+            self.optimizer,
+            progress,
+            self.accelerator,
+            self.recipe.keep,
         )
 
     def finish(self, run: Path, adaptation: Adaptation | None) -> Operator:
@@ -150,18 +202,25 @@ class _Trainee:
         return self.accelerator.unwrap_model(self.model)
 
     def step(
-        self, step: int, batches: Iterator[tuple[int, Window]], log: Log
+        self, step: int, batches: Generator[tuple[int, Window]], log: Log
     ) -> tuple[Tensor, Tensor, float]:
         """One optimizer step: this process's mean loss, the gradient norm, the learning rate."""
         config, accelerator = self.recipe.optimizer, self.accelerator
         rate = set_learning_rates(self.optimizer, step - 1, self.phases, config)
-        total = self._gradient(self._phase(step, log), batches)
+        total = self._gradient(step, self._phase(step, log), batches)
         forget_resting(self.stepper)
         clip = inf if config.clip is None else config.clip
         norm = accelerator.clip_grad_norm_(self.model.parameters(), clip)
         assert norm is not None
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
-        self.stepper.step()
+        self.watch.norm(step, norm)
+        wrong = self.watch.skips(step, norm) if self.recipe.on_nonfinite == "skip" else None
+        if wrong is None:
+            self.stepper.step()
+        else:
+            log.say(f"{wrong}; this step is skipped")
+            log.record("skipped", step=step, why=wrong)
+            total, norm = torch.zeros_like(total), torch.zeros_like(norm)
         self.stepper.zero_grad()
         return total, norm, rate
 
@@ -172,7 +231,7 @@ class _Trainee:
             log.say(phase.begins)
         return phase
 
-    def _gradient(self, phase: Phase, batches: Iterator[tuple[int, Window]]) -> Tensor:
+    def _gradient(self, step: int, phase: Phase, batches: Generator[tuple[int, Window]]) -> Tensor:
         """Accumulate the gradient of this process's micro-batches; their mean loss."""
         accelerator = self.accelerator
         total = torch.zeros((), device=accelerator.device)
@@ -183,23 +242,28 @@ class _Trainee:
             torch.manual_seed(seed)
             window = window.to(accelerator.device, non_blocking=True)
             waiting = i + 1 < self.share
-            with accelerator.no_sync(self.model) if waiting else nullcontext():
+            with accumulating(self.model, accelerator) if waiting else nullcontext():
                 loss = phase.loss(self.model, window, self.normalizer, seed) / self.share
                 accelerator.backward(loss)
             total += loss.detach()
+            self.watch.loss(step, number, loss)
         return total
 
-    def validate(self, step: int, windows: Mapping[str, Sequence[Window]], log: Log) -> None:
-        """Score every dataset and record it; the same random numbers every time, if any."""
+    def validate(self, step: int, windows: Mapping[str, Sequence[Window]], log: Log) -> bool:
+        """Score every dataset and record it; the same random numbers every time, if any.
+
+        False: told to stop on the way, and nothing is recorded.
+        """
 
         def predict(window: Window, number: int) -> Tensor:
             seed = _seed(self.recipe.seed, _VALIDATION + number)
             return self.objective.predict(self.model, window, self.normalizer, seed)
 
-        batch = self.recipe.micro_batch
-        scores = validate(self.model, predict, windows, batch, self.accelerator)
-        for name, (score, persistence) in scores.items():
+        batch, stops = self.recipe.micro_batch, self.job.stops
+        scores = validate(self.model, predict, windows, batch, self.accelerator, stops)
+        for name, (score, persistence) in (scores or {}).items():
             log.record("valid", step=step, dataset=name, vrmse=score, persistence=persistence)
+        return scores is not None
 
 
 def _require_same_state(state: Path | None, run: Path, accelerator: Accelerator) -> None:
@@ -215,27 +279,13 @@ def _require_same_state(state: Path | None, run: Path, accelerator: Accelerator)
         )
 
 
-def _agree(loss: Tensor, stop: bool, accelerator: Accelerator) -> tuple[float, bool]:
-    """The loss averaged over processes, and whether any of them was told to stop."""
-    packed = torch.stack((loss, torch.full_like(loss, float(stop))))
-    reduced = accelerator.reduce(packed, "mean")
+def _mean(loss: Tensor, accelerator: Accelerator) -> float:
+    """The loss averaged over processes."""
+    reduced = accelerator.reduce(loss, "mean")
     assert isinstance(reduced, Tensor)
-    mean, stopping = reduced.tolist()
-    return mean, stopping > 0
+    return reduced.item()
 
 
 def _seed(seed: int, number: int) -> int:
     """A seed for micro-batch `number`, unrelated to its neighbours'."""
     return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0])
-
-
-def _require_finite(values: Mapping[str, float], step: int, run: Path) -> None:
-    wrong = [f"the {name} is {value}" for name, value in values.items() if not isfinite(value)]
-    if not wrong:
-        return
-    saved = resume.latest(run)
-    kept = f"the last good state is {saved}" if saved else "nothing was saved yet"
-    raise ValueError(
-        f"{' and '.join(wrong)} at step {step}; {kept}. "
-        "Lower optimizer.learning_rate, or clip gradients"
-    )

@@ -186,6 +186,11 @@ class TrainRecipe(Checked):
         precision: "fp32", or "bf16" for autocast.
         log_every: optimizer steps between log lines.
         save_every: optimizer steps between saves of the training state.
+        keep: how many training states, the newest, stay in the run.
+        stop_within: seconds between being told to stop and the end of the process; training says
+            so where its steps are too slow for that.
+        on_nonfinite: what to do where a loss or a gradient is not finite: "stop", naming the data;
+            or "skip" the step (every step then waits for its gradient).
         workers: data-loading processes per training process.
         trackers: where else the log goes: "wandb", "tensorboard", "mlflow" or another package's.
         wandb: "offline" or "online": wandb is told too, and keeps its files in the run or sends
@@ -213,6 +218,9 @@ class TrainRecipe(Checked):
     precision: Literal["fp32", "bf16"] = "fp32"
     log_every: AtLeastOne = 10
     save_every: AtLeastOne = 200
+    keep: AtLeastOne = 1
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    stop_within: Positive = 20.0
     workers: Count = 0
     trackers: tuple[str, ...] = ()
     wandb: Literal["disabled", "offline", "online"] = "disabled"

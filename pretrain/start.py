@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..datasets.base.config import plain
 from ..datasets.base.paths import expanded
+from ..datasets.base.processes import ALONE, Processes
 from ..datasets.fields.normalization import (
     POOLED,
     Identity,
@@ -39,13 +40,17 @@ _FITTED = 16  # trajectories, and frames of each, that are looked at before trai
 
 
 def describe(
-    recipe: TrainRecipe, stores: Sequence[Store], donor: Description | None = None
+    recipe: TrainRecipe,
+    stores: Sequence[Store],
+    donor: Description | None = None,
+    processes: Processes = ALONE,
 ) -> Description:
     """What an operator trained by this recipe is about.
 
     Normaliser, conditions and time scales are the recipe's; where it has none, those of `donor`,
     from whose weights training starts. Statistics of fields are always those of the data;
-    conditions that the donor knows keep its scales, in which its weights see them.
+    conditions that the donor knows keep its scales, in which its weights see them. All `processes`
+    call it and share the reading.
 
     Raises:
         ValueError: a dataset lacks a field or a condition.
@@ -60,12 +65,13 @@ def describe(
     fill = {name: value for name, value in (recipe.fill or known.fill).items() if name in fields}
     for store in stores:
         _require_channels(store, fields, inputs, fill)
-    conditions = _conditions(recipe, stores, known, inputs, raw=normalizer["name"] == Identity.name)
+    raw = normalizer["name"] == Identity.name
+    conditions = _conditions(recipe, stores, known, inputs, None if raw else processes)
     grids = {store.grid for store in stores}
     return Description(
         fields=fields,
         units={name: first.units[name] for name in named if name in first.units},
-        normalizer=_normalizer(normalizer, stores, fill, known),
+        normalizer=_normalizer(normalizer, stores, fill, known, processes),
         inputs=inputs,
         fill=fill,
         **conditions,
@@ -97,9 +103,12 @@ def _conditions(
     stores: Sequence[Store],
     known: Description,
     inputs: Sequence[str],
-    raw: bool,
+    processes: Processes | None,
 ) -> dict[str, Any]:
-    """Names and scales of the conditions, as `Description` takes them; `raw`: not scaled."""
+    """Names and scales of the conditions, as `Description` takes them.
+
+    Without processes that compute them there are no scales.
+    """
     names, first, before = recipe.conditions, stores[0], known.constant_fields + known.parameters
     if names is None:
         names = before
@@ -115,7 +124,7 @@ def _conditions(
         )
     constants = tuple(name for name in names if name in candidates)
     parameters = tuple(name for name in names if name not in candidates)
-    scales = {} if raw else condition_scales(stores, constants, parameters)
+    scales = condition_scales(stores, constants, parameters, processes) if processes else {}
     kept = {name: known.scale_of(name) for name in names if name in before}
     return {
         "constant_fields": constants,
@@ -178,10 +187,11 @@ def _normalizer(
     stores: Sequence[Store],
     fill: Mapping[str, float],
     known: Description,
+    processes: Processes,
 ) -> Normalizer:
     if config["name"] != Statistics.name:
         return normalizer_from_dict(config)
-    found = pooled_statistics(stores)
+    found = pooled_statistics(stores, processes)
     # Fields that no dataset has: in the donor's units, else 0.
     before = known.normalizer if isinstance(known.normalizer, Statistics) else Statistics({}, {})
     mean = {**fill, **before.mean.get(POOLED, {}), **found.mean[POOLED]}
@@ -193,7 +203,9 @@ def _normalizer(
     )
 
 
-def create_operator(recipe: TrainRecipe, stores: Sequence[Store]) -> Operator:
+def create_operator(
+    recipe: TrainRecipe, stores: Sequence[Store], processes: Processes = ALONE
+) -> Operator:
     """A freshly initialised operator that fits the data; one that it wraps may be a checkpoint's.
 
     Raises:
@@ -207,7 +219,7 @@ def create_operator(recipe: TrainRecipe, stores: Sequence[Store]) -> Operator:
     if "checkpoint" in _wrapped(cls, config):
         operator = _around_checkpoint(cls, config, recipe, stores)
     else:
-        operator = _fresh(cls, config, recipe, stores)
+        operator = _fresh(cls, config, recipe, stores, processes)
     fit_to_data(operator, stores, fresh=True)
     return operator
 
@@ -219,10 +231,14 @@ def _wrapped(cls: type[Operator], config: Mapping[str, Any]) -> Mapping[str, Any
 
 
 def _fresh(
-    cls: type[Operator], config: dict[str, Any], recipe: TrainRecipe, stores: Sequence[Store]
+    cls: type[Operator],
+    config: dict[str, Any],
+    recipe: TrainRecipe,
+    stores: Sequence[Store],
+    processes: Processes,
 ) -> Operator:
     """Initial weights; config keys that follow from the data are measured."""
-    description = describe(recipe, stores)
+    description = describe(recipe, stores, processes=processes)
 
     def complete(cls: type[Operator], config: Mapping[str, Any]) -> dict[str, Any]:
         open_keys = [key for key in cls.measured if key not in config]

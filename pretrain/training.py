@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 
 from ..datasets.base.config import read
+from ..datasets.base.processes import Processes
 from ..datasets.fields.window import collate
 from ..datasets.sampling.mixture import Mixture
 from ..datasets.stores.store import Store
@@ -21,6 +24,8 @@ from .adaptation import Adaptation
 from .batches import micro_batches_per_process
 from .command import RECIPES, Launch
 from .data import open_stores, training_data
+from .environment import check_environment, require_all_processes, shards_are_ours
+from .job import Job, job_of
 from .loop import train
 from .objectives.registry import objective_of
 from .optimizer import build_optimizer
@@ -41,10 +46,11 @@ def pretrain(
     resume: bool = False,
     processes: int | None = None,
     dry_run: bool = False,
+    timeout: float | None = None,
 ) -> Path:
     """Train one operator on a mixture of datasets, as `pelagos pretrain` does.
 
-    With several processes (torchrun, accelerate launch), each calls it.
+    With several processes (torchrun, accelerate launch), each calls it; a failure of one ends all.
 
     Args:
         recipe: what to train: a recipe, a YAML file, or the name of a recipe that ships.
@@ -53,57 +59,65 @@ def pretrain(
         resume: continue the run if it exists; else it must not exist.
         processes: fail unless exactly so many take part; None: any number.
         dry_run: say what would be trained, and write nothing.
+        timeout: seconds that processes wait for each other, where PyTorch's limits are too short.
 
     Returns:
         The directory of the trained operator's checkpoint (of a dry run: where it would be).
 
     Raises:
         ValueError: anything in the recipe, the run directory or the data is wrong.
-        SystemExit: on SIGTERM, after the state was saved.
+        SystemExit: on SIGTERM, SIGUSR1 or SIGUSR2, after the state was saved. Its code is 75. In
+            another thread than the main one, these signals are not looked at.
     """
     if not isinstance(recipe, TrainRecipe):
         recipe = read(TrainRecipe, find_recipe(str(recipe), RECIPES), overrides)
     elif overrides:
         raise ValueError("overrides are of a recipe's file; use dataclasses.replace on a recipe")
-    run, launch = Path(run), Launch("auto" if resume else "never", processes, dry_run)
-    accelerator = start_accelerator(recipe, processes)
-    run_training(recipe, create_operator, run, launch, accelerator, title="pretrain")
+    run = Path(run)
+    launch = Launch("auto" if resume else "never", processes, dry_run, timeout)
+    with start_job(recipe, launch) as job:
+        run_training(recipe, create_operator, run, launch, job, title="pretrain")
     return run / checkpoint.OF_A_RUN
 
 
-def start_accelerator(recipe: TrainRecipe, processes: int | None) -> Accelerator:
-    """The Accelerate context of this process: CUDA where there is some, else the CPU.
+@contextmanager
+def start_job(recipe: TrainRecipe, launch: Launch) -> Iterator[Job]:
+    """The processes of a run: on CUDA where there is some, else on the CPU. A failure ends all.
 
     Raises:
         ValueError: the number of processes is not the one asked for, or does not fit the batch or
-            the GPUs.
+            the GPUs; or the launcher asks for what the recipe does not.
     """
-    accelerator = Accelerator(
-        # Without this, Accelerate ignores torchrun's processes where there is no accelerator.
-        cpu=not torch.cuda.is_available(),
-        mixed_precision="bf16" if recipe.precision == "bf16" else "no",
-    )
-    found, local = accelerator.num_processes, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if processes is not None and processes != found:
-        raise ValueError(
-            f"{found} process(es) take part, not {processes}; launch with "
-            f"`torchrun --nproc_per_node {processes} -m pelagos.pretrain …`"
+    check_environment(recipe)
+    limits = []
+    if launch.timeout is not None:
+        limits.append(InitProcessGroupKwargs(timeout=timedelta(seconds=launch.timeout)))
+    with shards_are_ours() as shards:
+        accelerator = Accelerator(
+            # Without this, Accelerate ignores torchrun's processes where there is no accelerator.
+            cpu=not torch.cuda.is_available(),
+            mixed_precision="bf16" if recipe.precision == "bf16" else "no",
+            kwargs_handlers=limits,
         )
-    if accelerator.device.type == "cuda" and local > torch.cuda.device_count():
-        raise ValueError(
-            f"{local} processes on this machine share {torch.cuda.device_count()} GPU(s); start "
-            "one per GPU, or set ACCELERATE_USE_CPU=1"
-        )
-    micro_batches_per_process(recipe, found)
-    return accelerator
+    sketch = launch.dry_run
+    with job_of(accelerator, launch.timeout, sketch=sketch, shards=shards) as job:
+        found, local = accelerator.num_processes, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        require_all_processes(found, launch.processes)
+        if accelerator.device.type == "cuda" and local > torch.cuda.device_count():
+            raise ValueError(
+                f"{local} processes on this machine share {torch.cuda.device_count()} GPU(s); "
+                "start one per GPU, or set ACCELERATE_USE_CPU=1"
+            )
+        micro_batches_per_process(recipe, found)
+        yield job
 
 
 def run_training(
     recipe: R,
-    make_operator: Callable[[R, list[Store]], Operator],
+    make_operator: Callable[[R, list[Store], Processes], Operator],
     run: Path,
     launch: Launch,
-    accelerator: Accelerator,
+    job: Job,
     *,
     title: str,
     rates: Mapping[str, float] | None = None,
@@ -113,18 +127,20 @@ def run_training(
 
     Args:
         recipe: what to train.
-        make_operator: the operator that a new run starts from; a resumed run needs it no more.
+        make_operator: the operator that a new run starts from, whose statistics all processes
+            compute together; a resumed run needs it no more.
         run: directory of the run.
         launch: whether it continues, or is only tried.
-        accelerator: from `start_accelerator`.
+        job: from `start_job`.
         title: shown beside the progress bar.
         rates: peak learning rates by name of a module or parameter, where they differ.
         adaptation: what is changed while training; the operator of a new run is prepared already.
 
     Raises:
         ValueError: anything in the recipe, the run directory or the data is wrong.
-        Stopped: on SIGTERM, after saving.
+        Stopped: on SIGTERM, SIGUSR1 or SIGUSR2, after saving.
     """
+    accelerator = job.accelerator
     status = inspect_run(run, recipe, launch.resume == "auto")
     accelerator.wait_for_everyone()  # nobody may find what another process is about to create
     say = accelerator.print
@@ -134,13 +150,13 @@ def run_training(
     require_trackers(recipe.tracked_by)
     stores = open_stores(recipe)
     saved = latest(run)
-    operator = make_operator(recipe, stores) if saved is None else _as_saved(saved)
+    operator = make_operator(recipe, stores, job.ranks) if saved is None else _as_saved(saved)
     if saved is not None and adaptation is not None:
         adaptation.prepare(operator, recipe.seed)
     phases = objective_of(recipe.objective).phases(operator, recipe.steps)
     optimizer = build_optimizer(operator, recipe.optimizer, rates, phases)
     data = training_data(recipe, stores, operator)
-    say(f"{title}: {_summary(recipe, operator, stores, accelerator)}")
+    say(f"{title}: {_summary(recipe, operator, stores, job)}")
     _try_out(operator, data.mixture)
     if launch.dry_run:
         return
@@ -149,9 +165,7 @@ def run_training(
         create_run(run, recipe)
     accelerator.wait_for_everyone()
     with locked(run) if main_process else nullcontext():
-        train(
-            operator, optimizer, data, recipe, run, accelerator, title=title, adaptation=adaptation
-        )
+        train(operator, optimizer, data, recipe, run, job, title=title, adaptation=adaptation)
     say(f"{title}: done; the checkpoint is {run / checkpoint.OF_A_RUN}")
     accelerator.end_training()  # leaves the process group, so that no process aborts another
 
@@ -161,14 +175,17 @@ def _as_saved(state: Path) -> Operator:
     return checkpoint.build(checkpoint.read_config(state / "operator"))
 
 
-def _summary(
-    recipe: TrainRecipe, operator: Operator, stores: Sequence[Store], accelerator: Accelerator
-) -> str:
+def _summary(recipe: TrainRecipe, operator: Operator, stores: Sequence[Store], job: Job) -> str:
     count = sum(p.numel() for p in operator.parameters() if p.requires_grad)
+    shards = (
+        ", with parameters sharded by block (FSDP2) in single precision; other --fsdp options have "
+        "no effect"
+    )
     return (
         f"{operator.name} with {count:,} trainable parameters on "
         f"{', '.join(store.name for store in stores)}; {recipe.steps} steps of {recipe.batch} "
-        f"windows; {accelerator.num_processes} process(es) on {accelerator.device.type}"
+        f"windows; {job.ranks.count} process(es) on {job.accelerator.device.type}"
+        f"{shards if job.shards else ''}"
     )
 
 

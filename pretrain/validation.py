@@ -20,11 +20,13 @@ def validate(
     windows: Mapping[str, Sequence[Window]],
     batch: int,
     accelerator: Accelerator,
-) -> dict[str, tuple[float, float]]:
+    stops: Callable[[], bool],
+) -> dict[str, tuple[float, float]] | None:
     """Mean VRMSE of model and persistence per dataset, over windows, frames and fields.
 
     What is masked does not count. A steady problem has no frame to persist: zero takes its place.
-    Every process must call it. Values are infinite where a rollout is not finite.
+    Every process must call it. Values are infinite where a rollout is not finite. None, where it
+    was told to stop on the way.
 
     Args:
         model: the prepared operator.
@@ -32,11 +34,17 @@ def validate(
         windows: per dataset, what to predict.
         batch: windows at a time.
         accelerator: from `prepare`.
+        stops: whether to stop, asked before every batch; the same on all processes.
     """
     model.eval()
-    scores = {name: _score(predict, items, batch, accelerator) for name, items in windows.items()}
+    scores = {}
+    for name, items in windows.items():
+        score = _score(predict, items, batch, accelerator, stops)
+        if score is None:
+            break
+        scores[name] = score
     model.train()
-    return scores
+    return scores if len(scores) == len(windows) else None
 
 
 @torch.no_grad()
@@ -45,7 +53,8 @@ def _score(
     windows: Sequence[Window],
     batch: int,
     accelerator: Accelerator,
-) -> tuple[float, float]:
+    stops: Callable[[], bool],
+) -> tuple[float, float] | None:
     if len({(w.context.dt, tuple(w.lead_times.tolist())) for w in windows}) > 1:
         batch = 1  # windows of one batch share their time step
     ranks, rank = accelerator.num_processes, accelerator.process_index
@@ -53,6 +62,8 @@ def _score(
     # Every process makes the same number of forward passes: sharded models wait for each other.
     rounds = math.ceil(len(windows) / (batch * ranks))
     for i in range(rounds):
+        if stops():
+            return None
         start = (i * ranks + rank) * batch
         chosen = windows[start : start + batch]
         window = collate(chosen or windows[:1]).to(accelerator.device)

@@ -25,7 +25,7 @@ def coding(attributes: Mapping[str, Any], dtype: np.dtype) -> dict[str, Any]:
     neutral = {"scale_factor": 1, "add_offset": 0, "_Unsigned": "false"}
     changing = {}
     for key, value in found.items():
-        is_nan = dtype.kind == "f" and isinstance(value, float) and np.isnan(value)
+        is_nan = dtype.kind == "f" and isinstance(value, (float, np.floating)) and np.isnan(value)
         if not is_nan and not (key in neutral and _same(value, neutral[key])):
             changing[key] = value
     return changing
@@ -74,6 +74,8 @@ class DecodedArray:
                 name, stored, decode_times=False, decode_timedelta=False
             )
             self.dtype: np.dtype = self._values.dtype
+            if self.dtype.kind not in "fiub":
+                raise TypeError("they make no numbers")
         except Exception as error:  # whatever xarray makes of attributes from anywhere
             said = ", ".join(f"{key} {value!r:.40}" for key, value in attributes.items())
             raise ValueError(

@@ -87,6 +87,12 @@ class Mixture:
             ]
         return collate(chosen)
 
+    def origins(self, k: int) -> list[str]:
+        """Where the windows of micro-batch k come from, in words."""
+        part, places = self._places(k)
+        windows, streams = self.parts[part], self._streams[part]
+        return [windows.in_epoch(epoch, streams).origin(index) for epoch, index in places]
+
     def _places(self, k: int) -> tuple[int, list[tuple[int, int]]]:
         """Part of micro-batch k, and the epoch and index of its windows."""
         position = (self._offset + k * STEP) % TURN

@@ -55,6 +55,9 @@ class Pairs(Windows):
         window = self.store.window(trajectory, start, 1, 0)
         return replace(window, target=window.history.clone(), lead_times=torch.zeros(1))
 
+    def _start(self, trajectory: int, number: int) -> int:
+        return self.store.first + self.pairs[number][0] * self.stride
+
     def _count(self, trajectory: int) -> int:
         super()._count(trajectory)  # refuses a trajectory that is too short
         return len(self.pairs)

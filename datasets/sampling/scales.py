@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
+from ..base.processes import ALONE, Processes
 from ..fields.moments import Moments
 from ..fields.normalization import POOLED, Standard, Statistics
 from ..fields.vocabulary import UNSPLIT
@@ -18,14 +19,14 @@ Table = dict[str, tuple[float, float]]  # name -> mean and standard deviation
 FLOOR = 1e-6  # smallest standard deviation, as a fraction of the root mean square
 
 
-def pooled_statistics(stores: Sequence[Store]) -> Statistics:
+def pooled_statistics(stores: Sequence[Store], processes: Processes = ALONE) -> Statistics:
     """Mean and standard deviation of every field, from the training trajectories of each store.
 
     Over trajectories, time and space, in one pass and constant memory; the input fields of steady
     problems too. What is masked does not count. In the pooled entry every dataset that has the
     field counts the same, whatever its size; a field that a dataset masks entirely has the pooled
     entry there. A standard deviation is at least one millionth of the root mean square, and 1 for
-    a field that is zero everywhere.
+    a field that is zero everywhere. All `processes` call it and share the reading.
 
     Raises:
         ValueError: two stores have the same name, or a store holds no training trajectories.
@@ -34,7 +35,7 @@ def pooled_statistics(stores: Sequence[Store]) -> Statistics:
     for store in stores:
         if store.name in tables:
             raise ValueError(f"two datasets are named {store.name!r}; names must be unique")
-        tables[store.name] = _fields(store) | _constants(store, store.inputs)
+        tables[store.name] = _fields(store, processes) | _constants(store, store.inputs, processes)
     pooled = _pool([*tables.values()])
     for store in stores:
         masked = dict.fromkeys(store.fields, (0.0, 0.0)) | pooled
@@ -53,7 +54,10 @@ def pooled_statistics(stores: Sequence[Store]) -> Statistics:
 
 
 def condition_scales(
-    stores: Sequence[Store], constant_fields: Sequence[str], parameters: Sequence[str]
+    stores: Sequence[Store],
+    constant_fields: Sequence[str],
+    parameters: Sequence[str],
+    processes: Processes = ALONE,
 ) -> dict[str, Standard]:
     """How constant fields and parameters are scaled: by training data of all stores together.
 
@@ -65,7 +69,7 @@ def condition_scales(
     """
     for store in stores:
         _require_conditions(store, constant_fields, parameters)
-    constants = _pool([_constants(store, constant_fields) for store in stores])
+    constants = _pool([_constants(store, constant_fields, processes) for store in stores])
     scales = {name: _standard(*constants[name]) for name in constant_fields}
     for name in parameters:
         columns = [_parameter(store, name) for store in stores]
@@ -115,12 +119,12 @@ def _training(store: Store) -> range:
     return indices
 
 
-def _fields(store: Store) -> Table:
-    return _table(field_moments(store, _training(store)))
+def _fields(store: Store, processes: Processes) -> Table:
+    return _table(field_moments(store, _training(store), processes))
 
 
-def _constants(store: Store, names: Sequence[str]) -> Table:
-    return _table(constant_moments(store, _training(store), names))
+def _constants(store: Store, names: Sequence[str], processes: Processes) -> Table:
+    return _table(constant_moments(store, _training(store), names, processes))
 
 
 def _table(found: dict[str, Moments]) -> Table:

@@ -88,6 +88,15 @@ class Windows(Dataset[Window]):
         window = self._window(self.trajectories[position], index - before)
         return window.filled(self.fill).select(self.fields, self.inputs)
 
+    def origin(self, index: int) -> str:
+        """Where a window comes from, in words: dataset, file, trajectory and time."""
+        position = int(np.searchsorted(self._ends, index, side="right"))
+        before = int(self._ends[position - 1]) if position else 0
+        trajectory = self.trajectories[position]
+        path, local = self.store.origin(trajectory)
+        time = self.store.trajectory_times(trajectory)[self._start(trajectory, index - before)]
+        return f"{self.store.name}: {path}, trajectory {local}, from time {time:g}"
+
     def in_epoch(self, epoch: int, streams: int = 1) -> Windows:
         """The windows of an epoch: the same in each, unless the store is endless.
 
@@ -133,12 +142,16 @@ class Windows(Dataset[Window]):
 
     def _window(self, trajectory: int, number: int) -> Window:
         """Window `number` of a trajectory."""
+        start = self._start(trajectory, number)
+        return self.store.window(trajectory, start, self.history, self.horizon, self.stride)
+
+    def _start(self, trajectory: int, number: int) -> int:
+        """First frame of a trajectory's window `number`."""
         first, *others = self.store.stretches(trajectory)
         while number >= self._fitting(first):
             number -= max(0, self._fitting(first))
             first = others.pop(0)
-        start = first.start + number * self.every
-        return self.store.window(trajectory, start, self.history, self.horizon, self.stride)
+        return first.start + number * self.every
 
     def _require_steady(self) -> None:
         got = (self.history, self.horizon, self.stride, self.every)

@@ -141,7 +141,7 @@ class Index:
             return
 
     def _key(self) -> list[Any]:
-        return [VERSION, str(self.path), _code()]
+        return [VERSION, str(self.path), code_of_readers()]
 
     def _header(self, row: dict[str, Any]) -> Header:
         number = row["header"]
@@ -205,10 +205,15 @@ def stat(file: Path) -> list[int]:
     return [found.st_size, found.st_mtime_ns]
 
 
-def _location(path: Path) -> Path:
+def cache_folder(kind: str) -> Path:
+    """Where this user's caches of a kind lie."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "pelagos" / kind
+
+
+def _location(path: Path) -> Path:
     name = hashlib.sha256(str(path).encode()).hexdigest()[:32]
-    return Path(base) / "pelagos" / "index" / f"{name}.json"
+    return cache_folder("index") / f"{name}.json"
 
 
 def _load(location: Path) -> dict[str, Any] | None:
@@ -219,7 +224,7 @@ def _load(location: Path) -> dict[str, Any] | None:
     return known if isinstance(known, dict) else None
 
 
-def _code() -> str:
+def code_of_readers() -> str:
     """A hash of the code that reads files: another version may see other things in them."""
     readers = (importlib.import_module(name) for name in READERS)
     folders = [Path(folder) for package in readers for folder in package.__path__]

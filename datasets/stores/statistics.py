@@ -10,10 +10,12 @@ import numpy as np
 import yaml
 
 from ..base.appearing import appearing_file
+from ..base.processes import ALONE, Processes
 from ..fields.moments import Moments
 from ..fields.vocabulary import SPLITS, tensors
 from ..files.containers import HDF5, data_files
 from ..layouts.well_reader import WellFile
+from .kept_moments import kept_moments
 from .store import Store
 from .survey import Survey, Table, blocks, survey
 
@@ -49,43 +51,53 @@ def split_statistics(
     return {split: _of_split(found, part) for split, part in store.splits.items()}
 
 
-def field_moments(store: Store, trajectories: Sequence[int]) -> dict[str, Moments]:
+def field_moments(
+    store: Store, trajectories: Sequence[int], processes: Processes = ALONE
+) -> dict[str, Moments]:
     """Moments of each field that is predicted anywhere, from the frame `store.first` on.
 
-    What is masked does not count. In one pass and constant memory.
+    What is masked does not count. In one pass and constant memory, which `processes` share.
 
     Raises:
         ValueError: a value is NaN or infinite, or a file is damaged.
     """
-    found: dict[str, Moments] = {}
-    for i in trajectories:
-        mask = store.mask(i)
+
+    def of_trajectory(i: int) -> list[tuple[str, Moments]]:
+        mask, found = store.mask(i), []
         for part in blocks(store, i, BLOCK, store.first):
             block = store.read(i, part.start, part.stop)
             for channel, name in enumerate(store.fields):
                 values = block[:, channel]
                 chosen = values if mask is None else values[:, mask[channel]]
                 if chosen.numel():
-                    found[name] = Moments.merged(found.get(name), chosen.numpy())
-    return found
+                    found.append((name, Moments.merged(None, chosen.numpy())))
+        return found
+
+    return kept_moments(store, trajectories, ("fields",), of_trajectory, processes)
 
 
 def constant_moments(
-    store: Store, trajectories: Sequence[int], names: Sequence[str]
+    store: Store,
+    trajectories: Sequence[int],
+    names: Sequence[str],
+    processes: Processes = ALONE,
 ) -> dict[str, Moments]:
     """Moments of constant fields.
 
     Raises:
         ValueError: as `field_moments`.
     """
-    found: dict[str, Moments] = {}
-    for i in trajectories if names else ():
+    if not names:
+        return {}
+
+    def of_trajectory(i: int) -> list[tuple[str, Moments]]:
         constants = store.constants(i)
         assert constants is not None
-        for name in names:
-            values = constants[store.constant_fields.index(name)]
-            found[name] = Moments.merged(found.get(name), values.numpy())
-    return found
+        index = [store.constant_fields.index(name) for name in names]
+        values = (constants[channel].numpy() for channel in index)
+        return [(k, Moments.merged(None, each)) for k, each in zip(names, values, strict=True)]
+
+    return kept_moments(store, trajectories, ("constants", *names), of_trajectory, processes)
 
 
 def well_form(

@@ -10,13 +10,14 @@ from rich.console import Console
 
 from ...datasets.base.config import read
 from ...datasets.base.paths import expanded
+from ...datasets.base.processes import ALONE, Processes
 from ...datasets.stores.store import Store
 from ...operators.core import checkpoint
 from ...operators.core.operator import Operator
 from ...pretrain.command import Launch
 from ...pretrain.recipe import find_recipe
 from ...pretrain.start import create_operator, describe, fit_to_data
-from ...pretrain.training import run_training, start_accelerator
+from ...pretrain.training import run_training, start_job
 from .adapt import adapt
 from .recipe import FinetuneRecipe
 
@@ -31,32 +32,37 @@ def finetune(
     resume: bool = False,
     processes: int | None = None,
     dry_run: bool = False,
+    timeout: float | None = None,
 ) -> Path:
     """Train on a new PDE, as `pelagos finetune` does; arguments and result as of `pretrain`.
 
     Raises:
         ValueError: anything in the recipe, the checkpoint or the data is wrong.
-        SystemExit: on SIGTERM, after the state was saved.
+        SystemExit: when told to stop, after the state was saved; as `pretrain`.
     """
     if not isinstance(recipe, FinetuneRecipe):
         recipe = read(FinetuneRecipe, find_recipe(str(recipe), RECIPES), overrides)
     elif overrides:
         raise ValueError("overrides are of a recipe's file; use dataclasses.replace on a recipe")
-    run, launch = Path(run), Launch("auto" if resume else "never", processes, dry_run)
-    run_training(
-        recipe,
-        start_operator,
-        run,
-        launch,
-        start_accelerator(recipe, processes),
-        title=run.name,
-        rates=recipe.learning_rates,
-        adaptation=recipe.adaptation,
-    )
+    run = Path(run)
+    launch = Launch("auto" if resume else "never", processes, dry_run, timeout)
+    with start_job(recipe, launch) as job:
+        run_training(
+            recipe,
+            start_operator,
+            run,
+            launch,
+            job,
+            title=run.name,
+            rates=recipe.learning_rates,
+            adaptation=recipe.adaptation,
+        )
     return run / checkpoint.OF_A_RUN
 
 
-def start_operator(recipe: FinetuneRecipe, stores: list[Store]) -> Operator:
+def start_operator(
+    recipe: FinetuneRecipe, stores: list[Store], processes: Processes = ALONE
+) -> Operator:
     """The operator that a fine-tuning recipe starts from; prints the load report.
 
     Raises:
@@ -66,7 +72,7 @@ def start_operator(recipe: FinetuneRecipe, stores: list[Store]) -> Operator:
         if not recipe.adaptation.from_scratch:
             name = recipe.adaptation.config.name
             raise ValueError(f"{name} needs init_from: fresh weights must be trained")
-        return create_operator(recipe, stores)
+        return create_operator(recipe, stores, processes)
     source = checkpoint.locate(expanded(recipe.init_from, "init_from"))
     donor = checkpoint.from_pretrained(source)
     overrides = dict(recipe.operator)
@@ -77,7 +83,7 @@ def start_operator(recipe: FinetuneRecipe, stores: list[Store]) -> Operator:
         )
     operator, report = adapt(
         donor,
-        describe(recipe, stores, donor.description),
+        describe(recipe, stores, donor.description, processes),
         source=str(source),
         overrides=overrides,
         method=recipe.adaptation,

@@ -46,4 +46,5 @@ def finetune(
         resume=launch.resume == "auto",
         processes=launch.processes,
         dry_run=launch.dry_run,
+        timeout=launch.timeout,
     )

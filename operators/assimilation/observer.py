@@ -132,6 +132,10 @@ class Observer(AssimilatingOperator):
         """Exponential dynamics takes any time step."""
         return self.config.dynamics == "exponential"
 
+    def blocks(self) -> list[nn.Module]:
+        """The layers of the tendency."""
+        return [*self.tendency.layers]
+
     def field_axes(self) -> dict[str, FieldAxis | tuple[FieldAxis, ...]]:
         """Every parameter that has an axis over fields, and the lifting's conditions."""
         fields = self.description.fields

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...datasets.base.annotations import Axes
 from ...datasets.base.config import Checked, build, plain
@@ -97,6 +97,10 @@ class AssimilatedOperator(AssimilatingOperator):
     def continuous(self) -> bool:
         """As the predictor."""
         return self.predictor.continuous
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The predictor's."""
+        return self.predictor.blocks()
 
     def field_axes(self) -> Mapping[str, FieldAxis | tuple[FieldAxis, ...]]:
         """The predictor's and the correction's."""

@@ -8,7 +8,7 @@ prediction = operator(window)                      # (B, T_out, C, *S), what DDP
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -132,6 +132,10 @@ class Operator(nn.Module, ABC):
                 config is unknown or wrong.
         """
         raise ValueError(f"{cls.name} is built around no other operator")
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """Modules that are sharded one by one: each owns what only its own `forward` uses."""
+        return ()
 
     def field_axes(self) -> Mapping[str, FieldAxis | tuple[FieldAxis, ...]]:
         """Parameters that have an axis (or several) over fields, by parameter name."""

@@ -135,6 +135,10 @@ class DyMixOp(Operator):
         """Whether the time step is one of its inputs."""
         return self.config.time_input
 
+    def blocks(self) -> list[nn.Module]:
+        """The mixing layers."""
+        return [*self.mixing]
+
     def field_axes(self) -> dict[str, FieldAxis]:
         """The lifting sees fields in every frame, then conditions; the un-lifting gives fields."""
         description = self.description

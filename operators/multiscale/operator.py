@@ -100,6 +100,11 @@ class MultiscaleTransformer(Operator):
         """Number of history frames that it sees: one."""
         return 1
 
+    def blocks(self) -> list[nn.Module]:
+        """Blocks of all levels, down, up and across."""
+        stages = (*self.encoder, *self.decoder, *self.skips)
+        return [block for stage in stages for block in stage.children()]
+
     def field_axes(self) -> dict[str, tuple[FieldAxis, ...]]:
         """The embedding sees every field, then conditions; recovery and mixing give the fields."""
         channels, fields = self.description.channels, self.description.fields

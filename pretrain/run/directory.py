@@ -25,7 +25,20 @@ from ..recipe import TrainRecipe
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 # What may change between the attempts of one run: it does not change what is learned.
-_MAY_CHANGE = ("workers", "trackers", "wandb", "log_every", "save_every", "validation", "cache")
+_MAY_CHANGE = (
+    "workers",
+    "trackers",
+    "wandb",
+    "log_every",
+    "save_every",
+    "keep",
+    "stop_within",
+    "on_nonfinite",
+    "validation",
+    "cache",
+)
+# What may change with a note: it does not change the meaning of what was learned before.
+_NOTED = ("steps", "optimizer.learning_rate", "optimizer.clip", "micro_batch", "precision")
 
 
 class Status(Enum):
@@ -34,6 +47,12 @@ class Status(Enum):
     NEW = "new"
     STARTED = "started"
     FINISHED = "finished"
+
+
+def changes_of(run: Path, recipe: TrainRecipe) -> list[str]:
+    """What a recipe changes of a run from here on, in words: dotted keys with both values."""
+    stored = read(type(recipe), run / "recipe.yaml")
+    return _differences(_learned(stored), _learned(recipe))
 
 
 def inspect_run(run: Path, recipe: TrainRecipe, resume: bool) -> Status:
@@ -54,8 +73,8 @@ def inspect_run(run: Path, recipe: TrainRecipe, resume: bool) -> Status:
         raise ValueError(
             f"run {run} exists; choose another directory, or continue it with --resume auto"
         )
-    stored = read(type(recipe), run / "recipe.yaml")  # fills in what newer versions added
-    differing = _differences(_learned(stored), _learned(recipe))
+    changes = changes_of(run, recipe)
+    differing = [line for line in changes if not line.startswith(tuple(f"{k} " for k in _NOTED))]
     if differing:
         raise ValueError(
             f"run {run} was made by another recipe: {'; '.join(differing)}. "

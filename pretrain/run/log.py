@@ -107,6 +107,12 @@ def rewind(run: Path, step: int) -> None:
         draft.write_text("".join(f"{line}\n" for line in kept))
 
 
+def is_scored(run: Path, step: int) -> bool:
+    """Whether the validation of a step is on record."""
+    records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return any(r.get("kind") == "valid" and r.get("step") == step for r in records)
+
+
 def _step_of(line: str) -> int | float:
     try:
         return json.loads(line).get("step", 0)

@@ -81,8 +81,12 @@ def save_state(
     optimizer: Optimizer,
     progress: Progress,
     accelerator: Accelerator,
+    keep: int = 1,
 ) -> None:
-    """Save the training state; every process must call it (sharded tensors are gathered)."""
+    """Save the training state, and keep the newest ones.
+
+    Every process must call it (sharded tensors are gathered).
+    """
     weights: Any = get_model_state_dict(model, options=_FULL)
     state: Any = get_optimizer_state_dict(model, optimizer, options=_FULL).get("state", {})
     if accelerator.is_main_process:
@@ -93,7 +97,7 @@ def save_state(
             checkpoint.fill(draft / "operator", checkpoint.config_of(operator), weights)
             _write_tensors(draft / "optimizer.safetensors", _flatten(state))
             (draft / "progress.json").write_text(json.dumps(asdict(progress)) + "\n")
-        _remove_others(folder, final)
+        _remove_others(folder, final, keep)
     accelerator.wait_for_everyone()
 
 
@@ -159,11 +163,13 @@ def _plain_weights(
     return operator.state_dict()
 
 
-def _remove_others(folder: Path, final: Path) -> None:
-    """Remove older states, and what killed processes left; nothing else."""
+def _remove_others(folder: Path, final: Path, keep: int) -> None:
+    """Remove all but the newest `keep` states, and what killed processes left; nothing else."""
+    states = sorted(path for path in folder.iterdir() if _STATE.fullmatch(path.name))
+    kept = {final, *states[-keep:]}
     for path in folder.iterdir():
         ours = _STATE.fullmatch(path.name.lstrip(".").split(".")[0])
-        if path != final and path.is_dir() and ours:
+        if path not in kept and path.is_dir() and ours:
             shutil.rmtree(path)
 
 

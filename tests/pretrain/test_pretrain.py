@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import h5py
@@ -24,12 +25,15 @@ from pelagos.datasets.base.config import read
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.operators import create, from_pretrained
 from pelagos.pretrain.command import main
+from pelagos.pretrain.job import Job
+from pelagos.pretrain.objectives.rollout import Rollout
 from pelagos.pretrain.optimizer import build_optimizer, schedule
 from pelagos.pretrain.recipe import OptimizerConfig, TrainRecipe
 from pelagos.pretrain.run import state as resume
 from pelagos.pretrain.run.directory import locked
 from pelagos.pretrain.run.log import rewind
 from pelagos.pretrain.run.state import latest
+from pelagos.pretrain.run.stop import REQUEUE
 
 RECIPE = {
     "operator": {"name": "dymixop", "history": 2, "hidden": 6, "layers": 2, "modes": 4},
@@ -179,7 +183,7 @@ def test_sigterm_saves_and_stops(workers, uninterrupted, recipe, tmp_path):
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGTERM)
     process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGTERM
+    assert process.returncode == REQUEUE
     assert len(list(run.glob("state/step-*"))) == 1
     finish(launch(1, recipe(save_every=1000), run, "--resume", "auto"))
     assert weights(run) == weights(uninterrupted)
@@ -205,8 +209,8 @@ class TestRefusals:
         self.refuse("exists; choose another directory", [recipe(), uninterrupted], uninterrupted)
 
     def test_another_recipe(self, uninterrupted, recipe):
-        arguments = [recipe(), uninterrupted, "--resume", "auto", "--optimizer.learning-rate", "1"]
-        match = r"another recipe: optimizer\.learning_rate was 0\.001, now 1\.0"
+        arguments = [recipe(), uninterrupted, "--resume", "auto", "--optimizer.weight-decay", "1"]
+        match = r"another recipe: optimizer\.weight_decay was 0\.0001, now 1\.0"
         self.refuse(match, arguments, uninterrupted)
 
     def test_a_directory_with_something_else(self, recipe, tmp_path):
@@ -457,6 +461,87 @@ def test_a_loss_that_is_not_finite_stops_with_the_remedy(recipe, tmp_path):
         ValueError, match=r"the (loss|gradient norm) is (nan|inf).* at step \d+; .*learning_rate"
     ):
         main([recipe(), str(tmp_path / "run"), *arguments])
+
+
+def test_a_batch_that_is_not_finite_is_named_and_kept(data, recipe, tmp_path, monkeypatch):
+    """The fifth micro-batch, in the third step, of which nothing is seen before the log line."""
+    loss, seen = Rollout.loss, []
+
+    def poisoned(self, model, window, normalizer, seed):
+        seen.append(window)
+        return loss(self, model, window, normalizer, seed) * (math.nan if len(seen) == 5 else 1.0)
+
+    monkeypatch.setattr(Rollout, "loss", poisoned)
+    match = (
+        r"the loss is nan at step 3; its windows are (burgers|advection)_1d: .*hdf5, trajectory "
+    )
+    with pytest.raises(ValueError, match=match):
+        main([recipe(log_every=4, validation={"every": 8}), str(tmp_path / "run")])
+    [kept] = (tmp_path / "run").glob("nonfinite-step-00000003-batch-4.safetensors")
+    assert torch.equal(load_file(kept)["history"], seen[4].history)
+
+
+def test_a_step_that_is_not_finite_can_be_skipped(recipe, tmp_path, monkeypatch):
+    loss, seen = Rollout.loss, []
+
+    def poisoned(self, model, window, normalizer, seed):
+        seen.append(window)
+        return loss(self, model, window, normalizer, seed) * (math.nan if len(seen) == 5 else 1.0)
+
+    monkeypatch.setattr(Rollout, "loss", poisoned)
+    main([recipe(on_nonfinite="skip", keep=2), str(tmp_path / "run")])
+    [skipped] = records(tmp_path / "run", "skipped")
+    assert skipped["step"] == 3
+    assert all(math.isfinite(r["loss"]) for r in records(tmp_path / "run"))
+    states = sorted(path.name for path in (tmp_path / "run" / "state").iterdir())
+    assert states == ["step-00000008", "step-00000012"]
+
+
+def test_a_resumed_run_may_change_what_is_ahead(stopped):
+    state, arguments = stopped
+    main([*arguments, "--steps", "14", "--optimizer.learning-rate", "2e-3"])
+    run = state.parent.parent
+    assert records(run)[-1]["step"] == 14
+    changes = [record["change"] for record in records(run, "recipe")]
+    assert changes == ["optimizer.learning_rate was 0.001, now 0.002", "steps was 12, now 14"]
+
+
+def test_training_in_a_thread(recipe, tmp_path):
+    """Where Python has no signal handlers."""
+    failed = []
+
+    def work():
+        try:
+            main([recipe(steps=2), str(tmp_path / "run")])
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert not failed
+    assert (tmp_path / "run" / "checkpoint").is_dir()
+
+
+def test_a_validation_that_was_stopped_is_made_up_for(uninterrupted, recipe, tmp_path, monkeypatch):
+    """The state is saved before, also at the end; a run that is resumed logs the same."""
+    run, asked = tmp_path / "run", []
+
+    def told(self):
+        asked.append(0)
+        return len(records(run)) == 6  # after the last step
+
+    monkeypatch.setattr(Job, "stops", told)
+    with pytest.raises(SystemExit) as stopped:
+        main([recipe(), str(run)])
+    assert stopped.value.code == REQUEUE
+    assert latest(run).name == "step-00000012"
+    assert not (run / "checkpoint").exists()
+    monkeypatch.undo()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    main([recipe(), str(run), "--resume", "auto"])
+    assert weights(run) == weights(uninterrupted)
+    assert records(run, "valid") == records(uninterrupted, "valid")
 
 
 def test_bf16_trains(recipe, tmp_path):

@@ -2,12 +2,58 @@
 
 from pathlib import Path
 
+import h5py
+import pytest
 from processes import TWO, run
 
+from pelagos.datasets.base.config import build
+from pelagos.datasets.simulation.simulate import simulate
 from pelagos.operators import names
+from pelagos.pretrain import TrainRecipe
+from pelagos.pretrain.command import Launch
+from pelagos.pretrain.training import start_job
 
 
 def test_fsdp2_saves_full_tensors_and_resumes(tmp_path):
     for name in names():
         (tmp_path / name).mkdir()
     run(Path(__file__).parents[1] / "support" / "sharded_state.py", tmp_path, launcher=TWO)
+
+
+def test_training_with_shards_is_training(tmp_path, monkeypatch):
+    """Every operator, in both precisions, on data far from zero, against DDP."""
+    data = simulate(
+        "advection_1d", tmp_path, trajectories={"train": 4, "valid": 2}, resolution=48, frames=5
+    )
+    for file in (data / "data").rglob("*.hdf5"):
+        with h5py.File(file, "r+") as h5:
+            h5["t0_fields/u"][...] += 100
+    script = Path(__file__).parents[1] / "support" / "sharded_training.py"
+    run(script, data, tmp_path, launcher=TWO)
+
+
+@pytest.mark.parametrize(
+    ("variables", "match"),
+    [
+        ({"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4"}, "a step accumulates batch / micro_batch"),
+        ({"ACCELERATE_MIXED_PRECISION": "bf16"}, "recipe for fp32; set precision: bf16"),
+        ({"ACCELERATE_MIXED_PRECISION": "fp8"}, "use precision: bf16 or fp32"),
+        ({"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"}, "without --dynamo_backend"),
+        (
+            {"ACCELERATE_USE_FSDP": "true", "FSDP_ACTIVATION_CHECKPOINTING": "true"},
+            "activation_checkpointing false",
+        ),
+        ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "1"}, "--fsdp_version 2"),
+        (
+            {"ACCELERATE_MIXED_PRECISION": "no", "MASTER_PORT": "29500"},
+            "was to start several processes and started one",
+        ),
+    ],
+)
+def test_what_a_launcher_asks_for_is_honoured_or_refused(variables, match, monkeypatch):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    recipe = build(TrainRecipe, {"data": [{"path": "data"}], "operator": {"name": "dymixop"}})
+    with pytest.raises(ValueError, match=match), start_job(recipe, Launch()):
+        pass

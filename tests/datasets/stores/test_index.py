@@ -149,7 +149,7 @@ def test_another_version_of_the_code_reads_again(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_store(root)
-    monkeypatch.setattr(index, "_code", lambda: "other")
+    monkeypatch.setattr(index, "code_of_readers", lambda: "other")
     read = opened(monkeypatch)
     open_store(root)
     assert len(read) == FILES

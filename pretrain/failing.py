@@ -1,0 +1,104 @@
+"""One failure ends all processes of a run, with one message.
+
+A process that fails leaves word in the store at which the processes met (at MASTER_ADDR), and says
+what happened. The others look there every half second: most of them wait for the failed one inside
+a collective, where no exception and no signal reaches them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
+
+from .ranks import Ranks
+from .run.stop import Stopped
+
+_LOOK = 0.5  # seconds between two looks
+_GRACE = 4.0  # seconds in which a process may leave by itself
+_calls = itertools.count()  # runs of this process: each has words of its own
+
+
+@contextmanager
+def failing_together(ranks: Ranks) -> Iterator[None]:
+    """End all processes if one of them fails in this block.
+
+    The first one to fail raises what happened. On the others, what follows from that becomes a
+    silent `SystemExit`, and those that do not come back are ended.
+    """
+    store = _meeting_point() if ranks.count > 1 else None
+    if store is None:
+        yield
+        return
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    key, over = f"pelagos/{attempt}/{next(_calls)}", threading.Event()
+    threading.Thread(target=_watch, args=(store, key, over), daemon=True).start()
+    try:
+        yield
+    except Stopped as stopped:
+        if stopped.agreed:
+            raise
+        _leave(store, key, stopped)
+        raise
+    except BaseException as error:
+        if not _leave(store, key, error):
+            sys.exit(_code_of(error))
+        raise
+    finally:
+        over.set()
+
+
+def _meeting_point() -> TCPStore | None:
+    """The store of the launcher, by a connection of its own; None if there is none."""
+    host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
+    if not (host and port):
+        return None
+    patience = timedelta(seconds=10)
+    try:
+        return TCPStore(host, int(port), timeout=patience, wait_for_workers=False)
+    except (RuntimeError, ValueError):
+        return None
+
+
+def _watch(store: TCPStore, key: str, over: threading.Event) -> None:
+    """End this process a moment after another one has failed."""
+    while not over.wait(_LOOK):
+        try:
+            failed = store.check([f"{key}/code"])
+            code = int(store.get(f"{key}/code")) if failed else 0
+        except RuntimeError:  # the process that kept the store has ended
+            failed, code = True, 1
+        if failed:
+            if not over.wait(_GRACE):
+                os._exit(code)
+            return
+
+
+def _leave(store: TCPStore, key: str, error: BaseException) -> bool:
+    """Leave word of a failure, and see to it that this process ends; whether it is the first."""
+    code = _code_of(error)
+    try:
+        first = store.add(f"{key}/failures", 1) == 1
+        if first:
+            store.set(f"{key}/code", str(code))
+    except RuntimeError:
+        first = False  # the process that kept the store has ended before
+    # Libraries may wait for other processes as Python shuts down.
+    timer = threading.Timer(_GRACE, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
+    return first
+
+
+def _code_of(error: BaseException) -> int:
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    return 2 if isinstance(error, (ValueError, OSError)) else 1

@@ -1,0 +1,115 @@
+"""Losses and gradients that are not finite: found, named, and kept to be looked at.
+
+What is found on the device stays there until the loop looks, so that no step waits for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..datasets.base.appearing import appearing_file
+from ..datasets.sampling.mixture import Mixture
+from .ranks import Ranks
+from .run.state import latest
+
+PATIENCE = 10  # steps that may be skipped one after the other
+
+
+@dataclass(frozen=True)
+class Bad:
+    """The first value that was not finite: of a micro-batch, or of a step's gradient (-1)."""
+
+    step: int
+    number: int
+    what: str
+
+
+class Watch:
+    """Losses of this process's micro-batches and gradient norms, since they were last looked at.
+
+    Args:
+        mixture: of the micro-batches.
+        run: the run directory, where a micro-batch whose loss is not finite is kept.
+        ranks: the processes, which look together.
+    """
+
+    def __init__(self, mixture: Mixture, run: Path, ranks: Ranks) -> None:
+        self.mixture, self.run, self.ranks = mixture, run, ranks
+        self.seen: list[tuple[Bad, Tensor]] = []
+        self.skipped = 0
+
+    def loss(self, step: int, number: int, value: Tensor) -> None:
+        """Of a micro-batch."""
+        self.seen.append((Bad(step, number, "loss"), value.detach()))
+
+    def norm(self, step: int, value: Tensor) -> None:
+        """Of the gradient of a step."""
+        self.seen.append((Bad(step, -1, "gradient norm"), value))
+
+    def require_finite(self) -> None:
+        """Look at everything since the last time.
+
+        Raises:
+            ValueError: a value was not finite; the first one is named, with its data.
+        """
+        bad = self._first()
+        if bad is None:
+            return
+        saved = latest(self.run)
+        kept = f"the last good state is {saved}" if saved else "nothing was saved yet"
+        raise ValueError(
+            f"{bad}; {kept}. Lower optimizer.learning_rate, clip gradients, or look at these data"
+        )
+
+    def skips(self, step: int, norm: Tensor) -> str | None:
+        """What is wrong with a step that must be left out, or None if nothing is.
+
+        Raises:
+            ValueError: too many in a row: the weights themselves are bad.
+        """
+        if isfinite(norm.item()):
+            self.skipped = 0
+            return None
+        self.skipped += 1
+        if self.skipped > PATIENCE:
+            self.require_finite()
+        return self._first()
+
+    def _first(self) -> str | None:
+        """What was not finite first on any process, in words; forgets what was seen."""
+        seen, self.seen = self.seen, []
+        if not seen:
+            return None
+        values = torch.stack([value.float() for _, value in seen]).tolist()
+        wrong = [(bad, v) for (bad, _), v in zip(seen, values, strict=True) if not isfinite(v)]
+        mine = None
+        if wrong:
+            bad, value = wrong[0]
+            places = self._keep(bad) if bad.number >= 0 else ""
+            mine = (
+                bad.step,
+                bad.number < 0,
+                f"the {bad.what} is {value} at step {bad.step}{places}",
+            )
+        found = [each for each in self.ranks.gather(mine) if each is not None]
+        return min(found)[2] if found else None
+
+    def _keep(self, bad: Bad) -> str:
+        """Write the micro-batch to the run; where its windows come from, in words."""
+        window = self.mixture.batch(bad.number)
+        path = self.run / f"nonfinite-step-{bad.step:08d}-batch-{bad.number}.safetensors"
+        places = self.mixture.origins(bad.number)
+        tensors = {k: getattr(window, k).contiguous() for k in ("history", "target", "lead_times")}
+        try:
+            with appearing_file(path, overwrite=True) as draft:
+                save_file(tensors, draft, {"windows": "\n".join(places)})
+        except ValueError:  # the disk may be full; the message matters more
+            return f"; its windows are {'; '.join(places[:2])}"
+        more = f" and {len(places) - 2} more" if len(places) > 2 else ""
+        return f"; its windows are {'; '.join(places[:2])}{more} (kept in {path})"

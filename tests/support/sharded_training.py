@@ -1,0 +1,60 @@
+"""Run by torchrun in test_sharded.py: training with shards gives the losses of training without."""
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from processes import leave
+
+from pelagos.datasets.base.config import build
+from pelagos.operators import from_pretrained
+from pelagos.pretrain import TrainRecipe, pretrain
+
+OPERATORS = {
+    "dymixop": {"hidden": 6, "layers": 2, "modes": 3, "history": 2, "linear_branches": 1},
+    "multiscale": {"width": 8, "depths": (1, 1), "heads": (2, 2), "skips": (1, 0), "window": 2},
+    "observer": {"hidden": 6, "layers": 2, "modes": 3, "correction": {"modes": 3, "hidden": 4}},
+}
+
+
+def losses(recipe, run, sharded):
+    os.environ["ACCELERATE_USE_FSDP"] = str(sharded).lower()
+    pretrain(recipe, run)
+    AcceleratorState._reset_state()
+    torch.distributed.barrier()
+    return [json.loads(line).get("loss", 0.0) for line in (run / "log.jsonl").open()]
+
+
+def main(data, folder):
+    Accelerator.end_training = lambda self: None  # the processes go on to the next run
+    for name, config in OPERATORS.items():
+        values = {
+            "data": [{"path": data}],
+            "operator": {"name": name, **config},
+            "normalizer": {"name": "statistics"},
+            "steps": 6,
+            "batch": 8,
+            "micro_batch": 2,
+            "log_every": 1,
+            "save_every": 3,
+            "validation": {"every": 6, "trajectories": 1, "horizon": 2},
+        }
+        recipe = build(TrainRecipe, values)
+        for precision, tolerance in (("fp32", 1e-5), ("bf16", 2e-2)):
+            recipe = replace(recipe, precision=precision)
+            runs = [Path(folder) / f"{name}-{precision}-{kind}" for kind in ("whole", "shards")]
+            whole, shards = (losses(recipe, run, run is runs[1]) for run in runs)
+            torch.testing.assert_close(shards, whole, rtol=tolerance, atol=tolerance)
+            assert whole[1] != whole[-2], "nothing was learned"
+        trained = (from_pretrained(run / "checkpoint").state_dict() for run in runs)
+        assert [{k: v.dtype for k, v in state.items()} for state in trained]
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
+    leave()
