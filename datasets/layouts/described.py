@@ -18,9 +18,10 @@ single frame of a steady problem needs neither a `time` axis nor `time`.
 
 Further keys: `constants` (fields that do not vary in time, written as `fields`), `parameters`
 (name: number, array, `@attribute` of the file, or `*@attribute` of each group), `units` (of a
-field, a parameter, `time` or `length`), `splits` (name: fraction or number of trajectories, in the
-order of the file), `subtract` (`mean`, or field: number or `mean`; taken from the values before
-they become single precision, and stated in the provenance) and `name`.
+field, a parameter, `time` or `length`), `splits` (name: fraction or number of trajectories; see
+`arrangement.Splits`), `join` (`time`, `fields` or both: files that continue or complete each
+other), `subtract` (`mean`, or field: number or `mean`; taken from the values before they become
+single precision, and stated in the provenance) and `name`.
 """
 
 from __future__ import annotations

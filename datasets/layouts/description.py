@@ -36,7 +36,6 @@ class Description:
     units: dict[str, str] = field(default_factory=dict)
     splits: dict[str, float | str] = field(default_factory=dict)
     join: str | list[str] = ""
-    padding: str = ""
     subtract: Literal["mean"] | dict[str, float | Literal["mean"]] = field(default_factory=dict)
     name: str = ""
 
