@@ -46,5 +46,12 @@ from .options import Parameters as Parameters
 from .options import Source as Source
 from .options import named_device as named_device
 from .paths import expanded as expanded
+from .processes import ALONE as ALONE
+from .processes import Processes as Processes
 from .progress import Bar as Bar
 from .registry import Registry as Registry
+from .spreading import Share as Share
+from .spreading import Spread as Spread
+from .spreading import in_processes as in_processes
+from .spreading import launched_share as launched_share
+from .spreading import refuse_replacing as refuse_replacing

@@ -1,6 +1,7 @@
 from .grid import BOUNDARIES as BOUNDARIES
 from .grid import Grid as Grid
 from .grid import spacing as spacing
+from .grid import tolerance as tolerance
 from .masking import masked_metric as masked_metric
 from .masking import scored as scored
 from .moments import Moments as Moments

@@ -1,9 +1,15 @@
 from .arrangement import Arrangement as Arrangement
+from .arrangement import Join as Join
 from .arrangement import Splits as Splits
 from .arrangement import splits_of as splits_of
+from .arrays import NUMERIC as NUMERIC
+from .arrays import TIME as TIME
+from .arrays import TRAJECTORY as TRAJECTORY
 from .arrays import ArraySource as ArraySource
+from .description import CHANNEL as CHANNEL
 from .description import FILE as FILE
 from .detect import LAYOUTS as LAYOUTS
+from .detect import find_files as find_files
 from .layout import Layout as Layout
 from .memory import MemorySource as MemorySource
 from .source import Header as Header

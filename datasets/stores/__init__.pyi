@@ -1,5 +1,7 @@
 from .index import stat as stat
 from .opening import open_store as open_store
+from .renaming import renamed_header as renamed_header
+from .statistics import complete_stats as complete_stats
 from .statistics import constant_moments as constant_moments
 from .statistics import field_moments as field_moments
 from .statistics import write_stats as write_stats
@@ -8,3 +10,4 @@ from .survey import Survey as Survey
 from .survey import Table as Table
 from .survey import blocks as blocks
 from .survey import initial_state as initial_state
+from .timeline import Timeline as Timeline
