@@ -35,6 +35,8 @@ def refusal(path):
 
 
 def change(path, **values):
+    """As somebody who wrote the file by hand would have it: without checksums."""
+    (path / "SHA256SUMS").unlink(missing_ok=True)
     file = path / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
 
@@ -86,6 +88,7 @@ def test_an_absurd_size_is_refused_before_memory_is_taken(saved, hidden):
 
 
 def edit_weights(path, edit):
+    (path / "SHA256SUMS").unlink(missing_ok=True)
     state = load_file(path / "model.safetensors")
     name = next(name for name, value in state.items() if value.numel() > 1)
     state[name] = edit(state[name])
@@ -189,7 +192,7 @@ class TestHub:
 
         monkeypatch.setattr("huggingface_hub.snapshot_download", download)
         assert from_pretrained("hf:owner/model").name == "dymixop"
-        assert asked == [("owner/model", ["config.json", "model.safetensors"])]
+        assert asked == [("owner/model", ["config.json", "model.safetensors", "SHA256SUMS"])]
 
     @pytest.mark.parametrize("name", ["hf:", "hf:a/b/c", "hf:model name"])
     def test_an_impossible_repository(self, name):
