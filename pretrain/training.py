@@ -133,8 +133,7 @@ def run_training(
         make_operator: the operator that a new run starts from, whose statistics all processes
             compute together; a resumed run needs it no more.
         run: directory of the run.
-        launch: whether it continues, or is only tried.
-        job: from `start_job`.
+        launch, job: whether it continues, or is only tried; from `start_job`.
         title: shown beside the progress bar.
         rates: peak learning rates by name of a module or parameter, where they differ.
         adaptation: what is changed while training; the operator of a new run is prepared already.
@@ -152,8 +151,7 @@ def run_training(
     require_trackers(recipe.tracked_by)
     with ExitStack() as stack:
 
-        def take() -> None:
-            """On the main process: the run is this job's from here on."""
+        def take() -> None:  # on the main process: the run is this job's from here on
             stack.enter_context(owned(run, status, say, verify=not launch.no_verify))
             if status is Status.NEW:
                 create_run(run, recipe)

@@ -373,9 +373,7 @@ class TestDamagedStates:
     def test_a_lost_log_is_refused_unless_it_is_wanted_so(self, stopped):
         state, arguments = stopped
         (state.parent.parent / "log.jsonl").unlink()
-        with pytest.raises(
-            ValueError, match=r"log\.jsonl is missing or empty, and with it the record"
-        ):
+        with pytest.raises(ValueError, match=r"log\.jsonl is missing or empty, and"):
             main(arguments)
         main([*arguments, "--no-verify"])
 
