@@ -234,8 +234,11 @@ def _plain_weights(
 
 
 def _remove_older(run: Path, keep: int) -> None:
-    """Keep the newest `keep` states, and nothing that an earlier version's killed process left."""
-    for path in sorted(_states(run))[:-keep]:
+    """Keep the newest states, and nothing that an earlier version's killed process left.
+
+    Two stay at least: should the newest be damaged, the run goes on from the one before it.
+    """
+    for path in sorted(_states(run))[: -max(2, keep)]:
         shutil.rmtree(path)
     for path in (run / "state").glob(".step-*"):
         if path.is_dir() and _STATE.fullmatch(path.name.lstrip(".").split(".")[0]):
