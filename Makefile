@@ -10,11 +10,12 @@ export PYTHONSAFEPATH := 1
 # One thread per process: two processes share two cores, and sums keep their order.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help quickstart test lint format clean
+.PHONY: help quickstart test campaign lint format clean
 
 help:
 	@echo "make quickstart   set up, simulate, pretrain, fine-tune, evaluate, report (≤ 10 minutes)"
 	@echo "make test         set up and run the tests"
+	@echo "make campaign     damage, kill and start at once, many times (an hour); prints a table"
 	@echo "make lint         style, types, import layers"
 	@echo "make format       rewrite the code in the project's style"
 	@echo "make clean        remove the environment, caches, and quickstart's data and runs"
@@ -32,6 +33,9 @@ $(DEV): $(RUNTIME)
 
 test: $(DEV)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+campaign: $(DEV)
+	$(BIN)/python tests/campaigns/campaign.py $(CAMPAIGN)
 
 lint: $(DEV)
 	$(BIN)/ruff check .

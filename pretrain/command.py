@@ -25,12 +25,14 @@ class Launch:
         processes: fail unless exactly so many processes take part.
         dry_run: say what would be trained, and write nothing.
         timeout: seconds that processes wait for each other, where PyTorch's limits are too short.
+        no_verify: use saved states and checkpoints without checking their SHA-256.
     """
 
     resume: Literal["auto", "never"] = "never"
     processes: Count | None = None
     dry_run: bool = False
     timeout: float | None = None
+    no_verify: bool = False
 
 
 def main(argv: Sequence[str]) -> None:
@@ -72,4 +74,5 @@ def pretrain(
         processes=launch.processes,
         dry_run=launch.dry_run,
         timeout=launch.timeout,
+        verify=not launch.no_verify,
     )

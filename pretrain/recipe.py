@@ -188,7 +188,8 @@ class TrainRecipe(Checked):
         precision: "fp32", or "bf16" for autocast.
         log_every: optimizer steps between log lines.
         save_every: optimizer steps between saves of the training state.
-        keep: how many training states, the newest, stay in the run.
+        keep: how many training states, the newest, stay in the run; at least two do, of which one
+            may be damaged.
         stop_within: seconds between being told to stop and the end of the process; training says
             so where its steps are too slow for that.
         on_nonfinite: what to do where a loss or a gradient is not finite: "stop", naming the data;
@@ -220,7 +221,7 @@ class TrainRecipe(Checked):
     precision: Literal["fp32", "bf16"] = "fp32"
     log_every: AtLeastOne = 10
     save_every: AtLeastOne = 200
-    keep: AtLeastOne = 1
+    keep: AtLeastOne = 2
     on_nonfinite: Literal["stop", "skip"] = "stop"
     stop_within: Positive = 20.0
     workers: Count = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -30,7 +30,8 @@ from .loop import train
 from .objectives.registry import objective_of
 from .optimizer import build_optimizer
 from .recipe import TrainRecipe, find_recipe
-from .run.directory import Status, create_run, inspect_run, locked
+from .run.directory import Status, create_run, inspect_run
+from .run.owning import owned
 from .run.state import latest
 from .run.tracking import require_trackers
 from .start import create_operator
@@ -47,6 +48,7 @@ def pretrain(
     processes: int | None = None,
     dry_run: bool = False,
     timeout: float | None = None,
+    verify: bool = True,
 ) -> Path:
     """Train one operator on a mixture of datasets, as `pelagos pretrain` does.
 
@@ -60,6 +62,7 @@ def pretrain(
         processes: fail unless exactly so many take part; None: any number.
         dry_run: say what would be trained, and write nothing.
         timeout: seconds that processes wait for each other, where PyTorch's limits are too short.
+        verify: whether a saved state must be as it was saved (by its SHA-256) to go on from it.
 
     Returns:
         The directory of the trained operator's checkpoint (of a dry run: where it would be).
@@ -74,7 +77,7 @@ def pretrain(
     elif overrides:
         raise ValueError("overrides are of a recipe's file; use dataclasses.replace on a recipe")
     run = Path(run)
-    launch = Launch("auto" if resume else "never", processes, dry_run, timeout)
+    launch = Launch("auto" if resume else "never", processes, dry_run, timeout, not verify)
     with start_job(recipe, launch) as job:
         run_training(recipe, create_operator, run, launch, job, title="pretrain")
     return run / checkpoint.OF_A_RUN
@@ -130,8 +133,7 @@ def run_training(
         make_operator: the operator that a new run starts from, whose statistics all processes
             compute together; a resumed run needs it no more.
         run: directory of the run.
-        launch: whether it continues, or is only tried.
-        job: from `start_job`.
+        launch, job: whether it continues, or is only tried; from `start_job`.
         title: shown beside the progress bar.
         rates: peak learning rates by name of a module or parameter, where they differ.
         adaptation: what is changed while training; the operator of a new run is prepared already.
@@ -140,31 +142,36 @@ def run_training(
         ValueError: anything in the recipe, the run directory or the data is wrong.
         Stopped: on SIGTERM, SIGUSR1 or SIGUSR2, after saving.
     """
-    accelerator = job.accelerator
-    status = inspect_run(run, recipe, launch.resume == "auto")
-    accelerator.wait_for_everyone()  # nobody may find what another process is about to create
+    accelerator, ranks = job.accelerator, job.ranks
     say = accelerator.print
+    status = ranks.once(lambda: inspect_run(run, recipe, launch.resume == "auto"))
     if status is Status.FINISHED:
         say(f"{title}: {run} is finished already; its checkpoint is {run / checkpoint.OF_A_RUN}")
         return
     require_trackers(recipe.tracked_by)
-    stores = open_stores(recipe)
-    saved = latest(run)
-    operator = make_operator(recipe, stores, job.ranks) if saved is None else _as_saved(saved)
-    if saved is not None and adaptation is not None:
-        adaptation.prepare(operator, recipe.seed)
-    phases = objective_of(recipe.objective).phases(operator, recipe.steps)
-    optimizer = build_optimizer(operator, recipe.optimizer, rates, phases)
-    data = training_data(recipe, stores, operator)
-    say(f"{title}: {_summary(recipe, operator, stores, job)}")
-    _try_out(operator, data.mixture)
-    if launch.dry_run:
-        return
-    main_process = accelerator.is_main_process
-    if main_process and status is Status.NEW:
-        create_run(run, recipe)
-    accelerator.wait_for_everyone()
-    with locked(run) if main_process else nullcontext():
+    with ExitStack() as stack:
+
+        def take() -> None:  # on the main process: the run is this job's from here on
+            stack.enter_context(owned(run, status, say, verify=not launch.no_verify))
+            if status is Status.NEW:
+                create_run(run, recipe)
+
+        if status is Status.STARTED and not launch.dry_run:
+            ranks.once(take)
+        stores = open_stores(recipe)
+        saved = latest(run)
+        operator = make_operator(recipe, stores, ranks) if saved is None else _as_saved(saved)
+        if saved is not None and adaptation is not None:
+            adaptation.prepare(operator, recipe.seed)
+        phases = objective_of(recipe.objective).phases(operator, recipe.steps)
+        optimizer = build_optimizer(operator, recipe.optimizer, rates, phases)
+        data = training_data(recipe, stores, operator)
+        say(f"{title}: {_summary(recipe, operator, stores, job)}")
+        _try_out(operator, data.mixture)
+        if launch.dry_run:
+            return
+        if status is Status.NEW:
+            ranks.once(take)
         train(operator, optimizer, data, recipe, run, job, title=title, adaptation=adaptation)
     say(f"{title}: done; the checkpoint is {run / checkpoint.OF_A_RUN}")
     accelerator.end_training()  # leaves the process group, so that no process aborts another

@@ -11,8 +11,10 @@ from .annotations import Positive as Positive
 from .annotations import PositiveFraction as PositiveFraction
 from .appearing import appearing_file as appearing_file
 from .appearing import appearing_folder as appearing_folder
+from .appearing import flush as flush
 from .appearing import is_draft as is_draft
 from .appearing import refuse_existing as refuse_existing
+from .appearing import remove_drafts as remove_drafts
 from .appearing import require_writable as require_writable
 from .cli import call as call
 from .cli import run_command as run_command
@@ -32,6 +34,9 @@ from .figures import SIGNED as SIGNED
 from .figures import STEPS as STEPS
 from .figures import STYLE as STYLE
 from .figures import UNSIGNED as UNSIGNED
+from .manifest import MANIFEST as MANIFEST
+from .manifest import require_intact as require_intact
+from .manifest import seal as seal
 from .options import Counts as Counts
 from .options import Device as Device
 from .options import File as File
@@ -55,3 +60,8 @@ from .spreading import Spread as Spread
 from .spreading import in_processes as in_processes
 from .spreading import launched_share as launched_share
 from .spreading import refuse_replacing as refuse_replacing
+from .texts import MOST_JSON as MOST_JSON
+from .texts import MOST_YAML as MOST_YAML
+from .texts import parse_json as parse_json
+from .texts import parse_yaml as parse_yaml
+from .texts import read_text as read_text

@@ -18,6 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EISDIR)  # disks that sync no folder
+_PARTIAL = re.compile(r"\..*\.[0-9a-f]{8}-\d+-\w+\.partial(\..*)?", re.DOTALL)
+_OLD = re.compile(r"\.(.+)-old-[0-9a-f]{8,16}", re.DOTALL)
+_OWN: set[str] = set()  # hidden names that this process has given
 _LONGEST = 64  # characters of a name that its hidden name keeps: file systems allow 255 bytes
 
 
@@ -40,8 +44,9 @@ def appearing_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         draft = _draft(path)
         try:
             yield draft
-            _flush(draft)
+            flush(draft)
             draft.replace(path)
+            flush(path.parent)
         finally:
             draft.unlink(missing_ok=True)
 
@@ -68,10 +73,10 @@ def appearing_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         try:
             draft.mkdir()
             yield draft
-            for found in draft.rglob("*"):
-                if found.is_file():
-                    _flush(found)
+            for found in (draft, *draft.rglob("*")):
+                flush(found)
             _swap(draft, path)
+            flush(path.parent)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
@@ -113,6 +118,19 @@ def is_draft(found: Path, path: Path) -> bool:
     return ours or found.name == f".{path.name}"
 
 
+def remove_drafts(folder: Path) -> None:
+    """Remove what killed processes left in a folder that nobody else writes into.
+
+    Of a folder that was being replaced, the old contents go back to their name where it is free.
+    """
+    for found in [*folder.iterdir()] if folder.is_dir() else []:
+        name = _OLD.fullmatch(found.name)
+        if name and found.is_dir():
+            _put_back(found, folder / name[1])
+        elif _PARTIAL.fullmatch(found.name):
+            _remove(found)
+
+
 @contextmanager
 def naming_full_disk(path: Path) -> Iterator[None]:
     """Turn the many ways in which libraries report a full disk into a ValueError that names it."""
@@ -142,10 +160,12 @@ def _draft(path: Path) -> Path:
     older = (f".{path.name}.partial", f".{path.stem}.partial{path.suffix}")
     for found in path.parent.iterdir():
         match = ours.fullmatch(found.name)
-        if found.name in older or (match and not _runs(int(match[1]))):
+        if found.name in older or (match and not _writes(found.name, int(match[1]))):
             _remove(found)
-    writer = f"{_machine()}-{os.getpid()}-{secrets.token_hex(2)}"
-    return path.with_name(f".{stem}.{writer}.partial{path.suffix}")
+    writer = f"{_machine()}-{os.getpid()}-{secrets.token_hex(8)}"
+    name = f".{stem}.{writer}.partial{path.suffix}"
+    _OWN.add(name)
+    return path.with_name(name)
 
 
 def _machine() -> str:
@@ -155,7 +175,10 @@ def _machine() -> str:
     return f"{zlib.crc32(f'{platform.node()} {container}'.encode()):08x}"
 
 
-def _runs(process: int) -> bool:
+def _writes(name: str, process: int) -> bool:
+    """Whether the process of a hidden name is still there: this number may be its second owner."""
+    if process == os.getpid():
+        return name in _OWN
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -165,6 +188,14 @@ def _runs(process: int) -> bool:
     return True
 
 
+def _put_back(holder: Path, path: Path) -> None:
+    """What a process that was killed between two renames took away (see `_swap`)."""
+    old = holder / path.name
+    if old.exists() and not path.exists():
+        old.rename(path)
+    shutil.rmtree(holder, ignore_errors=True)
+
+
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
@@ -172,9 +203,17 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in _NO_FOLDERS):
+            raise
 
 
 def _swap(draft: Path, path: Path) -> None:
@@ -182,7 +221,7 @@ def _swap(draft: Path, path: Path) -> None:
     if not path.exists():
         draft.rename(path)
         return
-    holder = path.with_name(f".{path.name}-old-{secrets.token_hex(4)}")
+    holder = path.with_name(f".{path.name}-old-{secrets.token_hex(8)}")
     holder.mkdir()
     old = holder / path.name
     try:

@@ -8,16 +8,14 @@ to run.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from .messages import nearest, short
 from .overrides import apply
 from .plain import plain
+from .texts import MOST_YAML, parse_yaml, read_text
 from .validation import Checked, arguments
 
 __all__ = ["Checked", "arguments", "build", "nearest", "plain", "read"]
@@ -47,36 +45,20 @@ def read(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
     """
     values = _read_mapping(path)
     try:
-        return build(cls, apply(values, cls, overrides, _load))
+        return build(cls, apply(values, cls, overrides, parse_yaml))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which `1e-3` is a number, as in YAML 1.2."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
-
-
-def _load(text: str) -> Any:
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(error) from None
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"no such recipe file: {path}")
     try:
-        values = _load(path.read_text(encoding="utf-8"))
+        text = read_text(path, MOST_YAML)
     except UnicodeDecodeError:
         raise ValueError(f"{path} is no text file; a recipe is a YAML mapping of keys") from None
+    try:
+        values = parse_yaml(text)
     except ValueError as error:  # among them a date such as 2026-99-99
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if values is None:

@@ -10,6 +10,7 @@ RUNS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#b58900", "#56646f")
 SIGNED, UNSIGNED = "RdBu_r", "cividis"  # colour maps: white at zero; from dark to light
 STYLE: Any = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # names and units are others' texts, and `$` in them is a dollar
     "svg.hashsalt": "pelagos",
     "font.size": 9.5,
     "text.color": INK,

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from .annotations import alternatives, bare
 
+_COMPARED = 100  # characters of a name: comparing takes time with their square
 _WORDS = {
     int: "a whole number",
     float: "a number",
@@ -22,7 +23,7 @@ _WORDS = {
 
 def nearest(name: str, valid: Sequence[str]) -> str:
     """`; did you mean 'x'?` for the closest valid name, else the list of valid names."""
-    close = difflib.get_close_matches(name, valid, n=1)
+    close = difflib.get_close_matches(name[:_COMPARED], valid, n=1)
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; valid names: {', '.join(sorted(valid))}"
@@ -59,7 +60,7 @@ def a_list(hint: Any, value: Any) -> str:
 def unknown(name: str, cls: Any, where: str) -> str:
     """An unknown key, with the nearest key beside it, or else of that name below."""
     beside = [f.name for f in dataclasses.fields(cls)]
-    close = difflib.get_close_matches(name, beside, n=1)
+    close = difflib.get_close_matches(name[:_COMPARED], beside, n=1)
     below = [
         join(f, inner)
         for f, hint in typing.get_type_hints(cls).items()
@@ -71,7 +72,7 @@ def unknown(name: str, cls: Any, where: str) -> str:
         hint = f"; did you mean {join(where, found[0])!r}?"
     else:
         hint = f"; valid names: {', '.join(sorted(join(where, key) for key in beside))}"
-    return f"unknown key {join(where, name)!r}{hint}"
+    return f"unknown key {short(join(where, name))}{hint}"
 
 
 def _describe(kind: Any) -> str:

@@ -109,9 +109,10 @@ class _Override:
             value = self.load(self.text)
         except ValueError:
             value = self.text
+        if not all(bare(kind) in (str, Path) for kind in alternatives(hint)):
+            return value
         scalar = value is not None and not isinstance(value, (list, dict, str))
-        takes_text = all(bare(kind) in (str, Path) for kind in alternatives(hint))
-        return self.text if scalar and takes_text else value
+        return self.text if scalar or "\n" in self.text else value  # YAML would fold lines
 
 
 def _component(config: Callable[[str], type], values: Any, key: str, where: str) -> Any:

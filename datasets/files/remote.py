@@ -20,9 +20,15 @@ from typing import Any
 import fsspec
 
 from ..base.appearing import appearing_file
+from ..base.texts import MOST_JSON, parse_json, read_text
 from ..fields.vocabulary import SPLITS
 
 LIMIT = 64 * 2**30  # bytes
+# What copies files from elsewhere, and nothing that reads this machine or makes things up.
+_SCHEMES = {
+    *("abfs", "abfss", "az", "ftp", "gcs", "gs", "hf", "http", "https", "memory", "oci", "oss"),
+    *("s3", "s3a", "sftp", "ssh", "webdav", "webdavs"),
+}
 STATE = "staged.json"  # beside each data set: which version of each file is there
 
 
@@ -37,6 +43,12 @@ def stage(url: str, split: str | None = None) -> Path:
     Raises:
         ValueError: nothing is there, it cannot be reached, or it is larger than the cache may be.
     """
+    scheme = url.partition("://")[0].lower()
+    if not set(scheme.split("::")) <= _SCHEMES:
+        raise ValueError(
+            f"{url:.200} cannot be read ({scheme}:// is none of {', '.join(sorted(_SCHEMES))}; "
+            "of a file on this machine give the path)"
+        )
     try:
         system, root = fsspec.core.url_to_fs(url)
         there = dict(_files(system, root))
@@ -99,7 +111,7 @@ def _reason(error: Exception) -> str:
 
 def _state(entry: Path) -> dict[str, str]:
     try:
-        known = json.loads((entry / STATE).read_text(encoding="utf-8"))
+        known = parse_json(read_text(entry / STATE, MOST_JSON))
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}

@@ -133,7 +133,7 @@ class Index:
             return
         content = {"valid_for": self._key(), "headers": self.headers, "files": self.files}
         try:
-            text = json.dumps(content, separators=(",", ":"))
+            text = json.dumps({"digest": _digest(content), **content}, separators=(",", ":"))
             with appearing_file(_location(self.path), overwrite=True) as draft:
                 draft.write_text(text, encoding="utf-8")
         except (OSError, ValueError, TypeError):
@@ -217,11 +217,17 @@ def _location(path: Path) -> Path:
 
 
 def _load(location: Path) -> dict[str, Any] | None:
+    """What an index holds; None where there is none, or one that is not as it was written."""
     try:
         known = json.loads(location.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return known if isinstance(known, dict) else None
+    digest = known.pop("digest", None) if isinstance(known, dict) else None
+    return known if digest is not None and digest == _digest(known) else None
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
 
 def code_of_readers() -> str:

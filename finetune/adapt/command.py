@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from accelerate import PartialState
@@ -33,6 +34,7 @@ def finetune(
     processes: int | None = None,
     dry_run: bool = False,
     timeout: float | None = None,
+    verify: bool = True,
 ) -> Path:
     """Train on a new PDE, as `pelagos finetune` does; arguments and result as of `pretrain`.
 
@@ -45,11 +47,11 @@ def finetune(
     elif overrides:
         raise ValueError("overrides are of a recipe's file; use dataclasses.replace on a recipe")
     run = Path(run)
-    launch = Launch("auto" if resume else "never", processes, dry_run, timeout)
+    launch = Launch("auto" if resume else "never", processes, dry_run, timeout, not verify)
     with start_job(recipe, launch) as job:
         run_training(
             recipe,
-            start_operator,
+            partial(start_operator, verify=verify),
             run,
             launch,
             job,
@@ -61,9 +63,19 @@ def finetune(
 
 
 def start_operator(
-    recipe: FinetuneRecipe, stores: list[Store], processes: Processes = ALONE
+    recipe: FinetuneRecipe,
+    stores: list[Store],
+    processes: Processes = ALONE,
+    *,
+    verify: bool = True,
 ) -> Operator:
     """The operator that a fine-tuning recipe starts from; prints the load report.
+
+    Args:
+        recipe: of the fine-tuning.
+        stores: its data.
+        processes: those that compute statistics together.
+        verify: whether the checkpoint's files must be those that were saved.
 
     Raises:
         ValueError: the checkpoint cannot be opened, or does not fit the recipe.
@@ -74,7 +86,7 @@ def start_operator(
             raise ValueError(f"{name} needs init_from: fresh weights must be trained")
         return create_operator(recipe, stores, processes)
     source = checkpoint.locate(expanded(recipe.init_from, "init_from"))
-    donor = checkpoint.from_pretrained(source)
+    donor = checkpoint.from_pretrained(source, verify=verify)
     overrides = dict(recipe.operator)
     named = overrides.pop("name", donor.name)
     if named != donor.name:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from ...datasets.base.appearing import appearing_file
 from ...datasets.base.progress import Bar
 from ...datasets.stores.store import Store
 from ...operators.assimilation.operator import AssimilatingOperator
-from .assimilator import Assimilator, Estimate
+from .assimilator import MOST_STEPS, Assimilator, Estimate
 from .figure import Picture
 from .observations import Domain, ObservationFile
 from .scores import Scores
@@ -69,7 +70,8 @@ def assimilate(
     """
     outputs, settings = outputs or Outputs(), settings or Settings()
     outputs.require_free()
-    domain = Domain(start.context.fields, start.context.grid, start.time)
+    reach = MOST_STEPS * max(operator.description.time_steps, default=math.inf)
+    domain = Domain(start.context.fields, start.context.grid, start.time, reach)
     file = ObservationFile(observations, domain, skip_invalid=settings.skip_invalid)
     estimates = _estimates(operator, start, file, settings)
     picture = Picture(start.context, start.units)
@@ -121,6 +123,11 @@ def _estimates(
         gain=settings.gain(),
         seed=settings.seed,
     )
+    if settings.forecast and every > assimilator.reach():
+        raise ValueError(
+            f"--every {every:g} is more than the operator reaches from one time to the next, "
+            f"{assimilator.reach():g}"
+        )
     return _run(assimilator, file, settings.forecast, every)
 
 

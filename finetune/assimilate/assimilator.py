@@ -22,6 +22,8 @@ from ...operators.core.observation import Observation, Sensors
 from ...operators.core.state import State
 from ...operators.core.time_steps import SAME_STEP
 
+MOST_STEPS = 10_000  # of the operator from one time to the next
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -108,8 +110,9 @@ class Assimilator:
             observation: with a batch axis of 1; None: a forecast.
 
         Raises:
-            ValueError: the time is not later or no multiple, or the measurement has no finite
-                values or does not fit fields, grid or domain.
+            ValueError: the time is not later, too far or no multiple, or the measurement has no
+                finite values, does not fit fields, grid or domain, or makes the estimate infinite.
+                The estimate stays as it was.
         """
         dt, count = self._steps(time)
         _require_finite(observation)
@@ -118,20 +121,27 @@ class Assimilator:
             warnings.filterwarnings("ignore", message="time step .* is outside the trained range")
             steps = torch.full((self.members,), dt, dtype=torch.float64)
             steps = steps.to(self.state.time.dtype)
-            fields = self.state.history[:, -1]
+            state, fields = self.state, self.state.history[:, -1]
             for i in range(count):
                 last = observation if i + 1 == count else None
-                self.state, fields = self._advance(steps, last)
-            self.time = time
+                state, fields = self._advance(state, steps, last)
+            if not fields.isfinite().all():
+                raise ValueError(f"the estimate at time {time:g} is not finite{_why(observation)}")
+            self.state, self.time = state, time
             return Estimate(time, fields.mean(0), self._spread(fields), fields)
 
+    def reach(self) -> float:
+        """The longest time from one estimate to the next."""
+        trained = self.operator.description.time_steps
+        return MOST_STEPS * max(trained) if trained else math.inf
+
     def _advance(
-        self, dt: Tensor, observation: Observation | Sensors | None
+        self, state: State, dt: Tensor, observation: Observation | Sensors | None
     ) -> tuple[State, Tensor]:
         if self.members == 1:
-            return self.operator.step(self.state, dt, observation)
+            return self.operator.step(state, dt, observation)
         return self.operator.step_ensemble(
-            self.state, dt, observation, self.members, self.gain, self.generator
+            state, dt, observation, self.members, self.gain, self.generator
         )
 
     def _steps(self, time: float) -> tuple[float, int]:
@@ -142,6 +152,11 @@ class Assimilator:
         trained = self.operator.description.time_steps
         if not trained:
             return gap, 1
+        if gap > self.reach():
+            raise ValueError(
+                f"time {time:g} is {gap:g} after the estimate, more than {MOST_STEPS:,} steps of "
+                f"this {self.operator.name} (of {max(trained):g}); check the time and its unit"
+            )
         if self.operator.continuous:
             count = max(1, math.ceil(gap / max(trained) * (1 - SAME_STEP)))
             return gap / count, count
@@ -159,6 +174,14 @@ class Assimilator:
         if self.members > 1:
             return fields.std(0)
         return self.operator.deviation(self.state)[0].expand(fields.shape[1:])
+
+
+def _why(observation: Observation | Sensors | None) -> str:
+    """What may have made an estimate infinite."""
+    if observation is None:
+        return "; the forecast diverges"
+    largest = observation.measured.abs().max().item() if observation.measured.numel() else 0.0
+    return f"; the largest measured value is {largest:g}: correct or leave out what is wrong"
 
 
 def _require_finite(observation: Observation | Sensors | None) -> None:

@@ -46,11 +46,13 @@ class Domain:
         fields: names of the fields.
         grid: the domain.
         start: time of the state; readings must be later.
+        reach: how far a time may lie from the one before it.
     """
 
     fields: tuple[str, ...]
     grid: Grid
     start: float
+    reach: float = math.inf
 
 
 class ObservationFile:
@@ -78,12 +80,19 @@ class ObservationFile:
         self.problems: list[str] = []
         self.end = domain.start
         times = array("d", (reading.time for _, reading in self._readings(self.problems)))
-        self._dropped = _out_of_order(times)
+        unordered = _out_of_order(times)
+        far = _out_of_reach(times, unordered, domain)
+        self._dropped = unordered | far
         if self._dropped:
             for i, (where, reading) in enumerate(self._readings([])):
                 if i in self._dropped:
-                    problem = f"time {reading.time:g} is out of order: sort the rows by time"
-                    self.problems.append(f"{where}: {problem}")
+                    problem = "is out of order: sort the rows by time"
+                    if i in far:
+                        problem = (
+                            f"is more than {domain.reach:g} after the one before it, which the "
+                            "operator does not reach: check the time and its unit"
+                        )
+                    self.problems.append(f"{where}: time {reading.time:g} {problem}")
         self.count = len(times) - len(self._dropped)
         self.end = max((t for i, t in enumerate(times) if i not in self._dropped), default=self.end)
         if self.problems and not skip_invalid:
@@ -144,6 +153,19 @@ def _out_of_order(times: Sequence[float]) -> set[int]:
     return dropped
 
 
+def _out_of_reach(times: Sequence[float], unordered: set[int], domain: Domain) -> set[int]:
+    """The entries, among those in order, that lie too far from the one before them."""
+    last, far = domain.start, set[int]()
+    for i, time in enumerate(times):
+        if i in unordered:
+            continue
+        if time - last > domain.reach:
+            far.add(i)
+        else:
+            last = time
+    return far
+
+
 def _reading(row: dict[str, Any], domain: Domain) -> Reading:
     axes = "xyz"[: domain.grid.ndim]
     time, value = _number(row, "time"), _number(row, "value")
@@ -171,6 +193,8 @@ def _check_inside(position: Sequence[float], grid: Grid, axes: str) -> None:
 def _number(row: dict[str, Any], name: str) -> float:
     text = row.get(name)
     try:
+        if isinstance(text, str) and "_" in text:  # which Python takes for a separator
+            raise ValueError
         value = float(text)  # pyright: ignore[reportArgumentType]
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be a number; got {text!r}") from None
@@ -191,6 +215,11 @@ def _rows(path: Path, ndim: int) -> Iterator[tuple[str, dict[str, Any]]]:
             _require(path, needed, [name.strip() for name in reader.fieldnames or ()])
             reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             for row in reader:
+                if None in row:
+                    raise ValueError(
+                        f"{path}, line {reader.line_num}: it has more cells than the header has "
+                        "columns; quote a text that holds a comma"
+                    )
                 yield f"line {reader.line_num}", row
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is no CSV text: {error}") from None
@@ -227,6 +256,9 @@ def _plain(value: Any) -> Any:
 
 
 def _require(path: Path, needed: Sequence[str], found: Sequence[str]) -> None:
+    twice = sorted({name for name in found if found.count(name) > 1})
+    if twice:
+        raise ValueError(f"{path} has the column(s) {', '.join(twice)} twice; keep one of each")
     missing = [name for name in needed if name not in found]
     if missing:
         raise ValueError(

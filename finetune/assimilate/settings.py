@@ -11,6 +11,7 @@ from ...datasets.base.appearing import refuse_existing
 if TYPE_CHECKING:
     from ...operators.assimilation.ensemble import EnsembleGain
 
+MOST_MEMBERS = 10_000
 _OF_AN_ENSEMBLE = ("radius", "relaxation", "model_error")
 
 
@@ -48,6 +49,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.members < 1:
             raise ValueError(f"members must be at least 1; got {self.members}")
+        if self.members > MOST_MEMBERS:
+            raise ValueError(f"members must be at most {MOST_MEMBERS:,}; got {self.members:,}")
         if self._given and self.members == 1:
             option = next(iter(self._given)).replace("_", "-")
             raise ValueError(

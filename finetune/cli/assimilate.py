@@ -97,6 +97,7 @@ def assimilate(
     asked: Asked = Asked(),
     device: Device = "auto",
     written: Written = Written(),
+    no_verify: bool = False,
 ) -> None:
     """Estimate the fields from a file of observations, and forecast from there.
 
@@ -107,6 +108,7 @@ def assimilate(
         checkpoint: a checkpoint or run that assimilates.
         observations: CSV or NetCDF file.
         device: where to compute: cpu, cuda, …; auto: a GPU if there is one.
+        no_verify: open the checkpoint without checking its SHA-256.
 
     Examples:
         pelagos assimilate runs/observer_ks sensors.csv
@@ -119,7 +121,7 @@ def assimilate(
     from ..assimilate.assimilate import assimilate as run
     from ..assimilate.start import require_assimilating
 
-    operator = from_pretrained(locate(checkpoint))
+    operator = from_pretrained(locate(checkpoint), verify=not no_verify)
     operator = require_assimilating(operator).to(named_device(device))
     start = _start(given, operator)
     truth = (given.open(), given.trajectory) if given.truth else None

@@ -89,13 +89,14 @@ def import_weights(
     print(f"checkpoint: {out} (predict with it, or start from it: --init-from {out})")
 
 
-def export_weights(checkpoint: File, out: File, /) -> None:
+def export_weights(checkpoint: File, out: File, /, *, no_verify: bool = False) -> None:
     """Write a checkpoint in the layout that the published code of its operator opens: scOT
     (Poseidon) for the multiscale transformer, DyMixOp for dymixop.
 
     Args:
         checkpoint: a checkpoint or run directory.
         out: a directory that does not exist yet.
+        no_verify: open the checkpoint without checking its SHA-256.
 
     Examples:
         pelagos export runs/finetuned published/finetuned
@@ -104,7 +105,7 @@ def export_weights(checkpoint: File, out: File, /) -> None:
     from ...operators import published
     from ...operators.core.checkpoint import from_pretrained, locate
 
-    operator = from_pretrained(locate(checkpoint))
+    operator = from_pretrained(locate(checkpoint), verify=not no_verify)
     print(f"published layout: {published.save(operator, out)}")
     normalizer = operator.description.normalizer.name
     if normalizer != Identity.name:

@@ -57,6 +57,7 @@ def predict(
     asked: Asked = Asked(),
     out: File | None = None,
     overwrite: bool = False,
+    no_verify: bool = False,
 ) -> None:
     """Roll a checkpoint out from stored initial frames, and write the predicted fields, with the
     stored ones beside them, as NetCDF.
@@ -66,6 +67,7 @@ def predict(
         data: a dataset that has the operator's fields.
         out: file to write (default: prediction.nc in the run directory, else in the current one).
         overwrite: replace an existing file.
+        no_verify: open the checkpoint without checking its SHA-256.
 
     Examples:
         pelagos predict runs/mine data/burgers_1d --trajectories 4
@@ -77,7 +79,7 @@ def predict(
     from ..forecast.predict import predict as run
     from ..report.comparison import number
 
-    operator, store = _open(checkpoint, data, reading)
+    operator, store = _open(checkpoint, data, reading, not no_verify)
     found = run(operator, store, _request(asked), progress=True)
     write_prediction(found, out, overwrite=overwrite)
     unit = found["lead_time"].attrs.get("units", "")
@@ -104,6 +106,7 @@ def evaluate(
     asked: Asked = Asked(),
     out: File | None = None,
     overwrite: bool = False,
+    no_verify: bool = False,
 ) -> None:
     """Roll a checkpoint out from stored initial frames and score every step against the stored
     frames, with persistence (repeating the last given frame) beside it; writes JSON.
@@ -113,6 +116,7 @@ def evaluate(
         data: a dataset that has the operator's fields.
         out: file to write (default: evaluation.json in the run directory, else in the current one).
         overwrite: replace an existing file.
+        no_verify: open the checkpoint without checking its SHA-256.
 
     Examples:
         pelagos evaluate runs/mine data/burgers_1d
@@ -122,7 +126,7 @@ def evaluate(
     from ..forecast.evaluate import evaluate as run
     from ..forecast.evaluate import write_evaluation
 
-    operator, store = _open(checkpoint, data, reading)
+    operator, store = _open(checkpoint, data, reading, not no_verify)
     result = run(operator, store, _request(asked), progress=True)
     result |= {"checkpoint": str(checkpoint), "data": data}
     write_evaluation(result, out, overwrite=overwrite)
@@ -168,11 +172,11 @@ def _places(run: Path, out: Path | None, name: str, overwrite: bool) -> tuple[Pa
     return checkpoint, out
 
 
-def _open(checkpoint: Path, data: str, reading: OneSplit) -> tuple[Operator, Store]:
+def _open(checkpoint: Path, data: str, reading: OneSplit, verify: bool) -> tuple[Operator, Store]:
     from ...operators.core.checkpoint import from_pretrained
 
     store = reading.open(data)
-    return from_pretrained(checkpoint), store
+    return from_pretrained(checkpoint, verify=verify), store
 
 
 def _request(asked: Asked) -> Request:

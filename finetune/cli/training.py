@@ -47,4 +47,5 @@ def finetune(
         processes=launch.processes,
         dry_run=launch.dry_run,
         timeout=launch.timeout,
+        verify=not launch.no_verify,
     )

@@ -278,7 +278,8 @@ def _svg(figure: Figure, alt: str) -> str:
     svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"\d+\.\d{3,}", _two_digits, tag[0]), svg)
     for value, name in _VARIABLES.items():
         svg = svg.replace(value, f"var(--{name})")
-    return re.sub(r"^<svg[^>]*>", f'<svg {box[0]} role="img" aria-label="{label}">', svg)
+    opening = f'<svg {box[0]} role="img" aria-label="{label}">'
+    return re.sub(r"^<svg[^>]*>", lambda _: opening, svg)  # a label may hold a backslash
 
 
 def _two_digits(number: re.Match[str]) -> str:

@@ -1,5 +1,8 @@
 """Checkpoints: a directory with `config.json` and `model.safetensors`, and nothing else needed.
 
+`SHA256SUMS` beside them says what they were when they were saved; a checkpoint of an earlier
+version has none, and is taken as it is.
+
 `config.json` says which operator it is, how it is built, which fields in which units it maps, how
 it normalises, its time scale, where it comes from and under which licence. Loading is strict,
 runs no code from the checkpoint and needs no network.
@@ -20,15 +23,20 @@ from torch import Tensor
 from ...datasets.base.appearing import appearing_folder
 from ...datasets.base.config import build as build_config
 from ...datasets.base.config import plain
+from ...datasets.base.manifest import MANIFEST, require_intact, seal
+from ...datasets.base.texts import MOST_JSON, parse_json, read_text
 from . import registry
 from .description import Description, description_from_dict, description_to_dict
-from .tensors import load_state, read_tensors, require_fit
+from .sizes import MOST_TENSORS, TooManyTensors, at_most
+from .tensors import load_state, read_tensors, require_dtypes, require_fit, tensor_names
 
 if TYPE_CHECKING:
     from .operator import Operator
 
 SCHEMA = 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+FILES = (CONFIG, WEIGHTS)
+_CONVERTED = {torch.float16, torch.bfloat16, torch.float64}
 OF_A_RUN = "checkpoint"  # where a run directory has its checkpoint
 HUB = "hf:"
 
@@ -37,10 +45,16 @@ def save(operator: Operator, path: Path, *, overwrite: bool = False) -> Path:
     """Write a checkpoint; it appears under `path` only when complete.
 
     Raises:
-        ValueError: as `require_free`.
+        ValueError: as `require_free`, or the operator was converted to other types of numbers.
     """
     require_free(path, overwrite)
     state = {name: value.detach().cpu() for name, value in operator.state_dict().items()}
+    converted = {value.dtype for value in state.values()} & _CONVERTED
+    if converted:
+        raise ValueError(
+            f"checkpoints hold float32, and this operator has {', '.join(map(str, converted))}; "
+            "save operator.float()"
+        )
     return write(path, config_of(operator), state)
 
 
@@ -88,30 +102,55 @@ def write(path: Path, config: dict[str, Any], state: dict[str, Tensor]) -> Path:
 
 
 def fill(folder: Path, config: dict[str, Any], state: dict[str, Tensor]) -> None:
-    """Write both files into a folder that has no name yet (see `write`)."""
+    """Write all files into a folder that has no name yet (see `write`)."""
     text = json.dumps(config, indent=2, allow_nan=False) + "\n"
     (folder / CONFIG).write_text(text)
     contiguous = {name: tensor.contiguous() for name, tensor in state.items()}
     save_file(contiguous, folder / WEIGHTS, metadata={"format": "pt"})
+    seal(folder)
 
 
-def from_pretrained(path: str | Path) -> Operator:
+def from_pretrained(path: str | Path, *, verify: bool = True) -> Operator:
     """The operator of a checkpoint directory, or of a Hugging Face repository.
 
     Args:
         path: a directory, or `hf:owner/model` to download a repository.
+        verify: whether files must be those that were saved, by their SHA-256.
 
     Raises:
-        ValueError: no checkpoint there, another schema, a config that describes no operator, or
-            tensors that are missing, unexpected, misshaped or not finite.
+        ValueError: no checkpoint there, a damaged file, another schema, a config that describes no
+            operator, or tensors that are missing, unexpected, misshaped, of other types or not
+            finite.
     """
     directory = directory_of(path)
+    if verify:
+        require_as_saved(directory)
     config = read_config(directory)
+    expected = _expected(config, directory)
     state = read_state(directory)
-    require_fit(state, _expected(config, str(directory)), str(directory))
+    require_fit(state, expected, str(directory))
+    require_dtypes(state, expected, str(directory))
     operator = build(config)
     load_state(operator, state, str(directory))
     return operator.eval()
+
+
+def require_as_saved(directory: Path) -> None:
+    """Refuse a checkpoint with another file than was saved.
+
+    Raises:
+        ValueError: a file is damaged (named), with what to do.
+    """
+    try:
+        require_intact(directory, FILES)
+    except ValueError as error:
+        remedy = "restore it from a copy"
+        if directory.name == OF_A_RUN and any((directory.parent / "state").glob("step-*")):
+            remedy = f"remove {directory} and go on with --resume auto: the run writes it anew"
+        raise ValueError(
+            f"{error}; {remedy} (a file that you changed on purpose is opened with --no-verify, "
+            f"in Python verify=False, or without {MANIFEST})"
+        ) from None
 
 
 def build(config: dict[str, Any]) -> Operator:
@@ -143,8 +182,8 @@ def read_config(directory: Path) -> dict[str, Any]:
         remedy = f"; open {inner}" if (inner / CONFIG).is_file() else ""
         raise ValueError(f"{directory} is no checkpoint: it has no {CONFIG}{remedy}")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        config = parse_json(read_text(path, MOST_JSON))
+    except ValueError as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from None
     schema = config.get("schema") if isinstance(config, dict) else None
     if schema is None:
@@ -209,7 +248,7 @@ def locate(path: str | Path) -> Path:
     return path
 
 
-def directory_of(path: str | Path, files: tuple[str, ...] = (CONFIG, WEIGHTS)) -> Path:
+def directory_of(path: str | Path, files: tuple[str, ...] = (*FILES, MANIFEST)) -> Path:
     """A local checkpoint directory; `hf:owner/model` is downloaded, and nothing else.
 
     Args:
@@ -234,9 +273,10 @@ def directory_of(path: str | Path, files: tuple[str, ...] = (CONFIG, WEIGHTS)) -
         raise ValueError(f"no model {repository} on the Hugging Face hub: {reason}") from None
 
 
-def _construct(config: dict[str, Any]) -> Operator:
-    """The operator of `config.json`, before its weights are drawn."""
-    return registry.get(config["operator"])(_architecture(config), describe(config))
+def _construct(config: dict[str, Any], most: int = MOST_TENSORS) -> Operator:
+    """The operator of `config.json`, before its weights are drawn; of so many tensors at most."""
+    with at_most(most):
+        return registry.get(config["operator"])(_architecture(config), describe(config))
 
 
 def _architecture(config: dict[str, Any]) -> Any:
@@ -245,11 +285,20 @@ def _architecture(config: dict[str, Any]) -> Any:
     return build_config(cls.Config, config["config"], prefix="config")
 
 
-def _expected(config: dict[str, Any], source: str) -> dict[str, Tensor]:
+def _expected(config: dict[str, Any], directory: Path) -> dict[str, Tensor]:
     """The operator's tensors without memory: a config may ask for more than there is."""
     try:
+        stored = len(tensor_names(directory / WEIGHTS))
+    except (OSError, SafetensorError):
+        stored = MOST_TENSORS  # reading the weights says what is wrong with them
+    try:
         with torch.device("meta"):
-            return _construct(config).state_dict()
-    except RuntimeError as error:  # more elements than can be counted
+            return _construct(config, 2 * stored + 100).state_dict()  # some are made in passing
+    except TooManyTensors:
+        raise ValueError(
+            f"{directory} does not fit its config: that asks for more tensors than the {stored} "
+            f"of {WEIGHTS}"
+        ) from None
+    except (RuntimeError, OverflowError) as error:  # more elements than can be counted
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{source} does not fit its config: {reason}") from None
+        raise ValueError(f"{directory} does not fit its config: {reason}") from None

@@ -55,6 +55,12 @@ class Description:
     license: str = ""
 
     def __post_init__(self) -> None:
+        for text in (*self.fields, *self.units.values(), *self.inputs, *self.conditions,
+                     *self.time_scales):  # fmt: skip
+            if not text.isprintable():
+                raise ValueError(
+                    f"names and units must be printable; got {text!r} with control characters"
+                )
         if not self.fields or len(set(self.fields)) != len(self.fields):
             raise ValueError(f"an operator needs distinct field names; got {self.fields}")
         for kind, names in (

@@ -12,13 +12,18 @@ def require_rank(history: Tensor, name: str, ndim: int) -> None:
     """Refuse a history that is not (B, T, C, *S) with `ndim` space axes.
 
     Raises:
-        ValueError: another number of axes.
+        ValueError: another number of axes, no trajectory, or other numbers than real ones.
     """
+    if not history.is_floating_point():
+        dtype = str(history.dtype).removeprefix("torch.")
+        raise ValueError(f"a history must hold real numbers; got {dtype} (convert it: .float())")
     if history.ndim != 3 + ndim:
         raise ValueError(
             f"{name} works in {ndim}D and needs a history (B, T, C, *S) with {ndim} space axes; "
             f"got shape {tuple(history.shape)}"
         )
+    if not history.shape[0]:
+        raise ValueError("a history needs at least one trajectory; got an empty batch")
 
 
 def require_history(

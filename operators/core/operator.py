@@ -183,7 +183,13 @@ class Operator(nn.Module, ABC):
         dt: float,
         steps: int,
     ) -> Iterator[Float[Tensor, "B C *S"]]:
-        """Predict `steps` frames, `dt` apart, one at a time and in constant memory."""
+        """Predict `steps` frames, `dt` apart, one at a time and in constant memory.
+
+        Raises:
+            ValueError: as `init`, or `steps` is negative.
+        """
+        if steps < 0:
+            raise ValueError(f"steps must not be negative; got {steps}")
         return rollout(self, self.init(history, context), repeat(dt, steps))
 
     def save_pretrained(self, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -191,9 +197,11 @@ class Operator(nn.Module, ABC):
         return checkpoint.save(self, Path(path), overwrite=overwrite)
 
     @classmethod
-    def from_pretrained(cls: type[OperatorT], path: str | Path) -> OperatorT:
+    def from_pretrained(
+        cls: type[OperatorT], path: str | Path, *, verify: bool = True
+    ) -> OperatorT:
         """Open a checkpoint of this operator; see `checkpoint.from_pretrained`."""
-        operator = checkpoint.from_pretrained(path)
+        operator = checkpoint.from_pretrained(path, verify=verify)
         if not isinstance(operator, cls):
             raise ValueError(f"{path} holds the operator {operator.name!r}, not {cls.name!r}")
         return operator

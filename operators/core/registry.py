@@ -9,6 +9,7 @@ import torch
 from ...datasets.base.config import build
 from ...datasets.base.registry import Registry
 from .description import Description
+from .sizes import MOST_TENSORS, at_most
 
 if TYPE_CHECKING:
     from .operator import Operator
@@ -62,6 +63,7 @@ def create(
         fields = config.pop("fields")
         description = Description(fields=(fields,) if isinstance(fields, str) else tuple(fields))
     generator = torch.Generator().manual_seed(seed)
-    operator = cls(build(cls.Config, config, prefix=name), description)
+    with at_most(MOST_TENSORS):
+        operator = cls(build(cls.Config, config, prefix=name), description)
     operator.reset(generator)
     return operator

@@ -2,26 +2,60 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+_LONGEST_HEADER = 100_000_000  # bytes, as safetensors has it
+
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, by name.
 
     Raises:
-        ValueError: the file is missing or damaged.
+        ValueError: the file is missing or damaged, or a name stands twice in it.
     """
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
+        names = tensor_names(path)
+        tensors = load_file(path)
+    except (SafetensorError, OSError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} is damaged or truncated: {reason}") from None
+    if len(names) > len(tensors):
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        raise ValueError(f"{path} is damaged: it holds {_first(twice, ', ')} twice")
+    return tensors
+
+
+def tensor_names(path: Path) -> list[str]:
+    """The names in the header of a safetensors file, each as often as it stands there.
+
+    Raises:
+        SafetensorError, OSError: the file is missing or damaged.
+    """
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if not 0 < size <= min(_LONGEST_HEADER, path.stat().st_size - 8):
+            raise SafetensorError(f"its header cannot have {size} bytes")
+        header = file.read(size)
+    try:
+        pairs = json.loads(header, object_pairs_hook=_Pairs)
+    except ValueError as error:
+        raise SafetensorError(f"its header is no JSON: {error}") from None
+    if not isinstance(pairs, _Pairs):
+        raise SafetensorError("its header is no JSON object")
+    return [name for name, _ in pairs if name != "__metadata__"]
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object with all its keys."""
 
 
 def load_state(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
@@ -67,6 +101,27 @@ def require_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], sou
     ]
     if problems:
         raise ValueError(f"{source} does not fit its config: {_first(problems, '; ')}")
+
+
+def require_dtypes(
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str
+) -> None:
+    """Refuse a state whose numbers are of other types than expected; names are those expected.
+
+    Raises:
+        ValueError: a tensor is of another type (named).
+    """
+    wrong = [
+        f"{name} is {_type(state[name])}, expected {_type(value)}"
+        for name, value in expected.items()
+        if state[name].dtype != value.dtype
+    ]
+    if wrong:
+        raise ValueError(f"{source} does not fit its config: {_first(wrong, '; ')}")
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _kind(tensor: Tensor) -> str:

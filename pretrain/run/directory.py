@@ -1,6 +1,8 @@
 """A run directory: created once, never overwritten, resumed only by the recipe that made it.
 
 RUN/recipe.yaml     the resolved recipe
+RUN/run_id          a word of its own, which its states carry
+RUN/jobs/           who trained here, and who does (see `jobs`)
 RUN/log.jsonl       the record: one JSON object per line
 RUN/state/          training state to resume from (see `resume`)
 RUN/checkpoint/     the trained operator; its presence marks a finished run
@@ -8,21 +10,24 @@ RUN/checkpoint/     the trained operator; its presence marks a finished run
 
 from __future__ import annotations
 
-import errno
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
+import secrets
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ...datasets.base.appearing import appearing_file, is_draft, require_writable
+from ...datasets.base.appearing import (
+    appearing_file,
+    is_draft,
+    remove_drafts,
+    require_writable,
+)
 from ...datasets.base.config import plain, read
 from ..recipe import TrainRecipe
+from .jobs import JOBS, require_unheld
 
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+IDENTITY = "run_id"
 
 # What may change between the attempts of one run: it does not change what is learned.
 _MAY_CHANGE = (
@@ -64,7 +69,8 @@ def inspect_run(run: Path, recipe: TrainRecipe, resume: bool) -> Status:
     """
     if run.exists() and not run.is_dir():
         raise ValueError(f"{run} is a file; choose another directory")
-    if not run.exists() or all(is_draft(path, run / "recipe.yaml") for path in run.iterdir()):
+    if not run.exists() or all(_before_recipe(path) for path in run.iterdir()):
+        require_unheld(run)
         require_writable(run / "recipe.yaml")
         return Status.NEW
     if not (run / "recipe.yaml").is_file():
@@ -82,40 +88,59 @@ def inspect_run(run: Path, recipe: TrainRecipe, resume: bool) -> Status:
         )
     if (run / "checkpoint").is_dir():
         return Status.FINISHED
+    require_unheld(run)
     require_writable(run / "recipe.yaml")
     return Status.STARTED
 
 
+def require_unchanged(run: Path, status: Status) -> None:
+    """Refuse a run that is no longer what `inspect_run` found, now that it is held.
+
+    Raises:
+        ValueError: another job was in it meanwhile.
+    """
+    now = Status.STARTED if (run / "recipe.yaml").is_file() else Status.NEW
+    if (run / "checkpoint").is_dir():
+        now = Status.FINISHED
+    if now is not status:
+        raise ValueError(
+            f"another job was in {run} meanwhile, which is {now.value} now; start again"
+        )
+
+
 def create_run(run: Path, recipe: TrainRecipe) -> None:
-    """Make the directory and write the resolved recipe into it, whole or not at all."""
-    for left in run.glob(".*"):
-        if is_draft(left, run / "recipe.yaml"):
-            left.unlink()
+    """Write the resolved recipe into the directory of a new run, whole or not at all.
+
+    The caller holds the run (see `owning`), or is alone.
+    """
+    with appearing_file(run / IDENTITY, overwrite=True) as draft:
+        draft.write_text(secrets.token_hex(16) + "\n")
     with appearing_file(run / "recipe.yaml", overwrite=True) as draft:
         draft.write_text(yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True))
 
 
-@contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Keep other jobs out of a run while this process trains in it.
+def remove_leftovers(run: Path) -> None:
+    """Remove what killed jobs left half written; the caller holds the run (see `owning`)."""
+    for left in run.glob(".*"):
+        if is_draft(left, run / "recipe.yaml"):
+            left.unlink()
+    for folder in (run, run / "state"):
+        remove_drafts(folder)
 
-    Some network disks have no locks; there nothing keeps them out.
 
-    Raises:
-        ValueError: another process is training there.
-    """
-    # Open for writing: over NFS an exclusive lock needs it.
-    with (run / "recipe.yaml").open("r+") as recipe:
-        try:
-            fcntl.flock(recipe, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"another process is training in {run}; wait for it, or stop it"
-            ) from None
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-        yield
+def identity(run: Path) -> str:
+    """The word that tells a run from all others; empty for runs of earlier versions."""
+    path = run / IDENTITY
+    return path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
+
+
+def _before_recipe(path: Path) -> bool:
+    """Whether a file is there before the recipe is: then there is no run yet."""
+    return (
+        path.name in (IDENTITY, JOBS)
+        or is_draft(path, path.with_name("recipe.yaml"))
+        or (is_draft(path, path.with_name(IDENTITY)))
+    )
 
 
 def _learned(recipe: TrainRecipe) -> dict[str, Any]:

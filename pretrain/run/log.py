@@ -97,6 +97,20 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def require_record(run: Path) -> None:
+    """Refuse to go on in a run whose log is lost: it is the record of what was saved.
+
+    Raises:
+        ValueError: there is no log, or nothing in it.
+    """
+    path = run / "log.jsonl"
+    if not path.is_file() or not path.stat().st_size:
+        raise ValueError(
+            f"{path} is missing or empty, and with it the record of the steps that were saved; "
+            "restore it from a copy, or go on without (--no-verify)"
+        )
+
+
 def rewind(run: Path, step: int) -> None:
     """Drop log records after `step`: a resumed run writes them again."""
     path = run / "log.jsonl"

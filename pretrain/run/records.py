@@ -6,13 +6,12 @@ is missing or unreadable is named in `Run.missing` instead of stopping the reade
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ...datasets.base.texts import MOST_JSON, MOST_YAML, parse_json, parse_yaml, read_text
 
 EVALUATION_SCHEMA = 1  # of evaluation.json
 # How a run started: its recipe says `init_from: PATH`, `init_from: null`, or nothing of the kind.
@@ -89,10 +88,10 @@ def _read(path: Path, name: str) -> Run:
     recipe = path / "recipe.yaml"
     if not recipe.is_file():
         raise ValueError(f"{path} is no run directory: it has no recipe.yaml")
-    text = recipe.read_text()
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        text = read_text(recipe, MOST_YAML)
+        values = parse_yaml(text)
+    except ValueError as error:
         raise ValueError(f"{recipe} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{recipe} must hold a YAML mapping of keys")
@@ -131,10 +130,10 @@ def _records(path: Path, missing: list[str]) -> list[dict[str, Any]]:
         missing.append("no log.jsonl, so it has no learning curves")
         return []
     records = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
+            record = parse_json(line)
+        except ValueError:
             continue
         if isinstance(record, dict):
             records.append(record)
@@ -146,8 +145,8 @@ def _json(path: Path, consequence: str, missing: list[str]) -> dict[str, Any] | 
         missing.append(f"no {'/'.join(path.parts[-2:])}, {consequence}")
         return None
     try:
-        values = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError):
+        values = parse_json(read_text(path, MOST_JSON))
+    except ValueError:
         values = None
     if not isinstance(values, dict):
         missing.append(f"{path.name} cannot be read, {consequence}")

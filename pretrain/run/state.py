@@ -1,16 +1,19 @@
 """Training state on disk: complete or absent, and exact to the bit.
 
-`RUN/state/step-00000200/` holds the operator (a checkpoint), `optimizer.safetensors` and
-`progress.json`. A directory appears under its name by one rename, so whatever is there is
-complete; older ones are removed afterwards. Data order and dropout depend on the step alone, so
-no random state is kept. States are full tensors: any number of processes can go on from them.
+`RUN/state/step-00000200/` holds the operator (a checkpoint), `optimizer.safetensors`,
+`progress.json` and the checksums of all. A directory appears under its name by one rename, so
+whatever is there is complete; the one before it is kept, older ones are removed. Data order and
+dropout depend on the step alone, so no random state is kept. States are full tensors: any number of
+processes can go on from them.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import secrets
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,16 +31,21 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.optim import Optimizer
 
-from ...datasets.base.appearing import appearing_folder
+from ...datasets.base.appearing import appearing_folder, flush
 from ...datasets.base.config import build
+from ...datasets.base.manifest import MANIFEST, require_intact, seal
+from ...datasets.base.texts import MOST_JSON, parse_json, read_text
 from ...operators.core import checkpoint
 from ...operators.core.operator import Operator
 from ..adaptation import Adaptation
+from .directory import identity
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 _STATE = re.compile(r"step-\d{8}")
 _REMEDY = "remove {} to start over"
+_FILES = (f"operator/{MANIFEST}", "optimizer.safetensors", "progress.json")
+_DAMAGED = "damaged-"  # before the name of a state that is not used
 
 
 @dataclass(frozen=True)
@@ -55,10 +63,62 @@ class Progress:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class _Saved(Progress):
+    """What `progress.json` holds.
+
+    Attributes:
+        run: of which run (see `directory.identity`); empty if it is not known.
+    """
+
+    run: str = ""
+
+
 def latest(run: Path) -> Path | None:
     """The newest complete training state of a run, if there is one."""
-    states = [path for path in (run / "state").glob("step-*") if _STATE.fullmatch(path.name)]
-    return max(states, default=None)
+    return max(_states(run), default=None)
+
+
+def set_damaged_aside(run: Path, say: Callable[[str], None]) -> None:
+    """Rename states that are not as they were saved, so that the one before them is the latest.
+
+    Args:
+        run: the run directory, which no other job uses.
+        say: told which state is damaged, how, and which one is used.
+
+    Raises:
+        ValueError: there are states, and none is as it was saved; nothing is renamed.
+    """
+    damaged: list[tuple[Path, str]] = []
+    for state in sorted(_states(run), reverse=True):
+        try:
+            require_intact(state, _FILES)
+            _require_own(state, run)
+        except ValueError as error:
+            damaged.append((state, str(error)))
+            continue
+        for other, reason in damaged:
+            other.rename(other.with_name(f"{_DAMAGED}{other.name}-{secrets.token_hex(4)}"))
+            say(f"warning: {reason}; going on from {state}, which is as it was saved")
+        return
+    if damaged:
+        state, reason = damaged[0]
+        remedy = "" if "to start over" in reason else f"; {_REMEDY.format(state.parent)}"
+        raise ValueError(f"{reason}{remedy}")
+
+
+def _states(run: Path) -> list[Path]:
+    return [path for path in (run / "state").glob("step-*") if _STATE.fullmatch(path.name)]
+
+
+def _require_own(state: Path, run: Path) -> None:
+    """Refuse a state of another step than its name says, or of another run."""
+    progress = _read_saved(state)
+    if state.name != f"step-{progress.step:08d}":
+        raise ValueError(f"{state / 'progress.json'} is damaged (it says step {progress.step})")
+    own = identity(run)
+    if own and progress.run and progress.run != own:
+        raise ValueError(f"{state} belongs to another run than {run}")
 
 
 def read_progress(state: Path) -> Progress:
@@ -67,9 +127,14 @@ def read_progress(state: Path) -> Progress:
     Raises:
         ValueError: the file is missing or damaged.
     """
+    saved = _read_saved(state)
+    return Progress(saved.step, saved.samples, saved.seconds)
+
+
+def _read_saved(state: Path) -> _Saved:
     path = state / "progress.json"
     try:
-        return build(Progress, json.loads(path.read_text()))
+        return build(_Saved, parse_json(read_text(path, MOST_JSON)))
     except (ValueError, TypeError, OSError) as error:
         raise ValueError(f"{path} is damaged ({error}); {_REMEDY.format(state)}") from None
 
@@ -81,7 +146,7 @@ def save_state(
     optimizer: Optimizer,
     progress: Progress,
     accelerator: Accelerator,
-    keep: int = 1,
+    keep: int = 2,
 ) -> None:
     """Save the training state, and keep the newest ones.
 
@@ -92,12 +157,16 @@ def save_state(
     if accelerator.is_main_process:
         folder = run / "state"
         final = folder / f"step-{progress.step:08d}"
+        saved = _Saved(**asdict(progress), run=identity(run))
+        if (run / "log.jsonl").exists():
+            flush(run / "log.jsonl")  # the record of a step is on disk before its state
         with appearing_folder(final) as draft:
             (draft / "operator").mkdir()
             checkpoint.fill(draft / "operator", checkpoint.config_of(operator), weights)
             _write_tensors(draft / "optimizer.safetensors", _flatten(state))
-            (draft / "progress.json").write_text(json.dumps(asdict(progress)) + "\n")
-        _remove_others(folder, final, keep)
+            (draft / "progress.json").write_text(json.dumps(asdict(saved)) + "\n")
+            seal(draft)
+        _remove_older(run, keep)
     accelerator.wait_for_everyone()
 
 
@@ -112,6 +181,7 @@ def load_state(state: Path, operator: Operator, model: nn.Module, optimizer: Opt
     progress = read_progress(state)
     weights: Any = checkpoint.read_state(state / "operator")
     checkpoint.require_fit(weights, operator.state_dict(), str(state))
+    checkpoint.require_dtypes(weights, operator.state_dict(), str(state))
     tensors = checkpoint.read_tensors(state / "optimizer.safetensors")
     names = {parameter: name for name, parameter in operator.named_parameters()}
     groups = [
@@ -163,13 +233,15 @@ def _plain_weights(
     return operator.state_dict()
 
 
-def _remove_others(folder: Path, final: Path, keep: int) -> None:
-    """Remove all but the newest `keep` states, and what killed processes left; nothing else."""
-    states = sorted(path for path in folder.iterdir() if _STATE.fullmatch(path.name))
-    kept = {final, *states[-keep:]}
-    for path in folder.iterdir():
-        ours = _STATE.fullmatch(path.name.lstrip(".").split(".")[0])
-        if path not in kept and path.is_dir() and ours:
+def _remove_older(run: Path, keep: int) -> None:
+    """Keep the newest states, and nothing that an earlier version's killed process left.
+
+    Two stay at least: should the newest be damaged, the run goes on from the one before it.
+    """
+    for path in sorted(_states(run))[: -max(2, keep)]:
+        shutil.rmtree(path)
+    for path in (run / "state").glob(".step-*"):
+        if path.is_dir() and _STATE.fullmatch(path.name.lstrip(".").split(".")[0]):
             shutil.rmtree(path)
 
 

@@ -1,11 +1,11 @@
 """Training: exact resume, refusals before any work, and what a run leaves behind."""
 
 import errno
-import fcntl
 import itertools
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,7 +30,7 @@ from pelagos.pretrain.objectives.rollout import Rollout
 from pelagos.pretrain.optimizer import build_optimizer, schedule
 from pelagos.pretrain.recipe import OptimizerConfig, TrainRecipe
 from pelagos.pretrain.run import state as resume
-from pelagos.pretrain.run.directory import locked
+from pelagos.pretrain.run.jobs import held
 from pelagos.pretrain.run.log import rewind
 from pelagos.pretrain.run.state import latest
 from pelagos.pretrain.run.stop import REQUEUE
@@ -130,7 +130,7 @@ def uninterrupted(data, tmp_path_factory):
 
 def test_a_run_leaves_all_that_is_promised(uninterrupted, data):
     names = sorted(path.name for path in uninterrupted.iterdir())
-    assert names == ["checkpoint", "log.jsonl", "recipe.yaml", "state"]
+    assert names == ["checkpoint", "jobs", "log.jsonl", "recipe.yaml", "run_id", "state"]
     assert [r["step"] for r in records(uninterrupted)] == [2, 4, 6, 8, 10, 12]
     valid = records(uninterrupted, "valid")
     assert [(r["step"], r["dataset"]) for r in valid] == [
@@ -287,9 +287,21 @@ def stopped(recipe, tmp_path):
     return latest(run), [recipe(), str(run), "--resume", "auto"]
 
 
+@pytest.fixture
+def alone(stopped):
+    """The same as an earlier version left it: one state, without checksums."""
+    state, arguments = stopped
+    for other in state.parent.iterdir():
+        if other != state:
+            shutil.rmtree(other)
+    for path in (state / "SHA256SUMS", state / "operator" / "SHA256SUMS"):
+        path.unlink()
+    return state, arguments
+
+
 class TestDamagedStates:
-    def test_a_missing_weight_is_named(self, stopped):
-        state, arguments = stopped
+    def test_a_missing_weight_is_named(self, alone):
+        state, arguments = alone
         path = state / "operator" / "model.safetensors"
         tensors = load_file(path)
         del tensors["gate"]
@@ -297,27 +309,73 @@ class TestDamagedStates:
         with pytest.raises(ValueError, match="missing gate"):
             main(arguments)
 
-    def test_a_missing_moment_is_named(self, stopped):
-        state, arguments = stopped
+    def test_a_missing_moment_is_named(self, alone):
+        state, arguments = alone
         tensors = load_file(state / "optimizer.safetensors")
         del tensors["lift.weight/exp_avg"]
         save_file(tensors, state / "optimizer.safetensors")
         with pytest.raises(ValueError, match=r"lift\.weight/exp_avg; remove .* to start over"):
             main(arguments)
 
-    def test_truncated_moments(self, stopped):
-        state, arguments = stopped
+    def test_truncated_moments(self, alone):
+        state, arguments = alone
         path = state / "optimizer.safetensors"
         path.write_bytes(path.read_bytes()[:100])
         with pytest.raises(ValueError, match=r"optimizer\.safetensors is damaged"):
             main(arguments)
 
     @pytest.mark.parametrize("text", ["{", '{"step": 1, "other": 2}', '{"step": "x"}'])
-    def test_damaged_progress(self, stopped, text):
-        state, arguments = stopped
+    def test_damaged_progress(self, alone, text):
+        state, arguments = alone
         (state / "progress.json").write_text(text)
         with pytest.raises(ValueError, match=r"progress\.json is damaged .* to start over"):
             main(arguments)
+
+    @pytest.mark.parametrize(
+        "file", ["operator/model.safetensors", "operator/config.json", "progress.json"]
+    )
+    def test_a_changed_bit_is_named_and_the_state_before_is_used(
+        self, file, stopped, uninterrupted, capsys
+    ):
+        state, arguments = stopped
+        run, data = state.parent.parent, bytearray((state / file).read_bytes())
+        data[-3] ^= 1
+        (state / file).write_bytes(data)
+        main(arguments)
+        said = capsys.readouterr().out
+        assert f"warning: {state / file} is damaged" in said
+        assert f"going on from {state.with_name('step-00000008')}" in said
+        assert weights(run) == weights(uninterrupted)
+        assert len([*state.parent.glob("damaged-step-00000012-*")]) == 1
+
+    def test_without_an_intact_state_nothing_is_done(self, stopped):
+        state, arguments = stopped
+        for each in (state, state.with_name("step-00000008")):
+            (each / "optimizer.safetensors").unlink()
+        before = sorted(path.name for path in state.parent.iterdir())
+        with pytest.raises(ValueError, match=r"optimizer\.safetensors is missing.*to start over"):
+            main(arguments)
+        assert sorted(path.name for path in state.parent.iterdir()) == before
+
+    def test_a_state_of_another_run_is_refused(self, alone):
+        state, arguments = alone
+        progress = json.loads((state / "progress.json").read_text())
+        (state / "progress.json").write_text(json.dumps({**progress, "run": "0123"}))
+        with pytest.raises(ValueError, match="belongs to another run"):
+            main(arguments)
+
+    def test_another_step_than_the_folder_says_is_refused(self, alone):
+        state, arguments = alone
+        state.rename(state.with_name("step-00000010"))
+        with pytest.raises(ValueError, match=r"progress\.json is damaged \(it says step 12\)"):
+            main(arguments)
+
+    def test_a_lost_log_is_refused_unless_it_is_wanted_so(self, stopped):
+        state, arguments = stopped
+        (state.parent.parent / "log.jsonl").unlink()
+        with pytest.raises(ValueError, match=r"log\.jsonl is missing or empty, and"):
+            main(arguments)
+        main([*arguments, "--no-verify"])
 
     def test_strangers_in_the_state_folder_are_left_alone(self, stopped):
         state, arguments = stopped
@@ -332,7 +390,7 @@ class TestDamagedStates:
 def test_two_jobs_cannot_train_in_one_run(stopped):
     state, arguments = stopped
     with (
-        locked(state.parent.parent),
+        held(state.parent.parent),
         pytest.raises(ValueError, match="another process is training"),
     ):
         main(arguments)
@@ -385,12 +443,11 @@ def test_trying_out_teaches_nothing(recipe, tmp_path):
     assert trained.description.time_steps == pytest.approx((0.02, 0.04))
 
 
-def test_a_disk_without_locks_is_trained_on(stopped, monkeypatch):
-    def without(file, operation):
-        assert file.writable()  # over NFS an exclusive lock needs it
+def test_a_disk_without_links_is_trained_on(stopped, monkeypatch):
+    def without(*_):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
-    monkeypatch.setattr(fcntl, "flock", without)
+    monkeypatch.setattr(os, "link", without)
     main(stopped[1])
 
 
@@ -400,8 +457,10 @@ def test_a_draft_of_a_failed_start_is_no_run(recipe, tmp_path):
     main([recipe(steps=2), str(tmp_path / "run")])
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
         "checkpoint",
+        "jobs",
         "log.jsonl",
         "recipe.yaml",
+        "run_id",
         "state",
     ]
 

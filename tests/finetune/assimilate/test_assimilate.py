@@ -8,6 +8,7 @@ import torch
 import xarray
 
 from pelagos.datasets import open_store
+from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.fields.normalization import Statistics
 from pelagos.datasets.fields.window import Context
 from pelagos.datasets.simulation.simulate import simulate
@@ -307,3 +308,40 @@ class TestAssimilator:
         with pytest.raises(ValueError, match="a cold start needs the mean"):
             Assimilator(assimilate(twin, None), self.context(wave))
         assert isinstance(self.context(wave), Context)
+
+
+def write_rows(path, rows, header=HEADER):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def test_files_that_say_two_things_are_refused(tmp_path):
+    domain = Domain(("u",), exact_grid(), 0.0, reach=10.0)
+    row = [0.1, 0.5, "u", 1.0, 0.1]
+    for rows, header, words in (
+        ([[*row, 2.0]], [*HEADER, "value"], r"has the column\(s\) value twice"),
+        ([[*row, 2.0]], HEADER, "line 2: it has more cells than the header has columns"),
+        ([[0.1, 0.5, "u", "1_0", 0.1]], HEADER, "value must be a number; got '1_0'"),
+        ([row, [1e9, *row[1:]]], HEADER, "line 3: time 1e[+]09 is more than 10 after the one be"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            ObservationFile(write_rows(tmp_path / "seen.csv", rows, header), domain)
+    kept = ObservationFile(tmp_path / "seen.csv", domain, skip_invalid=True)
+    assert kept.count == 1
+
+
+def test_a_far_time_and_an_absurd_value_leave_the_estimate_as_it_was():
+    assimilator = Assimilator(exact_observer(), Context(("u",), exact_grid()))
+    with pytest.raises(ValueError, match=r"more than 10,000 steps of this observer \(of 0.02\)"):
+        assimilator.step(1e9)
+    value = torch.full((1, 1), 1e308, dtype=torch.float64)
+    sensors = Sensors(value, torch.tensor([[0.5]], dtype=torch.float64), ("u",))
+    with pytest.raises(ValueError, match=r"not finite; the largest measured value is 1e\+308"):
+        assimilator.step(DT, sensors)
+    assert assimilator.time == 0.0
+    assert assimilator.step(DT).mean.isfinite().all()
+
+
+def exact_grid():
+    return Grid.unit((128,))

@@ -35,6 +35,8 @@ def refusal(path):
 
 
 def change(path, **values):
+    """As somebody who wrote the file by hand would have it: without checksums."""
+    (path / "SHA256SUMS").unlink(missing_ok=True)
     file = path / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
 
@@ -85,7 +87,50 @@ def test_an_absurd_size_is_refused_before_memory_is_taken(saved, hidden):
     assert "does not fit its config" in refusal(saved)
 
 
+@pytest.mark.parametrize("name", ["layers", "nonlinear_branches", "linear_branches"])
+def test_an_absurd_count_is_refused_at_once(saved, name):
+    change(saved, config={"ndim": 1, "hidden": 4, "layers": 1, "modes": 2, name: 10**18})
+    assert "asks for more tensors than the" in refusal(saved)
+    with pytest.raises(ValueError, match=r"asks for more than 20,000 tensors"):
+        create("dymixop", fields=("u",), ndim=1, hidden=2, modes=2, **{name: 10**18})
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "SHA256SUMS"])
+def test_a_changed_bit_is_refused_unless_it_is_wanted_so(saved, file):
+    data = bytearray((saved / file).read_bytes())
+    data[len(data) // 2] ^= 1
+    (saved / file).write_bytes(data)
+    assert "restore it from a copy" in refusal(saved)
+    if file == "SHA256SUMS":
+        assert from_pretrained(saved, verify=False).name == "dymixop"
+
+
+def test_other_types_of_numbers_are_refused(saved, tmp_path):
+    name = edit_weights(saved, lambda value: value.double())
+    assert f"{name} is float64, expected float32" in refusal(saved)
+    with pytest.raises(ValueError, match=r"has torch\.bfloat16; save operator\.float\(\)"):
+        operator().bfloat16().save_pretrained(tmp_path / "half")
+
+
+def test_a_name_that_stands_twice_is_refused(saved):
+    path = saved / "model.safetensors"
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = data[8 : 8 + size].decode().strip()
+    name, entry = list(json.loads(header).items())[-1]
+    header = f"{header[:-1]},{json.dumps(name)}:{json.dumps(entry)}}}".encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data[8 + size :])
+    (saved / "SHA256SUMS").unlink()
+    assert "damaged" in refusal(saved)
+
+
+def test_names_with_control_characters_are_refused(saved):
+    change(saved, fields=["u\x1b[31m"])
+    assert "names and units must be printable; got 'u\\x1b[31m'" in refusal(saved)
+
+
 def edit_weights(path, edit):
+    (path / "SHA256SUMS").unlink(missing_ok=True)
     state = load_file(path / "model.safetensors")
     name = next(name for name, value in state.items() if value.numel() > 1)
     state[name] = edit(state[name])
@@ -189,7 +234,7 @@ class TestHub:
 
         monkeypatch.setattr("huggingface_hub.snapshot_download", download)
         assert from_pretrained("hf:owner/model").name == "dymixop"
-        assert asked == [("owner/model", ["config.json", "model.safetensors"])]
+        assert asked == [("owner/model", ["config.json", "model.safetensors", "SHA256SUMS"])]
 
     @pytest.mark.parametrize("name", ["hf:", "hf:a/b/c", "hf:model name"])
     def test_an_impossible_repository(self, name):

@@ -1,0 +1,93 @@
+"""Checksums of a folder: `SHA256SUMS`, written last, of every file in it; `sha256sum -c` reads it.
+
+A folder inside that has a manifest of its own counts by that manifest. Folders that earlier
+versions wrote have none, and are taken as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .appearing import flush
+
+MANIFEST = "SHA256SUMS"
+_LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
+
+
+def seal(folder: Path) -> None:
+    """Write the manifest of a folder that is complete otherwise; its files are on disk then.
+
+    While one thread waits for the disk another one computes.
+    """
+    names = list(_counted(folder))
+    with ThreadPoolExecutor(1) as pool:
+        digests = pool.map(digest, [folder / name for name in names])
+        for name in names:
+            flush(folder / name)
+        lines = [f"{each}  {name}\n" for each, name in zip(digests, names, strict=True)]
+    (folder / MANIFEST).write_text("".join(lines), encoding="utf-8")
+
+
+def require_intact(folder: Path, names: Sequence[str]) -> None:
+    """Refuse a folder whose files are not as its manifest says; without one, none is refused.
+
+    Args:
+        folder: which was sealed.
+        names: of files that must be in the manifest.
+
+    Raises:
+        ValueError: a file is missing or another one than was written, or the manifest is damaged
+            (named).
+    """
+    listed = folder / MANIFEST
+    if not listed.exists():
+        return
+    try:
+        found = dict(_entries(listed))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{listed} is damaged ({error})") from None
+    absent = [name for name in names if name not in found]
+    if absent:
+        raise ValueError(f"{listed} is damaged (it does not list {', '.join(absent)})")
+    missing = [name for name in found if not (folder / name).is_file()]
+    if missing:
+        raise ValueError(f"{folder / missing[0]} is missing, and {listed} lists it")
+    for name, expected in found.items():
+        if digest(folder / name) != expected:
+            raise ValueError(
+                f"{folder / name} is damaged: it is not the file whose SHA-256 {MANIFEST} has"
+            )
+        if Path(name).name == MANIFEST:
+            require_intact((folder / name).parent, ())
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _counted(folder: Path, above: str = "") -> Iterator[str]:
+    """Names, below a folder, of what its manifest lists."""
+    for path in sorted(folder.iterdir()):
+        name = f"{above}{path.name}"
+        if not path.is_dir():
+            yield name
+        elif (path / MANIFEST).is_file():
+            yield f"{name}/{MANIFEST}"
+        else:
+            yield from _counted(path, f"{name}/")
+
+
+def _entries(path: Path) -> Iterator[tuple[str, str]]:
+    """Names and digests."""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        match = _LINE.fullmatch(line)
+        name = match[2] if match else ""
+        if match is None or Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(f"line {number} is no checksum of a file")
+        yield name, match[1]

@@ -1,0 +1,36 @@
+"""A run is this job's: nobody else writes into it, and what earlier jobs left is in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .directory import Status, remove_leftovers, require_unchanged
+from .jobs import held
+from .log import require_record
+from .state import latest, set_damaged_aside
+
+
+@contextmanager
+def owned(run: Path, status: Status, say: Callable[[str], None], *, verify: bool) -> Iterator[None]:
+    """Keep a run for this job; of the main process.
+
+    Args:
+        run: the run directory.
+        status: what `inspect_run` found there.
+        say: told what was damaged.
+        verify: whether saved states must be as they were saved, to go on from them.
+
+    Raises:
+        ValueError: another job trains there, or did meanwhile; or no saved state is
+            intact, or there is no log.
+    """
+    with held(run):
+        require_unchanged(run, status)
+        remove_leftovers(run)
+        if verify:
+            set_damaged_aside(run, say)
+            if latest(run) is not None:
+                require_record(run)
+        yield
