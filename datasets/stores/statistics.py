@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,8 @@ def field_moments(store: Store, trajectories: Sequence[int]) -> dict[str, Moment
     """
     found: dict[str, Moments] = {}
     for i in trajectories:
-        mask = store.mask(i)
-        for part in blocks(store, i, BLOCK, store.first):
-            block = store.read(i, part.start, part.stop)
+        for part in _whole(store, i):
+            block, mask = store.read(i, part.start, part.stop), store.mask(i)
             for channel, name in enumerate(store.fields):
                 values = block[:, channel]
                 chosen = values if mask is None else values[:, mask[channel]]
@@ -70,10 +70,23 @@ def field_moments(store: Store, trajectories: Sequence[int]) -> dict[str, Moment
     return found
 
 
+def _whole(store: Store, i: int) -> Iterator[range]:
+    """Consecutive frames of trajectory i, without those whose holes are skipped."""
+    whole = store.whole_frames(i)
+    for part in blocks(store, i, BLOCK, store.first):
+        if whole is None:
+            yield part
+            continue
+        for there, frames in itertools.groupby(part, lambda k: bool(whole[k])):
+            if there:
+                run = [*frames]
+                yield range(run[0], run[-1] + 1)
+
+
 def constant_moments(
     store: Store, trajectories: Sequence[int], names: Sequence[str]
 ) -> dict[str, Moments]:
-    """Moments of constant fields.
+    """Moments of constant fields; what is missing under the mask does not count.
 
     Raises:
         ValueError: as `field_moments`.
@@ -83,8 +96,11 @@ def constant_moments(
         constants = store.constants(i)
         assert constants is not None
         for name in names:
-            values = constants[store.constant_fields.index(name)]
-            found[name] = Moments.merged(found.get(name), values.numpy())
+            channel = store.constant_fields.index(name)
+            values = constants[channel].numpy()
+            if not store.holds_all_constants(i):
+                values = values[~np.isnan(store.constants_raw(i)[channel])]
+            found[name] = Moments.merged(found.get(name), values)
     return found
 
 

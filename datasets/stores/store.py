@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from ..fields.window import Context, Window
 from ..layouts.source import Source
 from .agreement import check_agreement, check_names, common_spacing
 from .failures import check_memory, naming
+from .missing import Gaps, fill_constants, find_gaps
 
 if TYPE_CHECKING:
     import xarray
@@ -57,6 +58,8 @@ class Store:
         inputs: of a steady problem, the names of the input fields: its constant fields without
             coordinates (`coordinate_x`, …); else ().
         sources: the files, in order of their trajectories.
+        holes: what is done with values that are missing in some frames only: "refuse", or "skip",
+            which leaves out the windows that touch them (see `missing`).
         endless: whether every epoch has trajectories of its own.
     """
 
@@ -78,8 +81,11 @@ class Store:
         # takes half as long as reading them, and windows overlap.
         self._finite_frames = np.zeros(self._first_frames[-1], dtype=bool)
         self._finite_constants = np.zeros(self._ends[-1], dtype=bool)
+        # Where values are missing, of trajectories that were seen to have such.
+        self._gaps: dict[int, Gaps] = {}
         self._open: OrderedDict[int, None] = OrderedDict()
         header = first.header
+        self.holes: Literal["refuse", "skip"] = header.holes
         self.name, self.fields, self.grid = header.name, header.fields, header.grid
         self.constant_fields, self.parameter_names = header.constant_fields, header.parameter_names
         self.units, self.provenance, self.axes = header.units, header.provenance, header.axes
@@ -138,8 +144,10 @@ class Store:
     def read(self, i: int, start: int, stop: int, step: int = 1) -> Float[Tensor, "T C *S"]:
         """Frames start, start + step, … before `stop` of trajectory i; only these are read.
 
+        What the mask leaves out and the file does not hold is filled (see `missing`).
+
         Raises:
-            ValueError: there are no such frames, or a value is NaN or infinite.
+            ValueError: there are no such frames, or a value that should be there is NaN or infinite.
         """
         if not (0 <= start <= stop <= self.n_frames(i) and step > 0):
             raise ValueError(
@@ -147,21 +155,24 @@ class Store:
                 f"got start {start}, stop {stop}, step {step}"
             )
         frames = torch.from_numpy(self.read_raw(i, slice(start, stop, step)))
-        file, local = self._locate(i)
-        first = self._first_frames[file] + local * self.sources[file].header.n_frames
-        seen = self._finite_frames[first + start : first + stop : step]
-        if not seen.all():
-            if not torch.isfinite(frames.sum()) and not torch.isfinite(frames).all():
-                bad = torch.argwhere(~torch.isfinite(frames))[0]
-                frame, field = start + int(bad[0]) * step, self.fields[int(bad[1])]
-                raise ValueError(self._not_finite(i, f"{field!r} at frame {frame}", frame))
-            seen[:] = True
-        return frames
+        gaps = self._gaps.get(i)
+        if gaps is None:
+            first = self._first_frame(i)
+            seen = self._finite_frames[first + start : first + stop : step]
+            if seen.all() or _finite(frames):
+                seen[:] = True
+                return frames
+            gaps = self._find_gaps(i)
+        hole = gaps.hole(frames)
+        if hole is not None:
+            frame, field = start + hole[0] * step, self.fields[hole[1]]
+            raise ValueError(self._not_finite(i, f"{field!r} at frame {frame}", frame, hole[2]))
+        return gaps.filled(frames, self.fields, self.source_of(i)[0].header.mask_fill)
 
     def read_raw(
         self, i: int, frames: slice, channels: Sequence[int] | None = None
     ) -> Float32[np.ndarray, "T C *S"]:
-        """As `read`, for the given channels, without looking at the values.
+        """As `read`, for the given channels, without looking at the values: NaN where missing.
 
         Raises:
             ValueError: the file is damaged, or this is more than the memory that is available.
@@ -183,12 +194,19 @@ class Store:
             return None
         values = torch.from_numpy(self.constants_raw(i))
         if not self._finite_constants[i]:
+            if _finite(values):
+                self._finite_constants[i] = True
+                return values
+            values = fill_constants(values, self.mask(i))
             bad = torch.argwhere(~torch.isfinite(values))
             if len(bad):
                 field = self.constant_fields[int(bad[0, 0])]
                 raise ValueError(self._not_finite(i, f"the constant field {field!r}"))
-            self._finite_constants[i] = True
         return values
+
+    def holds_all_constants(self, i: int) -> bool:
+        """Whether the constant fields of trajectory i, read before, have no missing values."""
+        return bool(self._finite_constants[i])
 
     def constants_raw(self, i: int) -> Float32[np.ndarray, "K *S"]:
         """As `constants`, an empty array if there are none, without looking at the values."""
@@ -198,10 +216,43 @@ class Store:
 
     def mask(self, i: int) -> Bool[Tensor, "C *S"] | None:
         """Where the fields of trajectory i are predicted; None: everywhere."""
+        first = self._first_frame(i)
+        if i not in self._gaps and not self._finite_frames[first] and self._stated(i) is None:
+            if _finite(torch.from_numpy(self.read_raw(i, slice(0, 1)))):
+                self._finite_frames[first] = True
+            else:
+                self._find_gaps(i)
+        return self._known_mask(i)
+
+    def whole_frames(self, i: int) -> Bool[np.ndarray, " T"] | None:
+        """Which frames of trajectory i have no holes; None where holes are refused."""
+        if self.holes != "skip":
+            return None
+        return (self._gaps.get(i) or self._find_gaps(i)).whole
+
+    def _known_mask(self, i: int) -> Bool[Tensor, "C *S"] | None:
+        """The mask of a trajectory of which the first frame, or any with NaN, has been read."""
+        stated = self._stated(i)
+        if stated is not None or i not in self._gaps:
+            return stated
+        valid = self._gaps[i].valid
+        return None if valid.all() else valid.clone()
+
+    def _stated(self, i: int) -> Bool[Tensor, "C *S"] | None:
+        """The mask that the file of trajectory i states."""
         file, local = self._locate(i)
         with naming(self.sources[file].path):
             values = self._source(file).mask(local)
         return None if values is None else torch.from_numpy(values)
+
+    def _find_gaps(self, i: int) -> Gaps:
+        self._gaps[i] = find_gaps(self, i, self._stated(i))
+        return self._gaps[i]
+
+    def _first_frame(self, i: int) -> int:
+        """Where the frames of trajectory i begin in the table of all frames."""
+        file, local = self._locate(i)
+        return self._first_frames[file] + local * self.sources[file].header.n_frames
 
     def parameters(self, i: int) -> Float[Tensor, " P"] | None:
         """Parameters of trajectory i, or None if there are none.
@@ -255,7 +306,8 @@ class Store:
             frames[:history],
             frames[history:],
             torch.from_numpy(lead.astype(np.float32)),
-            self._context(i, None if history == 1 else step),
+            # Frames without NaN say that there is no mask but the stated one: no other is read.
+            self._context(i, None if history == 1 else step, self._known_mask(i)),
         )
 
     def _steady_window(self, i: int, start: int, history: int, horizon: int, stride: int) -> Window:
@@ -266,17 +318,18 @@ class Store:
                 f"{', '.join(self.fields)}): its windows have 1 history and 1 target frame at "
                 f"stride 1; got {history} and {horizon} at stride {stride} from frame {start}"
             )
-        context = self._context(i, None)
+        target = self.read(i, 0, horizon)
+        context = self._context(i, None, self.mask(i))
         assert context.constants is not None
         index = [self.constant_fields.index(name) for name in self.inputs]
         return Window(
             context.constants[index].unsqueeze(0),
-            self.read(i, 0, horizon),
+            target,
             torch.ones(horizon),
             replace(context, inputs=self.inputs),
         )
 
-    def _context(self, i: int, dt: float | None) -> Context:
+    def _context(self, i: int, dt: float | None, mask: Tensor | None) -> Context:
         """What stays the same along trajectory i, whose history frames are `dt` apart."""
         return Context(
             fields=self.fields,
@@ -287,7 +340,7 @@ class Store:
             constant_fields=self.constant_fields,
             parameters=self.parameters(i),
             parameter_names=self.parameter_names,
-            mask=self.mask(i),
+            mask=mask,
         )
 
     def to_xarray(self) -> xarray.Dataset:
@@ -321,13 +374,23 @@ class Store:
             self.sources[self._open.popitem(last=False)[0]].close()
         return self.sources[file]
 
-    def _not_finite(self, i: int, what: str, frame: int | None = None) -> str:
+    def _not_finite(
+        self,
+        i: int,
+        what: str,
+        frame: int | None = None,
+        fault: str = "holds NaN or infinite values",
+    ) -> str:
         path, local = self.origin(i)
         when = "" if frame is None else f" (time {self.trajectory_times(i)[frame]:g})"
-        return (
-            f"{path}: {what}{when} of trajectory {local} holds NaN or infinite "
-            f"values; repair or leave out this trajectory"
-        )
+        remedy = "repair or leave out this trajectory"
+        if frame is not None and self.holes == "refuse":
+            remedy += ", or the windows that touch such frames by `holes: skip`"
+        return f"{path}: {what}{when} of trajectory {local} {fault}; {remedy}"
+
+
+def _finite(values: Tensor) -> bool:
+    return bool(torch.isfinite(values.sum()) or torch.isfinite(values).all())
 
 
 def _ranges(counts: Sequence[tuple[str, int]]) -> dict[str, range]:
