@@ -1,6 +1,6 @@
 from .arrays import ArraySource as ArraySource
 from .arrays import divide as divide
-from .described import FILE as FILE
+from .description import FILE as FILE
 from .detect import LAYOUTS as LAYOUTS
 from .layout import Layout as Layout
 from .memory import MemorySource as MemorySource

@@ -13,7 +13,7 @@ from ..base.config import nearest
 from ..base.registry import Registry
 from ..fields.vocabulary import SPLITS, UNSPLIT
 from ..files.containers import SUFFIXES, data_files, kind, listing
-from .described import FILE as DESCRIPTION
+from .description import FILE as DESCRIPTION
 from .layout import Layout
 
 SHOWN = 6  # arrays of a file that has no known layout

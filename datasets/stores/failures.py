@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from ..files import guard
-from ..layouts.described import FILE
+from ..layouts.description import FILE
 
 LARGE = 2**30  # bytes that are read at once only if memory suffices
 

@@ -1,0 +1,55 @@
+"""The parameters of the trajectories, as a description says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from ..files.hdf5 import metadata
+from .arrays import number
+from .described_arrays import DescribedArrays
+from .description import Description
+
+
+def parameters(
+    arrays: DescribedArrays, description: Description, count: int
+) -> tuple[tuple[str, ...], Float64[np.ndarray, "n P"]]:
+    """Names and values of the parameters of `count` trajectories.
+
+    Raises:
+        ValueError: one is missing, no number, or not there for each trajectory.
+    """
+    columns = {}
+    for name, given in description.parameters.items():
+        if isinstance(given, str) and ("@" not in given or given in arrays.shapes):
+            values = arrays.values(given, f"parameters.{name}")
+            if values.size not in (1, count):
+                raise arrays.wrong(
+                    f"parameters.{name}: {given!r} must have one entry or {count}; got shape "
+                    f"{values.shape}"
+                )
+            columns[name] = np.broadcast_to(values.reshape(-1), (count,))
+            continue
+        found = _attributes(arrays, given) if isinstance(given, str) else [given]
+        entries = [number(arrays.path, name, value) for value in found]
+        columns[name] = np.broadcast_to(np.array(entries), (count,))
+    return tuple(columns), np.array([*columns.values()]).reshape(-1, count).T
+
+
+def _attributes(arrays: DescribedArrays, text: str) -> list[Any]:
+    """`@name` of the file, `place@name` of a group or array, `*@name` of each group."""
+    place, _, name = text.rpartition("@")
+    places = arrays.matching(place) if "*" in place else [place]
+    found = []
+    with metadata(arrays.path) as root:
+        for each in places:
+            item = root if not each else root.get(each)
+            if item is None or name not in item.attrs:
+                known = ", ".join(item.attrs) if item is not None else ""
+                raise arrays.wrong(f"no attribute {each}@{name}; there are: {known or 'none'}")
+            found.append(item.attrs[name])
+    if not found:
+        raise arrays.wrong(f"no group {place!r}, whose attribute {name!r} could be read")
+    return found

@@ -1,0 +1,79 @@
+"""The keys of `description.yaml`; what they mean stands in `described`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..fields.vocabulary import SPLITS
+from .arrays import TIME, TRAJECTORY
+
+FILE = "description.yaml"
+CHANNEL = "channel"
+# What other projects call the axes that are not space.
+SYNONYMS = {
+    **dict.fromkeys(("sample", "samples", "batch", "traj", "trajectories", "run"), TRAJECTORY),
+    **dict.fromkeys(("t", "times", "timestep", "frame", "frames", "step"), TIME),
+    **dict.fromkeys(("channels", "component", "components", "variable"), CHANNEL),
+}
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Uniform times."""
+
+    step: float
+    start: float = 0.0
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a file says in `description.yaml`; see the module."""
+
+    axes: list[str] | dict[str, list[str]]
+    fields: dict[str, str]
+    time: str | Steps | None = None
+    boundary: str | list[str] = "open"
+    grid: dict[str, str | list[float]] = field(default_factory=dict)
+    constants: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, float | str] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
+    splits: dict[str, float] = field(default_factory=dict)
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.fields:
+            raise ValueError("fields: name at least one field; got none")
+        names = [*self.fields, *self.constants, *self.parameters]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"fields, constants and parameters: {name!r} is there twice")
+        unknown = set(self.units) - {*names, TIME, "length"}
+        if unknown:
+            raise ValueError(
+                f"units: no field, constant or parameter {', '.join(sorted(unknown))}; there are: "
+                f"{', '.join(names)}, {TIME}, length"
+            )
+        for axes in self.axes.values() if isinstance(self.axes, dict) else [self.axes]:
+            for axis in axes:
+                if axis in SYNONYMS:
+                    raise ValueError(f"axes: write {SYNONYMS[axis]!r} for {axis!r}; got {axes}")
+            space = [a for a in axes if a not in (TRAJECTORY, TIME, CHANNEL)]
+            if len(set(axes)) < len(axes) or not 1 <= len(space) <= 3:
+                raise ValueError(
+                    f"axes: one to three space axes, each named once, beside {TRAJECTORY!r}, "
+                    f"{TIME!r} and {CHANNEL!r}; got {axes}"
+                )
+
+
+def find(path: Path) -> Path | None:
+    """The description of a file: beside it, or at the root of its dataset."""
+    folder = path.parent
+    places = [folder]
+    if folder.name in SPLITS:
+        places += (
+            [folder.parent, folder.parent.parent]
+            if folder.parent.name == "data"
+            else [folder.parent]
+        )
+    return next((place / FILE for place in places if (place / FILE).is_file()), None)
