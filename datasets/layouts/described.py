@@ -18,6 +18,11 @@ Further keys: `constants` (fields that do not vary in time, written as `fields`)
 (name: number, array, `@attribute` of the file, or `*@attribute` of each group), `units` (of a
 field, a parameter, `time` or `length`), `splits` (name: fraction or number of trajectories, in the
 order of the file) and `name`.
+
+What is missing in every frame of a trajectory is its mask: not predicted, learned or scored.
+`mask: array` names an array instead, not 0 where fields are predicted; `fill` is the value (0; or
+name: value) that the fields have on input where they are not. What is missing in some frames only
+is refused, or with `holes: skip` the windows that touch them are left out.
 """
 
 from __future__ import annotations
@@ -32,7 +37,7 @@ from .described_arrays import DescribedArrays
 from .described_grid import grid
 from .described_parameters import parameters
 from .described_times import times
-from .description import CHANNEL, FILE, Description, find
+from .description import CHANNEL, FILE, MISSING, Description, find
 from .layout import Layout
 from .source import Header
 
@@ -70,6 +75,13 @@ def _source(path: Path, where: Path, given: Description) -> ArraySource:
         space = tuple(sorted(space))
     count = len(arrays.groups) or arrays.sizes.get(TRAJECTORY, 1)
     names, table = parameters(arrays, given, count)
+    fill = given.fill if isinstance(given.fill, dict) else dict.fromkeys(fields, given.fill)
+    mask = None if given.mask == MISSING else arrays.variable(given.mask, True)
+    if mask is not None and TIME in mask.axes:
+        raise arrays.wrong(
+            f"mask: {given.mask!r} varies in time; store what is missing in a frame as NaN, and "
+            "say `holes: skip`"
+        )
     source = ArraySource(
         file=arrays.file,
         header=Header(
@@ -82,10 +94,13 @@ def _source(path: Path, where: Path, given: Description) -> ArraySource:
             parameters=table,
             units=dict(given.units),
             provenance={"source": "described", "description": where.name},
+            mask_fill={name: value for name, value in fill.items() if value},
+            holes=given.holes,
         ),
         channels=fields,
         constant_channels=constants,
         groups=arrays.groups,
+        mask_variable=mask,
     )
     arrays.file.close()
     return source

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from ..fields.vocabulary import SPLITS
 from .arrays import TIME, TRAJECTORY
 
 FILE = "description.yaml"
 CHANNEL = "channel"
+MISSING = "nan"  # the mask of what is missing in every frame
 # What other projects call the axes that are not space.
 SYNONYMS = {
     **dict.fromkeys(("sample", "samples", "batch", "traj", "trajectories", "run"), TRAJECTORY),
@@ -40,6 +43,9 @@ class Description:
     units: dict[str, str] = field(default_factory=dict)
     splits: dict[str, float] = field(default_factory=dict)
     name: str = ""
+    mask: str = MISSING
+    fill: float | dict[str, float] = 0.0
+    holes: Literal["refuse", "skip"] = "refuse"
 
     def __post_init__(self) -> None:
         if not self.fields:
@@ -54,6 +60,15 @@ class Description:
                 f"units: no field, constant or parameter {', '.join(sorted(unknown))}; there are: "
                 f"{', '.join(names)}, {TIME}, length"
             )
+        filled = set(self.fill) if isinstance(self.fill, dict) else set()
+        if not filled <= set(self.fields):
+            raise ValueError(
+                f"fill: no field {', '.join(sorted(filled - set(self.fields)))}; there are: "
+                f"{', '.join(self.fields)}"
+            )
+        values = self.fill.values() if isinstance(self.fill, dict) else [self.fill]
+        if not all(map(math.isfinite, values)):
+            raise ValueError(f"fill: the value of what is masked must be finite; got {self.fill}")
         for axes in self.axes.values() if isinstance(self.axes, dict) else [self.axes]:
             for axis in axes:
                 if axis in SYNONYMS:

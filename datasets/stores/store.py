@@ -224,6 +224,10 @@ class Store:
                 self._find_gaps(i)
         return self._known_mask(i)
 
+    def gaps(self, i: int) -> Gaps | None:
+        """Where the values of trajectory i are missing; None where it is not known to lack any."""
+        return self._gaps.get(i)
+
     def whole_frames(self, i: int) -> Bool[np.ndarray, " T"] | None:
         """Which frames of trajectory i have no holes; None where holes are refused."""
         if self.holes != "skip":

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from ..base.progress import Bar
 from ..fields.moments import Moments
@@ -183,6 +183,7 @@ def initial_state(store: Store, i: int) -> Float32[np.ndarray, "C *S"]:
 def _read_frames(store: Store, i: int, found: Survey, digest: hashlib.blake2b, bar: Bar) -> None:
     frames, channels, mask = store.n_frames(i), len(store.fields), store.mask(i)
     valid = None if mask is None else mask.numpy().reshape(channels, -1)
+    same_gaps = (gaps := store.gaps(i)) is not None and not gaps.stated
     equal: list[int] = []
     last = np.empty((0, channels, *store.grid.shape), np.float32)
     for part in blocks(store, i, BLOCK):
@@ -194,7 +195,7 @@ def _read_frames(store: Store, i: int, found: Survey, digest: hashlib.blake2b, b
         for channel in range(channels):
             values = rows[:, channel]
             if valid is not None:
-                values = _predicted(values, valid[channel])
+                values = _predicted(values, valid[channel], same_gaps)
             found.fields.add(i, channel, start, values, before)
         same = ((rows[1:] == rows[:-1]) | (np.isnan(rows[1:]) & np.isnan(rows[:-1]))).all((1, 2))
         equal += (np.flatnonzero(same) + start + 1 - before).tolist()
@@ -204,9 +205,19 @@ def _read_frames(store: Store, i: int, found: Survey, digest: hashlib.blake2b, b
         found.repeated[i] = equal
 
 
-def _predicted(values: Float32[np.ndarray, "T N"], valid: np.ndarray) -> np.ndarray:
-    """The values where a field is predicted; all of a field that is predicted nowhere."""
-    return values[:, valid] if valid.any() else values
+def _predicted(
+    values: Float32[np.ndarray, "T N"], valid: Bool[np.ndarray, " N"], same_gaps: bool
+) -> Float32[np.ndarray, "T M"]:
+    """The values where a field is predicted; all of a field that is predicted nowhere.
+
+    Where the same values must be missing in all frames, frames in which others are become NaN.
+    """
+    if not valid.any():
+        return values
+    chosen = values[:, valid]
+    if same_gaps:
+        chosen[~np.isnan(values[:, ~valid]).all(axis=1)] = np.nan
+    return chosen
 
 
 def _read_constants(store: Store, i: int, found: Survey, digest: hashlib.blake2b) -> None:
