@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..datasets.base.paths import expanded
-from ..datasets.fields.window import Window
+from ..datasets.fields.window import Window, without
 from ..datasets.sampling.augmentation import Augmentation
 from ..datasets.sampling.mixture import Mixture
 from ..datasets.simulation.endless import EndlessStore
@@ -72,7 +72,7 @@ def _open(data: DataConfig, split: str, trajectories: int | None = None) -> Stor
         path = expanded(data.path, "data.path")
         layout = data.layout and expanded(data.layout, "data.layout")
         store = open_store(path, split, layout, data.splits or None)
-        store.name = data.name or store.name
+        store.name, store.holes = data.name or store.name, data.holes or store.holes
         return store
     size = trajectories or simulated.block
     return EndlessStore(simulated.equation, split, size, simulated, name=data.name)
@@ -106,18 +106,36 @@ def build_mixture(recipe: TrainRecipe, stores: Sequence[Store], operator: Operat
 
 def validation_windows(recipe: TrainRecipe, operator: Operator) -> dict[str, list[Window]]:
     """Per dataset, one long window from the start of each validation trajectory."""
-    windows, description = {}, operator.description
+    windows = {}
     for data in recipe.data:
         store = _open(data, "valid", recipe.validation.trajectories)
         count = min(recipe.validation.trajectories, len(store))
         horizon = _validation_horizon(recipe, store, data, operator, count)
         windows[store.name] = [
-            store.window(i, store.first, operator.history, horizon, data.stride)
-            .filled(description.fill)
-            .select(description.fields, description.inputs)
-            for i in range(count)
+            _validation_window(store, i, operator, horizon, data.stride) for i in range(count)
         ]
     return windows
+
+
+def _validation_window(
+    store: Store, i: int, operator: Operator, horizon: int, stride: int
+) -> Window:
+    """From the first frame of trajectory i, or the first one without holes up to the last."""
+    start, whole = store.first, store.whole_frames(i)
+    if whole is not None:
+        length = stride * (operator.history + horizon - 1) + 1
+        starts = range(store.first, store.n_frames(i) - length + 1)
+        start = next((k for k in starts if whole[k : k + length : stride].all()), None)
+        if start is None:
+            path, local = store.origin(i)
+            raise ValueError(
+                f"{path}: trajectory {local} has no {length} frames without missing values to "
+                "validate on; use a shorter validation.horizon"
+            )
+    about = operator.description
+    window = store.window(i, start, operator.history, horizon, stride)
+    window = window.filled(about.fill).select(about.fields, about.inputs)
+    return replace(window, context=without(window.context, about.normalizer.constants(store.name)))
 
 
 def _validation_horizon(

@@ -60,15 +60,7 @@ class Description:
                 f"units: no field, constant or parameter {', '.join(sorted(unknown))}; there are: "
                 f"{', '.join(names)}, {TIME}, length"
             )
-        filled = set(self.fill) if isinstance(self.fill, dict) else set()
-        if not filled <= set(self.fields):
-            raise ValueError(
-                f"fill: no field {', '.join(sorted(filled - set(self.fields)))}; there are: "
-                f"{', '.join(self.fields)}"
-            )
-        values = self.fill.values() if isinstance(self.fill, dict) else [self.fill]
-        if not all(map(math.isfinite, values)):
-            raise ValueError(f"fill: the value of what is masked must be finite; got {self.fill}")
+        self._check_fill()
         for axes in self.axes.values() if isinstance(self.axes, dict) else [self.axes]:
             for axis in axes:
                 if axis in SYNONYMS:
@@ -79,6 +71,17 @@ class Description:
                     f"axes: one to three space axes, each named once, beside {TRAJECTORY!r}, "
                     f"{TIME!r} and {CHANNEL!r}; got {axes}"
                 )
+
+    def _check_fill(self) -> None:
+        filled = set(self.fill) if isinstance(self.fill, dict) else set()
+        if not filled <= set(self.fields):
+            raise ValueError(
+                f"fill: no field {', '.join(sorted(filled - set(self.fields)))}; there are: "
+                f"{', '.join(self.fields)}"
+            )
+        values = self.fill.values() if isinstance(self.fill, dict) else [self.fill]
+        if not all(map(math.isfinite, values)):
+            raise ValueError(f"fill: the value of what is masked must be finite; got {self.fill}")
 
 
 def find(path: Path) -> Path | None:

@@ -1,3 +1,4 @@
 from .pairs import Pairs as Pairs
+from .windows import Selection as Selection
 from .windows import Windows as Windows
 from .windows import require_channels as require_channels

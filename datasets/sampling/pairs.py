@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 
 from ..fields.window import Window
 from ..stores.store import Store
-from .windows import Windows
+from .windows import Selection, Windows
 
 
 class Pairs(Windows):
@@ -24,7 +23,7 @@ class Pairs(Windows):
         steps: n, the longest lead time in strides.
         stride: stored frames between snapshots.
         identity: whether identity pairs belong to it.
-        trajectories, seed, fields, fill: as for `Windows`.
+        selection: as for `Windows`.
 
     Raises:
         ValueError: a trajectory is too short, or a number is impossible.
@@ -36,10 +35,7 @@ class Pairs(Windows):
         steps: int,
         stride: int = 1,
         identity: bool = True,
-        trajectories: int | None = None,
-        seed: int = 0,
-        fields: Sequence[str] | None = None,
-        fill: Mapping[str, float] | None = None,
+        selection: Selection | None = None,
     ) -> None:
         if store.steady:
             raise ValueError(
@@ -48,16 +44,7 @@ class Pairs(Windows):
             )
         first = 0 if identity else 1
         self.pairs = [(i, j) for i in range(steps + 1) for j in range(i + first, steps + 1)]
-        super().__init__(
-            store,
-            1,
-            steps,
-            stride,
-            trajectories=trajectories,
-            seed=seed,
-            fields=fields,
-            fill=fill,
-        )
+        super().__init__(store, 1, steps, stride, selection=selection)
 
     def _window(self, trajectory: int, number: int) -> Window:
         i, j = self.pairs[number]
@@ -66,6 +53,10 @@ class Pairs(Windows):
             return self.store.window(trajectory, start, 1, 1, (j - i) * self.stride)
         window = self.store.window(trajectory, start, 1, 0)
         return replace(window, target=window.history.clone(), lead_times=torch.zeros(1))
+
+    def _frames(self, number: int) -> range:
+        i, j = (self.store.first + k * self.stride for k in self.pairs[number])
+        return range(i, j + 1, max(1, j - i))
 
     def _count(self, trajectory: int) -> int:
         super()._count(trajectory)  # refuses a trajectory that is too short

@@ -4,33 +4,51 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..fields.window import Window
+from ..fields.window import Window, without
 from ..stores.store import Store
 
 
-class Windows(Dataset[Window]):
-    """Every window of `history` → `horizon` frames at a stride, trajectory by trajectory.
+@dataclass(frozen=True)
+class Selection:
+    """What is kept of a store.
 
-    A trajectory of T frames has T − stride·(history + horizon − 1) windows, one per first frame
-    (from `store.first` on); only every `every`-th of them is kept. In epoch e an endless dataset
-    gives those of `store.epoch(e)`.
-
-    Args:
-        store: where the trajectories are.
-        history, horizon: frames given and frames to predict.
-        stride: distance between the frames of a window.
-        every: distance between the first frames of consecutive windows.
+    Attributes:
         trajectories: use only this many, chosen by `seed`; a larger number, with the same seed,
             contains a smaller one. None for all.
         seed: of that choice.
         fields: keep only these fields, in this order. None for all.
         inputs: likewise for the input fields of a steady problem.
         fill: values of fields that the store lacks; see `Window.filled`.
+        constant: fields that are not predicted, as they never vary.
+    """
+
+    trajectories: int | None = None
+    seed: int = 0
+    fields: Sequence[str] | None = None
+    inputs: Sequence[str] | None = None
+    fill: Mapping[str, float] = field(default_factory=dict)
+    constant: Collection[str] = ()
+
+
+class Windows(Dataset[Window]):
+    """Every window of `history` → `horizon` frames at a stride, trajectory by trajectory.
+
+    A trajectory of T frames has T − stride·(history + horizon − 1) windows, one per first frame
+    (from `store.first` on); only every `every`-th of them is kept, and none that touches a hole
+    where the store skips them. In epoch e an endless dataset gives those of `store.epoch(e)`.
+
+    Args:
+        store: where the trajectories are.
+        history, horizon: frames given and frames to predict.
+        stride: distance between the frames of a window.
+        every: distance between the first frames of consecutive windows.
+        selection: what is kept of the store; all by default.
 
     Raises:
         ValueError: a trajectory is too short for one window, a number is impossible, or a field is
@@ -44,25 +62,29 @@ class Windows(Dataset[Window]):
         horizon: int,
         stride: int = 1,
         every: int = 1,
-        trajectories: int | None = None,
-        seed: int = 0,
-        fields: Sequence[str] | None = None,
-        inputs: Sequence[str] | None = None,
-        fill: Mapping[str, float] | None = None,
+        selection: Selection | None = None,
     ) -> None:
+        chosen = selection or Selection()
         for name, value in (("history", history), ("horizon", horizon)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1 frame; got {value}")
         if stride < 1 or every < 1:
             raise ValueError(f"stride and every must be at least 1; got {stride} and {every}")
-        self.fill = dict(fill or {})
-        require_channels(store, fields or (), inputs or (), self.fill)
+        self.fill, self.constant = dict(chosen.fill), frozenset(chosen.constant)
+        require_channels(store, chosen.fields or (), chosen.inputs or (), self.fill)
         self.store, self.history, self.horizon = store, history, horizon
         self.stride, self.every = stride, every
-        self.fields = store.fields if fields is None else tuple(fields)
-        self.inputs = store.inputs if inputs is None else tuple(inputs)
-        self.trajectories = _choose(store, trajectories, seed)
-        self._ends = np.cumsum([self._count(i) for i in self.trajectories])
+        self.fields = store.fields if chosen.fields is None else tuple(chosen.fields)
+        self.inputs = store.inputs if chosen.inputs is None else tuple(chosen.inputs)
+        self.trajectories = _choose(store, chosen.trajectories, chosen.seed)
+        # Numbers of the windows that touch no hole, of trajectories that have some.
+        self._kept: dict[int, list[int]] = {}
+        self._ends = np.cumsum([self._count_whole(i) for i in self.trajectories])
+        if not self._ends[-1]:
+            raise ValueError(
+                f"all windows of {store.name!r} touch frames with missing values; use shorter "
+                "ones, or fill these values"
+            )
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -72,8 +94,13 @@ class Windows(Dataset[Window]):
             raise IndexError(f"{self.store.name!r} has {len(self)} windows; got index {index}")
         position = int(np.searchsorted(self._ends, index, side="right"))
         before = int(self._ends[position - 1]) if position else 0
-        window = self._window(self.trajectories[position], index - before)
-        return window.filled(self.fill).select(self.fields, self.inputs)
+        trajectory, number = self.trajectories[position], index - before
+        kept = self._kept.get(trajectory)
+        window = self._window(trajectory, number if kept is None else kept[number])
+        window = window.filled(self.fill).select(self.fields, self.inputs)
+        if not self.constant:
+            return window
+        return replace(window, context=without(window.context, self.constant))
 
     def in_epoch(self, epoch: int, streams: int = 1) -> Windows:
         """The windows of an epoch: the same in each, unless the store is endless.
@@ -94,6 +121,11 @@ class Windows(Dataset[Window]):
         start = self.store.first + number * self.every
         return self.store.window(trajectory, start, self.history, self.horizon, self.stride)
 
+    def _frames(self, number: int) -> range:
+        """The frames of window `number` of a trajectory."""
+        start = self.store.first + number * self.every
+        return range(start, start + self.stride * (self.history + self.horizon), self.stride)
+
     def _require_steady(self) -> None:
         got = (self.history, self.horizon, self.stride, self.every)
         if got != (1, 1, 1, 1):
@@ -101,6 +133,15 @@ class Windows(Dataset[Window]):
                 f"{self.store.name!r} is a steady problem, with one history and one target frame, "
                 f"stride and every 1; got {', '.join(map(str, got))}"
             )
+
+    def _count_whole(self, trajectory: int) -> int:
+        """Windows of a trajectory that touch no hole."""
+        count, whole = self._count(trajectory), self.store.whole_frames(trajectory)
+        if whole is None or whole.all():
+            return count
+        kept = [k for k in range(count) if all(whole[frame] for frame in self._frames(k))]
+        self._kept[trajectory] = kept
+        return len(kept)
 
     def _count(self, trajectory: int) -> int:
         if self.store.steady:

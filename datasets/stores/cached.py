@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,11 +51,7 @@ def memory(store: Store) -> int:
 
 
 def _kept(store: Store) -> Store:
-    kept = copy.copy(store)
-    sources: list[Source] = [KeptSource(source) for source in store.sources]
-    kept.sources = sources
-    kept._open = OrderedDict()
-    return kept
+    return store.over([KeptSource(source) for source in store.sources])
 
 
 class KeptSource(Source):

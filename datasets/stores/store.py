@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,25 +14,25 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
-from ..fields.grid import spacing
 from ..fields.vocabulary import SPLITS
-from ..fields.window import Context, Window
+from ..fields.window import Window
 from ..layouts.source import Source
 from .agreement import check_agreement, check_names, common_spacing
-from .failures import check_memory, naming
+from .cutting import Span, cut
+from .failures import check_memory
+from .files import Files
+from .finite import Finite
 from .missing import Gaps, fill_constants, find_gaps
 
 if TYPE_CHECKING:
     import xarray
-
-MAX_OPEN = 32  # files held open at once, by each store
 
 
 class Store:
     """Trajectories of all files of a dataset, with one set of fields on one grid.
 
     Trajectory i has frames (T, C, *S). Values are in physical units, single precision. The store
-    holds at most `MAX_OPEN` files open, opens them on first use in each process, and can be
+    holds at most `files.MAX_OPEN` files open, opens them on first use in each process, and can be
     pickled, so that it serves data-loader workers.
 
     Where every trajectory is a single frame and there are constant fields, the dataset is a steady
@@ -74,16 +73,10 @@ class Store:
         check_names(first)
         for source in self.sources[1:]:
             check_agreement(first, source)
-        self._ends = np.cumsum([len(source) for source in self.sources]).tolist()
-        frames = [len(source) * source.header.n_frames for source in self.sources]
-        self._first_frames = np.cumsum([0, *frames]).tolist()
-        # Which frames and constant fields this process has seen to be finite: looking at values
-        # takes half as long as reading them, and windows overlap.
-        self._finite_frames = np.zeros(self._first_frames[-1], dtype=bool)
-        self._finite_constants = np.zeros(self._ends[-1], dtype=bool)
-        # Where values are missing, of trajectories that were seen to have such.
+        self._files = Files(self.sources)
+        self._finite = Finite(self.sources)
+        # Where values are missing, of trajectories that were seen to lack some.
         self._gaps: dict[int, Gaps] = {}
-        self._open: OrderedDict[int, None] = OrderedDict()
         header = first.header
         self.holes: Literal["refuse", "skip"] = header.holes
         self.name, self.fields, self.grid = header.name, header.fields, header.grid
@@ -111,7 +104,7 @@ class Store:
         return bool(self.inputs)
 
     def __len__(self) -> int:
-        return self._ends[-1]
+        return len(self._files)
 
     def __repr__(self) -> str:
         frames = sorted({source.header.n_frames for source in self.sources})
@@ -129,12 +122,12 @@ class Store:
 
     def n_frames(self, i: int) -> int:
         """Number of frames of trajectory i."""
-        return self.sources[self._locate(i)[0]].header.n_frames
+        return self.source_of(i)[0].header.n_frames
 
     def trajectory_times(self, i: int) -> Float64[np.ndarray, " T"]:
         """Physical times of the frames of trajectory i."""
-        file, local = self._locate(i)
-        times = self.sources[file].header.times
+        source, local = self.source_of(i)
+        times = source.header.times
         return times if times.ndim == 1 else times[local]
 
     def trajectory(self, i: int) -> Float[Tensor, "T C *S"]:
@@ -147,7 +140,7 @@ class Store:
         What the mask leaves out and the file does not hold is filled (see `missing`).
 
         Raises:
-            ValueError: there are no such frames, or a value that should be there is NaN or infinite.
+            ValueError: there are no such frames, or a value that is not masked is NaN or infinite.
         """
         if not (0 <= start <= stop <= self.n_frames(i) and step > 0):
             raise ValueError(
@@ -157,10 +150,8 @@ class Store:
         frames = torch.from_numpy(self.read_raw(i, slice(start, stop, step)))
         gaps = self._gaps.get(i)
         if gaps is None:
-            first = self._first_frame(i)
-            seen = self._finite_frames[first + start : first + stop : step]
-            if seen.all() or _finite(frames):
-                seen[:] = True
+            place = self._files.locate(i)
+            if self._finite.first_bad(place, slice(start, stop, step), frames) is None:
                 return frames
             gaps = self._find_gaps(i)
         hole = gaps.hole(frames)
@@ -177,12 +168,11 @@ class Store:
         Raises:
             ValueError: the file is damaged, or this is more than the memory that is available.
         """
-        file, local = self._locate(i)
         channels = range(len(self.fields)) if channels is None else channels
-        count = len(range(self.sources[file].header.n_frames)[frames])
+        count = len(range(self.n_frames(i))[frames])
         check_memory(4 * count * len(channels) * math.prod(self.grid.shape), self.origin, i)
-        with naming(self.sources[file].path):
-            return self._source(file).read(local, frames, channels)
+        with self._reading(i) as (source, local):
+            return source.read(local, frames, channels)
 
     def constants(self, i: int) -> Float[Tensor, "K *S"] | None:
         """Constant fields of trajectory i, or None if there are none.
@@ -193,36 +183,42 @@ class Store:
         if not self.constant_fields:
             return None
         values = torch.from_numpy(self.constants_raw(i))
-        if not self._finite_constants[i]:
-            if _finite(values):
-                self._finite_constants[i] = True
-                return values
+        bad = self._finite.first_bad_constant(i, values)
+        if bad is not None:
             values = fill_constants(values, self.mask(i))
-            bad = torch.argwhere(~torch.isfinite(values))
-            if len(bad):
-                field = self.constant_fields[int(bad[0, 0])]
-                raise ValueError(self._not_finite(i, f"the constant field {field!r}"))
+            bad = self._finite.first_bad_constant(i, values, remember=False)
+        if bad is not None:
+            name = self.constant_fields[bad]
+            raise ValueError(self._not_finite(i, f"the constant field {name!r}"))
         return values
 
     def holds_all_constants(self, i: int) -> bool:
         """Whether the constant fields of trajectory i, read before, have no missing values."""
-        return bool(self._finite_constants[i])
+        return self._finite.seen_constants(i)
 
     def constants_raw(self, i: int) -> Float32[np.ndarray, "K *S"]:
         """As `constants`, an empty array if there are none, without looking at the values."""
-        file, local = self._locate(i)
-        with naming(self.sources[file].path):
-            return self._source(file).constants(local)
+        with self._reading(i) as (source, local):
+            return source.constants(local)
 
     def mask(self, i: int) -> Bool[Tensor, "C *S"] | None:
         """Where the fields of trajectory i are predicted; None: everywhere."""
-        first = self._first_frame(i)
-        if i not in self._gaps and not self._finite_frames[first] and self._stated(i) is None:
-            if _finite(torch.from_numpy(self.read_raw(i, slice(0, 1)))):
-                self._finite_frames[first] = True
-            else:
+        place = self._files.locate(i)
+        if i not in self._gaps and not self._finite.seen(place, 0) and self._stated(i) is None:
+            first = torch.from_numpy(self.read_raw(i, slice(0, 1)))
+            if self._finite.first_bad(place, slice(0, 1, 1), first) is not None:
                 self._find_gaps(i)
-        return self._known_mask(i)
+        return self.mask_after_reading(i)
+
+    def mask_after_reading(self, i: int) -> Bool[Tensor, "C *S"] | None:
+        """As `mask`, of a trajectory that frames have been read of: had they no NaN, no other is
+        read to know that the file states a mask or there is none.
+        """
+        stated = self._stated(i)
+        if stated is not None or i not in self._gaps:
+            return stated
+        valid = self._gaps[i].valid
+        return None if valid.all() else valid.clone()
 
     def gaps(self, i: int) -> Gaps | None:
         """Where the values of trajectory i are missing; None where it is not known to lack any."""
@@ -234,29 +230,15 @@ class Store:
             return None
         return (self._gaps.get(i) or self._find_gaps(i)).whole
 
-    def _known_mask(self, i: int) -> Bool[Tensor, "C *S"] | None:
-        """The mask of a trajectory of which the first frame, or any with NaN, has been read."""
-        stated = self._stated(i)
-        if stated is not None or i not in self._gaps:
-            return stated
-        valid = self._gaps[i].valid
-        return None if valid.all() else valid.clone()
-
-    def _stated(self, i: int) -> Bool[Tensor, "C *S"] | None:
-        """The mask that the file of trajectory i states."""
-        file, local = self._locate(i)
-        with naming(self.sources[file].path):
-            values = self._source(file).mask(local)
-        return None if values is None else torch.from_numpy(values)
-
     def _find_gaps(self, i: int) -> Gaps:
         self._gaps[i] = find_gaps(self, i, self._stated(i))
         return self._gaps[i]
 
-    def _first_frame(self, i: int) -> int:
-        """Where the frames of trajectory i begin in the table of all frames."""
-        file, local = self._locate(i)
-        return self._first_frames[file] + local * self.sources[file].header.n_frames
+    def _stated(self, i: int) -> Bool[Tensor, "C *S"] | None:
+        """The mask that the file of trajectory i states."""
+        with self._reading(i) as (source, local):
+            values = source.mask(local)
+        return None if values is None else torch.from_numpy(values)
 
     def parameters(self, i: int) -> Float[Tensor, " P"] | None:
         """Parameters of trajectory i, or None if there are none.
@@ -266,8 +248,8 @@ class Store:
         """
         if not self.parameter_names:
             return None
-        file, local = self._locate(i)
-        values = torch.from_numpy(self.sources[file].header.parameters[local]).float()
+        source, local = self.source_of(i)
+        values = torch.from_numpy(source.header.parameters[local]).float()
         for name, value in zip(self.parameter_names, values.tolist(), strict=True):
             if not math.isfinite(value):
                 raise ValueError(self._not_finite(i, f"the parameter {name!r}"))
@@ -290,62 +272,7 @@ class Store:
         Raises:
             ValueError: the trajectory is too short, or as in `read`.
         """
-        if self.steady:
-            return self._steady_window(i, start, history, horizon, stride)
-        stop = start + stride * (history + horizon - 1) + 1
-        if min(history, horizon + 1, stride) < 1 or start < 0 or stop > self.n_frames(i):
-            raise ValueError(
-                f"no window of {history} history and {horizon} target frames at stride {stride} "
-                f"from frame {start}: trajectory {i} has {self.n_frames(i)} frames"
-            )
-        frames = self.read(i, start, stop, stride)
-        times = self.trajectory_times(i)[start:stop:stride]
-        uniform = self.dt is not None and start >= self.first
-        common = self.dt if uniform else spacing(self.trajectory_times(i))
-        step = spacing(times) if common is None else stride * common
-        lead = times[history:] - times[history - 1]
-        if step is not None:
-            lead = step * np.arange(1, horizon + 1)
-        return Window(
-            frames[:history],
-            frames[history:],
-            torch.from_numpy(lead.astype(np.float32)),
-            # Frames without NaN say that there is no mask but the stated one: no other is read.
-            self._context(i, None if history == 1 else step, self._known_mask(i)),
-        )
-
-    def _steady_window(self, i: int, start: int, history: int, horizon: int, stride: int) -> Window:
-        """The input fields as one history frame → the fields, at the lead time 1."""
-        if (start, history, stride) != (0, 1, 1) or horizon not in (0, 1):
-            raise ValueError(
-                f"{self.name!r} is a steady problem ({', '.join(self.inputs)} → "
-                f"{', '.join(self.fields)}): its windows have 1 history and 1 target frame at "
-                f"stride 1; got {history} and {horizon} at stride {stride} from frame {start}"
-            )
-        target = self.read(i, 0, horizon)
-        context = self._context(i, None, self.mask(i))
-        assert context.constants is not None
-        index = [self.constant_fields.index(name) for name in self.inputs]
-        return Window(
-            context.constants[index].unsqueeze(0),
-            target,
-            torch.ones(horizon),
-            replace(context, inputs=self.inputs),
-        )
-
-    def _context(self, i: int, dt: float | None, mask: Tensor | None) -> Context:
-        """What stays the same along trajectory i, whose history frames are `dt` apart."""
-        return Context(
-            fields=self.fields,
-            grid=self.grid,
-            dt=dt,
-            dataset=self.name,
-            constants=self.constants(i),
-            constant_fields=self.constant_fields,
-            parameters=self.parameters(i),
-            parameter_names=self.parameter_names,
-            mask=mask,
-        )
+        return cut(self, i, Span(start, history, horizon, stride))
 
     def to_xarray(self) -> xarray.Dataset:
         """All trajectories as one lazy `xarray.Dataset`; see `xarray_view.to_xarray`."""
@@ -360,23 +287,24 @@ class Store:
 
     def source_of(self, i: int) -> tuple[Source, int]:
         """The source of trajectory i, and its number in it."""
-        file, local = self._locate(i)
+        self._check(i)
+        file, local = self._files.locate(i)
         return self.sources[file], local
 
-    def _locate(self, i: int) -> tuple[int, int]:
-        """File and index in it of trajectory i."""
+    def _reading(self, i: int) -> AbstractContextManager[tuple[Source, int]]:
+        """The same, to read: failures inside name the file."""
+        self._check(i)
+        return self._files.reading(i)
+
+    def _check(self, i: int) -> None:
         if not 0 <= i < len(self):
             raise ValueError(f"{self.name!r} has trajectories 0 to {len(self) - 1}; got {i}")
-        file = bisect_right(self._ends, i)
-        return file, i - self._ends[file] + len(self.sources[file])
 
-    def _source(self, file: int) -> Source:
-        """The source of a file that is about to be read; closes the one used longest ago."""
-        self._open[file] = None
-        self._open.move_to_end(file)
-        if len(self._open) > MAX_OPEN:
-            self.sources[self._open.popitem(last=False)[0]].close()
-        return self.sources[file]
+    def over(self, sources: Sequence[Source]) -> Store:
+        """The same store over other sources of the same trajectories."""
+        store = copy.copy(self)
+        store.sources, store._files = [*sources], Files(sources)
+        return store
 
     def _not_finite(
         self,
@@ -391,10 +319,6 @@ class Store:
         if frame is not None and self.holes == "refuse":
             remedy += ", or the windows that touch such frames by `holes: skip`"
         return f"{path}: {what}{when} of trajectory {local} {fault}; {remedy}"
-
-
-def _finite(values: Tensor) -> bool:
-    return bool(torch.isfinite(values.sum()) or torch.isfinite(values).all())
 
 
 def _ranges(counts: Sequence[tuple[str, int]]) -> dict[str, range]:

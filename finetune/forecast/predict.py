@@ -106,9 +106,7 @@ def write_prediction(dataset: xarray.Dataset, path: Path, *, overwrite: bool = F
     return path
 
 
-def masked_points(
-    store: Store, fields: Sequence[str], i: int
-) -> Bool[np.ndarray, "C *S"] | None:
+def masked_points(store: Store, fields: Sequence[str], i: int) -> Bool[np.ndarray, "C *S"] | None:
     """Where fields of trajectory i are masked, beside those that are masked entirely.
 
     None where nothing is.

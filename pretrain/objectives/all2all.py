@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...datasets.fields.normalization import Normalizer
 from ...datasets.fields.window import Window
 from ...datasets.sampling.pairs import Pairs
+from ...datasets.sampling.windows import Selection
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
 from .base import Objective, ObjectiveConfig
@@ -67,9 +68,12 @@ class All2All(Objective[All2AllConfig]):
             steps=self.config.horizon,
             stride=data.stride,
             identity=self.config.identity,
-            trajectories=data.trajectories,
-            fields=operator.description.fields,
-            fill=operator.description.fill,
+            selection=Selection(
+                data.trajectories,
+                fields=operator.description.fields,
+                fill=operator.description.fill,
+                constant=operator.description.normalizer.constants(store.name),
+            ),
         )
 
     def lead_times(self, step: float, direct: bool) -> tuple[float, ...]:

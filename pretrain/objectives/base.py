@@ -18,7 +18,7 @@ from ...datasets.base.annotations import AtLeastOne
 from ...datasets.base.config import Checked, nearest
 from ...datasets.fields.normalization import Normalizer
 from ...datasets.fields.window import Window
-from ...datasets.sampling.windows import Windows
+from ...datasets.sampling.windows import Selection, Windows
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
 from .losses import LOSSES
@@ -118,10 +118,13 @@ class Objective(ABC, Generic[ConfigT]):
             horizon=self.config.horizon,
             stride=data.stride,
             every=data.every,
-            trajectories=data.trajectories,
-            fields=about.fields,
-            inputs=about.inputs,
-            fill=about.fill,
+            selection=Selection(
+                data.trajectories,
+                fields=about.fields,
+                inputs=about.inputs,
+                fill=about.fill,
+                constant=about.normalizer.constants(store.name),
+            ),
         )
 
     def lead_times(self, step: float, direct: bool) -> tuple[float, ...]:

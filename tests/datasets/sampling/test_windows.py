@@ -18,7 +18,7 @@ from pelagos.datasets.fields.window import Window, collate
 from pelagos.datasets.layouts.well import WellData, write_file
 from pelagos.datasets.sampling.mixture import Mixture
 from pelagos.datasets.sampling.scales import pooled_statistics
-from pelagos.datasets.sampling.windows import Windows
+from pelagos.datasets.sampling.windows import Selection, Windows
 from pelagos.datasets.stores.store import Store
 from pelagos.datasets.tools.summary import summary
 
@@ -79,23 +79,31 @@ def test_iteration_ends(store: Store) -> None:
 
 def test_fields_are_chosen_by_name(store: Store) -> None:
     assert Windows(store, 2, 1)[0].fields == ("u", "w")
-    window = Windows(store, 2, 1, fields=("w",))[0]
+    window = Windows(store, 2, 1, selection=Selection(fields=("w",)))[0]
     assert (window.fields, window.history.shape) == (("w",), (2, 1, 4))
     with pytest.raises(ValueError, match="'ramp' has no field v; it has u, w"):
-        Windows(store, 2, 1, fields=("w", "v"))
+        Windows(store, 2, 1, selection=Selection(fields=("w", "v")))
+
+
+def subset(store: Store, trajectories: int, seed: int = 0) -> set[int]:
+    return set(Windows(store, 1, 1, selection=Selection(trajectories, seed)).trajectories)
 
 
 def test_subsets_are_nested_and_seeded(tmp_path: Path) -> None:
     store = make_store(tmp_path, frames=(4,), n=20)
-    subsets = [set(Windows(store, 1, 1, trajectories=k).trajectories) for k in (4, 8, 16, 20)]
+    subsets = [
+        set(Windows(store, 1, 1, selection=Selection(trajectories=k)).trajectories)
+        for k in (4, 8, 16, 20)
+    ]
     assert [len(subset) for subset in subsets] == [4, 8, 16, 20]
     assert subsets[0] < subsets[1] < subsets[2] < subsets[3]
-    assert set(Windows(store, 1, 1, trajectories=4).trajectories) == subsets[0]
+    assert subset(store, 4) == subsets[0]
     assert any(
-        set(Windows(store, 1, 1, trajectories=4, seed=seed).trajectories) != subsets[0]
+        set(Windows(store, 1, 1, selection=Selection(trajectories=4, seed=seed)).trajectories)
+        != subsets[0]
         for seed in range(1, 4)
     )
-    windows = Windows(store, 1, 1, trajectories=4)
+    windows = Windows(store, 1, 1, selection=Selection(trajectories=4))
     assert len(windows) == 4 * 3
     assert {frames_of(windows, i)[0] // 100 for i in range(12)} == subsets[0]
 
@@ -117,7 +125,7 @@ def test_impossible_windows_are_refused(store: Store) -> None:
         Windows(store, 1, 1, every=0)
     for count in (0, 5):
         with pytest.raises(ValueError, match=f"has 4 trajectories; cannot use {count}"):
-            Windows(store, 1, 1, trajectories=count)
+            Windows(store, 1, 1, selection=Selection(trajectories=count))
 
 
 def test_windows_begin_after_a_first_interval_of_its_own(tmp_path: Path) -> None:

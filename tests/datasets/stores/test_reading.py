@@ -113,7 +113,7 @@ def test_frames_are_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_memory_and_open_files_stay_flat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pelagos.datasets.stores.store.MAX_OPEN", 4)
+    monkeypatch.setattr("pelagos.datasets.stores.files.MAX_OPEN", 4)
     for k in range(12):
         write(tmp_path / "made" / f"{k:02d}.hdf5")
     store = open_store(tmp_path / "made")
@@ -123,7 +123,7 @@ def test_memory_and_open_files_stay_flat(tmp_path: Path, monkeypatch: pytest.Mon
             store.window(i, turn % 3)
         counts.append(len(list(Path(f"/proc/{os.getpid()}/fd").iterdir())))
     assert max(counts) - min(counts) == 0
-    assert len(store._open) == 4
+    assert len(store._files.opened) == 4
 
 
 def test_a_file_is_mapped_again_without_hdf5(

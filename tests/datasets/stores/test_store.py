@@ -20,7 +20,6 @@ from pelagos.datasets.fields.window import collate
 from pelagos.datasets.files import hdf5
 from pelagos.datasets.layouts.well import WellData, write_file
 from pelagos.datasets.layouts.well_reader import WellFile
-from pelagos.datasets.stores import store
 from pelagos.datasets.tools.summary import summary
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -151,7 +150,7 @@ def test_unfinished_files_are_left_out(root: Path) -> None:
 
 
 def test_few_files_are_open_at_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "MAX_OPEN", 2)
+    monkeypatch.setattr("pelagos.datasets.stores.files.MAX_OPEN", 2)
     opened = open_store(root)
     values = [opened.trajectory(i) for i in range(6)]
     held = [source for source in opened.sources if source._file._arrays]

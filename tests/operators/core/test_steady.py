@@ -17,7 +17,7 @@ from pelagos.datasets.fields.normalization import Identity, Statistics, WindowSc
 from pelagos.datasets.layouts.well import WellData, write_file
 from pelagos.datasets.sampling.pairs import Pairs
 from pelagos.datasets.sampling.scales import pooled_statistics
-from pelagos.datasets.sampling.windows import Windows
+from pelagos.datasets.sampling.windows import Selection, Windows
 from pelagos.datasets.stores.store import Store
 from pelagos.finetune.adapt.adapt import adapt
 from pelagos.finetune.cli.console import dispatch
@@ -106,7 +106,7 @@ def test_windows_number_the_trajectories(store: Store) -> None:
     with pytest.raises(ValueError, match="one history and one target frame"):
         Windows(store, 1, 2)
     with pytest.raises(ValueError, match="no input field depth; it has source"):
-        Windows(store, 1, 1, inputs=("depth",))
+        Windows(store, 1, 1, selection=Selection(inputs=("depth",)))
     with pytest.raises(ValueError, match="no pairs of frames"):
         Pairs(store, 2)
 
