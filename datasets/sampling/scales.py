@@ -38,7 +38,7 @@ def pooled_statistics(stores: Sequence[Store]) -> Statistics:
         tables[store.name] = _fields(store) | _constants(store, store.inputs)
     pooled = _pool([*tables.values()])
     for store in stores:
-        masked = dict.fromkeys(store.fields, (0.0, 0.0)) | pooled
+        masked = dict.fromkeys(store.fields, (0.0, 1.0)) | pooled
         tables[store.name] = {name: masked[name] for name in store.fields} | tables[store.name]
     tables[POOLED] = pooled
     return Statistics(

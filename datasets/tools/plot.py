@@ -60,9 +60,6 @@ class _Scale:
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
         if low < 0 < high:
             low, high = -max(-low, high), max(-low, high)
-        if low == high:
-            margin = 0.05 * abs(low) or 1.0
-            low, high = low - margin, high + margin
         return _Scale(low, high)
 
     @property
@@ -73,8 +70,9 @@ class _Scale:
 
     @property
     def norm(self) -> Normalize:
-        """From values to colours."""
-        return Normalize(self.low, self.high)
+        """From values to colours; a single value is in the middle."""
+        margin = (0.05 * abs(self.low) or 1.0) if self.low == self.high else 0.0
+        return Normalize(self.low - margin, self.high + margin)
 
 
 @dataclass(frozen=True)
