@@ -1,9 +1,8 @@
 """How straight three trips through the code are: files entered, and returns to a wing left before.
 
 A window's way from file to loss, a checkpoint's way to a NetCDF file, and an equation's way to a
-file run once; functions count in the order of their first call, a file by its first function. A
-wing is a folder of the tree. A return is a step into a wing that was left before, by a function
-that was not called before.
+file run once; a file counts when its first function is called, helpers included. A wing is a folder
+of the tree, and a return is a step into a wing that was left before, by a new file.
 
     python benchmarks/trips.py [FOLDER]     # FOLDER: for data and runs, a temporary one by default
 """
@@ -21,6 +20,15 @@ import pelagos.datasets
 import pelagos.finetune
 import pelagos.operators
 import pelagos.pretrain
+from pelagos.datasets import open_store, simulate
+from pelagos.datasets.base.config import read
+from pelagos.finetune.forecast.predict import predict, write_prediction
+from pelagos.operators import from_pretrained
+from pelagos.pretrain import pretrain
+from pelagos.pretrain.data import build_mixture, open_stores
+from pelagos.pretrain.objectives.registry import objective_of
+from pelagos.pretrain.recipe import TrainRecipe
+from pelagos.pretrain.start import create_operator
 
 TOPS = {
     top: Path(next(iter(package.__path__)))
@@ -77,35 +85,50 @@ def returns(files: list[str]) -> int:
     return count
 
 
+def window_to_loss(folder: Path) -> Callable[[], object]:
+    """A window's way from its file to the loss."""
+    recipe = read(TrainRecipe, folder / "recipe.yaml")
+
+    def trip() -> object:
+        stores = open_stores(recipe)
+        operator = create_operator(recipe, stores)
+        window = build_mixture(recipe, stores, operator).batch(0)
+        [phase] = objective_of(recipe.objective).phases(operator, 1)
+        return phase.loss(operator, window, operator.description.normalizer, 0)
+
+    return trip
+
+
+def checkpoint_to_netcdf(folder: Path) -> Callable[[], object]:
+    """A checkpoint's way to a NetCDF file."""
+
+    def trip() -> object:
+        operator = from_pretrained(folder / "run" / "checkpoint")
+        prediction = predict(operator, open_store(folder / "burgers_1d"), steps=2)
+        return write_prediction(prediction, folder / "prediction.nc")
+
+    return trip
+
+
+def equation_to_file(folder: Path) -> Callable[[], object]:
+    """An equation's way to a file."""
+    return lambda: simulate("burgers_1d", folder / "again", **SMALL)
+
+
 def main() -> None:
-    """Run the three trips and print their table."""
+    """Prepare data and a checkpoint, then run the three trips and print their table."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp())
-    command(["data", "simulate", "burgers_1d", "--out", str(folder), *SMALL])
-    recipe = folder / "recipe.yaml"
-    recipe.write_text(RECIPE.format(data=folder / "burgers_1d"))
-    trips = {
-        "window: file → loss": ["pretrain", str(recipe), str(folder / "run")],
-        "checkpoint → NetCDF": ["predict", str(folder / "run"), str(folder / "burgers_1d")],
-        "equation → file": ["data", "simulate", "burgers_1d", "--out", f"{folder}/again", *SMALL],
-    }
+    simulate("burgers_1d", folder, **SMALL)
+    (folder / "recipe.yaml").write_text(RECIPE.format(data=folder / "burgers_1d"))
+    pretrain(folder / "recipe.yaml", folder / "run")
     print(f"{'trip':24}{'files':>7}{'wings':>7}{'returns':>9}")
-    for name, words in trips.items():
-        files = traced(lambda words=words: command(words))
-        print(f"{name:24}{len({*files}):7}{len({*map(wing, files)}):7}{returns(files):9}")
+    for make in (window_to_loss, checkpoint_to_netcdf, equation_to_file):
+        files = list(dict.fromkeys(traced(make(folder))))
+        name = make.__name__.replace("_", " ")
+        print(f"{name:24}{len(files):7}{len({*map(wing, files)}):7}{returns(files):9}")
 
 
-def command(words: list[str]) -> None:
-    """Run the command line in this process."""
-    from pelagos.finetune.cli.console import main as console
-
-    try:
-        console(words)
-    except SystemExit as stop:
-        if stop.code:
-            raise
-
-
-SMALL = ["--train", "4", "--valid", "2", "--test", "2", "--resolution", "32", "--frames", "11"]
+SMALL: Any = {"trajectories": {"train": 4, "valid": 2, "test": 2}, "resolution": 32, "frames": 11}
 RECIPE = """\
 data: [{{path: {data}}}]
 operator: {{name: dymixop, history: 2, hidden: 8, layers: 1, modes: 4}}

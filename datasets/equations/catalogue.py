@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterator
 
 from .equation import Equation, Parameter
 from .registry import FAMILIES, Family, families, ours
+
+WIDTH = 120  # of the page
 
 _INTRODUCTION = """\
 # Equations
@@ -64,15 +67,19 @@ def _family(family: Family) -> str:
 
 
 def _section(equation: Equation) -> str:
-    rows = [(key, text) for key, text in _rows(equation) if text]
-    table = "".join(f"| {key} | {_cell(text)} |\n" for key, text in rows)
-    heading = f"### `{equation.name}`: {equation.title}"
-    return f"{heading}\n\n    {equation.formula}\n\n| | |\n| --- | --- |\n{table}".rstrip()
+    rows = "\n".join(_row(key, text) for key, text in _rows(equation) if text)
+    return f"### `{equation.name}`: {equation.title}\n\n    {equation.formula}\n\n{rows}"
 
 
-def _cell(text: str) -> str:
-    """A Markdown table knows no bar within a cell."""
-    return text.replace("|", "\\|")
+def _row(key: str, text: str) -> str:
+    """An entry of a list, within the width of a page."""
+    return textwrap.fill(
+        f"- {key}: {text}",
+        WIDTH,
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _rows(equation: Equation) -> Iterator[tuple[str, str]]:

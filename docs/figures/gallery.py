@@ -59,7 +59,7 @@ def _section(equation: Equation) -> str:
     anchor = re.sub(r"[^\w\- ]", "", f"{equation.name} {equation.title}".lower()).replace(" ", "-")
     link = f"[`{equation.name}`](equations.md#{anchor})"
     picture = f"![{equation.title}](gallery/{equation.name}.webp)"
-    return f"{link}: {equation.title}\n\n{picture}"
+    return f"{equation.title}:\n{link}\n\n{picture}"
 
 
 def draw(equation: str, path: Path, **settings: Any) -> None:

@@ -1,4 +1,4 @@
-"""The README's commands and code run as written, and its map names every file."""
+"""The commands and code of the README, and of the page about data, run as written."""
 
 import re
 import shlex
@@ -14,8 +14,12 @@ from pelagos.datasets.tools.summary import summary
 from pelagos.finetune.cli.console import main
 
 ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+# Of the page about data: what is printed of the tour's dataset, and arrays that become one.
+DATA = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "docs" / "data.md").read_text(), re.DOTALL)
+ARRAYS = next(block for kind, block in DATA if "write_stats" in block)
 
 
 def run_shell(block):
@@ -34,7 +38,7 @@ def tour(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         printed = {}
-        for kind, block in BLOCKS:
+        for kind, block in [*BLOCKS, ("python", ARRAYS)]:
             if kind == "sh":
                 run_shell(block)
             elif kind == "yaml":
@@ -85,20 +89,27 @@ def test_the_description_describes(tour):
 
 
 def test_the_tour_prints_what_it_says(tour):
-    (shown,) = [block for kind, block in BLOCKS if block.startswith("burgers_1d\nfields")]
+    (shown,) = [block for kind, block in DATA if block.startswith("burgers_1d\nfields")]
     printed = summary(open_store(tour[0] / "data" / "burgers_1d"))
     assert printed.startswith(shown)
 
 
-def test_every_file_is_on_the_map():
-    for folder in ("datasets", "operators", "pretrain", "finetune"):
-        section = README[README.index(f"`{folder}/` —") :]
-        section = section[: section.index("\n\n`")] if "\n\n`" in section else section
-        for file in sorted((ROOT / folder).glob("*.py")):
-            if not file.name.startswith("__"):
-                assert f"`{file.name}`" in section, f"{folder}/{file.name} is not in the README"
+def test_it_fits_on_three_screens():
+    assert len(README.splitlines()) <= 165
 
 
-def test_every_mentioned_path_exists():
-    for path in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / path).exists(), path
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_mentioned_path_exists(page):
+    text = page.read_text()
+    paths = re.findall(r"\]\((?!http)([^)#\s]+)", text) + re.findall(r'src="(?!http)([^"]+)"', text)
+    assert [path for path in paths if not (page.parent / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_prose_is_within_120_columns(page):
+    """But for commands, which a reader copies whole, and links."""
+    lines = page.read_text().splitlines()
+    long = [line for line in lines if len(line) > 120]
+    assert [
+        line for line in long if not re.match(r"pelagos |torchrun |\[\S+\]\(\S+\)$", line)
+    ] == []
