@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..datasets.base.paths import expanded
+from ..datasets.fields.units import check_units
 from ..datasets.fields.window import Window, without
 from ..datasets.sampling.augmentation import Augmentation
 from ..datasets.sampling.mixture import Mixture
@@ -54,6 +55,10 @@ def open_stores(recipe: TrainRecipe) -> list[Store]:
             f"{steady[True]} is a steady problem and {steady[False]} varies in time; one operator "
             "learns one or the other"
         )
+    first = stores[0]
+    for store in stores[1:]:
+        shared = (*first.fields, *first.constant_fields, *first.parameter_names, "time", "length")
+        check_units(first.name, first.units, store.name, store.units, shared)
     return _cached(recipe, stores)
 
 

@@ -22,6 +22,7 @@ from ..datasets.fields.normalization import (
     normalizer_from_dict,
     normalizer_to_dict,
 )
+from ..datasets.fields.units import check_units
 from ..datasets.sampling.scales import condition_scales, pooled_statistics
 from ..datasets.sampling.structure_change import structure_change
 from ..datasets.sampling.windows import require_channels
@@ -54,6 +55,8 @@ def describe(
     known = donor or Description(fields=("u",), normalizer=usual)
     normalizer = recipe.normalizer or normalizer_to_dict(known.normalizer)
     fields, inputs = recipe.fields or first.fields, recipe.inputs or first.inputs
+    named = (*fields, "time", "length")
+    check_units("the checkpoint", known.units, f"dataset {first.name!r}", first.units, named)
     fill = {name: value for name, value in (recipe.fill or known.fill).items() if name in fields}
     for store in stores:
         _require_channels(store, fields, inputs, fill)
@@ -61,7 +64,7 @@ def describe(
     grids = {store.grid for store in stores}
     return Description(
         fields=fields,
-        units={name: first.units[name] for name in fields if name in first.units},
+        units={name: first.units[name] for name in named if name in first.units},
         normalizer=_normalizer(normalizer, stores, fill, known),
         inputs=inputs,
         fill=fill,

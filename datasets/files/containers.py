@@ -7,7 +7,7 @@ is read as a whole once per process and held in single precision while the file 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -33,7 +33,22 @@ class Container(Protocol):
         ...
 
     def array(self, name: str) -> Any:
-        """An array with `shape` and `dtype`; index it with integers and slices to read."""
+        """An array with `shape` and `dtype`; index it with integers and slices to read.
+
+        What stands for other numbers is decoded, see `conventions`.
+        """
+        ...
+
+    def attributes(self, name: str = "") -> Mapping[str, Any]:
+        """Attributes of an array or group, by default of the file; {} where the format has none.
+
+        Raises:
+            KeyError: there is no such array or group.
+        """
+        ...
+
+    def dimensions(self, name: str) -> tuple[str, ...]:
+        """The file's names of an array's axes, "" for one without; () where it names none."""
         ...
 
     def close(self) -> None:

@@ -11,8 +11,11 @@ from typing import Any
 import h5py
 import numpy as np
 
+from .conventions import CODING, decoded
+
 h5a: Any = importlib.import_module("h5py.h5a")  # untyped
 h5d: Any = importlib.import_module("h5py.h5d")
+h5ds: Any = importlib.import_module("h5py.h5ds")
 h5l: Any = importlib.import_module("h5py.h5l")
 
 METADATA = 2**26  # bytes of coordinates, names or attributes that are read at once
@@ -95,8 +98,21 @@ class Dataset:
         check_stored(self._dataset)
         return self._dataset[key]
 
+    def dimensions(self) -> tuple[str, ...]:
+        """Names of the dimension scales of the axes, or their labels; () where there are none."""
+        dataset = self._dataset
+        own = str(dataset.name).rsplit("/", 1)[-1]
+        if h5ds.is_scale(dataset.id):
+            return (own,) if len(self.shape) == 1 else ()
+        names = []
+        for axis in range(len(self.shape)):
+            scales = dataset.dims[axis].values() if h5ds.get_num_scales(dataset.id, axis) else []
+            named = [str(scale.name).rsplit("/", 1)[-1] for scale in scales]
+            names.append(named[0] if named else str(dataset.dims[axis].label))
+        return tuple(names) if any(names) else ()
+
     def numbers(self) -> np.ndarray:
-        """Real numbers of bounded size, in double precision.
+        """Real numbers of bounded size, in double precision, decoded by their attributes.
 
         Raises:
             ValueError: the dataset holds anything else.
@@ -105,7 +121,9 @@ class Dataset:
             raise ValueError(
                 f"{self.path}: {self._dataset.name} must hold real numbers; got {self.dtype}"
             )
-        return np.asarray(self[()], dtype=np.float64)
+        _check_size(str(self._dataset.name), self.path, self.shape, self.dtype.itemsize)
+        stated = {key: self.attrs[key] for key in CODING if key in self.attrs}
+        return np.asarray(decoded(str(self._dataset.name), self, stated)[()], dtype=np.float64)
 
 
 class Attributes:

@@ -15,11 +15,14 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from .guard import Dataset, Group, check_stored, member
+from .conventions import CODING, DecodedArray, coding
+from .guard import Attributes, Dataset, Group, check_stored, member
 
 CACHE = 2**24  # bytes of decoded chunks that a file keeps, or one row of chunks if that is more,
 ROW = 2**26  # up to so many, or one chunk if that is more,
 CHUNK = 2**28  # up to so many
+# Attributes of HDF5 itself, which hold references.
+INTERNAL = {"DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "_Netcdf4Dimid", "_Netcdf4Coordinates"}
 DEPTH, MOST = 4, 2**17  # groups within each other, and members of a file, that are listed
 
 Node = Any  # a file, group or dataset of h5py, whose types do not tell which one a name holds
@@ -32,6 +35,7 @@ class Place(NamedTuple):
     shape: tuple[int, ...]
     offset: int | None  # of values that lie in a row, to be mapped; None: read by HDF5
     cache: tuple[int, int]  # bytes of the cache and of a chunk; (0, 0) unless chunked
+    coded: tuple[tuple[str, Any], ...] = ()  # attributes that change what its numbers are
 
 
 class Hdf5File:
@@ -49,8 +53,8 @@ class Hdf5File:
         self._version = (-1, -1)  # size and modification time of the file that they are of
         self._reset()
 
-    def array(self, name: str) -> np.ndarray | h5py.Dataset:
-        """The dataset `name`: a view of the mapped file, or an h5py dataset. Index it to read."""
+    def array(self, name: str) -> np.ndarray | h5py.Dataset | DecodedArray:
+        """The dataset `name`: a view of the mapped file, or what reads it. Index it to read."""
         if self._pid != os.getpid():  # an HDF5 handle does not survive a fork
             self._reset()
         if name not in self._arrays:
@@ -69,11 +73,22 @@ class Hdf5File:
             found = itertools.islice(_members(root, "", DEPTH), MOST)  # groups may hold each other
             return {name: item.shape for name, item in found if isinstance(item, Dataset)}
 
+    def attributes(self, name: str = "") -> dict[str, Any]:
+        """Attributes of a dataset or group, by default of the file, without HDF5's own."""
+        with metadata(self.path) as root:
+            found = (root[name] if name else root).attrs
+            return {key: found[key] for key in found if key not in INTERNAL}
+
+    def dimensions(self, name: str) -> tuple[str, ...]:
+        """Names of the dimension scales of a dataset's axes, or their labels."""
+        with metadata(self.path) as root:
+            return root[name].dimensions()
+
     def close(self) -> None:
         """Give the file back; the next access opens it again."""
         self._reset()
 
-    def _open_array(self, name: str) -> np.ndarray | h5py.Dataset:
+    def _open_array(self, name: str) -> np.ndarray | h5py.Dataset | DecodedArray:
         if not self._arrays:
             self._forget_if_changed()
         place = self._places.get(name)
@@ -84,7 +99,8 @@ class Hdf5File:
                 self._file = file
             elif self._file is None:  # the map suffices: others may open the file with locks
                 file.close()
-        return self._by_hdf5(name, place) if place.offset is None else self._mapped(name, place)
+        raw = self._by_hdf5(name, place) if place.offset is None else self._mapped(name, place)
+        return DecodedArray(name, raw, dict(place.coded)) if place.coded else raw
 
     def _forget_if_changed(self) -> None:
         found = self.path.stat()
@@ -119,7 +135,7 @@ class Hdf5File:
         self._pid = os.getpid()
         self._file: h5py.File | None = None
         self._bytes: np.ndarray | None = None
-        self._arrays: dict[str, np.ndarray | h5py.Dataset] = {}
+        self._arrays: dict[str, np.ndarray | h5py.Dataset | DecodedArray] = {}
         self._caches: OrderedDict[str, int] = OrderedDict()  # chunked datasets -> bytes
 
     def __getstate__(self) -> dict[str, Any]:
@@ -142,13 +158,16 @@ def _place(file: h5py.File, name: str) -> Place:
     if not isinstance(dataset, h5py.Dataset):
         raise KeyError(f"{name} is not a dataset")
     shape: tuple[int, ...] = dataset.shape or ()
+    attributes = Attributes(dataset, Path(file.filename))
+    stated = {key: attributes[key] for key in CODING if key in attributes}
+    coded = tuple(coding(stated, dataset.dtype).items()) if stated else ()
     offset = dataset.id.get_offset()  # None unless contiguous and in this file
     if offset is not None and dataset.dtype.kind in "fiub" and dataset.size:
-        return Place(dataset.dtype, shape, offset, (0, 0))
+        return Place(dataset.dtype, shape, offset, (0, 0), coded)
     if dataset.chunks is None:
-        return Place(dataset.dtype, shape, None, (0, 0))
+        return Place(dataset.dtype, shape, None, (0, 0), coded)
     check_stored(dataset)
-    return Place(dataset.dtype, shape, None, (cache_size(dataset), _chunk_bytes(dataset)))
+    return Place(dataset.dtype, shape, None, (cache_size(dataset), _chunk_bytes(dataset)), coded)
 
 
 def cache_size(dataset: Node) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,14 @@ class Lazy:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._reset()
+
+    def attributes(self, name: str = "") -> Mapping[str, Any]:
+        """Attributes of an array, by default of the file; none in this format."""
+        return {}
+
+    def dimensions(self, name: str) -> tuple[str, ...]:
+        """The file's names of an array's axes; none in this format."""
+        return ()
 
     def close(self) -> None:
         """Give the file back; the next access opens it again."""

@@ -14,6 +14,7 @@ import numpy as np
 from .guard import check_declared
 from .lazy import Lazy
 
+EXACT = 2**16  # numbers of an array that keeps its precision: times, coordinates, parameters
 # The format's numbers for elements, for the classes of arrays and for the types they are stored as.
 MATRIX, COMPRESSED = 14, 15
 CLASSES = dict(
@@ -139,4 +140,5 @@ class MatArray:
             raise struct.error("fewer numbers than declared")
         array = np.frombuffer(values, np.dtype(order + stored), count)
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.ascontiguousarray(array.reshape(self.shape, order="F"), dtype=np.float32)
+            kept = array.dtype if count <= EXACT else np.float32
+            return np.ascontiguousarray(array.reshape(self.shape, order="F"), dtype=kept)

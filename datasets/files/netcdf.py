@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.io
 
+from .conventions import decoded
 from .lazy import Lazy
 
 
@@ -17,45 +19,57 @@ class NetcdfFile(Lazy):
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the variables."""
-        return {name: values.shape for name, (values, _) in self._open().items()}
+        return {name: item.values.shape for name, item in self._variables().items()}
 
-    def array(self, name: str) -> np.ndarray:
-        """A view of the mapped file.
+    def array(self, name: str) -> Any:
+        """A view of the mapped file; what stands for other numbers is decoded on use.
 
         Raises:
-            ValueError: its numbers stand for others.
+            ValueError: its attributes are not of the conventions.
         """
-        values, packed = self._open()[name]
-        if packed:
-            raise ValueError(
-                f"{self.path}: {name!r} is packed (scale_factor, add_offset); store its values "
-                f"unpacked, as xarray.open_dataset reads them"
-            )
-        return values
+        item = self._variables()[name]
+        return decoded(name, item.values, item.attributes)
 
-    def _open(self) -> dict[str, tuple[np.ndarray, bool]]:
+    def attributes(self, name: str = "") -> Mapping[str, Any]:
+        """Attributes of a variable, by default of the file."""
+        if name:
+            return self._variables()[name].attributes
+        self._variables()
+        return self._opened[1]
+
+    def dimensions(self, name: str) -> tuple[str, ...]:
+        """Names of a variable's dimensions."""
+        return self._variables()[name].dimensions
+
+    def _variables(self) -> dict[str, Stored]:
         self._own()
         if self._opened is None:
-            self._opened = _variables(self.path)
-        return self._opened
+            self._opened = _read(self.path)
+        return self._opened[0]
 
 
-def _variables(path: Path) -> dict[str, tuple[np.ndarray, bool]]:
-    """The variables as views of a map that lives as long as they do; whether they are packed."""
+class Stored(NamedTuple):
+    """A variable as it is stored."""
+
+    values: np.ndarray
+    dimensions: tuple[str, ...]
+    attributes: dict[str, Any]
+
+
+def _read(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
+    """The variables as views of a map that lives as long as they do; the file's attributes."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             file = scipy.io.netcdf_file(path, "r", mmap=True)
-            found = {name: (item.data, _packed(item)) for name, item in file.variables.items()}
+            found = {
+                name: Stored(item.data, tuple(item.dimensions), dict(item._attributes))
+                for name, item in file.variables.items()
+            }
+            attributes = dict(file._attributes)
             file._mm_buf = None  # the views keep the map; closing would copy or complain
             file.close()
-            return found
+            return found, attributes
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(f"{path} is damaged ({reason:.200}); copy or make it again") from None
-
-
-def _packed(item: Any) -> bool:
-    """Whether the numbers of a variable stand for others, by the conventions of NetCDF."""
-    scaled = getattr(item, "scale_factor", 1) != 1, getattr(item, "add_offset", 0) != 0
-    return bool(np.any(scaled))

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .conventions import decoded
 from .guard import METADATA, STORED, check_declared
 from .lazy import Lazy
 
 MARKS = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}  # names of metadata
+DIMENSIONS = "_ARRAY_DIMENSIONS"
 # Of the filters that Zarr knows, those that only move, pack or check numbers ("pickle" runs code).
 COMPRESSORS = {"blosc", "zlib", "gzip", "bz2", "lzma", "zstd", "lz4", "lzf"}
 CODECS = COMPRESSORS | {
@@ -42,8 +44,36 @@ class ZarrFolder(Lazy):
         self._own()
         self._opened = {} if self._opened is None else self._opened
         if name not in self._opened:
-            self._opened[name] = _open(self.path, name)
+            array = _open(self.path, name)
+            self._opened[name] = decoded(name, array, self.attributes(name))
         return self._opened[name]
+
+    def attributes(self, name: str = "") -> Mapping[str, Any]:
+        """Attributes of an array or group, by default of the file, and its fill value."""
+        folder = _inside(self.path, name)
+        found = {}
+        for mark in ("zarr.json", ".zattrs"):
+            if (folder / mark).is_file():
+                entry = _json(folder / mark)
+                found = entry.get("attributes") if mark == "zarr.json" else entry
+        found = dict(found) if isinstance(found, Mapping) else {}
+        if name and isinstance(found.get("_FillValue"), str):
+            found["_FillValue"] = _fill_value(folder, found["_FillValue"])
+        if name and (folder / ".zarray").is_file():  # in version 2 it marks what is missing
+            fill = _json(folder / ".zarray").get("fill_value")
+            if isinstance(fill, (int, float)) and not isinstance(fill, bool) and fill != 0:
+                found.setdefault("_FillValue", fill)
+        return {key: value for key, value in found.items() if key != DIMENSIONS}
+
+    def dimensions(self, name: str) -> tuple[str, ...]:
+        """Names of an array's dimensions, as xarray writes them (2) or of its metadata (3)."""
+        folder = _inside(self.path, name)
+        names = None
+        if (folder / "zarr.json").is_file():
+            names = _json(folder / "zarr.json").get("dimension_names")
+        elif (folder / ".zattrs").is_file():
+            names = _json(folder / ".zattrs").get(DIMENSIONS)
+        return tuple(str(item or "") for item in names) if isinstance(names, list) else ()
 
 
 def _open(root: Path, name: str) -> Any:
@@ -53,9 +83,7 @@ def _open(root: Path, name: str) -> Any:
         from .zarr_chunks import CheckedStore
     except ImportError:
         raise ValueError(f"{root} is in Zarr's format; pip install zarr to read it") from None
-    folder = (root / name).resolve()
-    if not folder.is_relative_to(root.resolve()):
-        raise ValueError(f"{root}: {name!r} lies outside the folder, where nothing is read")
+    folder = _inside(root, name)
     codecs = _check(root, folder, name)
     try:
         store = CheckedStore(folder, None)
@@ -76,6 +104,24 @@ def _open(root: Path, name: str) -> Any:
     check_declared(folder, name, array.shape, item, stored)
     check_declared(folder, f"a chunk of {name}", (chunk,), 1, stored)
     return array
+
+
+def _fill_value(folder: Path, text: str) -> Any:
+    """What xarray writes as text in version 3; the text where it is no number."""
+    from xarray.backends.zarr import FillValueCoder  # on use: few arrays have one
+
+    dtype = str(_json(folder / "zarr.json").get("data_type", ""))
+    try:
+        return FillValueCoder.decode(text, dtype)
+    except (ValueError, TypeError, KeyError):
+        return text
+
+
+def _inside(root: Path, name: str) -> Path:
+    folder = (root / name).resolve()
+    if not folder.is_relative_to(root.resolve()):
+        raise ValueError(f"{root}: {name!r} lies outside the folder, where nothing is read")
+    return folder
 
 
 def _check(root: Path, folder: Path, name: str) -> set[str]:

@@ -31,12 +31,15 @@ class Variable:
             and any other that `at` fixes. The channel is constant along axes it does not have.
         at: axis -> index, for the axes that are none of trajectory, time and space.
         value: the channel's value everywhere, for a channel without an array.
+        scale, offset: from the values of the array to those of the channel, in other units.
     """
 
     array: str
     axes: tuple[str, ...] = ()
     at: tuple[tuple[str, int], ...] = ()
     value: float = 0.0
+    scale: float = 1.0
+    offset: float = 0.0
 
 
 def component(array: str, axes: Sequence[str], channel: int) -> Variable:
@@ -57,6 +60,7 @@ class ArraySource(Source):
         groups: the group of each of the file's trajectories, where each has its own.
         mask_variable: where the mask of all fields lies, not 0 where they are predicted; elsewhere
             they are read as missing.
+        flipped: the space axes that the file stores from high to low coordinates.
 
     Raises:
         ValueError: an array is missing, is not numeric, or its shape does not fit; a time is not
@@ -69,6 +73,7 @@ class ArraySource(Source):
     constant_channels: dict[str, Variable] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
     mask_variable: Variable | None = None
+    flipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.path = self.file.path
@@ -183,12 +188,17 @@ class ArraySource(Source):
         for position in positions:
             at = {axis: index - low[axis] for axis, index in variables[position].at}
             values = np.asarray(block[tuple(at.get(axis, slice(None)) for axis in kept)])
-            out[position] = self._ordered(values, [axis for axis in kept if axis not in at])
+            values = self._ordered(values, [axis for axis in kept if axis not in at])
+            scale, offset = variables[position].scale, variables[position].offset
+            plain = (scale, offset) == (1.0, 0.0)
+            out[position] = values if plain else values.astype(np.float64) * scale + offset
 
     def _ordered(self, values: np.ndarray, axes: Sequence[str]) -> np.ndarray:
         """Values with axes (T, *S), of size 1 where the array has no such axis."""
         order = [axis for axis in (TIME, *self.header.axes) if axis in axes]
         values = values.transpose([axes.index(axis) for axis in order])
+        turned = tuple(i for i, axis in enumerate(order) if axis in self.flipped)
+        values = np.flip(values, turned) if turned else values
         missing = [i for i, axis in enumerate((TIME, *self.header.axes)) if axis not in axes]
         return np.expand_dims(values, missing)
 

@@ -34,10 +34,12 @@ from ..base.config import read
 from ..fields.vocabulary import AXES, SPLITS
 from .arrays import TIME, TRAJECTORY, ArraySource, divide
 from .described_arrays import DescribedArrays
-from .described_grid import grid
+from .described_grid import space
 from .described_parameters import parameters
 from .described_times import times
-from .description import CHANNEL, FILE, MISSING, Description, find
+from .described_units import Units
+from .description import FILE, MISSING, Description, find
+from .dimensions import CHANNEL
 from .layout import Layout
 from .source import Header
 
@@ -57,22 +59,31 @@ def open_file(path: Path, split: str, variant: str = "") -> Mapping[str, ArraySo
     if where is None:
         raise ValueError(f"{path} has no {FILE} beside it")
     description = read(Description, where)
-    source = _source(path, where, description)
+    source = source_of(path, where, description)
     if split in SPLITS or not description.splits:
         return {split: source}
     return divide(source, description.splits, where)
 
 
-def _source(path: Path, where: Path, given: Description) -> ArraySource:
-    """A file as its description says."""
+def source_of(path: Path, where: Path, given: Description) -> ArraySource:
+    """A file as its description says.
+
+    Args:
+        path: the file.
+        where: the description, for messages; the file itself where it is its own.
+        given: what it says.
+
+    Raises:
+        ValueError: the description does not fit the file.
+    """
     arrays = DescribedArrays(path, where, given)
     fields = {name: arrays.variable(text, False) for name, text in given.fields.items()}
     constants = {name: arrays.variable(text, True) for name, text in given.constants.items()}
-    space = tuple(
+    axes = tuple(
         axis for axis in next(iter(fields.values())).axes if axis not in (TRAJECTORY, TIME, CHANNEL)
     )
-    if set(space) <= set(AXES):  # however the file orders them, x is the first axis
-        space = tuple(sorted(space))
+    if set(axes) <= set(AXES):  # however the file orders them, x is the first axis
+        axes = tuple(sorted(axes))
     count = len(arrays.groups) or arrays.sizes.get(TRAJECTORY, 1)
     names, table = parameters(arrays, given, count)
     fill = given.fill if isinstance(given.fill, dict) else dict.fromkeys(fields, given.fill)
@@ -82,18 +93,28 @@ def _source(path: Path, where: Path, given: Description) -> ArraySource:
             f"mask: {given.mask!r} varies in time; store what is missing in a frame as NaN, and "
             "say `holes: skip`"
         )
+    known = space(arrays, given, axes)
+    counted = times(arrays, given, count, arrays.sizes.get(TIME, 1))
+    own = where == path
+    provenance = {"source": "CF"} if own else {"source": "described", "description": where.name}
+    found = Units(arrays, given)
+    fields = {name: found.field(name, given.fields[name], item) for name, item in fields.items()}
+    constants = {
+        name: found.field(name, given.constants[name], item) for name, item in constants.items()
+    }
+    grid, moments = found.grid(known), found.times(counted)
     source = ArraySource(
         file=arrays.file,
         header=Header(
             name=given.name,
-            axes=space,
-            grid=grid(arrays, given, space),
-            times=times(arrays, given, count, arrays.sizes.get(TIME, 1)),
+            axes=axes,
+            grid=grid,
+            times=moments,
             rows=range(count),
             parameter_names=names,
             parameters=table,
-            units=dict(given.units),
-            provenance={"source": "described", "description": where.name},
+            units=found.units,
+            provenance=provenance | ({"time": dict(counted.origin)} if counted.origin else {}),
             mask_fill={name: value for name, value in fill.items() if value},
             holes=given.holes,
         ),
@@ -101,6 +122,7 @@ def _source(path: Path, where: Path, given: Description) -> ArraySource:
         constant_channels=constants,
         groups=arrays.groups,
         mask_variable=mask,
+        flipped=known.flipped,
     )
     arrays.file.close()
     return source

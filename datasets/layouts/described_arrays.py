@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ..files.containers import Container, kind, listing, open_container
-from ..files.hdf5 import metadata
+from ..files.containers import Container, listing, open_container
+from ..files.conventions import NO_VARIABLE, texts
 from .arrays import NUMERIC, TIME, TRAJECTORY, Variable
-from .description import CHANNEL, Description
+from .description import Description
+from .dimensions import CHANNEL, contradiction, role
 
 INDEXED = re.compile(r"(.+)\[(\d+)\]")
 SHORT = 2**24  # numbers of an array that is read at once
@@ -31,6 +32,7 @@ class DescribedArrays:
         file: reads them.
         groups: those of the trajectories, where each has its own.
         sizes: axis -> number of points, of the arrays asked for so far.
+        coordinates: axis -> the array with its coordinates, "" if the file names none.
     """
 
     def __init__(self, path: Path, where: Path, description: Description) -> None:
@@ -39,6 +41,7 @@ class DescribedArrays:
         self.file: Container = open_container(path)
         self.groups: tuple[str, ...] = ()
         self.sizes: dict[str, int] = {}
+        self.coordinates: dict[str, str] = {}
 
     def variable(self, text: str, constant: bool) -> Variable:
         """Where the field `text` lies, a `name`, `name[channel]` or `groups*/name`.
@@ -51,8 +54,17 @@ class DescribedArrays:
         if text not in self.shapes and found:
             name, channel = found[1], int(found[2])
         inner, shape = self.locate(name)
-        self._refuse_packed(f"{self.groups[0]}/{inner}" if "*" in name else name)
-        axes = self._axes_of(name, shape, constant)
+        key = self.key(name)
+        names = self.file.dimensions(key)
+        axes = self._axes_of(name, shape, constant, names)
+        wrong = contradiction(axes, names, lambda dim: self.role_of(key, dim)) if names else None
+        if wrong is not None:
+            raise self.wrong(
+                f"axes: the file calls the axes of {name!r} ({', '.join(names)}), which "
+                f"contradicts {list(axes)} at {wrong!r}; write them in the order of the file"
+            )
+        for axis, dim in zip(axes, names, strict=False):
+            self.coordinates.setdefault(axis, self.coordinate(key, dim))
         if (CHANNEL in axes) != (channel is not None):
             remedy = f"{name}[0]" if channel is None else name
             raise self.wrong(f"{text!r} and the axes {list(axes)} do not fit; write {remedy!r}")
@@ -99,20 +111,33 @@ class DescribedArrays:
         self.groups = found or self.groups
         return found
 
-    def _refuse_packed(self, name: str) -> None:
-        """Refuse numbers that stand for others by the conventions of NetCDF."""
-        if kind(self.path) != "hdf5":
-            return
-        with metadata(self.path) as root:
-            attributes = root[name].attrs
-            for key, neutral in (("scale_factor", 1), ("add_offset", 0)):
-                if key in attributes and np.any(attributes[key] != neutral):
-                    raise self.wrong(
-                        f"{name!r} is packed ({key} {attributes[key]}); store its values unpacked, "
-                        f"as xarray.open_dataset reads them"
-                    )
+    def key(self, name: str) -> str:
+        """The full name of an array; of a pattern that of its first group."""
+        inner, _ = self.locate(name)
+        return f"{self.groups[0]}/{inner}" if "*" in name else inner
 
-    def _axes_of(self, name: str, shape: Sequence[int], constant: bool) -> tuple[str, ...]:
+    def coordinate(self, key: str, dim: str) -> str:
+        """The array with the coordinates of a dimension of an array; "" if there is none."""
+        folder = key.rpartition("/")[0]
+        places = [f"{folder}/{dim}", dim] if folder else [dim]
+        known = (place for place in places if dim and len(self.shapes.get(place, ())) == 1)
+        found = next(known, "")
+        if found and NO_VARIABLE in texts(self.file.attributes(found)).get("NAME", ""):
+            return ""
+        return found
+
+    def role_of(self, key: str, dim: str) -> str:
+        """What a dimension of an array is, see `dimensions.role`."""
+        coordinate = self.coordinate(key, dim)
+        return role(dim, self.file.attributes(coordinate) if coordinate else {})
+
+    def attribute(self, name: str, key: str) -> str:
+        """An attribute of an array that is text; "" if it has none."""
+        return texts(self.file.attributes(self.key(name))).get(key, "").strip()
+
+    def _axes_of(
+        self, name: str, shape: Sequence[int], constant: bool, names: Sequence[str]
+    ) -> tuple[str, ...]:
         """The axes of an array: as given for it, or those of `axes` that it can have."""
         given = self._axes_given
         if isinstance(given, dict):
@@ -129,9 +154,12 @@ class DescribedArrays:
                 ]
         if constant:
             choices = [axes for axes in choices if TIME not in axes] or choices
-        for axes in choices:
-            if len(axes) == len(shape) and self._fits(axes, shape):
+        fitting = [axes for axes in choices if len(axes) == len(shape) and self._fits(axes, shape)]
+        for axes in fitting:  # the first that the file's own names do not contradict
+            if not names or contradiction(axes, names, lambda dim: role(dim, {})) is None:
                 return axes
+        if fitting:
+            return fitting[0]
         raise self.wrong(
             f"{name!r} has shape {tuple(shape)}, which does not fit the axes {list(choices[0])}; "
             f"if this array has other axes, map names of arrays to lists of axes under `axes`"
@@ -142,19 +170,21 @@ class DescribedArrays:
         return all(self.sizes.get(axis, n) == n or axis == CHANNEL for axis, n in known)
 
     def values(self, name: str, what: str) -> np.ndarray:
-        """A small array in double precision; of trajectories in groups one row for each."""
+        """A small array, of trajectories in groups one row for each; integers stay integers."""
         inner, shape = self.locate(name)
         keys = [f"{group}/{inner}" for group in self.groups] if "*" in name else [name]
         arrays = [self.file.array(key) for key in keys]
         numeric = all(array.dtype.kind in NUMERIC for array in arrays)
         if not numeric or len(keys) * math.prod(shape) > SHORT:
             raise self.wrong(f"{what}: {name!r} must be a short array of numbers; got {shape}")
-        rows = [np.asarray(array[(slice(None),) * len(shape)], np.float64) for array in arrays]
+        rows = [np.asarray(array[(slice(None),) * len(shape)]) for array in arrays]
+        rows = [row.astype(np.int64 if row.dtype.kind in "iub" else np.float64) for row in rows]
         return np.stack(rows) if "*" in name else rows[0]
 
     def wrong(self, what: str) -> ValueError:
         """The error that says what does not fit, in which description and file."""
-        return ValueError(f"{self.where} for {self.path.name}: {what}")
+        own = self.where == self.path  # a file that needs no description
+        return ValueError(f"{self.path if own else f'{self.where} for {self.path.name}'}: {what}")
 
     def _unknown(self, name: str) -> ValueError:
         near = difflib.get_close_matches(name, self.shapes, 1)

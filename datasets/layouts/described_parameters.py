@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from ..files.hdf5 import metadata
 from .arrays import number
 from .described_arrays import DescribedArrays
 from .description import Description
@@ -35,7 +34,7 @@ def parameters(
         found = _attributes(arrays, given) if isinstance(given, str) else [given]
         entries = [number(arrays.path, name, value) for value in found]
         columns[name] = np.broadcast_to(np.array(entries), (count,))
-    return tuple(columns), np.array([*columns.values()]).reshape(-1, count).T
+    return tuple(columns), np.array([*columns.values()], np.float64).reshape(-1, count).T
 
 
 def _attributes(arrays: DescribedArrays, text: str) -> list[Any]:
@@ -43,13 +42,15 @@ def _attributes(arrays: DescribedArrays, text: str) -> list[Any]:
     place, _, name = text.rpartition("@")
     places = arrays.matching(place) if "*" in place else [place]
     found = []
-    with metadata(arrays.path) as root:
-        for each in places:
-            item = root if not each else root.get(each)
-            if item is None or name not in item.attrs:
-                known = ", ".join(item.attrs) if item is not None else ""
-                raise arrays.wrong(f"no attribute {each}@{name}; there are: {known or 'none'}")
-            found.append(item.attrs[name])
+    for each in places:
+        try:
+            known = arrays.file.attributes(each)
+        except (KeyError, ValueError):
+            known = {}
+        if name not in known:
+            shown = ", ".join(known) or "none"
+            raise arrays.wrong(f"no attribute {each}@{name}; there are: {shown}")
+        found.append(known[name])
     if not found:
         raise arrays.wrong(f"no group {place!r}, whose attribute {name!r} could be read")
     return found

@@ -1,38 +1,87 @@
-"""The times of the frames, as a description says."""
+"""The times of the frames, as a description and the attributes of a file say."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
 
+from .arrays import NUMERIC, TIME
 from .described_arrays import DescribedArrays
 from .description import Description, Steps
+from .dimensions import SINCE
 
 
-def times(
-    arrays: DescribedArrays, description: Description, count: int, frames: int
-) -> Float64[np.ndarray, "*n T"]:
+class Times(NamedTuple):
     """Times of the frames, for all trajectories or for each.
+
+    Times that the file counts since a date are counted since the first frame, in the same unit.
+    """
+
+    values: Float64[np.ndarray, "*n T"]
+    unit: str = ""
+    origin: Mapping[str, Any] = MappingProxyType({})  # since when the file counts, its first time
+
+
+def times(arrays: DescribedArrays, description: Description, count: int, frames: int) -> Times:
+    """Times of the frames, their unit, and since when they count.
 
     Raises:
         ValueError: none are given, or not for every frame.
     """
     time = description.time
     if time is None:
+        time = _own(arrays, frames)
+    if time is None:
         if frames > 1:
             raise arrays.wrong(
                 f"time: {frames} frames need times; name an array, or write {{start: 0, step: 0.1}}"
             )
-        return np.zeros(1)
+        return Times(np.zeros(1))
     if isinstance(time, Steps):
         if time.step <= 0:
             raise arrays.wrong(f"time.step must be positive; got {time.step}")
-        return time.start + time.step * np.arange(frames)
+        return Times(time.start + time.step * np.arange(frames))
     values = arrays.values(time, "time")
     if "*" in time and len(values) and (values == values[0]).all():
         values = values[0]
+    if values.shape in ((frames, 1), (1, frames)):
+        values = values.reshape(-1)
     if values.shape not in ((frames,), (count, frames)):
         raise arrays.wrong(
             f"time: {time!r} must have shape {(frames,)} or {(count, frames)}; got {values.shape}"
         )
-    return values
+    return _counted(arrays, time, values)
+
+
+def _own(arrays: DescribedArrays, frames: int) -> str | None:
+    """The array of a file with the coordinates of the time axis."""
+    name = arrays.coordinates.get(TIME, "")
+    if not name or arrays.shapes[name] != (frames,):
+        return None
+    return name if arrays.file.array(name).dtype.kind in NUMERIC else None
+
+
+def _counted(arrays: DescribedArrays, name: str, values: np.ndarray) -> Times:
+    units = arrays.attribute(name, "units")
+    if SINCE not in units:
+        return Times(values.astype(np.float64), units)
+    first = values.reshape(-1)[0]
+    calendar = arrays.attribute(name, "calendar") or "standard"
+    origin = {"units": units, "calendar": calendar, "first": first.item()}
+    origin["date"] = _date(first, units, calendar)
+    # Differences of integers are exact; in double precision nanoseconds since 1970 are not.
+    return Times((values - first).astype(np.float64), units.split(SINCE)[0].strip(), origin)
+
+
+def _date(value: Any, units: str, calendar: str) -> str:
+    """A date by the calendar; "" where there is none, as in the year 0 of the standard one."""
+    import cftime  # on use: few files have dates
+
+    try:
+        return cftime.num2date(value.item(), units, calendar.lower()).isoformat()
+    except (ValueError, OverflowError, TypeError):
+        return ""

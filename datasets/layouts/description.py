@@ -9,16 +9,10 @@ from typing import Literal
 
 from ..fields.vocabulary import SPLITS
 from .arrays import TIME, TRAJECTORY
+from .dimensions import CHANNEL, SYNONYMS
 
 FILE = "description.yaml"
-CHANNEL = "channel"
 MISSING = "nan"  # the mask of what is missing in every frame
-# What other projects call the axes that are not space.
-SYNONYMS = {
-    **dict.fromkeys(("sample", "samples", "batch", "traj", "trajectories", "run"), TRAJECTORY),
-    **dict.fromkeys(("t", "times", "timestep", "frame", "frames", "step"), TIME),
-    **dict.fromkeys(("channels", "component", "components", "variable"), CHANNEL),
-}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from ..files.containers import SUFFIXES, data_files, kind, listing
 from .description import FILE as DESCRIPTION
 from .layout import Layout
 
+LAST = "CF"  # tried after the layouts of other packages: almost any file of xarray's has it
 SHOWN = 6  # arrays of a file that has no known layout
 # What other projects call the folders of splits.
 MISNAMED = {"val": "valid", "validation": "valid", "dev": "valid"} | {
@@ -35,6 +36,7 @@ LAYOUTS: Registry[Layout] = Registry(
         "PDEArena": f"{__package__}.pdearena:LAYOUT",
         "DyMixOp": f"{__package__}.dymixop:LAYOUT",
         "Poseidon": f"{__package__}.poseidon:LAYOUT",
+        LAST: f"{__package__}.cf:LAYOUT",
     },
 )
 
@@ -82,8 +84,23 @@ def named(name: str) -> Layout:
 
 
 def detect(path: Path) -> Layout | None:
-    """The first layout that a file has."""
-    return next((layout for layout in map(named, LAYOUTS.names()) if layout.matches(path)), None)
+    """The first layout that a file has, and that nothing in it contradicts."""
+    names = sorted(LAYOUTS.names(), key=lambda name: name == LAST)
+    fitting = (layout for layout in map(named, names) if layout.matches(path))
+    return next((layout for layout in fitting if not layout.doubts(path)), None)
+
+
+def _resemblance(path: Path) -> str:
+    """Which layout a file looks like, and what speaks against it; "" for none."""
+    for layout in map(named, LAYOUTS.names()):
+        against = layout.matches(path) and layout.doubts(path)
+        if against:
+            asked = f"--layout {layout.name!r}"
+            return (
+                f" It looks like {layout.name}'s, but {against}; if it is, say so: {asked} "
+                f"(layout: {layout.name} in a recipe)."
+            )
+    return ""
 
 
 def explain(path: Path, expected: str) -> str:
@@ -101,9 +118,11 @@ def explain(path: Path, expected: str) -> str:
     shown = [f"{name} {shape}" for name, shape in itertools.islice(shapes.items(), SHOWN)]
     arrays = ", ".join([*shown, "…"] if len(shapes) > SHOWN else shown) or "no arrays"
     found = {"hdf5": "HDF5", "netcdf": "NetCDF", "matlab": "MATLAB", "zarr": "Zarr"}[kind(path)]
+    resembles = _resemblance(path)
+    resembles = resembles and f".{resembles}"
     return (
         f"{path} is {found} with {arrays}, which is no known layout; describe it in a "
-        f"{DESCRIPTION} beside it (docs/data.md); {readable}"
+        f"{DESCRIPTION} beside it (docs/data.md); {readable}{resembles}"
     )
 
 

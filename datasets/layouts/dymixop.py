@@ -42,6 +42,7 @@ from ..files import guard
 from ..files.containers import Container, kind, open_container
 from ..files.hdf5 import metadata
 from ..files.matlab import MatFile
+from . import doubts as contents
 from .arrays import TIME, TRAJECTORY, ArraySource, Variable, component, constant_parameters, sizes
 from .layout import Layout
 from .source import Header
@@ -210,4 +211,21 @@ def times(stem: str, frames: int) -> np.ndarray:
     return np.arange(frames, dtype=np.float64)
 
 
-LAYOUT = Layout("DyMixOp", matches, open_file, VARIANTS)
+NAMED = re.compile(r"_dt\d|[123]d[A-Z]")  # parts of the names of its files
+FURTHER = (*KEYS, "sol", "Kcoeff", "Kcoeff_x", "Kcoeff_y")
+
+
+def doubts(path: Path) -> str:
+    """What speaks against a file's being one of DyMixOp's, where its name is none of theirs."""
+    if SHAPE.search(path.stem) or NAMED.search(path.stem):
+        return ""
+    shapes, matlab = _shapes(path)
+    axes = {}
+    for name in (*KEYS, "sol"):
+        if name in shapes:
+            own = (TRAJECTORY, TIME, "channel", *AXES[: max(1, len(shapes[name]) - 3)])
+            axes[name] = own[::-1] if matlab and kind(path) == "hdf5" else own
+    return contents.doubts(path, axes, FURTHER)
+
+
+LAYOUT = Layout("DyMixOp", matches, open_file, VARIANTS, doubts)

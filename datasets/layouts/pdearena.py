@@ -27,6 +27,7 @@ from ..fields.grid import Grid, spacing
 from ..fields.vocabulary import AXES, SPLITS
 from ..files import guard
 from ..files.hdf5 import Hdf5File, metadata
+from . import doubts as contents
 from .arrays import TIME, TRAJECTORY, ArraySource, Variable, component, extent, sizes
 from .layout import Layout
 from .source import Header
@@ -162,4 +163,18 @@ def _grid(
     return Grid(counts, tuple(lengths), (kind,) * len(space), tuple(origin)), spacings
 
 
-LAYOUT = Layout("PDEArena", matches, open_file)
+FURTHER = ("u", "vx", "vy", "vz", *AXES, "t", "dt", "dx", "dy", "dz", *PARAMETERS, "h_field")
+
+
+def doubts(path: Path) -> str:
+    """Arrays like those of the layout that it does not have."""
+    with metadata(path) as root:
+        axes, known = {}, []
+        for group in (name for name in SPLITS if name in root):
+            for item in _fields(root[group]).values():
+                axes[f"{group}/{item.array}"] = item.axes
+            known += [f"{group}/{name}" for name in FURTHER]
+    return contents.doubts(path, axes, known)
+
+
+LAYOUT = Layout("PDEArena", matches, open_file, VARIANTS, doubts)

@@ -42,6 +42,7 @@ from ..fields.grid import BOUNDARIES, Grid
 from ..fields.vocabulary import AXES, SPLITS
 from ..files import guard
 from ..files.hdf5 import Hdf5File, metadata, text
+from . import doubts as contents
 from .arrays import (
     TIME,
     TRAJECTORY,
@@ -365,4 +366,20 @@ def _cells(path: Path, counts: Sequence[int], lengths: Sequence[Any], boundary: 
     return Grid(tuple(counts), tuple(extents), (boundary,) * len(counts), origin)
 
 
-LAYOUT = Layout("PDEBench", matches, open_file, VARIANTS)
+COORDINATES = tuple(f"{axis}-coordinate" for axis in (*AXES, "t"))
+KNOWN = (*COORDINATES, "density", "pressure", *VELOCITIES, "velocity", "force", "particles", "t")
+
+
+def doubts(path: Path) -> str:
+    """Arrays like those of the layout that it does not have."""
+    with metadata(path) as root:
+        names = ("density", "velocity")
+        axes = {
+            name: (TRAJECTORY, TIME, *([""] * (len(root[name].shape) - 2)))
+            for name in names
+            if isinstance(root.get(name), guard.Dataset) and len(root[name].shape) > 2
+        }
+    return contents.doubts(path, axes, KNOWN) if axes else ""
+
+
+LAYOUT = Layout("PDEBench", matches, open_file, VARIANTS, doubts)

@@ -45,6 +45,7 @@ from ..fields.grid import Grid
 from ..fields.vocabulary import SPLITS
 from ..files import guard
 from ..files.hdf5 import Hdf5File, metadata
+from . import doubts as contents
 from .arrays import TIME, TRAJECTORY, ArraySource, Variable, component, sizes, unit_grid
 from .layout import Layout
 from .poseidon_tables import FLOW, PUBLISHED, USUAL
@@ -320,4 +321,44 @@ def _source(
     )
 
 
-LAYOUT = Layout("Poseidon", matches, open_file, tuple(PUBLISHED))
+PUBLISHED_SHAPE = (128, 128)
+# Arrays of each family -> their axes.
+ARRAYS = {
+    "incompressible": {"velocity": (TRAJECTORY, TIME, "channel", *SPACE)},
+    "forced": {"solution": (TRAJECTORY, TIME, "channel", *SPACE)},
+    "euler": {"data": (TRAJECTORY, TIME, "channel", *SPACE)},
+    "euler solution": {"solution": (TRAJECTORY, TIME, "channel", *SPACE)},
+    "gravity": {"solution": (TRAJECTORY, TIME, "channel", *SPACE)},
+    "wave": {"solution": (TRAJECTORY, TIME, *SPACE), "c": (TRAJECTORY, *SPACE)},
+    "scalar": {"solution": (TRAJECTORY, TIME, *SPACE)},
+    "airfoil": {"solution": (TRAJECTORY, "channel", *SPACE)},
+    "poisson": {"solution": (TRAJECTORY, *SPACE), "source": (TRAJECTORY, *SPACE)},
+}
+
+
+def doubts(path: Path) -> str:
+    """What speaks against a file's being one of Poseidon's, where its name is none of theirs.
+
+    Its arrays have generic names; of two channels `velocity` can be little else.
+    """
+    with metadata(path) as root:
+        kind = _kind(root, path.stem)
+        named = any(name.lower() in path.stem.lower() for name in PUBLISHED)
+        if named or kind is None or kind == "helmholtz":
+            return ""
+        shape = root[next(iter(ARRAYS[kind]))].shape
+    axes = ARRAYS[kind]
+    if kind == "incompressible" and shape[2] == 2:  # the shear layer is (y, x)
+        axes = {"velocity": (TRAJECTORY, TIME, "channel", "", "")}
+    against = contents.doubts(path, axes, ())
+    sure = shape[-2:] == PUBLISHED_SHAPE or (kind == "incompressible" and shape[2] == 2)
+    if against or sure:
+        return against
+    array, like = next(iter(axes)), USUAL[kind]
+    return (
+        f"neither the file's name nor its {shape[-2]} x {shape[-1]} points are those of a "
+        f"published one such as {like}, and an array {array!r} {tuple(shape)} may be anything"
+    )
+
+
+LAYOUT = Layout("Poseidon", matches, open_file, tuple(PUBLISHED), doubts)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..fields.grid import spacing
+from ..fields.units import unlike
 from ..layouts.source import Source
 
 SHORTEST = 5  # frames of a trajectory whose first interval may differ
@@ -23,7 +24,7 @@ def check_names(source: Source) -> None:
 
 def check_agreement(first: Source, other: Source) -> None:
     """Raise a ValueError that names both files and what differs."""
-    names = ("name", "axes", "fields", "constant_fields", "parameter_names", "units")
+    names = ("name", "axes", "fields", "constant_fields", "parameter_names")
     one, two = first.header, other.header
     differences = [(name, getattr(one, name), getattr(two, name)) for name in names]
     for name in ("shape", "boundary"):
@@ -33,6 +34,8 @@ def check_agreement(first: Source, other: Source) -> None:
         size = 1e-5 * np.array(one.grid.lengths)
         close = len(a) == len(b) and bool((np.abs(np.subtract(a, b)) <= size).all())
         differences.append((f"grid {name}", a, a if close else b))
+    if set(one.units) != set(two.units) or unlike(one.units, two.units):
+        differences.append(("units", one.units, two.units))
     for name, a, b in differences:
         if a != b:
             raise ValueError(

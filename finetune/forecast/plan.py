@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ...datasets.fields.units import check_units
 from ...datasets.sampling.windows import require_channels
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
@@ -87,6 +88,8 @@ def make_plan(operator: Operator, store: Store, request: Request, *, beyond: boo
     chosen = _choose(store, request.trajectories)
     description = operator.description
     require_channels(store, description.fields, description.inputs, description.fill)
+    names = (*description.fields, "time", "length")
+    check_units("the operator", description.units, f"dataset {store.name!r}", store.units, names)
     if store.steady:
         return _steady_plan(operator, chosen, request)
     _check_continuous(operator, request)

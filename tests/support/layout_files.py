@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import scipy.io
+import xarray
 
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.layouts.well import WellData, write_file
@@ -523,6 +524,42 @@ def to_zarr(folder: Path, arrays: dict[str, np.ndarray], version: int = 3) -> Pa
     return folder / "cube.zarr"
 
 
+def conventions(folder: Path, save: Callable[[xarray.Dataset], Path]) -> Expected:
+    """What xarray writes, packed and with decreasing latitudes; no description."""
+    data, land = values("ntyx"), values("yx", 1)
+    axes = ("sample", "time", "lat", "lon")
+    dataset = xarray.Dataset(
+        {"u": (axes, data, {"units": "m s-1"}), "land": (axes[2:], land)},
+        {"time": ("time", 0.25 * np.arange(T), {"units": "s"})}
+        | {"lat": ("lat", np.linspace(2.5, -2.0, Y)), "lon": ("lon", 0.5 * np.arange(X))}
+        | {"speed": ("sample", np.arange(N) + 0.5)},
+    )
+    dataset.u.encoding = {"dtype": "int16", "scale_factor": 1e-3, "_FillValue": -(2**15)}
+    path = save(dataset)
+    stored = np.round(data / 1e-3).astype(np.int16)
+    u = (stored * np.float64(1e-3)).astype(np.float32)[:, :, ::-1]
+    return Expected(
+        path,
+        "CF",
+        {"u": u},
+        {"land": np.tile(land[::-1], (N, 1, 1))},
+        0.25 * np.arange(T),
+        parameters={"speed": np.arange(N) + 0.5},
+        lengths=(5.0, 3.0),
+        boundary="open",
+    )
+
+
+def netcdf(folder: Path, dataset: xarray.Dataset, engine: Any) -> Path:
+    dataset.to_netcdf(folder / "mine.nc", engine=engine)
+    return folder / "mine.nc"
+
+
+def zarr(folder: Path, dataset: xarray.Dataset, version: Any) -> Path:
+    dataset.to_zarr(folder / "mine.zarr", zarr_format=version, consolidated=False)
+    return folder / "mine.zarr"
+
+
 FILES: dict[str, Callable[[Path], Expected]] = {
     "the well": well,
     "pdebench-advection": lambda f: pdebench_scalar(f, {"beta": 0.4}, "1D_Advection.hdf5"),
@@ -564,4 +601,8 @@ FILES: dict[str, Callable[[Path], Expected]] = {
     "described-matlab": lambda f: described(f, to_matlab),
     "described-zarr3": lambda f: described(f, to_zarr),
     "described-zarr2": lambda f: described(f, lambda g, a: to_zarr(g, a, 2)),
+    "CF-netcdf4": lambda f: conventions(f, lambda d: netcdf(f, d, "h5netcdf")),
+    "CF-classic": lambda f: conventions(f, lambda d: netcdf(f, d, "scipy")),
+    "CF-zarr2": lambda f: conventions(f, lambda d: zarr(f, d, 2)),
+    "CF-zarr3": lambda f: conventions(f, lambda d: zarr(f, d, 3)),
 }

@@ -1,0 +1,247 @@
+"""NetCDF and Zarr as xarray and the conventions of CF have them, read without a description.
+
+The file names the dimensions of its arrays. What they are follows from their coordinates
+(`axis`, `standard_name`, `units`: "hours since …", "degrees_north") or names (see `dimensions`):
+time, space, and, where there are several, trajectories. Then
+
+- fields are the variables with a time and the space axes,
+- constant fields those with the space axes alone,
+- parameters the numbers of the file, or of each trajectory,
+
+under the file's names, in the file's units. Values are decoded (`_FillValue`, `scale_factor`, …)
+and times counted since the first. An axis of one point (a single level) is left out. Longitudes
+that go around the sphere are periodic, every other axis is open. What depends on time alone is
+left out.
+
+Anything less clear is refused, and asks for a description (see `described`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..fields.vocabulary import SPLITS
+from ..files.containers import kind, listing, open_container
+from ..files.conventions import NO_VARIABLE, texts
+from .arrays import NUMERIC, TIME, TRAJECTORY, ArraySource
+from .described import source_of
+from .description import FILE, Description
+from .dimensions import CHANNEL, role
+from .layout import Layout
+
+SPACE = ("x", "y", "z")
+BESIDE = {"bounds", "climatology", "grid_mapping", "ancillary_variables", "coordinates"}
+ONE = CHANNEL  # an axis of one point is read as the first of its channels
+# Names of dimensions that count the cells or places of a mesh without axes.
+PLACES = {"station", "stations", "ncol", "ncells", "cell", "cells", "node", "nodes", "face", "edge"}
+MOST = 256  # variables of a file that is read so
+AROUND = 360.0  # degrees
+
+
+def matches(path: Path) -> bool:
+    """Whether the arrays of a file have named dimensions, of which one is time and some space."""
+    try:
+        return bool(read_variables(path).fields())
+    except ValueError:
+        return False
+
+
+def open_file(path: Path, split: str, variant: str = "") -> Mapping[str, ArraySource]:
+    """The source of a file.
+
+    Raises:
+        ValueError: the file is damaged, or does not say what its arrays are.
+    """
+    source = source_of(path, path, read_variables(path).description())
+    return {split if split in SPLITS else "all": source}
+
+
+@dataclass(frozen=True)
+class Variables:
+    """The variables of a file and what their dimensions are.
+
+    Attributes:
+        path: the file.
+        dims: variable -> names of its dimensions, for those of numbers that are no coordinates.
+        roles: dimension -> what it is.
+        lengths: dimension -> number of points.
+        lines: the dimensions whose coordinates the file has.
+        meshes: coordinates along two dimensions -> what they are.
+    """
+
+    path: Path
+    dims: dict[str, tuple[str, ...]]
+    roles: dict[str, str]
+    lengths: dict[str, int]
+    lines: frozenset[str]
+    meshes: dict[str, str]
+
+    def fields(self) -> dict[str, tuple[str, ...]]:
+        """The variables with a time and most space axes: name -> space axes."""
+        found = {
+            name: self.space(dims)
+            for name, dims in self.dims.items()
+            if TIME in [self.roles[dim] for dim in dims]
+        }
+        most = max(map(len, found.values()), default=0)
+        return {name: axes for name, axes in found.items() if most and len(axes) == most}
+
+    def space(self, dims: tuple[str, ...]) -> tuple[str, ...]:
+        """The space axes among dimensions, without those of one point where there are others."""
+        axes = tuple(dim for dim in dims if self.roles[dim] in (*SPACE, ""))
+        return tuple(dim for dim in axes if self.lengths[dim] > 1) or axes
+
+    def axes(self, name: str) -> list[str]:
+        """The axes of a variable in the words of a description."""
+        kept = self.space(self.dims[name])
+        words = [
+            dim if dim in kept else self.roles[dim] if self.roles[dim] not in (*SPACE, "") else ONE
+            for dim in self.dims[name]
+        ]
+        if len(set(words)) < len(words):
+            raise self.unclear(f"{name!r} has the dimensions ({', '.join(self.dims[name])})")
+        return words
+
+    def description(self) -> Description:
+        """The description that the file itself gives.
+
+        Raises:
+            ValueError: it does not say what its arrays are.
+        """
+        fields = self.fields()
+        if not fields:
+            raise self.unclear("no variable has named dimensions of time and space")
+        axes = set(map(frozenset, fields.values()))
+        ranks = {name: self.space(dims) for name, dims in self.dims.items()}
+        smaller = [
+            name
+            for name, dims in self.dims.items()
+            if name not in fields and ranks[name] and TIME in map(self.roles.get, dims)
+        ]
+        if len(axes) > 1 or smaller or not 1 <= len(next(iter(axes))) <= 3:
+            shown = ", ".join(
+                f"{name}({', '.join(self.dims[name])})" for name in [*fields, *smaller][:6]
+            )
+            raise self.unclear(f"its fields have different or too many axes: {shown}")
+        space = next(iter(axes))
+        mesh = self._meshes(next(iter(fields.values())))
+        constants = {
+            name: name
+            for name, own in ranks.items()
+            if name not in fields and frozenset(own) == space
+        }
+        used = [*fields, *constants]
+        order = next(iter(fields.values()))
+        return Description(
+            axes={name: self.axes(name) for name in used},
+            fields=self._named(fields),
+            constants=self._named(constants),
+            parameters={name: name for name in self._parameters(used)},
+            grid=dict(mesh),
+            boundary=[self._boundary(dim) for dim in self._read_order(order)],
+            name="",
+        )
+
+    def unclear(self, what: str) -> ValueError:
+        """The error that asks for a description."""
+        return ValueError(
+            f"{self.path}: {what}; say what belongs together in a {FILE} beside it "
+            f"(pelagos data describe {self.path.name} drafts one)"
+        )
+
+    def _meshes(self, axes: tuple[str, ...]) -> dict[str, str | list[float]]:
+        """The coordinates of axes that have none of their own: axis -> array on a mesh."""
+        found: dict[str, str | list[float]] = {}
+        for axis in axes:
+            if axis.lower() in PLACES:
+                raise ValueError(
+                    f"{self.path}: {axis!r} counts the places of an unstructured mesh, which is "
+                    f"not read; interpolate the fields to a uniform grid"
+                )
+            if axis in self.lines:
+                continue
+            mesh = [name for name, what in self.meshes.items() if what == self.roles[axis] != ""]
+            if not mesh:
+                raise self.unclear(f"the dimension {axis!r} has no coordinates")
+            found[axis] = mesh[0]
+        return found
+
+    def _named(self, names: Mapping[str, object]) -> dict[str, str]:
+        """Field -> how a description writes it: each channel on its own."""
+        found = {}
+        for name in names:
+            words = self.axes(name)
+            if CHANNEL not in words:
+                found[name] = name
+                continue
+            n = self.lengths[self.dims[name][words.index(CHANNEL)]]
+            found.update({f"{name}_{i}" if n > 1 else name: f"{name}[{i}]" for i in range(n)})
+        return found
+
+    def _parameters(self, used: list[str]) -> list[str]:
+        several = any(TRAJECTORY in map(self.roles.get, self.dims[name]) for name in used)
+        return [
+            name
+            for name, dims in self.dims.items()
+            if not dims or (several and [self.roles[dim] for dim in dims] == [TRAJECTORY])
+        ]
+
+    def _read_order(self, order: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(order)) if set(order) <= set(SPACE) else order
+
+    def _boundary(self, dim: str) -> str:
+        """Periodic for longitudes that go around the sphere."""
+        if self.roles[dim] != "x" or dim not in self.lines:
+            return "open"
+        file = open_container(self.path)
+        points = np.asarray(file.array(dim)[:], np.float64)
+        degrees = texts(file.attributes(dim)).get("units", "").lower().startswith("degree")
+        file.close()
+        whole = degrees and len(points) > 2 and np.isfinite(points).all()
+        step = (points[-1] - points[0]) / (len(points) - 1) if whole else 0.0
+        return "periodic" if abs(abs(step) * len(points) - AROUND) < abs(step) / 2 else "open"
+
+
+def read_variables(path: Path) -> Variables:
+    """The variables of a file; none where its format names no dimensions.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    empty = Variables(path, {}, {}, {}, frozenset(), {})
+    if kind(path) in ("", "matlab"):
+        return empty
+    shapes = {name: shape for name, shape in listing(path).items() if "/" not in name}
+    if len(shapes) > MOST:
+        return empty
+    file = open_container(path)
+    dims, aside, lengths, lines = {}, set(), {}, set()
+    for name, shape in shapes.items():
+        names = file.dimensions(name)
+        said = texts(file.attributes(name))
+        if len(names) != len(shape) or not all(names) or NO_VARIABLE in said.get("NAME", ""):
+            continue
+        aside.update(word for key in BESIDE & set(said) for word in said[key].split())
+        lengths.update(zip(names, shape, strict=True))
+        if file.array(name).dtype.kind not in NUMERIC or "grid_mapping_name" in said:
+            continue
+        lines.update({name} if names == (name,) else ())
+        dims.update({name: names} if names != (name,) else {})
+    roles = {dim: role(dim, file.attributes(dim) if dim in shapes else {}) for dim in lengths}
+    meshes = {
+        name: role(name, file.attributes(name))
+        for name in sorted(aside)
+        if len(dims.get(name, ())) == 2
+    }
+    single = {name for name in dims if all(roles[dim] == TRAJECTORY for dim in dims[name])}
+    numbers = {name for name in single if not role(name, file.attributes(name))}
+    kept = {name: names for name, names in dims.items() if name not in aside or name in numbers}
+    file.close()
+    return Variables(path, kept, roles, lengths, frozenset(lines), meshes)
+
+
+LAYOUT = Layout("CF", matches, open_file)
