@@ -33,7 +33,7 @@ from .recipe import TrainRecipe, find_recipe
 from .run.directory import Status, create_run, inspect_run, locked
 from .run.state import latest
 from .run.tracking import require_trackers
-from .start import create_operator
+from .start import create_operator, left_out
 
 R = TypeVar("R", bound=TrainRecipe)
 
@@ -157,6 +157,8 @@ def run_training(
     optimizer = build_optimizer(operator, recipe.optimizer, rates, phases)
     data = training_data(recipe, stores, operator)
     say(f"{title}: {_summary(recipe, operator, stores, job)}")
+    for line in left_out(operator, stores):
+        say(f"{title}: {line}")
     _try_out(operator, data.mixture)
     if launch.dry_run:
         return
