@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..datasets.base.paths import expanded
 from ..datasets.fields.units import check_units
-from ..datasets.fields.window import Window
+from ..datasets.fields.window import Window, without
 from ..datasets.sampling.augmentation import Augmentation
 from ..datasets.sampling.mixture import Mixture
 from ..datasets.simulation.endless import EndlessStore
@@ -83,7 +83,7 @@ def _open(
         path = expanded(data.path, "data.path")
         layout = data.layout and expanded(data.layout, "data.layout")
         store = open_store(path, split, layout, splits or None)
-        store.name = data.name or store.name
+        store.name, store.holes = data.name or store.name, data.holes or store.holes
         return renamed(store, data.rename)
     size = trajectories or simulated.block
     return EndlessStore(
@@ -122,18 +122,44 @@ def build_mixture(recipe: TrainRecipe, stores: Sequence[Store], operator: Operat
 
 def validation_windows(recipe: TrainRecipe, operator: Operator) -> dict[str, list[Window]]:
     """Per dataset, one long window from the start of each validation trajectory."""
-    windows, description = {}, operator.description
+    windows = {}
     for data in recipe.data:
         store = _open(recipe, data, "valid", recipe.validation.trajectories)
         count = min(recipe.validation.trajectories, len(store))
         horizon = _validation_horizon(recipe, store, data, operator, count)
         windows[store.name] = [
-            store.window(i, _longest(store, i).start, operator.history, horizon, data.stride)
-            .filled(description.fill)
-            .select(description.fields, description.inputs)
-            for i in range(count)
+            _validation_window(store, i, operator, horizon, data.stride) for i in range(count)
         ]
     return windows
+
+
+def _validation_window(
+    store: Store, i: int, operator: Operator, horizon: int, stride: int
+) -> Window:
+    """From the first frame of trajectory i after which no frame is missing nor has holes."""
+    length = 1 if store.steady else stride * (operator.history + horizon - 1) + 1
+    about, start = operator.description, _validation_start(store, i, length, stride)
+    window = store.window(i, start, operator.history, horizon, stride)
+    window = window.filled(about.fill).select(about.fields, about.inputs)
+    return replace(window, context=without(window.context, about.normalizer.constants(store.name)))
+
+
+def _validation_start(store: Store, i: int, length: int, stride: int) -> int:
+    """The first of `length` frames of trajectory i without gaps and holes; the longest run first.
+
+    Raises:
+        ValueError: it has no such frames.
+    """
+    whole = store.whole_frames(i)
+    for part in sorted(store.stretches(i), key=len, reverse=True):
+        for start in range(part.start, part.stop - length + 1):
+            if whole is None or whole[start : start + length : stride].all():
+                return start
+    path, local = store.origin(i)
+    raise ValueError(
+        f"{path}: trajectory {local} has no {length} frames without missing values to validate "
+        "on; use a shorter validation.horizon"
+    )
 
 
 def _validation_horizon(

@@ -203,6 +203,29 @@ def _normalizer(
     )
 
 
+def left_out(operator: Operator, stores: Sequence[Store]) -> list[str]:
+    """What is said, a line for each dataset, of fields that are not learned as they never vary.
+
+    Raises:
+        ValueError: no field of a dataset varies.
+    """
+    lines, about = [], operator.description
+    for store in stores if not about.inputs else ():
+        constant = about.normalizer.constants(store.name)
+        names = [name for name in about.fields if name in constant]
+        if names and len(names) == len(about.fields):
+            raise ValueError(
+                f"no field of dataset {store.name} varies ({', '.join(names)}): there is nothing "
+                "to learn; see pelagos data check"
+            )
+        if names:
+            lines.append(
+                f"{', '.join(names)} of {store.name} never varies in training data: it keeps its "
+                "value, and counts in neither loss nor scores"
+            )
+    return lines
+
+
 def create_operator(
     recipe: TrainRecipe, stores: Sequence[Store], processes: Processes = ALONE
 ) -> Operator:

@@ -34,7 +34,7 @@ from .run.directory import Status, create_run, inspect_run
 from .run.owning import owned
 from .run.state import latest
 from .run.tracking import require_trackers
-from .start import create_operator
+from .start import create_operator, left_out
 
 R = TypeVar("R", bound=TrainRecipe)
 
@@ -167,6 +167,8 @@ def run_training(
         optimizer = build_optimizer(operator, recipe.optimizer, rates, phases)
         data = training_data(recipe, stores, operator)
         say(f"{title}: {_summary(recipe, operator, stores, job)}")
+        for line in left_out(operator, stores):
+            say(f"{title}: {line}")
         _try_out(operator, data.mixture)
         if launch.dry_run:
             return

@@ -28,5 +28,13 @@ STYLE: Any = {
     "grid.color": RULE,
     "grid.linewidth": 0.6,
 }
+# Land and obstacles: what an image leaves transparent shows no colour of its map, but hatching.
+TRANSPARENT = (0.0, 0.0, 0.0, 0.0)
 DPI = 130  # of a PNG
 STEPS = [1, 2, 5, 10]  # between ticks, times a power of ten
+
+
+def hatch(axes: Any) -> None:
+    """Hatch the ground of axes, where an image on it is transparent."""
+    axes.set_facecolor("white")
+    axes.patch.set(hatch="//////", edgecolor=BASELINE, linewidth=0.0)

@@ -31,3 +31,4 @@ from .vocabulary import vectors as vectors
 from .window import Context as Context
 from .window import Window as Window
 from .window import collate as collate
+from .window import without as without

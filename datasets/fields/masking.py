@@ -37,6 +37,33 @@ def masked_metric(
     )
 
 
+def masked_agrees(
+    prediction: Field, truth: Field, ndim: int, mask: Mask | None, threshold: float
+) -> Bool[Tensor, "..."]:
+    """`metrics.agrees` over the predicted points, (..., C)."""
+    if mask is None:
+        return metrics.agrees(prediction, truth, ndim, threshold)
+    space = tuple(range(truth.ndim - ndim, truth.ndim))
+    correlation = masked_metric("correlation", prediction, truth, ndim, mask)
+    # A value of the truth in place of what is masked leaves its range as it is.
+    inside = torch.where(mask, truth, -torch.inf).amax(space, keepdim=True)
+    prediction, truth = (torch.where(mask, field, inside) for field in (prediction, truth))
+    exact = metrics.agrees(prediction, truth, ndim, torch.inf)
+    return (correlation >= threshold) | exact
+
+
+def masked_share(mask: Mask, ndim: int) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+    """The share of points that is predicted, of all and of those on the faces, (..., C).
+
+    1 where there are none: an error over no points is 0.
+    """
+    ones = torch.ones_like(mask, dtype=torch.float64)
+    shown = torch.where(mask, ones, 0.0)
+    zero = torch.zeros_like(ones)
+    shares = (shown.flatten(-ndim).mean(-1), metrics.brmse(shown, zero, ndim).square())
+    return shares[0].masked_fill(shares[0] == 0, 1), shares[1].masked_fill(shares[1] == 0, 1)
+
+
 def scored(mask: Mask, ndim: int) -> Bool[Tensor, "..."]:
     """Whether a field is predicted anywhere, (..., C)."""
     return mask.flatten(-ndim).any(-1)

@@ -16,11 +16,12 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 Field = Float[Tensor, "..."]  # (..., C, *S)
 EPSILON = 1e-12  # smallest divisor: zero error over zero truth is 0, not NaN
+EXACT = 1e-6  # relative error of a constant field that is predicted exactly, up to rounding
 # First wave numbers (periods per domain) of PDEBench's low, middle and high band.
 BANDS = (0, 4, 12)
 
@@ -260,13 +261,15 @@ def valid_time(
     by the Lyapunov time) for the valid prediction time of chaotic dynamics.
 
     A frame fails when its `correlation` is below the threshold or, with `metric="nrmse"`, when
-    its error is above it; NaN fails. Where no frame fails, the value is a lower bound.
+    its error is above it; NaN fails. A field that is constant over space in the truth has no
+    correlation: its frame fails unless it is predicted exactly (see `agrees`). Where no frame
+    fails, the value is a lower bound.
 
     Raises:
         ValueError: unknown metric.
     """
     if metric == "correlation":
-        passed = correlation(prediction, truth, ndim) >= threshold
+        passed = agrees(prediction, truth, ndim, threshold)
     elif metric == "nrmse":
         passed = nrmse(prediction, truth, ndim) <= threshold
     else:
@@ -274,6 +277,21 @@ def valid_time(
     failed = ~passed.movedim(-2, -1)
     first = failed.int().argmax(-1)
     return torch.where(failed.any(-1), lead_times[first], lead_times[-1])
+
+
+def agrees(
+    prediction: Field, truth: Field, ndim: int, threshold: float = 0.8
+) -> Bool[Tensor, "..."]:
+    """Whether the correlation over space reaches a threshold; (..., C).
+
+    Where the truth is constant over space there is none (0/0): a prediction then agrees that is the
+    same value everywhere, up to one part in 10⁶.
+    """
+    space = _space(truth, ndim)
+    low, high = truth.amin(space), truth.amax(space)
+    error = _error(prediction, truth, ndim).abs().amax(space)
+    exact = (low == high) & (error <= EXACT * high.abs())
+    return (correlation(prediction, truth, ndim) >= threshold) | exact
 
 
 def root(square: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

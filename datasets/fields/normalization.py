@@ -82,12 +82,17 @@ class Identity:
         output = Scaling(torch.zeros_like(wide), wide)
         return Scaling(torch.zeros_like(one), one, output=output)
 
+    def constants(self, dataset: str) -> frozenset[str]:
+        """Fields that never varied in the training data: none is known."""
+        return frozenset()
+
 
 @dataclass(frozen=True)
 class Statistics:
     """Mean and standard deviation of training data, per dataset and field, by name.
 
-    What a dataset has no entry for uses the entry `*`, pooled over all training datasets.
+    What a dataset has no entry for uses the entry `*`, pooled over all training datasets. A field
+    of standard deviation 0 never varies: there is nothing to learn, and it is scaled by its size.
 
     Attributes:
         mean, std: `{dataset: {field: value}}` in physical units.
@@ -117,12 +122,18 @@ class Statistics:
         output = self._of(fields, dataset, history)
         return replace(self._of(inputs, dataset, history), output=output)
 
+    def constants(self, dataset: str) -> frozenset[str]:
+        """Fields that never varied in the training data."""
+        std = self._known(self.std, dataset)
+        return frozenset(name for name, value in std.items() if not value)
+
+    def _known(self, table: Mapping[str, Mapping[str, float]], dataset: str) -> dict[str, float]:
+        return {**table.get(POOLED, {}), **table.get(dataset, {})}
+
     def _of(
         self, fields: tuple[str, ...], dataset: str, like: Float[Tensor, "B T C *S"]
     ) -> Scaling:
-        mean, std = (
-            {**table.get(POOLED, {}), **table.get(dataset, {})} for table in (self.mean, self.std)
-        )
+        mean, std = (self._known(table, dataset) for table in (self.mean, self.std))
         missing = [field for field in fields if field not in mean or field not in std]
         if missing:
             raise ValueError(
@@ -132,7 +143,7 @@ class Statistics:
         shape = (1, len(fields), *(1,) * (like.ndim - 3))
         return Scaling(
             like.new_tensor([mean[field] for field in fields]).reshape(shape),
-            like.new_tensor([std[field] for field in fields]).reshape(shape),
+            like.new_tensor([std[k] or abs(mean[k]) or 1.0 for k in fields]).reshape(shape),
         )
 
 
@@ -195,6 +206,10 @@ class WindowScaling(Checked):
             bound = self.growth * first.increment / first.scale * scale
             increment = torch.minimum(increment, bound)
         return Scaling(torch.zeros_like(scale), scale, increment)
+
+    def constants(self, dataset: str) -> frozenset[str]:
+        """Fields that never varied in the training data: none is known."""
+        return frozenset()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ K constant field, P parameter.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -217,6 +217,25 @@ class Window:
             self.lead_times,
             self.context.map(function),
         )
+
+
+def without(context: Context, names: Collection[str], lead: tuple[int, ...] = ()) -> Context:
+    """The same with some fields masked entirely.
+
+    A steady problem has no frame whose values they could keep, and stays as it is.
+
+    Args:
+        context: changed in its mask.
+        names: of the fields; those that it has not are ignored.
+        lead: the batch axis of its tensors, where they have one.
+    """
+    chosen = [channel for channel, name in enumerate(context.fields) if name in names]
+    if not chosen or context.steady:
+        return context
+    shape = (*lead, len(context.fields), *context.grid.shape)
+    mask = torch.ones(shape, dtype=torch.bool) if context.mask is None else context.mask.clone()
+    mask.movedim(len(lead), 0)[chosen] = False
+    return replace(context, mask=mask)
 
 
 def collate(windows: Sequence[Window]) -> Window:

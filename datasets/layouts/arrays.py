@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Bool, Float32, Float64
 
 from ..fields.grid import Grid, spacing
 from ..files.containers import Container
@@ -59,6 +59,8 @@ class ArraySource(Source):
         channels: field name -> where it lies.
         constant_channels: constant field name -> where it lies.
         groups: the group of each of the file's trajectories, where each has its own.
+        mask_variable: where the mask of all fields lies, not 0 where they are predicted; elsewhere
+            they are read as missing.
         flipped: the space axes that the file stores from high to low coordinates.
 
     Raises:
@@ -71,10 +73,12 @@ class ArraySource(Source):
     channels: dict[str, Variable]
     constant_channels: dict[str, Variable] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
+    mask_variable: Variable | None = None
     flipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.path = self.file.path
+        self._masks: dict[int, np.ndarray] = {}
         self.header = replace(
             self.header,
             fields=tuple(self.channels),
@@ -85,7 +89,8 @@ class ArraySource(Source):
         if not rows or not self.header.n_frames or not self.channels:
             raise ValueError(f"{self.path} holds no trajectory, no frame or no field")
         check_times(self.path, self.header.times)
-        for variable in [*self.channels.values(), *self.constant_channels.values()]:
+        stated = [self.mask_variable] if self.mask_variable else []
+        for variable in [*self.channels.values(), *self.constant_channels.values(), *stated]:
             self._array(variable, rows[0])
             self._array(variable, rows[-1])
         self.file.close()
@@ -93,6 +98,7 @@ class ArraySource(Source):
     def part(self, rows: slice) -> ArraySource:
         """The same for some of its trajectories."""
         part, whole = copy.copy(self), self.header
+        part._masks = {}
         part.header = replace(
             whole,
             rows=whole.rows[rows],
@@ -118,6 +124,8 @@ class ArraySource(Source):
         count = len(range(self.header.n_frames)[frames])
         out = np.empty((count, len(channels), *self.header.grid.shape), dtype=dtype)
         self._fill(np.moveaxis(out, 1, 0), [variables[c] for c in channels], trajectory, frames)
+        if self.mask_variable is not None:
+            out[..., ~self._stated_mask(self.mask_variable, trajectory)] = np.nan
         return out
 
     def constants(self, trajectory: int) -> Float32[np.ndarray, "K *S"]:
@@ -127,9 +135,25 @@ class ArraySource(Source):
         self._fill(out[:, None], variables, trajectory, slice(0, 1))
         return out
 
+    def mask(self, trajectory: int) -> Bool[np.ndarray, "C *S"] | None:
+        """The stated mask, the same for all fields."""
+        if self.mask_variable is None:
+            return None
+        mask = self._stated_mask(self.mask_variable, trajectory)
+        return np.repeat(mask[None], len(self.channels), axis=0)
+
     def close(self) -> None:
         """Give the file back; the next access opens it again."""
         self.file.close()
+
+    def _stated_mask(self, variable: Variable, trajectory: int) -> Bool[np.ndarray, "*S"]:
+        """Where the mask's array is neither 0 nor missing; looked at once where all share it."""
+        row = trajectory if TRAJECTORY in variable.axes or self.groups else 0
+        if row not in self._masks:
+            out = np.empty((1, 1, *self.header.grid.shape), dtype=np.float32)
+            self._fill(out, [variable], trajectory, slice(0, 1))
+            self._masks[row] = np.nan_to_num(out[0, 0]) != 0
+        return self._masks[row]
 
     def _fill(
         self, out: np.ndarray, variables: Sequence[Variable], trajectory: int, frames: slice

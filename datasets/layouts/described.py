@@ -22,6 +22,11 @@ field, a parameter, `time` or `length`), `splits` (name: fraction or number of t
 `arrangement.Splits`), `join` (`time`, `fields` or both: files that continue or complete each
 other), `subtract` (`mean`, or field: number or `mean`; taken from the values before they become
 single precision, and stated in the provenance) and `name`.
+
+What is missing in every frame of a trajectory is its mask: not predicted, learned or scored.
+`mask: array` names an array instead, not 0 where fields are predicted; `fill` is the value (0; or
+name: value) that the fields have on input where they are not. What is missing in some frames only
+is refused, or with `holes: skip` the windows that touch them are left out.
 """
 
 from __future__ import annotations
@@ -41,7 +46,7 @@ from .described_offsets import subtracted
 from .described_parameters import parameters
 from .described_times import times
 from .described_units import Units
-from .description import FILE, Description, find
+from .description import FILE, MISSING, Description, find
 from .dimensions import CHANNEL
 from .layout import Layout
 from .source import Header
@@ -89,7 +94,10 @@ def _held(given: Description, shapes: Mapping[str, object]) -> Description:
     constants = {name: text for name, text in given.constants.items() if text in shapes}
     known = {*fields, *constants, *given.parameters, TIME, "length"}
     units = {name: unit for name, unit in given.units.items() if name in known}
-    return replace(given, fields=fields, constants=constants, units=units)
+    fill = given.fill
+    if isinstance(fill, dict):
+        fill = {name: value for name, value in fill.items() if name in fields}
+    return replace(given, fields=fields, constants=constants, units=units, fill=fill)
 
 
 def source_of(path: Path, where: Path, given: Description) -> ArraySource:
@@ -113,6 +121,13 @@ def source_of(path: Path, where: Path, given: Description) -> ArraySource:
         axes = tuple(sorted(axes))
     count = len(arrays.groups) or arrays.sizes.get(TRAJECTORY, 1)
     names, table = parameters(arrays, given, count)
+    fill = given.fill if isinstance(given.fill, dict) else dict.fromkeys(fields, given.fill)
+    mask = None if given.mask == MISSING else arrays.variable(given.mask, True)
+    if mask is not None and TIME in mask.axes:
+        raise arrays.wrong(
+            f"mask: {given.mask!r} varies in time; store what is missing in a frame as NaN, and "
+            "say `holes: skip`"
+        )
     known = space(arrays, given, axes)
     counted = times(arrays, given, count, arrays.sizes.get(TIME, 1))
     own = where == path
@@ -135,10 +150,13 @@ def source_of(path: Path, where: Path, given: Description) -> ArraySource:
             parameters=table,
             units=found.units,
             provenance=provenance | ({"time": dict(counted.origin)} if counted.origin else {}),
+            mask_fill={name: value for name, value in fill.items() if value},
+            holes=given.holes,
         ),
         channels=fields,
         constant_channels=constants,
         groups=arrays.groups,
+        mask_variable=mask,
         flipped=known.flipped,
     )
     arrays.file.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from .dimensions import CHANNEL, SYNONYMS
 
 FILE = "description.yaml"
 MEAN = "mean"
+MISSING = "nan"  # the mask of what is missing in every frame
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,9 @@ class Description:
     join: str | list[str] = ""
     subtract: Literal["mean"] | dict[str, float | Literal["mean"]] = field(default_factory=dict)
     name: str = ""
+    mask: str = MISSING
+    fill: float | dict[str, float] = 0.0
+    holes: Literal["refuse", "skip"] = "refuse"
 
     def __post_init__(self) -> None:
         if not self.fields:
@@ -52,6 +57,7 @@ class Description:
                 f"units: no field, constant or parameter {', '.join(sorted(unknown))}; there are: "
                 f"{', '.join(names)}, {TIME}, length"
             )
+        self._check_fill()
         for axes in self.axes.values() if isinstance(self.axes, dict) else [self.axes]:
             for axis in axes:
                 if axis in SYNONYMS:
@@ -62,6 +68,17 @@ class Description:
                     f"axes: one to three space axes, each named once, beside {TRAJECTORY!r}, "
                     f"{TIME!r} and {CHANNEL!r}; got {axes}"
                 )
+
+    def _check_fill(self) -> None:
+        filled = set(self.fill) if isinstance(self.fill, dict) else set()
+        if not filled <= set(self.fields):
+            raise ValueError(
+                f"fill: no field {', '.join(sorted(filled - set(self.fields)))}; there are: "
+                f"{', '.join(self.fields)}"
+            )
+        values = self.fill.values() if isinstance(self.fill, dict) else [self.fill]
+        if not all(map(math.isfinite, values)):
+            raise ValueError(f"fill: the value of what is masked must be finite; got {self.fill}")
 
 
 def find(path: Path) -> Path | None:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
@@ -27,6 +27,9 @@ class Header:
         series: scalars that vary in time: (T,) or (n, T).
         provenance: how the data were made; anything that JSON can hold.
         filled: names of the fields that the file does not hold: the layout gives them one value.
+        mask_fill: field -> the value that takes the place of what is missing; 0 for others.
+        holes: what is done with values that are missing in some frames only: "refuse", or "skip",
+            which leaves out the windows that touch them.
     """
 
     name: str = ""
@@ -42,6 +45,8 @@ class Header:
     series: dict[str, np.ndarray] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     filled: tuple[str, ...] = ()
+    mask_fill: dict[str, float] = field(default_factory=dict)
+    holes: Literal["refuse", "skip"] = "refuse"
 
     def __post_init__(self) -> None:
         if not self.parameter_names:
@@ -73,7 +78,7 @@ class Source(ABC):
     def read(
         self, trajectory: int, frames: slice, channels: Sequence[int]
     ) -> Float32[np.ndarray, "T C *S"]:
-        """The given frames and channels of a trajectory."""
+        """The given frames and channels of a trajectory; NaN where a value is missing."""
 
     def read_exactly(
         self, trajectory: int, frames: slice, channels: Sequence[int]
@@ -86,7 +91,7 @@ class Source(ABC):
         """The constant fields of a trajectory."""
 
     def mask(self, trajectory: int) -> Bool[np.ndarray, "C *S"] | None:
-        """True where the fields of a trajectory are predicted; None: everywhere."""
+        """True where the fields of a trajectory are predicted; None: wherever they are not NaN."""
         return None
 
     @abstractmethod

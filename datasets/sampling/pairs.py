@@ -48,15 +48,20 @@ class Pairs(Windows):
 
     def _window(self, trajectory: int, number: int) -> Window:
         i, j = self.pairs[number]
-        first = next(part for part in self.store.stretches(trajectory) if self._fitting(part) > 0)
-        start = first.start + i * self.stride
+        start = self._start(trajectory, number)
         if j > i:
             return self.store.window(trajectory, start, 1, 1, (j - i) * self.stride)
         window = self.store.window(trajectory, start, 1, 0)
         return replace(window, target=window.history.clone(), lead_times=torch.zeros(1))
 
     def _start(self, trajectory: int, number: int) -> int:
-        return self.store.first + self.pairs[number][0] * self.stride
+        first = next(part for part in self.store.stretches(trajectory) if self._fitting(part) > 0)
+        return first.start + self.pairs[number][0] * self.stride
+
+    def _frames(self, trajectory: int, number: int) -> range:
+        i, j = self.pairs[number]
+        start, lead = self._start(trajectory, number), (j - i) * self.stride
+        return range(start, start + lead + 1, max(1, lead))
 
     def _count(self, trajectory: int) -> int:
         super()._count(trajectory)  # refuses a trajectory that is too short

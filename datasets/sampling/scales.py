@@ -17,6 +17,7 @@ from ..stores.store import Store
 
 Table = dict[str, tuple[float, float]]  # name -> mean and standard deviation
 FLOOR = 1e-6  # smallest standard deviation, as a fraction of the root mean square
+CONSTANT = 1e-12  # the same, of values that do not vary: less than single precision can vary
 
 
 def pooled_statistics(stores: Sequence[Store], processes: Processes = ALONE) -> Statistics:
@@ -25,8 +26,8 @@ def pooled_statistics(stores: Sequence[Store], processes: Processes = ALONE) -> 
     Over trajectories, time and space, in one pass and constant memory; the input fields of steady
     problems too. What is masked does not count. In the pooled entry every dataset that has the
     field counts the same, whatever its size; a field that a dataset masks entirely has the pooled
-    entry there. A standard deviation is at least one millionth of the root mean square, and 1 for
-    a field that is zero everywhere. All `processes` call it and share the reading.
+    entry there. A standard deviation is at least one millionth of the root mean square, but 0 for a
+    field that is the same everywhere. All `processes` call it and share the reading.
 
     Raises:
         ValueError: two stores have the same name, or a store holds no training trajectories.
@@ -38,7 +39,7 @@ def pooled_statistics(stores: Sequence[Store], processes: Processes = ALONE) -> 
         tables[store.name] = _fields(store, processes) | _constants(store, store.inputs, processes)
     pooled = _pool([*tables.values()])
     for store in stores:
-        masked = dict.fromkeys(store.fields, (0.0, 0.0)) | pooled
+        masked = dict.fromkeys(store.fields, (0.0, 1.0)) | pooled
         tables[store.name] = {name: masked[name] for name in store.fields} | tables[store.name]
     tables[POOLED] = pooled
     return Statistics(
@@ -145,4 +146,5 @@ def _pool(tables: Sequence[Table]) -> Table:
 
 
 def _floored(mean: float, std: float) -> float:
-    return max(std, FLOOR * float(np.hypot(mean, std))) or 1.0
+    size = float(np.hypot(mean, std))
+    return 0.0 if std <= CONSTANT * size else max(std, FLOOR * size)

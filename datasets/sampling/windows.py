@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..fields.window import Window
+from ..fields.window import Window, without
 from ..stores.store import Store
 
 
@@ -25,6 +25,7 @@ class Selection:
         fields: keep only these fields, in this order. None for all.
         inputs: likewise for the input fields of a steady problem.
         fill: values of fields that the store lacks; see `Window.filled`.
+        constant: fields that are not predicted, as they never vary.
     """
 
     trajectories: int | None = None
@@ -32,14 +33,15 @@ class Selection:
     fields: Sequence[str] | None = None
     inputs: Sequence[str] | None = None
     fill: Mapping[str, float] = field(default_factory=dict)
+    constant: Collection[str] = ()
 
 
 class Windows(Dataset[Window]):
     """Every window of `history` → `horizon` frames at a stride, trajectory by trajectory.
 
     A trajectory of T frames has T − stride·(history + horizon − 1) windows, one per first frame
-    (from `store.first` on); only every `every`-th of them is kept. In epoch e an endless dataset
-    gives those of `store.epoch(e)`.
+    (from `store.first` on); only every `every`-th of them is kept, and none that touches a hole
+    where the store skips them. In epoch e an endless dataset gives those of `store.epoch(e)`.
 
     Args:
         store: where the trajectories are.
@@ -68,14 +70,21 @@ class Windows(Dataset[Window]):
                 raise ValueError(f"{name} must be at least 1 frame; got {value}")
         if stride < 1 or every < 1:
             raise ValueError(f"stride and every must be at least 1; got {stride} and {every}")
-        self.fill = dict(chosen.fill)
+        self.fill, self.constant = dict(chosen.fill), frozenset(chosen.constant)
         require_channels(store, chosen.fields or (), chosen.inputs or (), self.fill)
         self.store, self.history, self.horizon = store, history, horizon
         self.stride, self.every = stride, every
         self.fields = store.fields if chosen.fields is None else tuple(chosen.fields)
         self.inputs = store.inputs if chosen.inputs is None else tuple(chosen.inputs)
         self.trajectories = _choose(store, chosen.trajectories, chosen.seed)
+        # Numbers of the windows that touch no hole, of trajectories that have some.
+        self._kept: dict[int, list[int]] = {}
         self._count_all()
+        if not len(self):
+            raise ValueError(
+                f"all windows of {store.name!r} touch frames with missing values; use shorter "
+                "ones, or fill these values"
+            )
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -83,18 +92,17 @@ class Windows(Dataset[Window]):
     def __getitem__(self, index: int) -> Window:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.store.name!r} has {len(self)} windows; got index {index}")
-        position = int(np.searchsorted(self._ends, index, side="right"))
-        before = int(self._ends[position - 1]) if position else 0
-        window = self._window(self.trajectories[position], index - before)
-        return window.filled(self.fill).select(self.fields, self.inputs)
+        window = self._window(*self._locate(index))
+        window = window.filled(self.fill).select(self.fields, self.inputs)
+        if not self.constant:
+            return window
+        return replace(window, context=without(window.context, self.constant))
 
     def origin(self, index: int) -> str:
         """Where a window comes from, in words: dataset, file, trajectory and time."""
-        position = int(np.searchsorted(self._ends, index, side="right"))
-        before = int(self._ends[position - 1]) if position else 0
-        trajectory = self.trajectories[position]
+        trajectory, number = self._locate(index)
         path, local = self.store.origin(trajectory)
-        time = self.store.trajectory_times(trajectory)[self._start(trajectory, index - before)]
+        time = self.store.trajectory_times(trajectory)[self._start(trajectory, number)]
         return f"{self.store.name}: {path}, trajectory {local}, from time {time:g}"
 
     def in_epoch(self, epoch: int, streams: int = 1) -> Windows:
@@ -127,7 +135,7 @@ class Windows(Dataset[Window]):
             part.trajectories = chosen
             part._count_all()
             parts.append(part)
-        return parts
+        return [part for part in parts if len(part)]  # of some, all windows may touch holes
 
     @property
     def dt(self) -> float | None:
@@ -138,7 +146,15 @@ class Windows(Dataset[Window]):
         return steps.pop() if len(steps) == 1 else None
 
     def _count_all(self) -> None:
-        self._ends = np.cumsum([self._count(i) for i in self.trajectories])
+        self._ends = np.cumsum([self._count_whole(i) for i in self.trajectories])
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        """The trajectory of a window, and the window's number in it."""
+        position = int(np.searchsorted(self._ends, index, side="right"))
+        before = int(self._ends[position - 1]) if position else 0
+        trajectory, number = self.trajectories[position], index - before
+        kept = self._kept.get(trajectory)
+        return trajectory, number if kept is None else kept[number]
 
     def _window(self, trajectory: int, number: int) -> Window:
         """Window `number` of a trajectory."""
@@ -147,11 +163,18 @@ class Windows(Dataset[Window]):
 
     def _start(self, trajectory: int, number: int) -> int:
         """First frame of a trajectory's window `number`."""
+        if self.store.steady:
+            return 0
         first, *others = self.store.stretches(trajectory)
         while number >= self._fitting(first):
             number -= max(0, self._fitting(first))
             first = others.pop(0)
         return first.start + number * self.every
+
+    def _frames(self, trajectory: int, number: int) -> range:
+        """The stored frames of a trajectory's window `number`."""
+        start = self._start(trajectory, number)
+        return range(start, start + (0 if self.store.steady else self._reach) + 1, self.stride)
 
     def _require_steady(self) -> None:
         got = (self.history, self.horizon, self.stride, self.every)
@@ -160,6 +183,17 @@ class Windows(Dataset[Window]):
                 f"{self.store.name!r} is a steady problem, with one history and one target frame, "
                 f"stride and every 1; got {', '.join(map(str, got))}"
             )
+
+    def _count_whole(self, trajectory: int) -> int:
+        """Windows of a trajectory that touch no hole."""
+        count, whole = self._count(trajectory), self.store.whole_frames(trajectory)
+        if whole is None or whole.all():
+            return count
+        kept = [
+            k for k in range(count) if all(whole[frame] for frame in self._frames(trajectory, k))
+        ]
+        self._kept[trajectory] = kept
+        return len(kept)
 
     def _count(self, trajectory: int) -> int:
         if self.store.steady:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..fields.grid import spacing
 from ..fields.window import Context, Window
@@ -65,7 +66,7 @@ def cut(store: Store, i: int, span: Span) -> Window:
         frames[:history],
         frames[history:],
         torch.from_numpy(lead.astype(np.float32)),
-        _context(store, i, None if history == 1 else step),
+        _context(store, i, None if history == 1 else step, store.mask_after_reading(i)),
     )
 
 
@@ -78,18 +79,19 @@ def _steady(store: Store, i: int, span: Span) -> Window:
             f"{', '.join(store.fields)}): its windows have 1 history and 1 target frame at "
             f"stride 1; got {history} and {horizon} at stride {stride} from frame {start}"
         )
-    context = _context(store, i, None)
+    target = store.read(i, 0, horizon)
+    context = _context(store, i, None, store.mask(i))
     assert context.constants is not None
     index = [store.constant_fields.index(name) for name in store.inputs]
     return Window(
         context.constants[index].unsqueeze(0),
-        store.read(i, 0, horizon),
+        target,
         torch.ones(horizon),
         replace(context, inputs=store.inputs),
     )
 
 
-def _context(store: Store, i: int, dt: float | None) -> Context:
+def _context(store: Store, i: int, dt: float | None, mask: Tensor | None) -> Context:
     """What stays the same along trajectory i, whose history frames are `dt` apart."""
     return Context(
         fields=store.fields,
@@ -100,5 +102,5 @@ def _context(store: Store, i: int, dt: float | None) -> Context:
         constant_fields=store.constant_fields,
         parameters=store.parameters(i),
         parameter_names=store.parameter_names,
-        mask=store.mask(i),
+        mask=mask,
     )

@@ -49,12 +49,29 @@ class Finite:
         seen[:] = True
         return None
 
-    def first_bad_constant(self, i: int, values: Float[Tensor, "K *S"]) -> int | None:
-        """The first of the constant fields of trajectory i that is not finite."""
+    def seen(self, place: tuple[int, int], frame: int) -> bool:
+        """Whether a frame of a trajectory, by its place, was seen to be finite."""
+        file, local = place
+        return bool(self._frames[self._first[file] + local * self._lengths[file] + frame])
+
+    def seen_constants(self, i: int) -> bool:
+        """Whether the constant fields of trajectory i were seen to be finite."""
+        return bool(self._constants[i])
+
+    def first_bad_constant(
+        self, i: int, values: Float[Tensor, "K *S"], remember: bool = True
+    ) -> int | None:
+        """The first of the constant fields of trajectory i that is not finite.
+
+        Args:
+            i: its number.
+            values: what was read.
+            remember: whether a file that is finite need not be looked at again.
+        """
         if self._constants[i]:
             return None
         bad = torch.argwhere(~torch.isfinite(values))
         if len(bad):
             return int(bad[0, 0])
-        self._constants[i] = True
+        self._constants[i] = remember
         return None

@@ -27,7 +27,7 @@ from ..layouts.detect import LAYOUTS
 from ..layouts.source import Header, Source
 
 SMALLEST = 64  # files of a store that is worth an index
-VERSION = 2
+VERSION = 3
 READERS = (
     "pelagos.datasets.files",
     "pelagos.datasets.layouts",
@@ -162,6 +162,8 @@ class Index:
         plain = {
             "name": header.name,
             "units": header.units,
+            "mask_fill": header.mask_fill,
+            "holes": header.holes,
             **{name: list(getattr(header, name)) for name in _TUPLES},
             "grid": {
                 "shape": list(grid.shape),
@@ -192,6 +194,8 @@ def _shared(plain: Mapping[str, Any]) -> Header:
     return Header(
         name=plain["name"],
         units=dict(plain["units"]),
+        mask_fill=dict(plain["mask_fill"]),
+        holes=plain["holes"],
         grid=Grid(*(tuple(grid[k]) for k in ("shape", "lengths", "boundary", "origin"))),
         times=np.array(plain["times"], np.float64),
         rows=range(0),

@@ -206,6 +206,7 @@ class Together(Source):
             constant_fields=tuple(self._constants),
             units=_union([header.units for header in headers], self.parts),
             filled=tuple(name for header in headers for name in header.filled),
+            mask_fill={name: v for header in headers for name, v in header.mask_fill.items()},
             series=_union_of_series(headers),
         )
 

@@ -2,8 +2,9 @@
 
 They lie beside the index of stores (`$XDG_CACHE_HOME/pelagos/moments`), under a name that follows
 from all that they depend on: files (size and modification time), the code that reads them, fields,
-grid, times, trajectories, and the first frame of the first and the last of these as it is read.
-They may be deleted at any time, and a cache that cannot be read or written does no harm.
+grid, times, trajectories, what is done with holes, and the first frame and the mask of the first
+and the last trajectory as they are read. They may be deleted at any time, and a cache that cannot
+be read or written does no harm.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ def _place(store: Store, trajectories: Sequence[int], what: Sequence[str]) -> Pa
         return None
     rows = [(str(s.path), s.header.rows, s.header.n_frames) for s in store.sources]
     about = (VERSION, code_of_readers(), what, store.fields, store.constant_fields, store.first)
-    seen = hashlib.sha256(repr((about, store.grid, sorted(store.units.items()), rows)).encode())
+    about = (*about, store.grid, sorted(store.units.items()), rows, store.holes)
+    seen = hashlib.sha256(repr(about).encode())
     seen.update(repr([(str(path), *stat(path)) for path in paths]).encode())
     seen.update(np.asarray(trajectories).tobytes())
     for i in (trajectories[0], trajectories[-1]):

@@ -63,4 +63,5 @@ def renamed_header(header: Header, names: Mapping[str, str]) -> Header:
         parameter_names=new(header.parameter_names),
         units={names.get(name, name): unit for name, unit in header.units.items()},
         filled=new(header.filled),
+        mask_fill={names.get(name, name): value for name, value in header.mask_fill.items()},
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,9 @@ def field_moments(
     """
 
     def of_trajectory(i: int) -> list[tuple[str, Moments]]:
-        mask, found = store.mask(i), []
-        for part in blocks(store, i, BLOCK, store.first):
-            block = store.read(i, part.start, part.stop)
+        found = []
+        for part in _whole(store, i):
+            block, mask = store.read(i, part.start, part.stop), store.mask(i)
             for channel, name in enumerate(store.fields):
                 values = block[:, channel]
                 chosen = values if mask is None else values[:, mask[channel]]
@@ -76,13 +77,26 @@ def field_moments(
     return kept_moments(store, trajectories, ("fields",), of_trajectory, processes)
 
 
+def _whole(store: Store, i: int) -> Iterator[range]:
+    """Consecutive frames of trajectory i, without those whose holes are skipped."""
+    whole = store.whole_frames(i)
+    for part in blocks(store, i, BLOCK, store.first):
+        if whole is None:
+            yield part
+            continue
+        for there, frames in itertools.groupby(part, lambda k: bool(whole[k])):
+            if there:
+                run = [*frames]
+                yield range(run[0], run[-1] + 1)
+
+
 def constant_moments(
     store: Store,
     trajectories: Sequence[int],
     names: Sequence[str],
     processes: Processes = ALONE,
 ) -> dict[str, Moments]:
-    """Moments of constant fields.
+    """Moments of constant fields; what is missing under the mask does not count.
 
     Raises:
         ValueError: as `field_moments`.
@@ -93,9 +107,12 @@ def constant_moments(
     def of_trajectory(i: int) -> list[tuple[str, Moments]]:
         constants = store.constants(i)
         assert constants is not None
-        index = [store.constant_fields.index(name) for name in names]
-        values = (constants[channel].numpy() for channel in index)
-        return [(k, Moments.merged(None, each)) for k, each in zip(names, values, strict=True)]
+        raw = constants.numpy() if store.holds_all_constants(i) else store.constants_raw(i)
+        found = []
+        for name in names:
+            values = raw[store.constant_fields.index(name)]
+            found.append((name, Moments.merged(None, values[~np.isnan(values)])))
+        return found
 
     return kept_moments(store, trajectories, ("constants", *names), of_trajectory, processes)
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from .cutting import Span, cut
 from .failures import check_memory
 from .files import Files
 from .finite import Finite
+from .missing import Gaps, fill_constants, find_gaps
 from .timeline import Timeline, Timelines, stretches
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Store:
         inputs: of a steady problem, the names of the input fields: its constant fields without
             coordinates (`coordinate_x`, …); else ().
         sources: the files, in order of their trajectories.
+        holes: what is done with values that are missing in some frames only: "refuse", or "skip",
+            which leaves out the windows that touch them (see `missing`).
         endless: whether every epoch has trajectories of its own.
     """
 
@@ -74,7 +77,10 @@ class Store:
             check_agreement(first, source)
         self._files = Files(self.sources)
         self._finite = Finite(self.sources)
+        # Where values are missing, of trajectories that were seen to lack some.
+        self._gaps: dict[int, Gaps] = {}
         header = first.header
+        self.holes: Literal["refuse", "skip"] = header.holes
         self.name, self.fields, self.grid = header.name, header.fields, header.grid
         self.constant_fields, self.parameter_names = header.constant_fields, header.parameter_names
         self.units, self.provenance, self.axes = header.units, header.provenance, header.axes
@@ -143,8 +149,10 @@ class Store:
     def read(self, i: int, start: int, stop: int, step: int = 1) -> Float[Tensor, "T C *S"]:
         """Frames start, start + step, … before `stop` of trajectory i; only these are read.
 
+        What the mask leaves out and the file does not hold is filled (see `missing`).
+
         Raises:
-            ValueError: there are no such frames, or a value is NaN or infinite.
+            ValueError: there are no such frames, or a value that is not masked is NaN or infinite.
         """
         if not (0 <= start <= stop <= self.n_frames(i) and step > 0):
             raise ValueError(
@@ -152,16 +160,22 @@ class Store:
                 f"got start {start}, stop {stop}, step {step}"
             )
         frames = torch.from_numpy(self.read_raw(i, slice(start, stop, step)))
-        bad = self._finite.first_bad(self._files.locate(i), slice(start, stop, step), frames)
-        if bad is not None:
-            frame, field = start + bad[0] * step, self.fields[bad[1]]
-            raise ValueError(self._not_finite(i, f"{field!r} at frame {frame}", frame))
-        return frames
+        gaps = self._gaps.get(i)
+        if gaps is None:
+            place = self._files.locate(i)
+            if self._finite.first_bad(place, slice(start, stop, step), frames) is None:
+                return frames
+            gaps = self._find_gaps(i)
+        hole = gaps.hole(frames)
+        if hole is not None:
+            frame, field = start + hole[0] * step, self.fields[hole[1]]
+            raise ValueError(self._not_finite(i, f"{field!r} at frame {frame}", frame, hole[2]))
+        return gaps.filled(frames, self.fields, self.source_of(i)[0].header.mask_fill)
 
     def read_raw(
         self, i: int, frames: slice, channels: Sequence[int] | None = None
     ) -> Float32[np.ndarray, "T C *S"]:
-        """As `read`, for the given channels, without looking at the values.
+        """As `read`, for the given channels, without looking at the values: NaN where missing.
 
         Raises:
             ValueError: the file is damaged, or this is more than the memory that is available.
@@ -183,9 +197,16 @@ class Store:
         values = torch.from_numpy(self.constants_raw(i))
         bad = self._finite.first_bad_constant(i, values)
         if bad is not None:
+            values = fill_constants(values, self.mask(i))
+            bad = self._finite.first_bad_constant(i, values, remember=False)
+        if bad is not None:
             name = self.constant_fields[bad]
             raise ValueError(self._not_finite(i, f"the constant field {name!r}"))
         return values
+
+    def holds_all_constants(self, i: int) -> bool:
+        """Whether the constant fields of trajectory i, read before, have no missing values."""
+        return self._finite.seen_constants(i)
 
     def constants_raw(self, i: int) -> Float32[np.ndarray, "K *S"]:
         """As `constants`, an empty array if there are none, without looking at the values."""
@@ -194,6 +215,39 @@ class Store:
 
     def mask(self, i: int) -> Bool[Tensor, "C *S"] | None:
         """Where the fields of trajectory i are predicted; None: everywhere."""
+        place = self._files.locate(i)
+        if i not in self._gaps and not self._finite.seen(place, 0) and self._stated(i) is None:
+            first = torch.from_numpy(self.read_raw(i, slice(0, 1)))
+            if self._finite.first_bad(place, slice(0, 1, 1), first) is not None:
+                self._find_gaps(i)
+        return self.mask_after_reading(i)
+
+    def mask_after_reading(self, i: int) -> Bool[Tensor, "C *S"] | None:
+        """As `mask`, of a trajectory that frames have been read of: had they no NaN, no other is
+        read to know that the file states a mask or there is none.
+        """
+        stated = self._stated(i)
+        if stated is not None or i not in self._gaps:
+            return stated
+        valid = self._gaps[i].valid
+        return None if valid.all() else valid.clone()
+
+    def gaps(self, i: int) -> Gaps | None:
+        """Where the values of trajectory i are missing; None where it is not known to lack any."""
+        return self._gaps.get(i)
+
+    def whole_frames(self, i: int) -> Bool[np.ndarray, " T"] | None:
+        """Which frames of trajectory i have no holes; None where holes are refused."""
+        if self.holes != "skip":
+            return None
+        return (self._gaps.get(i) or self._find_gaps(i)).whole
+
+    def _find_gaps(self, i: int) -> Gaps:
+        self._gaps[i] = find_gaps(self, i, self._stated(i))
+        return self._gaps[i]
+
+    def _stated(self, i: int) -> Bool[Tensor, "C *S"] | None:
+        """The mask that the file of trajectory i states."""
         with self._reading(i) as (source, local):
             values = source.mask(local)
         return None if values is None else torch.from_numpy(values)
@@ -264,13 +318,19 @@ class Store:
         store.sources, store._files = [*sources], Files(sources)
         return store
 
-    def _not_finite(self, i: int, what: str, frame: int | None = None) -> str:
+    def _not_finite(
+        self,
+        i: int,
+        what: str,
+        frame: int | None = None,
+        fault: str = "holds NaN or infinite values",
+    ) -> str:
         path, local = self.origin(i)
         when = "" if frame is None else f" (time {self.trajectory_times(i)[frame]:g})"
-        return (
-            f"{path}: {what}{when} of trajectory {local} holds NaN or infinite "
-            f"values; repair or leave out this trajectory"
-        )
+        remedy = "repair or leave out this trajectory"
+        if frame is not None and self.holes == "refuse":
+            remedy += ", or the windows that touch such frames by `holes: skip`"
+        return f"{path}: {what}{when} of trajectory {local} {fault}; {remedy}"
 
 
 def _ranges(counts: Sequence[tuple[str, int]]) -> dict[str, range]:

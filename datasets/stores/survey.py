@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from ..base.progress import Bar
 from ..fields.moments import Moments
@@ -23,7 +23,8 @@ SAMPLE = 256  # values kept of every initial state, to find near-identical ones
 class Table:
     """Per trajectory and field: count, moments and range of the finite frames.
 
-    A frame of a field that holds NaN or infinite values is left out of everything but `bad`.
+    What is masked does not count. A frame of a field that holds NaN or infinite values elsewhere is
+    left out of everything but `bad`.
 
     Attributes:
         names: the C fields.
@@ -190,7 +191,9 @@ def initial_state(store: Store, i: int) -> Float32[np.ndarray, "C *S"]:
 
 
 def _read_frames(store: Store, i: int, found: Survey, digest: hashlib.blake2b, bar: Bar) -> None:
-    frames, channels = store.n_frames(i), len(store.fields)
+    frames, channels, mask = store.n_frames(i), len(store.fields), store.mask(i)
+    valid = None if mask is None else mask.numpy().reshape(channels, -1)
+    same_gaps = (gaps := store.gaps(i)) is not None and not gaps.stated
     equal: list[int] = []
     last = np.empty((0, channels, *store.grid.shape), np.float32)
     for part in blocks(store, i, BLOCK):
@@ -200,8 +203,11 @@ def _read_frames(store: Store, i: int, found: Survey, digest: hashlib.blake2b, b
         before = len(last)
         rows = np.concatenate([last, block]).reshape(before + len(block), channels, -1)
         for channel in range(channels):
-            found.fields.add(i, channel, start, rows[:, channel], before)
-        same = (rows[1:] == rows[:-1]).all(axis=(1, 2))
+            values = rows[:, channel]
+            if valid is not None:
+                values = _predicted(values, valid[channel], same_gaps)
+            found.fields.add(i, channel, start, values, before)
+        same = ((rows[1:] == rows[:-1]) | (np.isnan(rows[1:]) & np.isnan(rows[:-1]))).all((1, 2))
         equal += (np.flatnonzero(same) + start + 1 - before).tolist()
         last = block[-1:]
         bar.advance(len(block) / frames)
@@ -209,8 +215,26 @@ def _read_frames(store: Store, i: int, found: Survey, digest: hashlib.blake2b, b
         found.repeated[i] = equal
 
 
+def _predicted(
+    values: Float32[np.ndarray, "T N"], valid: Bool[np.ndarray, " N"], same_gaps: bool
+) -> Float32[np.ndarray, "T M"]:
+    """The values where a field is predicted; all of a field that is predicted nowhere.
+
+    Where the same values must be missing in all frames, frames in which others are become NaN.
+    """
+    if not valid.any():
+        return values
+    chosen = values[:, valid]
+    if same_gaps:
+        chosen[~np.isnan(values[:, ~valid]).all(axis=1)] = np.nan
+    return chosen
+
+
 def _read_constants(store: Store, i: int, found: Survey, digest: hashlib.blake2b) -> None:
-    constants = store.constants_raw(i)
+    constants, mask = store.constants_raw(i), store.mask(i)
+    nowhere = None if mask is None else ~mask.any(0).numpy()
     digest.update(np.ascontiguousarray(constants).data)
     for channel, values in enumerate(constants):
+        if nowhere is not None:
+            values = values[~(nowhere & np.isnan(values))]
         found.constants.add(i, channel, 0, values.reshape(1, -1))

@@ -22,7 +22,8 @@ def to_xarray(store: Store) -> xarray.Dataset:
 
     Parameters and the split are coordinates along `trajectory`. Where trajectories differ in
     their times, the coordinate `physical_time` (trajectory, time) takes the place of `time`.
-    Scalars that vary in time are variables (trajectory, time). NaN is not an error here.
+    Scalars that vary in time are variables (trajectory, time). NaN is not an error here: it stands
+    where a field is masked (one that is predicted nowhere keeps the values of its file).
 
     Raises:
         ValueError: trajectories differ in their number of frames.
@@ -115,6 +116,9 @@ class _FieldArray(BackendArray):
         time, *space = inner
         frames = time if isinstance(time, slice) else slice(int(time), int(time) + 1)
         values = self.store.read_raw(i, frames, [self.channel])[:, 0]
+        mask = self.store.mask(i)
+        if mask is not None and mask[self.channel].any():
+            values = np.where(mask[self.channel].numpy(), values, np.float32(np.nan))
         return values[(slice(None) if isinstance(time, slice) else 0, *space)]
 
 

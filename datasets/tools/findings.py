@@ -69,7 +69,9 @@ def _not_finite(store: Store, table: Table) -> Iterator[Finding]:
             "not_finite",
             f"{name!r} holds NaN or infinite values in {frames} frames of {len(where)} "
             f"trajectories; the first{when} of trajectory {local} of {path}",
-            "repair these trajectories or leave them out: reading one stops training",
+            "repair these trajectories or leave them out: reading one stops training (only what is "
+            "missing in all frames of a trajectory is a mask; `holes: skip` leaves out the windows "
+            "that touch others)",
         )
 
 

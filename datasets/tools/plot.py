@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import matplotlib
 import numpy as np
@@ -22,12 +22,13 @@ from ..base.figures import (
     DPI,
     INK,
     MUTED,
-    RULE,
     RUNS,
     SIGNED,
     STEPS,
     STYLE,
+    TRANSPARENT,
     UNSIGNED,
+    hatch,
 )
 from ..base.progress import Bar
 from ..fields.grid import spacing
@@ -40,7 +41,9 @@ ROWS = 8  # fields below each other
 EVEN = 512  # rows of an image over times that are not even
 FRAMES = 100  # of an animation, at most
 RATE = 12  # of them per second
+THIN = 10.0  # a domain so many times as long as wide is not shown to scale
 _Box: TypeAlias = tuple[float, float, float, float]  # left, right, bottom, top
+_Aspect: TypeAlias = Literal["equal", "auto"]
 
 
 @dataclass(frozen=True)
@@ -61,14 +64,15 @@ class _Scale:
 
     @property
     def colors(self) -> Any:
-        """The colour map; what is not finite, or not predicted, is grey."""
+        """The colour map; what is not finite, or not predicted, is left out."""
         name = SIGNED if self.low < 0 < self.high else UNSIGNED
-        return matplotlib.colormaps[name].with_extremes(bad=RULE)
+        return matplotlib.colormaps[name].with_extremes(bad=TRANSPARENT)
 
     @property
     def norm(self) -> Normalize:
-        """From values to colours."""
-        return Normalize(self.low, self.high)
+        """From values to colours; a single value is in the middle."""
+        margin = (0.05 * abs(self.low) or 1.0) if self.low == self.high else 0.0
+        return Normalize(self.low - margin, self.high + margin)
 
 
 @dataclass(frozen=True)
@@ -232,26 +236,41 @@ def _images(picture: _Picture) -> Figure:
     if store.grid.ndim == 1:
         return _profiles(picture, rows)
     height, width = _panel_size(store)
-    size = max(width * columns + 2.2, 4.5), height * len(rows) + 0.8
+    size = max(width * columns + 2.2, 4.5), height * len(rows) + 1.5
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for line, (name, panels, scale) in zip(axes, rows, strict=True):
         for ax in line[len(panels) :]:
             ax.set_axis_off()
         mapped = [
-            _show(ax, values.T, scale, _extent(store))
+            _show(ax, values.T, scale, _extent(store), _aspect(store))
             for ax, values in zip(line, panels, strict=False)
         ]
-        for ax in line:
-            ax.set(xticks=[], yticks=[])
+        for ax in line[1:]:
+            ax.tick_params(labelleft=False)
         label = with_unit(store, name.split("\n")[0], name)
         line[0].set_ylabel(label, color=INK, rotation=0, ha="right", va="center")
         _color_bar(figure, mapped[-1], list(line))
+    lowest = len(fields) - 1 if not steady else len(rows) - 1  # of most columns
+    for ax in axes[:lowest].flat:
+        ax.tick_params(labelbottom=False)
+    figure.supxlabel(_axes_label(store), color=MUTED, fontsize=9.5)
     if not steady:
         for ax, time in zip(axes[0], picture.times, strict=True):
-            ax.set_title(f"t = {time:.4g}", fontsize=9.5, color=MUTED)
+            ax.set_title(_time_label(store, time), fontsize=9.5, color=MUTED)
     figure.suptitle(picture.title, color=INK, fontsize=11)
     return figure
+
+
+def _axes_label(store: Store) -> str:
+    """What lies across and upwards in an image, and whether as long as it is."""
+    across, up = (with_unit(store, "length", axis) for axis in store.axes[:2])
+    return f"{across} →   {up} ↑" + (", not to scale" if _aspect(store) == "auto" else "")
+
+
+def _time_label(store: Store, time: float) -> str:
+    unit = store.units.get("time", "1")
+    return f"t = {time:.4g}" + (f" {unit}" if unit != "1" else "")
 
 
 def _profiles(picture: _Picture, rows: Sequence[tuple[str, list[np.ndarray], _Scale]]) -> Figure:
@@ -291,7 +310,7 @@ def _animate(
     bar = Bar("drawing", len(picture.times), unit="frames", active=progress)
     with bar, writer.saving(figure, str(path), 100):
         for time, frame in zip(picture.times, picture.values, strict=True):
-            title.set_text(f"{store.name}\nt = {time:.4g}{_plane(store)}")
+            title.set_text(f"{store.name}\n{_time_label(store, time)}{_plane(store)}")
             for artist, values in zip(moving, frame, strict=True):
                 if values.ndim == 1:
                     artist.set_ydata(values)
@@ -306,8 +325,9 @@ def _first_frame(ax: Axes, picture: _Picture, channel: int, scale: _Scale) -> An
     store, name = picture.store, picture.fields[channel]
     ax.set_title(with_unit(store, name), fontsize=9.5)
     if store.grid.ndim > 1:
-        ax.set(xticks=[], yticks=[])
-        return _show(ax, picture.values[0, channel].T, scale, _extent(store))
+        ax.set(xlabel=with_unit(store, "length", store.axes[0]))
+        ax.set(ylabel=with_unit(store, "length", store.axes[1]))
+        return _show(ax, picture.values[0, channel].T, scale, _extent(store), _aspect(store))
     (x,) = store.grid.coordinates()
     margin = 0.05 * (scale.high - scale.low) or 1.0
     ax.set(ylim=(scale.low - margin, scale.high + margin), xlabel=store.axes[0])
@@ -315,13 +335,18 @@ def _first_frame(ax: Axes, picture: _Picture, channel: int, scale: _Scale) -> An
     return ax.plot(x, picture.values[0, channel], color=RUNS[0], linewidth=1.5)[0]
 
 
-def _show(ax: Axes, values: np.ndarray, scale: _Scale, extent: _Box) -> Any:
+def _show(
+    ax: Axes, values: np.ndarray, scale: _Scale, extent: _Box, aspect: _Aspect = "auto"
+) -> Any:
+    ax.xaxis.set_major_locator(MaxNLocator(3, steps=STEPS))
+    ax.yaxis.set_major_locator(MaxNLocator(4, steps=STEPS))
     for spine in ax.spines.values():
         spine.set_visible(False)
+    hatch(ax)
     return ax.imshow(
         np.ma.masked_invalid(values),
         origin="lower",
-        aspect="auto",
+        aspect=aspect,
         interpolation="none",
         extent=extent,
         cmap=scale.colors,
@@ -337,10 +362,16 @@ def _color_bar(figure: Figure, mapped: Any, axes: Any) -> None:
 
 
 def _panel_size(store: Store, largest: float = 1.7) -> tuple[float, float]:
-    """Height and width of an image in inches, as the domain is shaped, within 1 : 2."""
+    """Height and width of an image in inches, as the domain is shaped, within 1 : 4."""
     width, height = store.grid.lengths[:2]
-    ratio = min(2.0, max(1 / 2, height / width))
+    ratio = min(4.0, max(1 / 4, height / width))
     return (largest * ratio, largest) if ratio <= 1 else (largest * 1.2, largest * 1.2 / ratio)
+
+
+def _aspect(store: Store) -> _Aspect:
+    """Lengths to scale, but of domains that would be a line."""
+    width, height = store.grid.lengths[:2]
+    return "equal" if 1 / THIN <= height / width <= THIN else "auto"
 
 
 def _extent(store: Store) -> _Box:
@@ -358,5 +389,6 @@ def _plane(store: Store) -> str:
     """Where a 3D field is cut."""
     if store.grid.ndim < 3:
         return ""
-    z = store.grid.coordinates()[2]
-    return f", {store.axes[2]} = {float(z[len(z) // 2]):.4g}"
+    z, unit = store.grid.coordinates()[2], store.units.get("length", "1")
+    place = f"{float(z[len(z) // 2]):.4g}" + (f" {unit}" if unit != "1" else "")
+    return f", plane {store.axes[2]} = {place}"

@@ -24,7 +24,7 @@ def summary(store: Store) -> str:
         ("problem", f"steady: {', '.join(store.inputs)} → {', '.join(store.fields)}")
         if store.steady
         else ("", ""),
-        ("mask", "fields are not predicted everywhere" if store.mask(0) is not None else ""),
+        ("mask", _mask(store)),
         *_grid_rows(store),
         *([] if store.steady else _time_rows(store)),
         *_parameter_rows(store),
@@ -36,6 +36,15 @@ def summary(store: Store) -> str:
     ]
     lines = [f"{name:<16}{text}" for name, text in rows if text]
     return "\n".join([store.name, *lines])
+
+
+def _mask(store: Store) -> str:
+    mask = store.mask(0)
+    if mask is None:
+        return ""
+    shares = zip(store.fields, mask.double().flatten(1).mean(1).tolist(), strict=True)
+    left_out = ", ".join(f"{name} at {1 - part:.1%}" for name, part in shares if part < 1)
+    return f"not predicted in trajectory 0: {left_out} of the points"
 
 
 def _unit(store: Store, name: str) -> str:

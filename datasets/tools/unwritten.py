@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -50,9 +51,12 @@ def _varying(table: Table, channel: int) -> np.ndarray:
 
 def _lost_trajectories(store: Store, table: Table) -> Iterator[Finding]:
     whole = _whole(table)
+    least = np.zeros(len(store))
+    if math.prod(store.grid.shape) > 1:  # one predicted point, by the mask, need not vary
+        least = np.array([store.n_frames(i) for i in range(len(store))])
     for channel, name in enumerate(table.names):
         varies = _varying(table, channel)
-        where = np.flatnonzero(~varies & (table.values[0, :, channel] > 0))
+        where = np.flatnonzero(~varies & (table.values[0, :, channel] > least))
         if not len(where) or not varies.any() or expected(store, name):
             continue
         i = int(where[0])

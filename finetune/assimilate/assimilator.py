@@ -100,6 +100,8 @@ class Assimilator:
                 error = operator.draw_error(state, self.generator)
                 state = replace(state, history=state.history + error.unsqueeze(1))
         self.state = state
+        # What is not predicted stays as it was given, as in a rollout.
+        self._given = None if history is None else history[:, -1].expand_as(state.history[:, -1])
 
     def step(self, time: float, observation: Observation | Sensors | None = None) -> Estimate:
         """The estimate at `time`, corrected by what was measured then.
@@ -139,10 +141,16 @@ class Assimilator:
         self, state: State, dt: Tensor, observation: Observation | Sensors | None
     ) -> tuple[State, Tensor]:
         if self.members == 1:
-            return self.operator.step(state, dt, observation)
-        return self.operator.step_ensemble(
-            state, dt, observation, self.members, self.gain, self.generator
-        )
+            state, fields = self.operator.step(state, dt, observation)
+        else:
+            state, fields = self.operator.step_ensemble(
+                state, dt, observation, self.members, self.gain, self.generator
+            )
+        mask = state.context.mask
+        if mask is None or self._given is None:
+            return state, fields
+        fields = torch.where(mask.to(fields.device), fields, self._given.to(fields))
+        return state.corrected(fields), fields
 
     def _steps(self, time: float) -> tuple[float, int]:
         """Length and number of steps to `time`."""

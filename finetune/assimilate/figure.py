@@ -11,9 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ...datasets.base.appearing import appearing_file
-from ...datasets.base.figures import INK, SIGNED, STYLE, UNSIGNED
+from ...datasets.base.figures import INK, SIGNED, STYLE, TRANSPARENT, UNSIGNED, hatch
 from ...datasets.fields.window import Context
 from .assimilator import Estimate
+from .writer import shown_mask
 
 _FRAMES = 256  # kept of a long run; then every second one is dropped
 
@@ -22,7 +23,7 @@ class Picture:
     """Collects what the figure shows, in bounded memory: the first field, a middle plane in 3D."""
 
     def __init__(self, context: Context, units: Mapping[str, str]) -> None:
-        self.context, self.units = context, units
+        self.context, self.units, self.mask = context, units, shown_mask(context)
         self.frames: list[tuple[float, np.ndarray, np.ndarray, int]] = []
         self.seen, self.stride = 0, 1
 
@@ -30,6 +31,8 @@ class Picture:
         """Keep the estimate, if it is one of those that are shown."""
         if self.seen % self.stride == 0:
             mean, spread = (x[0].float().cpu().numpy() for x in (estimate.mean, estimate.spread))
+            if self.mask is not None:
+                mean, spread = (np.where(self.mask[0].numpy(), x, np.nan) for x in (mean, spread))
             if mean.ndim == 3:
                 middle = mean.shape[2] // 2
                 mean, spread = mean[..., middle], spread[..., middle]
@@ -58,6 +61,7 @@ class Picture:
         for axes, index, words in zip(panels, (1, 2), ("", "spread of "), strict=True):
             values = np.stack([frame[index] for frame in self.frames], 1)
             style = _colours(values, index == 1)
+            hatch(axes)
             shown = axes.pcolormesh(times, x, values, shading="nearest", rasterized=True, **style)
             axes.set_ylabel(self._label("x", "length"))
             if measured and measured[-1] < times[-1]:
@@ -79,6 +83,7 @@ class Picture:
             style, shown = _colours(images, index == 1), None
             for axes, i, image in zip(row, chosen, images, strict=True):
                 time, measured = self.frames[i][0], self.frames[i][3]
+                hatch(axes)
                 shown = axes.imshow(image.T, origin="lower", extent=extent, aspect="auto", **style)
                 what = f"{measured} sensors" if measured else "forecast"
                 axes.set_title(f"time {time:.4g}: {what}", fontsize=9.5)
@@ -96,8 +101,13 @@ def _colours(values: np.ndarray, signed: bool) -> dict[str, Any]:
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     if signed and low < 0 < high:
         top = max(-low, high)
-        return {"cmap": SIGNED, "vmin": -top, "vmax": top}
-    return {"cmap": UNSIGNED, "vmin": low if signed else 0.0, "vmax": high}
+        return {"cmap": _masked(SIGNED), "vmin": -top, "vmax": top}
+    return {"cmap": _masked(UNSIGNED), "vmin": low if signed else 0.0, "vmax": high}
+
+
+def _masked(name: str) -> Any:
+    """A colour map that leaves out what is masked."""
+    return matplotlib.colormaps[name].with_extremes(bad=TRANSPARENT)
 
 
 def _metadata(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 
 from ...datasets.fields import metrics
 from ...datasets.fields.window import Context
@@ -47,11 +48,18 @@ class Scores:
         channels = [store.fields.index(name) for name in self.context.fields]
         target = store.read(trajectory, frame, frame + 1)[0, channels].double()
         ndim, members = self.context.grid.ndim, estimate.members.double().cpu()
-        error = (estimate.mean.double().cpu() - target).square().flatten(1).mean(1)
-        spread = estimate.spread.double().cpu().square().flatten(1).mean(1)
+        mask, share = store.mask(trajectory), 1.0
+        mean, deviation = estimate.mean.double().cpu(), estimate.spread.double().cpu()
+        if mask is not None:  # what is not predicted is right, and does not count
+            mask = mask[channels]
+            mean, members = (torch.where(mask, x, target) for x in (mean, members))
+            deviation = torch.where(mask, deviation, 0.0)
+            share = mask.double().flatten(1).mean(1).clamp_min(1e-300)
+        error = (mean - target).square().flatten(1).mean(1) / share
+        spread = deviation.square().flatten(1).mean(1) / share
         self.sums["mse"].append(error.numpy())
         self.sums["variance"].append(spread.numpy())
-        self.sums["crps"].append(metrics.crps(members, target, ndim).numpy())
+        self.sums["crps"].append((metrics.crps(members, target, ndim) / share).numpy())
 
     def mean(self) -> dict[str, dict[str, float]]:
         """RMSE, spread over RMSE, and CRPS by field; empty if nothing was scored."""

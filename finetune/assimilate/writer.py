@@ -1,7 +1,7 @@
 """Estimates into a NetCDF file, one by one, so that memory does not grow with their number.
 
 Dims (time, x[, y, z]); per field NAME (estimate) and NAME_spread (its standard deviation);
-`measured` counts the sensors at each time, 0 in the forecast.
+`measured` counts the sensors at each time, 0 in the forecast. Where a field is masked, it is NaN.
 """
 
 from __future__ import annotations
@@ -10,8 +10,12 @@ import json
 from typing import Any
 
 import h5netcdf
+import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from ...datasets.base.config import plain
+from ...datasets.fields.window import Context
 from ...operators.core.operator import Operator
 from .assimilator import Estimate
 from .start import Start
@@ -19,12 +23,21 @@ from .start import Start
 SPREAD = "_spread"
 
 
+def shown_mask(context: Context) -> Bool[Tensor, "C *S"] | None:
+    """Where fields have values to show; those that are masked entirely have, everywhere."""
+    if context.mask is None:
+        return None
+    mask = context.mask[0].cpu()
+    nowhere = ~mask.flatten(1).any(1)
+    return mask | nowhere.reshape(-1, *(1,) * context.grid.ndim)
+
+
 class Writer:
     """Appends estimates to a NetCDF file along its time."""
 
     def __init__(self, file: h5netcdf.File, operator: Operator, start: Start) -> None:
         self.file, self.fields, self.count = file, start.context.fields, 0
-        grid = start.context.grid
+        self.mask, grid = shown_mask(start.context), start.context.grid
         axes = "xyz"[: grid.ndim]
         file.dimensions = {"time": None, **dict(zip(axes, grid.shape, strict=True))}
         for axis, points in zip(axes, grid.coordinates(), strict=True):
@@ -48,7 +61,10 @@ class Writer:
         self.file.variables["time"][t] = estimate.time
         self.file.variables["measured"][t] = measured
         for values, suffix in ((estimate.mean, ""), (estimate.spread, SPREAD)):
-            for name, channel in zip(self.fields, values.cpu().float().numpy(), strict=True):
+            values = values.cpu().float()
+            if self.mask is not None:
+                values = torch.where(self.mask, values, torch.nan)
+            for name, channel in zip(self.fields, values.numpy(), strict=True):
                 self.file.variables[name + suffix][t] = channel
 
     def _create(self, name: str, dims: tuple[str, ...], kind: str, unit: str | None) -> Any:

@@ -83,7 +83,7 @@ def predict(
     found = run(operator, store, _request(asked), progress=True)
     write_prediction(found, out, overwrite=overwrite)
     unit = found["lead_time"].attrs.get("units", "")
-    count, lead = nonfinite(found, operator.description.fields)
+    count, lead = nonfinite(found, store, operator.description.fields)
     if count:
         print(
             f"pelagos: warning: {count} of {found.sizes['trajectory']} trajectories are not finite "

@@ -20,7 +20,7 @@ from torch import Tensor
 from ...datasets.base.appearing import appearing_file
 from ...datasets.base.config import plain
 from ...datasets.fields import metrics
-from ...datasets.fields.masking import masked_metric, scored
+from ...datasets.fields.masking import masked_agrees, masked_metric, masked_share, scored
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
 from ...pretrain.run.records import EVALUATION_SCHEMA
@@ -31,6 +31,7 @@ from .request import Request
 METRICS = ("vrmse", "nrmse", "relative_l1", "correlation")
 # In the field's unit: where in space and at which wave numbers the error is.
 ABSOLUTE = ("rmse", "brmse", "mean_error", "rmse_low", "rmse_middle", "rmse_high")
+AGREES = "agrees"  # whether a frame is still valid
 # A forecast is valid until its correlation with the truth falls below this.
 VALID = 0.8
 # One value per trajectory (N,), step (T,) and field (C,).
@@ -44,11 +45,13 @@ CONVENTIONS = {
     "and p90 (10th and 90th percentile) are then over trajectories.",
     "summary": "Mean over trajectories, then over fields, then over lead times; vrmse_one_step is "
     "the first lead time alone; vrmse_median is the median over trajectories of their means over "
-    "fields and lead times; valid_time is the mean over trajectories, then over fields.",
+    "fields and lead times; valid_time is the mean over trajectories, then over fields. A field "
+    "whose truth is one constant (constant_fields) carries nothing and is left out of the summary, "
+    "unless all are.",
     "null": "A number is null where a prediction that enters it is not finite. In medians and "
     "percentiles such a prediction ranks as the worst. nonfinite_trajectories counts them.",
     "masked": "What is masked is not scored, and neither is a field that is masked entirely in any "
-    "trajectory; measures in the field's unit count masked points as right; spectra are of whole "
+    "trajectory; means over space are over the points that are predicted; spectra are of whole "
     "fields.",
     "persistence": "The last history frame, repeated; for a steady problem, zero.",
     "vrmse": "Root mean square error over the standard deviation of the truth, "
@@ -69,7 +72,9 @@ CONVENTIONS = {
     "rmse_middle": "The same at 4–11 periods per domain.",
     "rmse_high": "The same at 12 and more periods per domain.",
     "valid_time": f"First lead time at which the correlation is below {VALID}. Where it never is, "
-    "the last lead time, a lower bound; reached_end counts these trajectories.",
+    "the last lead time, a lower bound; reached_end counts these trajectories. A frame whose truth "
+    "is constant has no correlation, and counts as valid if it is predicted exactly (to one "
+    "part in 10⁶).",
     "lyapunov_time": "Time in which small differences of the true dynamics grow by a factor e, "
     "where the data say it: divide valid times by it. Null where unknown.",
     "spectra": "Energy per shell of wave numbers (periods per domain), the sum of squared Fourier "
@@ -106,9 +111,9 @@ def evaluate(
     channels = _scored_channels(store, plan)
     judged = replace(plan, fields=tuple(plan.fields[c] for c in channels))
     shape = (len(plan.trajectories), plan.steps, len(channels))
-    ours = {name: np.empty(shape) for name in (*METRICS, *ABSOLUTE)}
-    baseline = {name: np.empty(shape) for name in (*METRICS, *ABSOLUTE)}
-    spectra = _Spectra(judged)
+    ours = {name: np.empty(shape) for name in (*METRICS, *ABSOLUTE, AGREES)}
+    baseline = {name: np.empty(shape) for name in (*METRICS, *ABSOLUTE, AGREES)}
+    spectra, ranges = _Spectra(judged), _Ranges(len(channels))
     seconds = []
     for step in forecast(operator, store, plan, request, title="evaluate", progress=progress):
         target = truth(store, judged, step.trajectories, step.index).to(request.device)
@@ -117,8 +122,9 @@ def evaluate(
             for name, value in _score(fields, target, step.mask).items():
                 values[name][step.rows, step.index] = value
         spectra.add(step, target)
+        ranges.add(target, step.mask)
         seconds.append(step.seconds)
-    return _result(operator, store, judged, ours, baseline) | {
+    return _result(operator, store, judged, ours, baseline, ranges.varying()) | {
         "batch": min(request.batch, len(plan.trajectories)),
         "seconds_per_step": float(np.median(seconds)),
         "spectra": spectra.result(),
@@ -170,6 +176,28 @@ class _Spectra:
         }
 
 
+class _Ranges:
+    """Smallest and largest value of each field's truth, where it is predicted."""
+
+    def __init__(self, count: int) -> None:
+        self.low, self.high = np.full(count, np.inf), np.full(count, -np.inf)
+
+    def add(self, target: Tensor, mask: Tensor | None) -> None:
+        """Take in a frame (B, C, *S)."""
+        axes = (0, *range(2, target.ndim))
+        inner, outer = (
+            target if mask is None else torch.where(mask, target, end)
+            for end in (torch.inf, -torch.inf)
+        )
+        self.low = np.minimum(self.low, inner.amin(axes).cpu().numpy())
+        self.high = np.maximum(self.high, outer.amax(axes).cpu().numpy())
+
+    def varying(self) -> list[int]:
+        """The fields that are not one constant; all, if all are."""
+        found = np.flatnonzero(self.low < self.high).tolist()
+        return found or list(range(len(self.low)))
+
+
 def _scored_channels(store: Store, plan: Plan) -> list[int]:
     """The fields that are predicted somewhere in every trajectory."""
     masks = [store.mask(i) for i in plan.trajectories]
@@ -197,16 +225,21 @@ def _score(
     ndim = target.ndim - 2
     prediction, target = prediction.double(), target.double()
     values = {name: masked_metric(name, prediction, target, ndim, mask) for name in METRICS}
+    values[AGREES] = masked_agrees(prediction, target, ndim, mask, VALID)
     if mask is not None:
         prediction = torch.where(mask, prediction, target)
     space = tuple(range(2, target.ndim))
     bands = metrics.spectral_rmse(prediction, target, ndim).unbind(-1)
-    measures = (
+    measures = [
         metrics.rmse(prediction, target, ndim),
         metrics.brmse(prediction, target, ndim),
         (prediction.mean(space) - target.mean(space)).abs(),
         *bands,
-    )
+    ]
+    if mask is not None:  # means over all points, of which the masked ones are right
+        share, faces = masked_share(mask, ndim)
+        powers = (share.sqrt(), faces.sqrt(), share, *[share.sqrt()] * len(bands))
+        measures = [value / power for value, power in zip(measures, powers, strict=True)]
     values |= dict(zip(ABSOLUTE, measures, strict=True))
     return {name: value.cpu().numpy() for name, value in values.items()}
 
@@ -217,8 +250,11 @@ def _result(
     plan: Plan,
     ours: Mapping[str, Values],
     baseline: Mapping[str, Values],
+    varying: Sequence[int],
 ) -> dict[str, Any]:
     lead = np.array(plan.leads)
+    told = {name: values[..., varying] for name, values in ours.items()}
+    persisted = {name: values[..., varying] for name, values in baseline.items()}
     broken = ~np.isfinite(ours["nrmse"]).all(axis=(1, 2))
     return {
         "schema": EVALUATION_SCHEMA,
@@ -230,6 +266,7 @@ def _result(
             "split": ", ".join(store.splits),
             "trajectories": len(plan.trajectories),
             "fields": list(plan.fields),
+            "constant_fields": [name for c, name in enumerate(plan.fields) if c not in varying],
             "units": store.units,
             "grid": plain(store.grid),
         },
@@ -242,11 +279,11 @@ def _result(
         "lead_times": lead.tolist(),
         "nonfinite_trajectories": int(broken.sum()),
         "lyapunov_time": store.provenance.get("lyapunov_time"),
-        "summary": _summary(ours, plan, lead) | {"persistence": _summary(baseline, plan, lead)},
+        "summary": _summary(told, lead) | {"persistence": _summary(persisted, lead)},
         "scores": _scores(ours, plan),
         "persistence": _scores(baseline, plan),
-        "valid_time": _valid_times(ours["correlation"], plan, lead),
-        "valid_time_persistence": _valid_times(baseline["correlation"], plan, lead),
+        "valid_time": _valid_times(ours[AGREES], plan, lead),
+        "valid_time_persistence": _valid_times(baseline[AGREES], plan, lead),
     }
 
 
@@ -271,12 +308,12 @@ def _percentiles(values: Float[np.ndarray, "N *_"], worst: int) -> dict[str, Any
     return {name: _numbers(value) for name, value in numbers.items()}
 
 
-def _summary(values: Mapping[str, Values], plan: Plan, lead: np.ndarray) -> dict[str, Any]:
+def _summary(values: Mapping[str, Values], lead: np.ndarray) -> dict[str, Any]:
     """The few numbers that a table has room for."""
     result = {name: _numbers(values[name].mean(axis=0).mean(axis=1).mean()) for name in METRICS}
     first = values["vrmse"][:, 0].mean(axis=0).mean()
     each = values["vrmse"].mean(axis=(1, 2))
-    valid, _ = _valid_time(values["correlation"], lead)
+    valid, _ = _valid_time(values[AGREES], lead)
     return result | {
         "vrmse_one_step": _numbers(first),
         "vrmse_median": _percentiles(each, worst=1)["median"],
@@ -285,9 +322,9 @@ def _summary(values: Mapping[str, Values], plan: Plan, lead: np.ndarray) -> dict
     }
 
 
-def _valid_times(correlation: Values, plan: Plan, lead: np.ndarray) -> dict[str, Any]:
+def _valid_times(agrees: Values, plan: Plan, lead: np.ndarray) -> dict[str, Any]:
     """Statistics of the valid time per field, and how many trajectories never failed."""
-    times, passed = _valid_time(correlation, lead)
+    times, passed = _valid_time(agrees, lead)
     return {
         name: _percentiles(times[:, c], worst=-1) | {"reached_end": int(passed[:, c].sum())}
         for c, name in enumerate(plan.fields)
@@ -295,13 +332,13 @@ def _valid_times(correlation: Values, plan: Plan, lead: np.ndarray) -> dict[str,
 
 
 def _valid_time(
-    correlation: Values, lead: np.ndarray
+    agrees: Values, lead: np.ndarray
 ) -> tuple[Float[np.ndarray, "N C"], Bool[np.ndarray, "N C"]]:
-    """First lead time whose correlation is below the threshold, and whether there is none.
+    """First lead time that does not agree with the truth, and whether there is none.
 
-    The same number as `metrics.valid_time`, from correlations that are there already.
+    The same number as `metrics.valid_time`, from what is there already.
     """
-    passed = correlation >= VALID
+    passed = agrees > 0
     first = passed.argmin(axis=1)
     never = np.all(passed, axis=1)
     return np.where(never, lead[-1], lead[first]), never

@@ -87,7 +87,8 @@ def _frames(operator: Operator, state: State, plan: Plan) -> Iterator[Tensor]:
         return rollout(operator, state, plan.increments)
     batch = state.history.shape[0]
     leads = (torch.full((batch,), lead) for lead in plan.leads)
-    return (operator.step(state, lead)[1] for lead in leads)
+    # Each lead time is a rollout of one step from the same state.
+    return (next(rollout(operator, state, [lead])) for lead in leads)
 
 
 def truth(

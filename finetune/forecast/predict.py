@@ -3,7 +3,7 @@
 A prediction has dims (trajectory, time, x[, y, z]) and, per field, the variables `NAME` (predicted)
 and `NAME_truth` (stored, NaN where nothing is stored; absent if nothing is stored at any of the
 predicted times). `time` is physical time as in the dataset, `lead_time` counts from the last given
-frame; only predicted frames are in it.
+frame; only predicted frames are in it. Where a field is masked, both are NaN.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import xarray
+from jaxtyping import Bool
 
 from ...datasets.base.appearing import appearing_file
 from ...datasets.base.config import plain
@@ -30,6 +31,7 @@ TRUTH = "_truth"
 _MARGIN = 2**17  # bytes that a file may take beside its values
 _CONVENTIONS = (
     "NAME: predicted field; NAME_truth: stored field at the same time, NaN where none is stored. "
+    "Both are NaN where the field is masked (land, obstacles). "
     "Physical units. time: of the dataset; lead_time: since the last given frame. Each frame is "
     "predicted from the ones before it, of which only the first `history` were given; in mode "
     "`direct`, from these alone."
@@ -68,6 +70,9 @@ def predict(
         for row, i in enumerate(step.trajectories, step.rows.start):
             if plan.stored(step.index, store, i):
                 stored[row, step.index] = truth(store, plan, [i], step.index)[0].numpy()
+            elsewhere = masked_points(store, plan.fields, i)
+            if elsewhere is not None:
+                predicted[row, step.index][elsewhere] = stored[row, step.index][elsewhere] = np.nan
     variables: dict[str, Any] = {}
     dims = ("trajectory", "time", *store.axes)
     for channel, name in enumerate(plan.fields):
@@ -101,12 +106,34 @@ def write_prediction(dataset: xarray.Dataset, path: Path, *, overwrite: bool = F
     return path
 
 
-def nonfinite(dataset: xarray.Dataset, fields: Sequence[str]) -> tuple[int, float | None]:
+def masked_points(store: Store, fields: Sequence[str], i: int) -> Bool[np.ndarray, "C *S"] | None:
+    """Where fields of trajectory i are masked, beside those that are masked entirely.
+
+    None where nothing is.
+    """
+    mask = store.mask(i)
+    if mask is None:
+        return None
+    here = np.zeros((len(fields), *store.grid.shape), bool)
+    for channel, name in enumerate(fields):
+        known = mask[store.fields.index(name)] if name in store.fields else mask.new_zeros(1)
+        if known.any():
+            here[channel] = ~known.numpy()
+    return here
+
+
+def nonfinite(
+    dataset: xarray.Dataset, store: Store, fields: Sequence[str]
+) -> tuple[int, float | None]:
     """How many predicted trajectories become infinite or NaN, and the earliest lead time of it."""
     broken = np.zeros((dataset.sizes["trajectory"], dataset.sizes["time"]), bool)
-    for name in fields:
-        values = dataset[name].to_numpy()
-        broken |= ~np.isfinite(values).all(axis=tuple(range(2, values.ndim)))
+    for row, i in enumerate(dataset["trajectory"].to_numpy().tolist()):
+        elsewhere = masked_points(store, fields, i)
+        for channel, name in enumerate(fields):
+            wrong = ~np.isfinite(dataset[name][row].to_numpy())
+            if elsewhere is not None:
+                wrong &= ~elsewhere[channel]
+            broken[row] |= wrong.reshape(len(wrong), -1).any(axis=1)
     if not broken.any():
         return 0, None
     first = broken.any(axis=0).argmax()

@@ -118,7 +118,8 @@ def spectra(runs: Sequence[Run], members: Sequence[int]) -> Iterator[Drawing]:
     """Energy spectra per field at the first, middle and last lead time."""
     first = runs[members[0]].scores
     unit = first["store"]["units"].get("time", "")
-    for name in first["store"]["fields"][:MAX_FIELDS]:
+    constant = first["store"].get("constant_fields", ())
+    for name in [name for name in first["store"]["fields"] if name not in constant][:MAX_FIELDS]:
         for k, lead in enumerate(first["spectra"]["lead_times"]):
             yield _spectrum(runs, members, name, k, number(lead, unit))
 

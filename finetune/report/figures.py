@@ -32,7 +32,9 @@ from ...datasets.base.figures import (
     SIGNED,
     STEPS,
     STYLE,
+    TRANSPARENT,
     UNSIGNED,
+    hatch,
 )
 
 _VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", BASELINE: "baseline"} | {
@@ -209,8 +211,9 @@ def _scale(axes: Axes, lines: Sequence[Line], plane: Plane) -> None:
     if plane.log_y and _decades(np.minimum(ys, top)) > math.log10(2):
         axes.set_yscale("log")
         _log_ticks(axes.yaxis, np.minimum(ys, top))
-    if axes.get_ylim()[1] > top:
-        axes.set_ylim(ys[ys > 0].min() / 1.5, top)
+    positive = ys[ys > 0]
+    if positive.size and axes.get_ylim()[1] > top:
+        axes.set_ylim(positive.min() / 1.5, top)
 
 
 def _decades(values: NDArray[np.floating[Any]]) -> float:
@@ -237,10 +240,13 @@ def _plain(value: float, _position: int | None = None) -> str:
 
 
 def _show(axes: Axes, panel: Panel) -> Any:
-    colors = matplotlib.colormaps[SIGNED if panel.signed else UNSIGNED].with_extremes(bad=RULE)
+    colors = matplotlib.colormaps[SIGNED if panel.signed else UNSIGNED].with_extremes(
+        bad=TRANSPARENT
+    )
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.tick_params(length=2)
+    hatch(axes)
     return axes.imshow(
         np.ma.masked_invalid(panel.values),
         origin="lower",

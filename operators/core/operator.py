@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ...datasets.fields.grid import Grid
 from ...datasets.fields.normalization import Scaling
-from ...datasets.fields.window import Context, Window
+from ...datasets.fields.window import Context, Window, without
 from . import checkpoint
 from .conditions import Conditions, conditions_of
 from .description import Description
@@ -144,6 +144,8 @@ class Operator(nn.Module, ABC):
     def init(self, history: Float[Tensor, "B T C *S"], context: Context | None = None) -> State:
         """The state after `history`; without a context, on the periodic unit box.
 
+        Its context masks the fields that never varied in the training data.
+
         Raises:
             ValueError: wrong rank, number of frames, fields or time step.
         """
@@ -152,6 +154,8 @@ class Operator(nn.Module, ABC):
             grid = Grid.unit(tuple(history.shape[3:]))
             context = Context(self.description.fields, grid, inputs=self.description.inputs)
         self._check_history(history, context)
+        constant = self.description.normalizer.constants(context.dataset)
+        context = without(context, constant, (len(history),))
         return State(
             history,
             context,

@@ -72,6 +72,7 @@ class All2All(Objective[All2AllConfig]):
                 data.trajectories,
                 fields=operator.description.fields,
                 fill=operator.description.fill,
+                constant=operator.description.normalizer.constants(store.name),
             ),
         )
 

@@ -119,7 +119,11 @@ class Objective(ABC, Generic[ConfigT]):
             stride=data.stride,
             every=data.every,
             selection=Selection(
-                data.trajectories, fields=about.fields, inputs=about.inputs, fill=about.fill
+                data.trajectories,
+                fields=about.fields,
+                inputs=about.inputs,
+                fill=about.fill,
+                constant=about.normalizer.constants(store.name),
             ),
         )
 

@@ -12,7 +12,7 @@ import torch
 from pelagos.datasets import open_store
 from pelagos.datasets.fields import metrics
 from pelagos.datasets.fields.grid import Grid
-from pelagos.datasets.fields.masking import masked_metric, scored
+from pelagos.datasets.fields.masking import masked_agrees, masked_metric, masked_share, scored
 from pelagos.datasets.fields.normalization import Identity
 from pelagos.datasets.fields.window import Context, Window
 from pelagos.datasets.layouts.well import WellData, write_file
@@ -148,3 +148,17 @@ def test_evaluation_scores_what_is_predicted(masked: Store) -> None:
     assert result["persistence"]["relative_l1"]["u"]["mean"] == pytest.approx(expected.tolist())
     predicted = predict(operator, masked)
     assert (predicted["tracer"] == 7).all()
+
+
+def test_agreement_and_shares_are_of_the_predicted_points() -> None:
+    mask = torch.ones(2, 4, 4, dtype=torch.bool)
+    mask[:, 0, 0] = mask[:, 1, 1] = False  # a corner, which lies on two faces, and one inside
+    truth = torch.stack([torch.full((4, 4), 3.0), torch.arange(16.0).reshape(4, 4)]).double()
+    prediction = torch.where(mask, truth, 1e3)
+    assert masked_agrees(prediction, truth, 2, mask, 0.8).all()
+    assert not masked_agrees(prediction, truth, 2, None, 0.8).any()
+    prediction[0, 2, 2] += 1
+    assert masked_agrees(prediction, truth, 2, mask, 0.8).tolist() == [False, True]
+    share, faces = masked_share(mask, 2)
+    assert share.tolist() == pytest.approx([14 / 16] * 2)
+    assert faces.tolist() == pytest.approx([14 / 16] * 2)

@@ -379,3 +379,19 @@ def test_ensembles_of_other_shapes() -> None:
         metrics.crps(torch.zeros(3, 2, 4), torch.zeros(1, 4), 1)
     with pytest.raises(ValueError, match="at least 2 members"):
         metrics.spread(torch.zeros(1, 1, 4), 1)
+
+
+def test_what_stays_constant_and_is_predicted_exactly_stays_valid() -> None:
+    truth, leads = torch.full((4, 3, 8), 0.1, dtype=torch.float64), torch.arange(1.0, 5.0)
+    truth[:, 0] = torch.linspace(0, 1, 8)  # of three fields, the first varies
+    truth[:, 2] = 0.0
+    prediction = truth.clone()
+    assert metrics.valid_time(prediction, truth, leads, 1).tolist() == [4.0, 4.0, 4.0]
+    prediction[2, 1] += 1e-9  # rounding
+    prediction[1, 2, 3] = 1e-9  # no rounding: the truth is 0
+    prediction[3, 0] = -truth[3, 0]
+    assert metrics.valid_time(prediction, truth, leads, 1).tolist() == [4.0, 4.0, 2.0]
+    prediction[0, 1] = math.nan
+    assert metrics.valid_time(prediction, truth, leads, 1)[1] == 1.0
+    # The correlation itself stays as it is published: 0 where there is none.
+    assert (metrics.correlation(truth, truth, 1)[:, 1:] == 0).all()

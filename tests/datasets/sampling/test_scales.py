@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,8 +63,11 @@ def test_statistics_by_dataset_and_pooled(tmp_path: Path, monkeypatch: pytest.Mo
 def test_constant_fields_stay_finite(tmp_path: Path) -> None:
     fields = {"u": np.full((2, 3, 8), 7.0), "w": np.zeros((2, 3, 8))}
     found = pooled_statistics([make(tmp_path, "a", "train", fields)])
-    assert found.std["a"] == {"u": pytest.approx(7e-6), "w": 1.0}
+    assert found.std["a"] == {"u": 0.0, "w": 0.0}
     assert found.std["*"] == found.std["a"]
+    assert found.constants("a") == found.constants("never seen") == {"u", "w"}
+    scaling = found.scaling(torch.full((1, 2, 2, 8), 7.0), ("u", "w"), "a")
+    assert scaling.scale.flatten().tolist() == [7.0, 1.0]
 
 
 def test_statistics_need_training_data_and_unique_names(tmp_path: Path) -> None:

@@ -1,0 +1,101 @@
+"""Missing values: NaN in the same places of every frame are a mask, any others are holes.
+
+What is missing in the first frame of a trajectory decides; where holes are skipped, what is missing
+in all of its frames. A source that says its mask itself is believed, and NaN elsewhere are holes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .store import Store
+
+BLOCK = 2**22  # values to hold at once
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """Where the values of a trajectory are missing.
+
+    Attributes:
+        valid: where they are there, in every frame.
+        stated: whether the source says so, and may hold values elsewhere too.
+        whole: frames without holes; None where holes are refused, as they are met.
+    """
+
+    valid: Bool[Tensor, "C *S"]
+    stated: bool
+    whole: Bool[np.ndarray, " T"] | None = None
+
+    def hole(self, frames: Float[Tensor, "T C *S"]) -> tuple[int, int, str] | None:
+        """Frame and channel of the first hole or infinite value, and what it is; None: neither."""
+        missing = torch.isnan(frames)
+        wrong = (missing & self.valid) | torch.isinf(frames)
+        if not self.stated:
+            wrong |= ~missing & ~self.valid
+        if not wrong.any():
+            return None
+        frame, channel = torch.argwhere(wrong.flatten(2).any(-1))[0].tolist()
+        bad = bool((wrong & ~torch.isfinite(frames))[frame, channel].any())
+        what = "holds NaN or infinite values" if bad else "has values where frame 0 has none"
+        return frame, channel, what
+
+    def filled(
+        self, frames: Float[Tensor, "T C *S"], fields: tuple[str, ...], fill: Mapping[str, float]
+    ) -> Float[Tensor, "T C *S"]:
+        """The frames with a value for what is missing: 0 where `fill` names none for a field."""
+        values = frames.new_tensor([fill.get(name, 0.0) for name in fields])
+        values = values.reshape(-1, *(1,) * (frames.ndim - 2))
+        return torch.where(torch.isnan(frames), values, frames)
+
+
+def find_gaps(store: Store, i: int, stated: Bool[Tensor, "C *S"] | None) -> Gaps:
+    """Look where the values of trajectory i are missing.
+
+    A field that is missing everywhere has no mask: nothing of it is there to be learned.
+
+    Args:
+        store: of the trajectory; says whether holes are skipped.
+        i: its number.
+        stated: the mask that its source states.
+    """
+    skip = store.holes == "skip"
+    missing = None if stated is None else ~stated.numpy()
+    if missing is None:
+        first = np.isnan(store.read_raw(i, slice(0, 1))[0])
+        missing = first
+        for block in _blocks(store, i) if skip and first.any() else ():
+            missing = missing & np.isnan(block).all(axis=0)
+        everywhere = missing.reshape(len(missing), -1).all(axis=1)
+        missing[everywhere] = False
+    gaps = Gaps(torch.from_numpy(~missing), stated is not None)
+    if not skip:
+        return gaps
+    frames = (torch.from_numpy(block[k : k + 1]) for block in _blocks(store, i)
+              for k in range(len(block)))  # fmt: skip
+    whole = np.array([gaps.hole(frame) is None for frame in frames])
+    return Gaps(gaps.valid, gaps.stated, whole)
+
+
+def fill_constants(
+    values: Float[Tensor, "K *S"], mask: Bool[Tensor, "C *S"] | None
+) -> Float[Tensor, "K *S"]:
+    """Constant fields with 0 for what is missing where no field is predicted."""
+    if mask is None:
+        return values
+    return torch.where(torch.isnan(values) & ~mask.any(0), 0.0, values)
+
+
+def _blocks(store: Store, i: int) -> Iterator[np.ndarray]:
+    step = max(1, BLOCK // (len(store.fields) * math.prod(store.grid.shape)))
+    for start in range(0, store.n_frames(i), step):
+        yield store.read_raw(i, slice(start, start + step))
