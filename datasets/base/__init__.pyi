@@ -33,7 +33,9 @@ from .figures import RUNS as RUNS
 from .figures import SIGNED as SIGNED
 from .figures import STEPS as STEPS
 from .figures import STYLE as STYLE
+from .figures import TRANSPARENT as TRANSPARENT
 from .figures import UNSIGNED as UNSIGNED
+from .figures import hatch as hatch
 from .manifest import MANIFEST as MANIFEST
 from .manifest import require_intact as require_intact
 from .manifest import seal as seal

@@ -2,7 +2,9 @@ from .grid import BOUNDARIES as BOUNDARIES
 from .grid import Grid as Grid
 from .grid import spacing as spacing
 from .grid import tolerance as tolerance
+from .masking import masked_agrees as masked_agrees
 from .masking import masked_metric as masked_metric
+from .masking import masked_share as masked_share
 from .masking import scored as scored
 from .moments import Moments as Moments
 from .normalization import POOLED as POOLED
