@@ -109,7 +109,7 @@ def _along(
             return lines[0]
     raise arrays.wrong(
         f"grid.{axis}: the coordinates of shape {points.shape} are curvilinear, not those of "
-        f"{n} points along an axis; regrid them to a uniform grid first (regrid:), "
+        f"{n} points along an axis; regrid them to a uniform grid first, "
         f"{MANUAL % axis}"
     )
 
@@ -127,7 +127,7 @@ def _points(arrays: DescribedArrays, axis: str, name: str, points: np.ndarray, w
         low, high = np.diff(row).min(), np.diff(row).max()
         raise arrays.wrong(
             f"{what} of axis {axis!r} are not uniform (steps {low:.6g} to {high:.6g}); resample "
-            f"the data to a uniform grid (regrid:), {MANUAL % axis}"
+            f"the data to a uniform grid, {MANUAL % axis}"
         )
     length, origin = extent(arrays.path, axis, points)
     return Line(length, origin, flipped, unit)
