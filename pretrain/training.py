@@ -130,8 +130,7 @@ def run_training(
 
     Args:
         recipe: what to train.
-        make_operator: the operator that a new run starts from, whose statistics all processes
-            compute together; a resumed run needs it no more.
+        make_operator: what a new run starts from; processes share the reading for its statistics.
         run: directory of the run.
         launch, job: whether it continues, or is only tried; from `start_job`.
         title: shown beside the progress bar.
@@ -166,8 +165,7 @@ def run_training(
         phases = objective_of(recipe.objective).phases(operator, recipe.steps)
         optimizer = build_optimizer(operator, recipe.optimizer, rates, phases)
         data = training_data(recipe, stores, operator)
-        say(f"{title}: {_summary(recipe, operator, stores, job)}")
-        for line in left_out(operator, stores):
+        for line in (_summary(recipe, operator, stores, job), *left_out(operator, stores)):
             say(f"{title}: {line}")
         _try_out(operator, data.mixture)
         if launch.dry_run:

@@ -39,7 +39,7 @@ from ..base.config import read
 from ..fields.vocabulary import AXES
 from ..files.containers import listing
 from .arrangement import Arrangement, join_of, splits_of
-from .arrays import TIME, TRAJECTORY, ArraySource
+from .arrays import TIME, TRAJECTORY, ArraySource, Variable
 from .described_arrays import DescribedArrays
 from .described_grid import space
 from .described_offsets import subtracted
@@ -122,12 +122,7 @@ def source_of(path: Path, where: Path, given: Description) -> ArraySource:
     count = len(arrays.groups) or arrays.sizes.get(TRAJECTORY, 1)
     names, table = parameters(arrays, given, count)
     fill = given.fill if isinstance(given.fill, dict) else dict.fromkeys(fields, given.fill)
-    mask = None if given.mask == MISSING else arrays.variable(given.mask, True)
-    if mask is not None and TIME in mask.axes:
-        raise arrays.wrong(
-            f"mask: {given.mask!r} varies in time; store what is missing in a frame as NaN, and "
-            "say `holes: skip`"
-        )
+    mask = _mask(arrays, given)
     known = space(arrays, given, axes)
     counted = times(arrays, given, count, arrays.sizes.get(TIME, 1))
     own = where == path
@@ -161,6 +156,19 @@ def source_of(path: Path, where: Path, given: Description) -> ArraySource:
     )
     arrays.file.close()
     return subtracted(arrays, given, source)
+
+
+def _mask(arrays: DescribedArrays, given: Description) -> Variable | None:
+    """Where the mask that a description names lies; None: what is missing is the mask."""
+    if given.mask == MISSING:
+        return None
+    mask = arrays.variable(given.mask, True)
+    if TIME in mask.axes:
+        raise arrays.wrong(
+            f"mask: {given.mask!r} varies in time; store what is missing in a frame as NaN, and "
+            "say `holes: skip`"
+        )
+    return mask
 
 
 LAYOUT = Layout("described", matches, open_file, None, arrangement=arrangement)
