@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.reduction import ForkingPickler  # by which work travels
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -112,7 +112,7 @@ def in_processes(
     if workers == 1 or not items:
         return
     try:
-        pickle.dumps(work)
+        ForkingPickler.dumps(work)
     except Exception as error:
         reason = " ".join(str(error).split())
         raise ValueError(
