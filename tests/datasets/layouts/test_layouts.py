@@ -145,7 +145,7 @@ def test_xarray_is_lazy(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     _ = data.nbytes, repr(data)
     assert not calls
     _ = data[store.fields[-1]][4].values
-    assert calls == [4]
+    assert {*calls} == {4}  # its first frame once more, where its holes were not looked for yet
 
 
 def test_what_was_read_belongs_to_the_caller(store: Store) -> None:
