@@ -57,15 +57,18 @@ class Hdf5File:
 
     def array(self, name: str) -> np.ndarray | h5py.Dataset | DecodedArray:
         """The dataset `name`: a view of the mapped file, or what reads it. Index it to read."""
-        if self._pid != os.getpid():  # an HDF5 handle does not survive a fork
-            self._reset()
-        if self._arrays:
-            require_unchanged(self.path, self._version)
+        self._own()
         if name not in self._arrays:
             self._arrays[name] = self._open_array(name)
         if name in self._caches:
             self._caches.move_to_end(name)
         return self._arrays[name]
+
+    def require_unchanged(self) -> None:
+        """Refuse a file that changed since its first array was opened; see `unreadable`."""
+        self._own()
+        if self._arrays:
+            require_unchanged(self.path, self._version)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the arrays, `DEPTH` groups deep.
@@ -136,6 +139,10 @@ class Hdf5File:
             self._caches[name] = size
             access.set_chunk_cache(max(521, 10 * size // max(chunk, 1) | 1), size, 0.75)
         return h5py.Dataset(h5py.h5d.open(self._file.id, name.encode(), access))
+
+    def _own(self) -> None:
+        if self._pid != os.getpid():  # an HDF5 handle does not survive a fork
+            self._reset()
 
     def _reset(self) -> None:
         self._pid = os.getpid()
