@@ -1,4 +1,4 @@
-"""The files for clusters, as far as a CPU shows: queued again after a notice; what configs ask for."""
+"""The files for clusters, as far as a CPU shows: queued again after notice; what configs ask."""
 
 from __future__ import annotations
 
