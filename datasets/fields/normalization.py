@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -86,6 +87,11 @@ class Identity:
         """Fields that never varied in the training data: none is known."""
         return frozenset()
 
+    @property
+    def datasets(self) -> dict[str, dict[str, tuple[float, float]]]:
+        """Mean and deviation of fields, by dataset: none is known."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -126,6 +132,16 @@ class Statistics:
         """Fields that never varied in the training data."""
         std = self._known(self.std, dataset)
         return frozenset(name for name, value in std.items() if not value)
+
+    @cached_property
+    def datasets(self) -> dict[str, dict[str, tuple[float, float]]]:
+        """Mean and deviation of the fields of each dataset that has an entry of its own."""
+        found = {}
+        for dataset in self.mean:
+            if dataset != POOLED:
+                mean, std = (self._known(table, dataset) for table in (self.mean, self.std))
+                found[dataset] = {name: (mean[name], std[name]) for name in mean if name in std}
+        return found
 
     def _known(self, table: Mapping[str, Mapping[str, float]], dataset: str) -> dict[str, float]:
         return {**table.get(POOLED, {}), **table.get(dataset, {})}
@@ -210,6 +226,11 @@ class WindowScaling(Checked):
     def constants(self, dataset: str) -> frozenset[str]:
         """Fields that never varied in the training data: none is known."""
         return frozenset()
+
+    @property
+    def datasets(self) -> dict[str, dict[str, tuple[float, float]]]:
+        """Mean and deviation of fields, by dataset: none is known."""
+        return {}
 
 
 @dataclass(frozen=True)
