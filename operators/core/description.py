@@ -24,7 +24,7 @@ class Description:
 
     Attributes:
         fields: names of its channels, in order.
-        units: unit of each field, where known.
+        units: unit of each field, input, condition, "time" and "length", where known.
         normalizer: physical units to the network's and back.
         inputs: of an operator for steady problems, the names of its input channels, in order; ()
             where it steps `fields` in time.
@@ -83,6 +83,11 @@ class Description:
     def conditions(self) -> tuple[str, ...]:
         """Names of the extra inputs: constant fields, then parameters."""
         return (*self.constant_fields, *self.parameters)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """All that data must have in the same units: fields, inputs, conditions, time, length."""
+        return (*self.fields, *self.inputs, *self.conditions, "time", "length")
 
     def time_scale_of(self, dataset: str) -> float:
         """The physical time that the network sees as 1 on a dataset."""
