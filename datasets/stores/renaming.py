@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import replace
 
 from ..base.config import nearest
 from ..layouts.source import Header
 from .store import Store
+from .views import View
 
 
 def renamed(store: Store, names: Mapping[str, str]) -> Store:
@@ -23,17 +23,10 @@ def renamed(store: Store, names: Mapping[str, str]) -> Store:
     """
     if not names:
         return store
-    changed = copy.copy(store)
-    changed.sources = []
-    for source in store.sources:
-        one = copy.copy(source)
-        one.header = renamed_header(source.header, names)
-        changed.sources.append(one)
-    header = changed.sources[0].header
-    changed.fields, changed.constant_fields = header.fields, header.constant_fields
-    changed.parameter_names, changed.units = header.parameter_names, header.units
-    changed.inputs = tuple(names.get(name, name) for name in store.inputs)
-    return changed
+    views = [View(source, range(len(source))) for source in store.sources]
+    for view in views:
+        view.header = renamed_header(view.header, names)
+    return store.over(views)
 
 
 def renamed_header(header: Header, names: Mapping[str, str]) -> Header:

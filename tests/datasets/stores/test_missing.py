@@ -13,6 +13,7 @@ from pelagos.datasets import Store, open_store
 from pelagos.datasets.sampling.pairs import Pairs
 from pelagos.datasets.sampling.scales import pooled_statistics
 from pelagos.datasets.sampling.windows import Windows
+from pelagos.datasets.stores.files import Files
 from pelagos.datasets.stores.statistics import split_statistics
 from pelagos.datasets.tools.check import check
 
@@ -158,12 +159,12 @@ def test_a_store_without_missing_values_reads_no_more_than_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, read = opened(tmp_path, values()), []
-    original = Store.read_raw
+    original = Files.read
 
-    def counted(self: Store, i: int, frames: slice, channels: object = None) -> np.ndarray:
+    def counted(self: Files, i: int, frames: slice, channels: object = None) -> np.ndarray:
         read.append(frames)
         return original(self, i, frames)
 
-    monkeypatch.setattr(Store, "read_raw", counted)
+    monkeypatch.setattr(Files, "read", counted)
     store.window(0, 3, 2, 2)
     assert read == [slice(3, 7, 1)]
