@@ -14,7 +14,7 @@ from torch import Tensor
 from ..fields.vocabulary import SPLITS
 from ..fields.window import Window
 from ..layouts.source import Source
-from .agreement import check_agreement, check_names
+from .agreement import check_sources
 from .cutting import Span, cut
 from .files import Files
 from .missing import Gaps
@@ -63,14 +63,9 @@ class Store:
     endless: bool = False
 
     def __init__(self, sources: Sequence[tuple[str, Source]]) -> None:
-        ordered = list(sources)
-        if len({source.path for _, source in ordered}) > 1:  # one file's order is kept
-            ordered.sort(key=lambda item: [*SPLITS, item[0]].index(item[0]))
+        ordered = _ordered(sources)
         self.sources = [source for _, source in ordered]
-        first = self.sources[0]
-        check_names(first)
-        for source in self.sources[1:]:
-            check_agreement(first, source)
+        check_sources(self.sources)
         self.splits = _ranges([(split, len(source)) for split, source in ordered])
         self._files = Files(self.sources)
         self._values = Values(self._files)
@@ -85,9 +80,7 @@ class Store:
         self.grid, self.axes = header.grid, header.axes
         self.constant_fields, self.parameter_names = header.constant_fields, header.parameter_names
         self.units, self.provenance, self.holes = header.units, header.provenance, header.holes
-        single = all(source.header.n_frames == 1 for source in self.sources)
-        inputs = tuple(k for k in self.constant_fields if not k.startswith("coordinate_"))
-        self.inputs = inputs if single else ()
+        self.inputs = _inputs(self.sources)
 
     def epoch(self, number: int, streams: int = 1) -> Store:
         """The trajectories of an epoch: of a stored dataset the same in each.
@@ -107,18 +100,7 @@ class Store:
         return len(self._files)
 
     def __repr__(self) -> str:
-        frames = sorted({source.header.n_frames for source in self.sources})
-        shape = " × ".join(map(str, self.grid.shape))
-        every = "" if self.dt is None or self.steady else f", {self.dt:g} apart"
-        lines = (
-            f"{type(self).__name__} {self.name!r}",
-            f"fields: {', '.join(self.fields)}",
-            f"with: {', '.join((*self.constant_fields, *self.parameter_names))}",
-            f"grid: {shape} points, lengths {self.grid.lengths}, {', '.join(self.grid.boundary)}",
-            f"frames: {' to '.join(map(str, frames[:1] + frames[1:][-1:]))}{every}",
-            f"splits: {', '.join(f'{k} {len(part)}' for k, part in self.splits.items())}",
-        )
-        return "\n  ".join(line for line in lines if not line.endswith(": "))
+        return _summary(self)
 
     def n_frames(self, i: int) -> int:
         """Number of frames of trajectory i."""
@@ -148,12 +130,7 @@ class Store:
         Raises:
             ValueError: there are no such frames, or a value that is not masked is NaN or infinite.
         """
-        if not (0 <= start <= stop <= self.n_frames(i) and step > 0):
-            raise ValueError(
-                f"trajectory {i} of {self.name!r} has frames 0 to {self.n_frames(i) - 1}; "
-                f"got start {start}, stop {stop}, step {step}"
-            )
-        return self._values.read(i, slice(start, stop, step))
+        return self._values.read(i, start, stop, step)
 
     def read_raw(
         self, i: int, frames: slice, channels: Sequence[int] | None = None
@@ -247,6 +224,35 @@ class Store:
         store._values = self._values.over(store._files)
         store._take_names()
         return store
+
+
+def _ordered(sources: Sequence[tuple[str, Source]]) -> list[tuple[str, Source]]:
+    """Split and source of all files by split; those of a single file keep its order."""
+    if len({source.path for _, source in sources}) == 1:
+        return [*sources]
+    return sorted(sources, key=lambda item: [*SPLITS, item[0]].index(item[0]))
+
+
+def _inputs(sources: Sequence[Source]) -> tuple[str, ...]:
+    """The input fields where the problem is steady."""
+    if any(source.header.n_frames != 1 for source in sources):
+        return ()
+    return tuple(k for k in sources[0].header.constant_fields if not k.startswith("coordinate_"))
+
+
+def _summary(store: Store) -> str:
+    frames = sorted({source.header.n_frames for source in store.sources})
+    grid, shape = store.grid, " × ".join(map(str, store.grid.shape))
+    every = "" if store.dt is None or store.steady else f", {store.dt:g} apart"
+    lines = (
+        f"{type(store).__name__} {store.name!r}",
+        f"fields: {', '.join(store.fields)}",
+        f"with: {', '.join((*store.constant_fields, *store.parameter_names))}",
+        f"grid: {shape} points, lengths {grid.lengths}, {', '.join(grid.boundary)}",
+        f"frames: {' to '.join(map(str, frames[:1] + frames[1:][-1:]))}{every}",
+        f"splits: {', '.join(f'{k} {len(part)}' for k, part in store.splits.items())}",
+    )
+    return "\n  ".join(line for line in lines if not line.endswith(": "))
 
 
 def _ranges(counts: Sequence[tuple[str, int]]) -> dict[str, range]:

@@ -37,12 +37,19 @@ class Values:
         values._files, values._header = files, files.header
         return values
 
-    def read(self, i: int, frames: slice) -> Float[Tensor, "T C *S"]:
-        """Frames of trajectory i, by a slice without None.
+    def read(self, i: int, start: int, stop: int, step: int = 1) -> Float[Tensor, "T C *S"]:
+        """Frames start, start + step, … before `stop` of trajectory i.
 
         Raises:
-            ValueError: a value that is not masked is NaN or infinite.
+            ValueError: there are no such frames, or a value that is not masked is NaN or infinite.
         """
+        count = self._files.n_frames(i)
+        if not (0 <= start <= stop <= count and step > 0):
+            raise ValueError(
+                f"trajectory {i} of {self._header.name!r} has frames 0 to {count - 1}; "
+                f"got start {start}, stop {stop}, step {step}"
+            )
+        frames = slice(start, stop, step)
         values = torch.from_numpy(self._files.read(i, frames))
         gaps = self._gaps.get(i)
         if gaps is None:
@@ -52,7 +59,7 @@ class Values:
         fields = self._header.fields
         hole = gaps.hole(values)
         if hole is not None:
-            frame, field = frames.start + hole[0] * frames.step, fields[hole[1]]
+            frame, field = start + hole[0] * step, fields[hole[1]]
             raise ValueError(self._not_finite(i, f"{field!r} at frame {frame}", frame, hole[2]))
         return gaps.filled(values, fields, self._files.source_of(i)[0].header.mask_fill)
 
