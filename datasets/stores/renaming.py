@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Literal
 
 from ..base.config import nearest
 from ..layouts.source import Header
@@ -11,21 +12,32 @@ from .store import Store
 from .views import View
 
 
-def renamed(store: Store, names: Mapping[str, str]) -> Store:
+def renamed(
+    store: Store,
+    names: Mapping[str, str],
+    *,
+    dataset: str | None = None,
+    holes: Literal["refuse", "skip"] | None = None,
+) -> Store:
     """The same trajectories, whose fields, constant fields and parameters have other names.
 
     Args:
         store: left as it is.
         names: name -> new name; what is not there keeps its own.
+        dataset: the dataset's new name; None: its own.
+        holes: what is done with values that are missing in some frames only, as in `Store`; None:
+            as before.
 
     Raises:
         ValueError: there is no such name, or two would be the same.
     """
-    if not names:
+    if not names and dataset in (None, store.name) and holes in (None, store.holes):
         return store
     views = [View(source, range(len(source))) for source in store.sources]
     for view in views:
-        view.header = renamed_header(view.header, names)
+        header = renamed_header(view.header, names)
+        name, kept = dataset or header.name, holes or header.holes
+        view.header = replace(header, name=name, holes=kept)
     return store.over(views)
 
 
@@ -35,6 +47,8 @@ def renamed_header(header: Header, names: Mapping[str, str]) -> Header:
     Raises:
         ValueError: as `renamed`.
     """
+    if not names:
+        return header
     known = [*header.fields, *header.constant_fields, *header.parameter_names]
     for name in names:
         if name not in known:

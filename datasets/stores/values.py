@@ -35,6 +35,8 @@ class Values:
         """The same values, read from other files; what was seen of them holds there, too."""
         values = copy.copy(self)
         values._files, values._header = files, files.header
+        if files.header.holes != self._header.holes:  # more is known of gaps where they are skipped
+            values._gaps = {}
         return values
 
     def read(self, i: int, start: int, stop: int, step: int = 1) -> Float[Tensor, "T C *S"]:

@@ -14,6 +14,7 @@ from pelagos.datasets.sampling.pairs import Pairs
 from pelagos.datasets.sampling.scales import pooled_statistics
 from pelagos.datasets.sampling.windows import Windows
 from pelagos.datasets.stores.files import Files
+from pelagos.datasets.stores.renaming import renamed
 from pelagos.datasets.stores.statistics import split_statistics
 from pelagos.datasets.tools.check import check
 
@@ -140,6 +141,20 @@ def test_windows_that_touch_holes_are_skipped(tmp_path: Path) -> None:
     u[:, ::2, 0, 0] = np.nan
     with pytest.raises(ValueError, match="all windows of 'sea' touch"):
         Windows(opened(tmp_path, u, "holes: skip\n"), 2, 1)
+
+
+def test_holes_are_skipped_where_a_recipe_says_so(tmp_path: Path) -> None:
+    u = island()
+    u[0, 5, 0, 0] = np.nan
+    store = opened(tmp_path, u)
+    assert store.mask(0) is not None  # looked for under the rule of the file
+    other = renamed(store, {"u": "elevation"}, holes="skip")
+    whole = other.whole_frames(0)
+    assert whole is not None
+    assert np.flatnonzero(~whole).tolist() == [5]
+    assert store.whole_frames(0) is None
+    with pytest.raises(ValueError, match=r"a.h5: 'elevation' at frame 5 \(time 2.5\)"):
+        other.trajectory(0)
 
 
 def test_constant_fields_are_filled_under_the_mask_alone(tmp_path: Path) -> None:
