@@ -9,11 +9,16 @@ from .arrays import ArraySource as ArraySource
 from .description import CHANNEL as CHANNEL
 from .description import FILE as FILE
 from .detect import LAYOUTS as LAYOUTS
-from .detect import find_files as find_files
+from .failures import check_memory as check_memory
+from .failures import naming as naming
+from .index import cache_folder as cache_folder
+from .index import code_of_readers as code_of_readers
+from .index import stat as stat
 from .layout import Layout as Layout
 from .memory import MemorySource as MemorySource
 from .source import Header as Header
 from .source import Source as Source
+from .sources import sources_of as sources_of
 from .well import PAGE as PAGE
 from .well import WellData as WellData
 from .well import write_file as write_file

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Bool, Float32, Float64
 from torch import Tensor
 
+from ..layouts.failures import check_memory, naming
 from ..layouts.source import Header, Source
-from .failures import check_memory, naming
 
 MAX_OPEN = 32  # files held open at once, by each store
 

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from ..layouts.arrangement import Join
+from ..layouts.failures import naming
 from ..layouts.source import Header, Source
 from .agreement import check_agreement
-from .failures import naming
 from .views import View
 
 OPEN = 4  # files that a run over many of them holds open

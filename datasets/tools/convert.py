@@ -26,8 +26,8 @@ from ..base.progress import Bar
 from ..base.spreading import ALONE, Spread, in_processes, refuse_replacing
 from ..fields.vocabulary import UNSPLIT
 from ..layouts import well
+from ..layouts.index import stat
 from ..layouts.well_reader import WellFile
-from ..stores.index import stat
 from ..stores.opening import open_store
 from ..stores.statistics import complete_stats
 from ..stores.store import Store

@@ -23,8 +23,8 @@ from jaxtyping import Bool, Float32, Float64
 
 from ..base.appearing import appearing_file
 from ..fields.grid import Grid
-from ..layouts.detect import LAYOUTS
-from ..layouts.source import Header, Source
+from .detect import LAYOUTS
+from .source import Header, Source
 
 SMALLEST = 64  # files of a store that is worth an index
 VERSION = 3

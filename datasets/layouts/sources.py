@@ -1,0 +1,146 @@
+"""From a path to sources: which files lie there, which layout they have, and what each holds."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from ..base.progress import Bar
+from ..fields.vocabulary import UNSPLIT
+from ..files.folders import dataset_name, find_files
+from . import detect
+from .arrangement import Arrangement
+from .failures import naming
+from .index import SMALLEST, Index, stat
+from .layout import Layout
+from .source import Source
+
+MANY = 1000  # files, the first reading of which shows its progress
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies under a path.
+
+    Attributes:
+        sources: split and source of every file, of some files several.
+        arrangement: how the trajectories of all files belong together.
+        others: splits that are there, and were not asked for.
+    """
+
+    sources: list[tuple[str, Source]]
+    arrangement: Arrangement
+    others: list[str]
+
+
+def sources_of(path: Path, split: str | None, layout: str | None, whole: bool) -> Found:
+    """Open the files of a dataset.
+
+    Args:
+        path: absolute; see `stores.opening.open_store`.
+        split: that whose files are opened, beside those that belong to none; None for all.
+        layout: what decides in place of the contents, if anything.
+        whole: whether a file must have no splits of its own.
+
+    Raises:
+        ValueError: nothing is there, or a file cannot be read or has another layout than the first.
+    """
+    given, variant = detect.choose(layout) if layout else (None, "")
+    files = find_files(path)
+    arrangement = _arrangement(given, variant, files)
+    wanted = {name for name, _ in files} if split is None else {split, UNSPLIT}
+    chosen = [(name, file) for name, file in files if name in wanted]
+    others = [*dict.fromkeys(name for name, _ in files if name not in wanted)]
+    return Found([*_opened(path, chosen, given, variant, whole)], arrangement, others)
+
+
+def _arrangement(
+    given: Layout | None, variant: str, files: Sequence[tuple[str, Path]]
+) -> Arrangement:
+    """What the first file's layout says about the trajectories of all."""
+    _, first = files[0]
+    described = detect.named("described")
+    layout = given or (described if described.matches(first) else None)
+    if layout is None or layout.arrangement is None:
+        return Arrangement(first)
+    return layout.arrangement(first, variant)
+
+
+def _opened(
+    path: Path,
+    files: Sequence[tuple[str, Path]],
+    given: Layout | None,
+    variant: str,
+    whole: bool,
+) -> Iterator[tuple[str, Source]]:
+    """Split and source of every file; those of many files come from an index of `path`.
+
+    Where they are to be `whole`, a file has no splits of its own.
+
+    Raises:
+        ValueError: a file cannot be read, or has another layout than the first.
+    """
+    detected = given is None and not whole
+    detected &= not (files and detect.named("described").matches(files[0][1]))
+    index = Index(path) if detected and len(files) >= SMALLEST else None
+    expected = given
+    new = sum(index is None or file not in index for _, file in files)
+    with Bar(f"opening {path.name}", new, unit="files", active=new >= MANY) as bar:
+        for name, file in files:
+            known = index and index.get(file, partial(_open_source, path, file, name))
+            if known and (expected is None or known[0] == expected.name):
+                expected = expected or detect.named(known[0])
+                yield from known[1].items()
+                continue
+            before = stat(file)
+            expected = expected or detect.detect(file)
+            if expected is None:
+                raise ValueError(detect.explain(file, ""))
+            found = _open_file(path, file, name, expected, variant, whole, given is not None)
+            single = {name: sources[0] for name, sources in found.items() if len(sources) == 1}
+            if index and len(single) == len(found):
+                index.add(file, before, expected.name, single)
+            yield from ((name, source) for name, sources in found.items() for source in sources)
+            bar.advance(1.0)
+    if index:
+        index.save()
+
+
+def _open_file(
+    path: Path,
+    file: Path,
+    name: str,
+    layout: Layout,
+    variant: str = "",
+    whole: bool = False,
+    surely: bool = True,
+) -> dict[str, list[Source]]:
+    """The sources of one file; those that do not say their dataset's name get that of `path`.
+
+    Unless the file has the layout `surely`, an error says whether it has it at all.
+    """
+    try:
+        with naming(file):
+            # A file in a folder `train` is whole.
+            opened = layout.open(file, "train" if whole else name, variant)
+    except ValueError:
+        if not surely and not layout.matches(file):
+            raise ValueError(detect.explain(file, layout.name)) from None
+        raise
+    if whole and (len(opened) != 1 or (layout.folders and name != UNSPLIT)):
+        raise ValueError(f"{file} is in {layout.name}'s layout, which says its splits itself")
+    found = {
+        split: [sources] if isinstance(sources, Source) else [*sources]
+        for split, sources in opened.items()
+    }
+    for source in itertools.chain(*found.values()):
+        if not source.header.name:
+            source.header = replace(source.header, name=dataset_name(path))
+    return found
+
+
+def _open_source(path: Path, file: Path, name: str, layout: str, split: str) -> Source:
+    return _open_file(path, file, name, detect.named(layout))[split][0]
