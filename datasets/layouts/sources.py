@@ -1,4 +1,4 @@
-"""From a path to sources: which files lie there, which layout they have, and what each holds."""
+"""From files to sources: which layout they have, and what each holds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..base.progress import Bar
 from ..fields.vocabulary import UNSPLIT
-from ..files.folders import dataset_name, find_files
+from ..files.folders import dataset_name
 from . import detect
 from .arrangement import Arrangement
 from .failures import naming
@@ -23,38 +23,40 @@ MANY = 1000  # files, the first reading of which shows its progress
 
 @dataclass(frozen=True)
 class Found:
-    """What lies under a path.
+    """What files hold.
 
     Attributes:
-        sources: split and source of every file, of some files several.
+        sources: split and source of every file that is opened, of some files several.
         arrangement: how the trajectories of all files belong together.
-        others: splits that are there, and were not asked for.
     """
 
     sources: list[tuple[str, Source]]
     arrangement: Arrangement
-    others: list[str]
 
 
-def sources_of(path: Path, split: str | None, layout: str | None, whole: bool) -> Found:
+def sources_of(
+    path: Path,
+    files: Sequence[tuple[str, Path]],
+    split: str | None = None,
+    layout: str | None = None,
+    whole: bool = False,
+) -> Found:
     """Open the files of a dataset.
 
     Args:
-        path: absolute; see `stores.opening.open_store`.
+        path: the dataset's.
+        files: split and path of each, from `folders.find_files`.
         split: that whose files are opened, beside those that belong to none; None for all.
         layout: what decides in place of the contents, if anything.
         whole: whether a file must have no splits of its own.
 
     Raises:
-        ValueError: nothing is there, or a file cannot be read or has another layout than the first.
+        ValueError: a file cannot be read, or has another layout than the first.
     """
     given, variant = detect.choose(layout) if layout else (None, "")
-    files = find_files(path)
     arrangement = _arrangement(given, variant, files)
-    wanted = {name for name, _ in files} if split is None else {split, UNSPLIT}
-    chosen = [(name, file) for name, file in files if name in wanted]
-    others = [*dict.fromkeys(name for name, _ in files if name not in wanted)]
-    return Found([*_opened(path, chosen, given, variant, whole)], arrangement, others)
+    chosen = [item for item in files if split is None or item[0] in (split, UNSPLIT)]
+    return Found([*_opened(path, chosen, given, variant, whole)], arrangement)
 
 
 def _arrangement(

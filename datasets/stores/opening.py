@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from ..fields.vocabulary import UNSPLIT
 from ..files import guard, remote
+from ..files.folders import find_files
 from ..layouts.arrangement import Arrangement, splits_of
 from ..layouts.source import Source
 from ..layouts.sources import sources_of
@@ -58,16 +59,18 @@ def _open(
     splits: Given | None,
 ) -> Store:
     asked = splits_of(splits, Path("splits")) if splits else None
-    found = sources_of(path, None if splits else split, layout, whole=bool(splits))
+    files = find_files(path)
+    found = sources_of(path, files, None if splits else split, layout, whole=bool(splits))
     arrangement = found.arrangement
     if asked is not None:
         arrangement = replace(arrangement, where=path, splits=asked)
     sources = arrange(found.sources, arrangement, over=bool(splits))
-    available = dict.fromkeys([*found.others, *(name for name, _ in sources)])
-    sources = [item for item in sources if split in (None, item[0])]
-    if not sources:
+    wanted = [item for item in sources if split in (None, item[0])]
+    if not wanted:
+        unopened = [name for name, _ in files if not splits and name != UNSPLIT]
+        available = dict.fromkeys([*unopened, *(name for name, _ in sources)])
         raise ValueError(f"{path} has no split {split!r}; it has: {', '.join(available)}")
-    return Store(sources)
+    return Store(wanted)
 
 
 def arrange(
