@@ -54,41 +54,42 @@ def sources_of(
         ValueError: a file cannot be read, or has another layout than the first.
     """
     given, variant = detect.choose(layout) if layout else (None, "")
-    arrangement = _arrangement(given, variant, files)
+    asked = _Asked(path, given, variant, whole)
+    arrangement = _arrangement(asked, files)
     chosen = [item for item in files if split is None or item[0] in (split, UNSPLIT)]
-    return Found([*_opened(path, chosen, given, variant, whole)], arrangement)
+    return Found([*_opened(asked, chosen)], arrangement)
 
 
-def _arrangement(
-    given: Layout | None, variant: str, files: Sequence[tuple[str, Path]]
-) -> Arrangement:
+@dataclass(frozen=True)
+class _Asked:
+    """How the files of `path` are to be read; see `sources_of`."""
+
+    path: Path
+    layout: Layout | None
+    variant: str = ""
+    whole: bool = False
+
+
+def _arrangement(asked: _Asked, files: Sequence[tuple[str, Path]]) -> Arrangement:
     """What the first file's layout says about the trajectories of all."""
     _, first = files[0]
     described = detect.named("described")
-    layout = given or (described if described.matches(first) else None)
+    layout = asked.layout or (described if described.matches(first) else None)
     if layout is None or layout.arrangement is None:
         return Arrangement(first)
-    return layout.arrangement(first, variant)
+    return layout.arrangement(first, asked.variant)
 
 
-def _opened(
-    path: Path,
-    files: Sequence[tuple[str, Path]],
-    given: Layout | None,
-    variant: str,
-    whole: bool,
-) -> Iterator[tuple[str, Source]]:
-    """Split and source of every file; those of many files come from an index of `path`.
-
-    Where they are to be `whole`, a file has no splits of its own.
+def _opened(asked: _Asked, files: Sequence[tuple[str, Path]]) -> Iterator[tuple[str, Source]]:
+    """Split and source of every file; those of many files come from an index of their path.
 
     Raises:
         ValueError: a file cannot be read, or has another layout than the first.
     """
-    detected = given is None and not whole
+    path, expected = asked.path, asked.layout
+    detected = expected is None and not asked.whole
     detected &= not (files and detect.named("described").matches(files[0][1]))
     index = Index(path) if detected and len(files) >= SMALLEST else None
-    expected = given
     new = sum(index is None or file not in index for _, file in files)
     with Bar(f"opening {path.name}", new, unit="files", active=new >= MANY) as bar:
         for name, file in files:
@@ -101,7 +102,7 @@ def _opened(
             expected = expected or detect.detect(file)
             if expected is None:
                 raise ValueError(detect.explain(file, ""))
-            found = _open_file(path, file, name, expected, variant, whole, given is not None)
+            found = _open_file(asked, file, name, expected)
             single = {name: sources[0] for name, sources in found.items() if len(sources) == 1}
             if index and len(single) == len(found):
                 index.add(file, before, expected.name, single)
@@ -111,28 +112,20 @@ def _opened(
         index.save()
 
 
-def _open_file(
-    path: Path,
-    file: Path,
-    name: str,
-    layout: Layout,
-    variant: str = "",
-    whole: bool = False,
-    surely: bool = True,
-) -> dict[str, list[Source]]:
-    """The sources of one file; those that do not say their dataset's name get that of `path`.
+def _open_file(asked: _Asked, file: Path, name: str, layout: Layout) -> dict[str, list[Source]]:
+    """The sources of one file; those that do not say their dataset's name get that of the path.
 
-    Unless the file has the layout `surely`, an error says whether it has it at all.
+    Where the layout was not asked for, an error says whether the file has it at all.
     """
     try:
         with naming(file):
             # A file in a folder `train` is whole.
-            opened = layout.open(file, "train" if whole else name, variant)
+            opened = layout.open(file, "train" if asked.whole else name, asked.variant)
     except ValueError:
-        if not surely and not layout.matches(file):
+        if asked.layout is None and not layout.matches(file):
             raise ValueError(detect.explain(file, layout.name)) from None
         raise
-    if whole and (len(opened) != 1 or (layout.folders and name != UNSPLIT)):
+    if asked.whole and (len(opened) != 1 or (layout.folders and name != UNSPLIT)):
         raise ValueError(f"{file} is in {layout.name}'s layout, which says its splits itself")
     found = {
         split: [sources] if isinstance(sources, Source) else [*sources]
@@ -140,9 +133,10 @@ def _open_file(
     }
     for source in itertools.chain(*found.values()):
         if not source.header.name:
-            source.header = replace(source.header, name=dataset_name(path))
+            source.header = replace(source.header, name=dataset_name(asked.path))
     return found
 
 
 def _open_source(path: Path, file: Path, name: str, layout: str, split: str) -> Source:
-    return _open_file(path, file, name, detect.named(layout))[split][0]
+    known = detect.named(layout)
+    return _open_file(_Asked(path, known), file, name, known)[split][0]
