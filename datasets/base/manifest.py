@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .appearing import flush
+from .appearing import appearing_file, flush
 
 MANIFEST = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
@@ -30,6 +30,41 @@ def seal(folder: Path) -> None:
             flush(folder / name)
         lines = [f"{each}  {name}\n" for each, name in zip(digests, names, strict=True)]
     (folder / MANIFEST).write_text("".join(lines), encoding="utf-8")
+
+
+def write_manifest(folder: Path) -> None:
+    """Write, or replace, the manifest of a folder of any size, whose files are on disk."""
+    lines = [f"{digest(folder / name)}  {name}\n" for name in _shown(folder)]
+    with appearing_file(folder / MANIFEST, overwrite=True) as draft:
+        draft.write_text("".join(lines), encoding="utf-8")
+
+
+def faults(folder: Path, advance: Callable[[float], None] = lambda _: None) -> Iterator[str]:
+    """What is not as a folder's manifest says, a line each.
+
+    Args:
+        folder: which has a manifest.
+        advance: told the bytes of each file that was read.
+
+    Raises:
+        ValueError: the manifest is damaged.
+    """
+    listed = folder / MANIFEST
+    try:
+        found = dict(_entries(listed))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{listed} is damaged ({error})") from None
+    for name, expected in found.items():
+        path = folder / name
+        if not path.is_file():
+            yield f"{path} is missing"
+            continue
+        if digest(path) != expected:
+            yield f"{path} is not the file that was written"
+        advance(path.stat().st_size)
+    for name in _shown(folder):
+        if name not in found:
+            yield f"{folder / name} was added later"
 
 
 def require_intact(folder: Path, names: Sequence[str]) -> None:
@@ -81,6 +116,13 @@ def _counted(folder: Path, above: str = "") -> Iterator[str]:
             yield f"{name}/{MANIFEST}"
         else:
             yield from _counted(path, f"{name}/")
+
+
+def _shown(folder: Path) -> Iterator[str]:
+    """The same without hidden files, which others may be writing, and the manifest."""
+    for name in _counted(folder):
+        if name != MANIFEST and not any(part.startswith(".") for part in Path(name).parts):
+            yield name
 
 
 def _entries(path: Path) -> Iterator[tuple[str, str]]:

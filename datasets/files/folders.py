@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..base.manifest import MANIFEST
 from ..fields.vocabulary import SPLITS, UNSPLIT
 from .containers import SUFFIXES, data_files, kind
 
@@ -64,9 +65,13 @@ def _check_complete(path: Path) -> None:
     path = path.resolve()
     root = path.parent.parent if path.name in SPLITS else path
     root = path.parent if path.name == "data" else root
-    for made in ("simulation", "conversion"):
-        if (root / f"{made}.yaml").exists() and not (root / "stats.yaml").exists():
+    for made, last in (
+        ("rechunking", MANIFEST),
+        ("simulation", "stats.yaml"),
+        ("conversion", "stats.yaml"),
+    ):
+        if (root / f"{made}.yaml").exists() and not (root / last).exists():
             raise ValueError(
-                f"the dataset {root} is incomplete (it has no stats.yaml): its {made} was "
+                f"the dataset {root} is incomplete (it has no {last}): its {made} was "
                 f"interrupted; run the same {made} again to finish it"
             )

@@ -14,6 +14,7 @@ from .failures import naming as naming
 from .index import cache_folder as cache_folder
 from .index import code_of_readers as code_of_readers
 from .index import stat as stat
+from .index import state_of as state_of
 from .layout import Layout as Layout
 from .memory import MemorySource as MemorySource
 from .source import Header as Header
