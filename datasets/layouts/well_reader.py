@@ -58,6 +58,7 @@ class WellFile(Source):
         names = self._contents.mask
         if not names:
             return None
+        self._file.require_unchanged()
         stored = np.array(self._file.array(MASK)[trajectory], dtype=bool)
         return stored[[names.index(name) for name in self.header.fields]]
 
@@ -68,14 +69,14 @@ class WellFile(Source):
     def _gather(
         self, channels: Sequence[Channel], trajectory: int, frames: slice, lead: tuple[int, ...]
     ) -> np.ndarray:
+        self._file.require_unchanged()
         out = np.empty((*lead, len(channels), *self.header.grid.shape), dtype=np.float32)
-        by_channel = np.moveaxis(out, len(lead), 0)
-        blocks = {
-            stored: stored.block(self._file.array, trajectory, frames)
-            for stored in dict.fromkeys(stored for stored, _ in channels)
-        }
+        by_channel = out.swapaxes(0, 1) if lead else out
+        blocks: dict[str, np.ndarray] = {}
         for position, (stored, component) in enumerate(channels):
-            by_channel[position] = blocks[stored][..., component]
+            if stored.path not in blocks:
+                blocks[stored.path] = stored.block(self._file.array, trajectory, frames)
+            by_channel[position] = blocks[stored.path][..., component]
         return out
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ class Files:
     Attributes:
         sources: the same.
         header: of the first; its names are those of all.
+        count: of trajectories.
 
     Raises:
         ValueError: every method, where there is no such trajectory.
@@ -39,18 +40,18 @@ class Files:
     def __init__(self, sources: Sequence[Source]) -> None:
         self.sources = [*sources]
         self.header: Header = self.sources[0].header
-        self._ends = np.cumsum([len(source) for source in sources]).tolist()
+        self._starts = [0, *accumulate(map(len, sources))]
+        self.count = self._starts.pop()
         self.opened: OrderedDict[Path, dict[int, None]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return self._ends[-1]
 
     def locate(self, i: int) -> tuple[int, int]:
         """The source of trajectory i, by its place, and the trajectory's number in it."""
-        if not 0 <= i < len(self):
-            raise ValueError(f"{self.header.name!r} has trajectories 0 to {len(self) - 1}; got {i}")
-        file = bisect_right(self._ends, i)
-        return file, i - self._ends[file] + len(self.sources[file])
+        if not 0 <= i < self.count:
+            raise ValueError(
+                f"{self.header.name!r} has trajectories 0 to {self.count - 1}; got {i}"
+            )
+        file = bisect_right(self._starts, i) - 1
+        return file, i - self._starts[file]
 
     def source_of(self, i: int) -> tuple[Source, int]:
         """The source of trajectory i, and its number in it."""
@@ -80,30 +81,29 @@ class Files:
         Raises:
             ValueError: the file is damaged, or this is more than the memory that is available.
         """
+        file, local = self.locate(i)
+        source = self._use(file)
         channels = range(len(self.header.fields)) if channels is None else channels
-        count = len(range(self.n_frames(i))[frames])
+        count = len(range(source.header.n_frames)[frames])
         size = 4 * count * len(channels) * math.prod(self.header.grid.shape)
         check_memory(size, self.origin, i)
-        with self._reading(i) as (source, local):
+        with naming(source.path):
             return source.read(local, frames, channels)
 
     def constants(self, i: int) -> Float32[np.ndarray, "K *S"]:
         """The constant fields of trajectory i; NaN where missing."""
-        with self._reading(i) as (source, local):
+        file, local = self.locate(i)
+        source = self._use(file)
+        with naming(source.path):
             return source.constants(local)
 
     def mask(self, i: int) -> Bool[Tensor, "C *S"] | None:
         """The mask that the file of trajectory i states."""
-        with self._reading(i) as (source, local):
+        file, local = self.locate(i)
+        source = self._use(file)
+        with naming(source.path):
             values = source.mask(local)
         return None if values is None else torch.from_numpy(values)
-
-    @contextmanager
-    def _reading(self, i: int) -> Iterator[tuple[Source, int]]:
-        """The source of trajectory i and its number there; failures inside name the file."""
-        file, local = self.locate(i)
-        with naming(self.sources[file].path):
-            yield self._use(file), local
 
     def _use(self, file: int) -> Source:
         """A source that is about to be read; closes the file that was used longest ago."""

@@ -97,7 +97,7 @@ class Store:
         return bool(self.inputs)
 
     def __len__(self) -> int:
-        return len(self._files)
+        return self._files.count
 
     def __repr__(self) -> str:
         return _summary(self)
