@@ -30,6 +30,22 @@ class Bad:
     what: str
 
 
+class NotFinite(ValueError):
+    """Training cannot go on like this: what was not finite, with a remedy.
+
+    Attributes:
+        found: what it was, in words.
+        step: of which optimizer step.
+    """
+
+    def __init__(self, found: str, step: int, saved: Path | None) -> None:
+        kept = f"the last good state is {saved}" if saved else "nothing was saved yet"
+        super().__init__(
+            f"{found}; {kept}. Lower optimizer.learning_rate, clip gradients, or look at these data"
+        )
+        self.found, self.step = found, step
+
+
 class Watch:
     """Losses of this process's micro-batches and gradient norms, since they were last looked at.
 
@@ -56,22 +72,18 @@ class Watch:
         """Look at everything since the last time.
 
         Raises:
-            ValueError: a value was not finite; the first one is named, with its data.
+            NotFinite: a value was not finite; the first one is named, with its data.
         """
         bad = self._first()
-        if bad is None:
-            return
-        saved = latest(self.run)
-        kept = f"the last good state is {saved}" if saved else "nothing was saved yet"
-        raise ValueError(
-            f"{bad}; {kept}. Lower optimizer.learning_rate, clip gradients, or look at these data"
-        )
+        if bad is not None:
+            step, found = bad
+            raise NotFinite(found, step, latest(self.run))
 
     def skips(self, step: int, norm: Tensor) -> str | None:
         """What is wrong with a step that must be left out, or None if nothing is.
 
         Raises:
-            ValueError: too many in a row: the weights themselves are bad.
+            NotFinite: too many in a row: the weights themselves are bad.
         """
         if isfinite(norm.item()):
             self.skipped = 0
@@ -79,10 +91,11 @@ class Watch:
         self.skipped += 1
         if self.skipped > PATIENCE:
             self.require_finite()
-        return self._first()
+        bad = self._first()
+        return None if bad is None else bad[1]
 
-    def _first(self) -> str | None:
-        """What was not finite first on any process, in words; forgets what was seen."""
+    def _first(self) -> tuple[int, str] | None:
+        """Step of what was not finite first on any process, and what; forgets what was seen."""
         seen, self.seen = self.seen, []
         if not seen:
             return None
@@ -98,7 +111,10 @@ class Watch:
                 f"the {bad.what} is {value} at step {bad.step}{places}",
             )
         found = [each for each in self.ranks.gather(mine) if each is not None]
-        return min(found)[2] if found else None
+        if not found:
+            return None
+        step, _, words = min(found)
+        return step, words
 
     def _keep(self, bad: Bad) -> str:
         """Write the micro-batch to the run; where its windows come from, in words."""
