@@ -85,17 +85,20 @@ class Course:
         else:
             self.selection.lose()
 
+    def announce(self, step: int, log: Log) -> None:
+        """Say where this job starts, and what it changes of the run's recipe."""
+        if step:
+            log.say(f"going on from step {step}")
+        for change in changes_of(self.run, self.recipe):
+            log.record("recipe", step=step, change=change)
+            log.say(f"from here on, {change}")
+
     def begin(self, progress: resume.Progress, log: Log) -> bool:
-        """Say where training starts, and make up for a validation that was due and is not on
-        record: that of fresh weights, or one that was stopped. False: told to stop on the way."""
+        """Make up for a validation that was due and is not on record: that of fresh weights, or one
+        that was stopped. False: told to stop on the way."""
         step, recipe = progress.step, self.recipe
         if recipe.on_nonfinite == "rewind" and resume.latest(self.run) is None:
             self.save(progress)  # there is always a state to go back to
-        if step:
-            log.say(f"going on from step {step}")
-        for change in changes_of(self.run, recipe):
-            log.record("recipe", step=step, change=change)
-            log.say(f"from here on, {change}")
         due = step % recipe.validation.every == 0 or step == recipe.steps
         if due and self._scored < step:
             return self.validate(step, log)

@@ -77,6 +77,7 @@ def train(
     progress = course.resume()
     log = Log(run, title, progress.step, recipe, job.accelerator.is_main_process)
     with log, job.saving(log, run):
+        course.announce(progress.step, log)
         while True:
             try:
                 _follow(course, progress, log)

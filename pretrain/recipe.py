@@ -201,7 +201,8 @@ class TrainRecipe(Checked):
             for steady problems).
         objective: its `kind` ("rollout", "all2all", "assimilation" or another package's) and the
             settings of that one; see `objectives`.
-        optimizer, validation: as above.
+        optimizer: AdamW with warm-up and decay.
+        validation: rollouts on the valid splits, which are scored on the way.
         steps: optimizer steps.
         batch: windows per optimizer step, over all processes.
         micro_batch: windows per forward pass; each comes from one dataset.

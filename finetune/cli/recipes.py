@@ -47,6 +47,28 @@ def show(name: str, command: Literal["pretrain", "finetune"] | None = None, /) -
     print(found[name].read_text(encoding="utf-8"), end="")
 
 
+def new(data: Sources, /, *, operator: str = "dymixop") -> None:
+    """Print a recipe for data of your own: every key, with what it means.
+
+    What is set follows from the data; sizes are to start from. Keys after a `#` have their defaults.
+
+    Args:
+        data: datasets, in any layout.
+        operator: which operator is trained.
+
+    Examples:
+        pelagos recipe new data/burgers_1d > my.yaml
+        pelagos recipe new data/heat_1d data/burgers_1d --operator observer > my.yaml
+    """
+    from ...datasets.base.commented import commented
+    from ...pretrain.draft import draft
+    from ...pretrain.recipe import TrainRecipe
+
+    paths = list(map(str, data))
+    print(f"# A recipe for {', '.join(paths)}; try it with: pelagos pretrain FILE RUN --dry-run")
+    print(commented(TrainRecipe, draft(paths, operator)), end="")
+
+
 def schema(command: Literal["pretrain", "finetune"] = "pretrain", /) -> None:
     """Print the JSON schema of a recipe, with which an editor completes and checks it.
 

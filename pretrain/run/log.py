@@ -77,7 +77,7 @@ class Log:
         self.file.close()
         rewind(self.run, step, but=REWOUND)
         self._open()
-        self.bar.advance(step - self.step)
+        self.bar.advance(float(step - self.step))
         self.step = step
 
     def record(self, kind: str, **values: Any) -> None:
