@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ..datasets.base.config import build
@@ -53,11 +53,11 @@ def draft(paths: Sequence[str], operator: str = "dymixop") -> dict[str, Any]:
         ValueError: a dataset cannot be read, or has too few frames or trajectories to learn and
             validate anything, or there is no such operator.
     """
-    get(operator)
+    known = {field.name for field in fields(get(operator).Config)}
     opened = [_open(path) for path in paths]
     stores = [train for train, _, _ in opened]
     first, sizes = stores[0], _SIZES[stores[0].grid.ndim]
-    history = 1 if first.steady or operator == "multiscale" else _history(stores)
+    history = _history(stores) if "history" in known and not first.steady else 1
     shortest = min(_frames(store) for each in opened for store in each[:2])
     ahead = 1 if first.steady else min(5, shortest - history)
     if ahead < 1:
@@ -67,7 +67,7 @@ def draft(paths: Sequence[str], operator: str = "dymixop") -> dict[str, Any]:
             {"path": path, **splits, **({} if train.steady else _clock(train))}
             for path, (train, _, splits) in zip(paths, opened, strict=True)
         ],
-        "operator": {"name": operator, **_architecture(operator, history, first, sizes)},
+        "operator": {"name": operator, **_architecture(known, history, first, sizes)},
         **({"conditions": "all"} if _conditioned(stores, operator) else {}),
         "normalizer": {"name": "window" if history > 1 else "statistics"},
         "objective": {"kind": "rollout", "horizon": ahead, "loss": "vrmse"},
@@ -115,13 +115,13 @@ def _clock(store: Store) -> dict[str, float]:
     return {} if store.dt is None else {"time_scale": float(f"{store.dt:.6g}")}
 
 
-def _architecture(operator: str, history: int, store: Store, sizes: _Sizes) -> dict[str, Any]:
-    """Keys of the operator's config, where it is one of ours."""
-    known = set(get(operator).Config.__dataclass_fields__)
-    if operator == "multiscale":
-        return _TRANSFORMER
+def _architecture(
+    known: Collection[str], history: int, store: Store, sizes: _Sizes
+) -> dict[str, Any]:
+    """Those keys of an operator's config that depend on data, and sizes."""
     modes = max(1, min(sizes.modes, min(store.grid.shape) // 3))
     wanted = {"history": history, "hidden": sizes.hidden, "layers": sizes.layers, "modes": modes}
+    wanted |= _TRANSFORMER
     return {key: value for key, value in wanted.items() if key in known}
 
 

@@ -7,7 +7,6 @@ they are set.
 from __future__ import annotations
 
 import dataclasses
-import re
 import textwrap
 import typing
 from collections.abc import Iterator, Mapping
@@ -28,17 +27,29 @@ def commented(cls: type, values: Mapping[str, Any]) -> str:
     return "\n".join(_mapping(cls, values, _TOP)).strip() + "\n"
 
 
-def _mapping(cls: Any, values: Mapping[str, Any], indent: str, dead: str = "") -> Iterator[str]:
-    """Lines of a dataclass; `dead`: what stands before keys, as nothing is set."""
+def _mapping(
+    cls: Any, values: Mapping[str, Any], indent: str, dead: str = "", without: str = ""
+) -> Iterator[str]:
+    """Lines of a dataclass.
+
+    Args:
+        cls: the dataclass.
+        values: those of its fields that are set.
+        indent: before every line.
+        dead: "#" where nothing is set.
+        without: a field that is left out.
+    """
     texts = descriptions(cls)
     for field in (field for field in dataclasses.fields(cls) if field.init):
-        hint, name = hints(cls)[field.name], field.name
-        usual = component(_default(field), hint)
+        hint, name, given = hints(cls)[field.name], field.name, field.name in values
+        if name == without or not (given or has_default(field)):
+            continue  # what has no default follows from something else
         if indent == _TOP:
             yield ""
-        value = values.get(name, usual)
-        yield from _comment(texts.get(name, ""), _remarks(hint, name in values, usual, field), indent)
-        yield from _entry(name, value, hint, indent, dead if name in values else "#")
+        usual = component(_default(field), hint)
+        remarks = _remarks(field, hint, given and not dead, usual)
+        yield from _comment(texts.get(name, ""), remarks, indent)
+        yield from _entry(name, values.get(name, usual), hint, indent, dead if given else "#")
 
 
 def _entry(name: str, value: Any, hint: Any, indent: str, dead: str) -> Iterator[str]:
@@ -57,7 +68,7 @@ def _entry(name: str, value: Any, hint: Any, indent: str, dead: str) -> Iterator
             yield from _item(inner, item, f"{indent}  ", explained=number == 0)
     elif dataclasses.is_dataclass(kind):
         yield f"{indent}#{name}: {_flow(_example(kind))}"
-    elif value is not dataclasses.MISSING:
+    else:
         yield f"{indent}{dead}{name}: {_flow(value)}"
 
 
@@ -66,12 +77,10 @@ def _item(cls: Any, item: Mapping[str, Any], indent: str, explained: bool) -> It
     first, *others = item
     yield f"{indent}- {first}: {_flow(item[first])}"
     rest = {name: item[name] for name in others}
-    if not explained:
+    if explained:
+        yield from _mapping(cls, rest, f"{indent}  ", without=first)
+    else:
         yield from (f"{indent}  {name}: {_flow(value)}" for name, value in rest.items())
-        return
-    shown = list(_mapping(cls, rest, f"{indent}  "))
-    own = re.compile(rf"\s*#{first}: ")
-    yield from (line for line in shown if not own.match(line))
 
 
 def _component(naming: Named, value: Mapping[str, Any], indent: str, dead: str) -> Iterator[str]:
@@ -79,29 +88,26 @@ def _component(naming: Named, value: Mapping[str, Any], indent: str, dead: str) 
     name = value[naming.key]
     yield f"{indent}{dead}{naming.key}: {name}"
     rest = {key: item for key, item in value.items() if key != naming.key}
-    shown = _mapping(naming.config(name), rest, indent, dead)
-    own = re.compile(rf"\s*#{naming.key}: ")
-    yield from (line for line in shown if not own.match(line))
+    yield from _mapping(naming.config(name), rest, indent, dead, without=naming.key)
 
 
 def _comment(text: str, remarks: str, indent: str) -> list[str]:
-    words = f"{text[:1].upper()}{text[1:]} {remarks}".strip()
+    start = text[:1].upper() if text[:1].isascii() else text[:1]  # a formula keeps its letter
     width = _WIDTH - len(indent) - 2
-    return [f"{indent}# {line}" for line in textwrap.wrap(words, width, break_long_words=False)]
+    lines = textwrap.wrap(f"{start}{text[1:]} {remarks}".strip(), width, break_long_words=False)
+    return [f"{indent}# {line}" for line in lines]
 
 
-def _remarks(hint: Any, given: bool, usual: Any, field: dataclasses.Field[Any]) -> str:
+def _remarks(field: dataclasses.Field[Any], hint: Any, given: bool, usual: Any) -> str:
     """Choices, range, and the default of a key that is set to something else."""
-    said = []
-    kind, naming = bare(hint), named(hint)
+    said, naming, kinds = [], named(hint), [*map(bare, alternatives(hint))]
     if naming is not None:
         said.append(f"One of {', '.join(naming.registry.names())}.")
-    literals = [typing.get_args(each) for each in map(bare, alternatives(hint)) if _literal(each)]
-    if literals:
-        said.append(f"One of {', '.join(str(each) for group in literals for each in group)}.")
-    ranges = [mark.words for mark in marks(hint) if isinstance(mark, Must)]
-    said += [f"It must {words}." for words in ranges]
-    if given and has_default(field) and not dataclasses.is_dataclass(kind) and naming is None:
+    elif all(map(_literal, kinds)):
+        said.append(f"One of {', '.join(map(str, typing.get_args(kinds[0])))}.")
+    said += [f"It must {mark.words}." for mark in marks(hint) if isinstance(mark, Must)]
+    nested = naming is not None or dataclasses.is_dataclass(kinds[0])
+    if given and has_default(field) and not nested:
         said.append(f"Default: {_flow(usual)}.")
     return " ".join(said)
 
@@ -117,9 +123,10 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _example(cls: Any) -> dict[str, Any]:
-    """Keys and defaults of a dataclass that is not used by default; "…" for what must be said."""
-    usual = {f.name: component(_default(f), hints(cls)[f.name]) for f in dataclasses.fields(cls)}
-    return {name: "…" if v is dataclasses.MISSING else v for name, v in usual.items()}
+    """A dataclass that is not used by default: what must be said ("…"), else every key."""
+    every = [field for field in dataclasses.fields(cls) if field.init]
+    needed = {field.name: "…" for field in every if not has_default(field)}
+    return needed or {f.name: component(_default(f), hints(cls)[f.name]) for f in every}
 
 
 def _flow(value: Any) -> str:
