@@ -10,6 +10,7 @@ import itertools
 from pathlib import Path
 
 from ..base.config import nearest
+from ..base.manifest import MANIFEST
 from ..base.registry import Registry
 from ..fields.vocabulary import SPLITS, UNSPLIT
 from ..files.containers import SUFFIXES, data_files, kind, listing
@@ -178,9 +179,13 @@ def _check_complete(path: Path) -> None:
     path = path.resolve()
     root = path.parent.parent if path.name in SPLITS else path
     root = path.parent if path.name == "data" else root
-    for made in ("simulation", "conversion"):
-        if (root / f"{made}.yaml").exists() and not (root / "stats.yaml").exists():
+    for made, last in (
+        ("rechunking", MANIFEST),
+        ("simulation", "stats.yaml"),
+        ("conversion", "stats.yaml"),
+    ):
+        if (root / f"{made}.yaml").exists() and not (root / last).exists():
             raise ValueError(
-                f"the dataset {root} is incomplete (it has no stats.yaml): its {made} was "
+                f"the dataset {root} is incomplete (it has no {last}): its {made} was "
                 f"interrupted; run the same {made} again to finish it"
             )

@@ -88,6 +88,7 @@ class WellFile(Source):
         """Where the fields of a trajectory are predicted; None: everywhere."""
         if not self._mask:
             return None
+        self._file.require_unchanged()
         stored = np.array(self._file.array(MASK)[trajectory], dtype=bool)
         return stored[[self._mask.index(name) for name in self.header.fields]]
 
@@ -253,14 +254,14 @@ class WellFile(Source):
         frames: slice,
         lead: tuple[int, ...],
     ) -> np.ndarray:
+        self._file.require_unchanged()
         out = np.empty((*lead, len(channels), *self.header.grid.shape), dtype=np.float32)
-        by_channel = np.moveaxis(out, len(lead), 0)
-        blocks = {
-            stored: self._block(stored, trajectory, frames)
-            for stored in dict.fromkeys(stored for stored, _ in channels)
-        }
+        by_channel = out.swapaxes(0, 1) if lead else out
+        blocks: dict[str, np.ndarray] = {}
         for position, (stored, component) in enumerate(channels):
-            by_channel[position] = blocks[stored][..., component]
+            if stored.path not in blocks:
+                blocks[stored.path] = self._block(stored, trajectory, frames)
+            by_channel[position] = blocks[stored.path][..., component]
         return out
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
-import numpy as np
-
 from ..layouts.source import Source
-from .failures import naming
 
 MAX_OPEN = 32  # files held open at once, by each store
 
@@ -21,33 +18,23 @@ class Files:
 
     Args:
         sources: of the store; several may lie in one file.
+
+    Attributes:
+        count: of trajectories.
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = [*sources]
-        self._ends = np.cumsum([len(source) for source in sources]).tolist()
+        self._starts = [0, *accumulate(map(len, sources))]
+        self.count = self._starts.pop()
         self.opened: OrderedDict[Path, dict[int, None]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return self._ends[-1]
 
     def locate(self, i: int) -> tuple[int, int]:
         """The source of trajectory i, and the trajectory's number in it."""
-        file = bisect_right(self._ends, i)
-        return file, i - self._ends[file] + len(self._sources[file])
+        file = bisect_right(self._starts, i) - 1
+        return file, i - self._starts[file]
 
-    @contextmanager
-    def reading(self, i: int) -> Iterator[tuple[Source, int]]:
-        """The source of trajectory i and its number there; failures inside name the file.
-
-        Raises:
-            ValueError: the file is damaged.
-        """
-        file, local = self.locate(i)
-        with naming(self._sources[file].path):
-            yield self._use(file), local
-
-    def _use(self, file: int) -> Source:
+    def use(self, file: int) -> Source:
         """A source that is about to be read; closes the file that was used longest ago."""
         source = self._sources[file]
         self.opened.setdefault(source.path, {})[file] = None

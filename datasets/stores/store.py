@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -19,7 +18,7 @@ from ..fields.window import Window
 from ..layouts.source import Source
 from .agreement import check_agreement, check_names
 from .cutting import Span, cut
-from .failures import check_memory
+from .failures import check_memory, naming
 from .files import Files
 from .finite import Finite
 from .missing import Gaps, fill_constants, find_gaps
@@ -107,7 +106,7 @@ class Store:
         return bool(self.inputs)
 
     def __len__(self) -> int:
-        return len(self._files)
+        return self._files.count
 
     def __repr__(self) -> str:
         frames = sorted({source.header.n_frames for source in self.sources})
@@ -135,8 +134,7 @@ class Store:
 
     def timeline(self, i: int) -> Timeline:
         """The time step of trajectory i, and where frames of it are missing."""
-        self._check(i)
-        return self._timelines(*self._files.locate(i))
+        return self._timelines(*self._place(i))
 
     def stretches(self, i: int) -> list[range]:
         """The frames of trajectory i, from `first` on, in ranges in which none is missing."""
@@ -180,10 +178,12 @@ class Store:
         Raises:
             ValueError: the file is damaged, or this is more than the memory that is available.
         """
+        file, local = self._place(i)
+        source = self._files.use(file)
         channels = range(len(self.fields)) if channels is None else channels
-        count = len(range(self.n_frames(i))[frames])
+        count = len(range(source.header.n_frames)[frames])
         check_memory(4 * count * len(channels) * math.prod(self.grid.shape), self.origin, i)
-        with self._reading(i) as (source, local):
+        with naming(source.path):
             return source.read(local, frames, channels)
 
     def constants(self, i: int) -> Float[Tensor, "K *S"] | None:
@@ -210,7 +210,9 @@ class Store:
 
     def constants_raw(self, i: int) -> Float32[np.ndarray, "K *S"]:
         """As `constants`, an empty array if there are none, without looking at the values."""
-        with self._reading(i) as (source, local):
+        file, local = self._place(i)
+        source = self._files.use(file)
+        with naming(source.path):
             return source.constants(local)
 
     def mask(self, i: int) -> Bool[Tensor, "C *S"] | None:
@@ -248,7 +250,9 @@ class Store:
 
     def _stated(self, i: int) -> Bool[Tensor, "C *S"] | None:
         """The mask that the file of trajectory i states."""
-        with self._reading(i) as (source, local):
+        file, local = self._place(i)
+        source = self._files.use(file)
+        with naming(source.path):
             values = source.mask(local)
         return None if values is None else torch.from_numpy(values)
 
@@ -299,18 +303,14 @@ class Store:
 
     def source_of(self, i: int) -> tuple[Source, int]:
         """The source of trajectory i, and its number in it."""
-        self._check(i)
-        file, local = self._files.locate(i)
+        file, local = self._place(i)
         return self.sources[file], local
 
-    def _reading(self, i: int) -> AbstractContextManager[tuple[Source, int]]:
-        """The same, to read: failures inside name the file."""
-        self._check(i)
-        return self._files.reading(i)
-
-    def _check(self, i: int) -> None:
-        if not 0 <= i < len(self):
+    def _place(self, i: int) -> tuple[int, int]:
+        """The number of the source of trajectory i, and its number in it."""
+        if not 0 <= i < self._files.count:
             raise ValueError(f"{self.name!r} has trajectories 0 to {len(self) - 1}; got {i}")
+        return self._files.locate(i)
 
     def over(self, sources: Sequence[Source]) -> Store:
         """The same store over other sources of the same trajectories."""
