@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,10 +20,9 @@ from .run.best import best_of, forget_later, save_best
 from .run.directory import changes_of
 from .run.history import drop_validation, has_record, rewind, validations
 from .run.log import REWOUND, Log
+from .run.publishing import publish
 from .selection import LAST, Selection
-
-if TYPE_CHECKING:
-    from .loop import Trainee
+from .trainee import Trainee
 
 _ENDED = "early_stopping"  # the kind of record which says that it ended training
 
@@ -197,7 +195,7 @@ class Course:
         trainee, best = self.trainee, self.selection.standing
         if trainee.accelerator.is_main_process:
             path = best_of(self.run, best.step)
-            resume.publish(self.run, adaptation, path, self.recipe.publish)
+            publish(self.run, adaptation, path, self.recipe.publish)
             log.say(f"the best of all validations was at step {best.step} (VRMSE {best.score:.4f})")
         trainee.accelerator.wait_for_everyone()
         return trainee.accelerator.unwrap_model(trainee.model)

@@ -5,6 +5,7 @@ What is found on the device stays there until the loop looks, so that no step wa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..datasets.base.appearing import appearing_file
+from ..datasets.fields.window import Window
 from ..datasets.sampling.mixture import Mixture
 from .ranks import Ranks
 from .run.state import latest
@@ -104,28 +106,45 @@ class Watch:
         mine = None
         if wrong:
             bad, value = wrong[0]
-            places = self._keep(bad) if bad.number >= 0 else ""
-            mine = (
-                bad.step,
-                bad.number < 0,
-                f"the {bad.what} is {value} at step {bad.step}{places}",
-            )
+            own = [each.number for each, _ in seen if each.step == bad.step and each.number >= 0]
+            places = self._keep(bad.step, own if bad.number < 0 else [bad.number])
+            words = f"the {bad.what} is {value} at step {bad.step}{places}"
+            mine = (bad.step, bad.number < 0, words)
         found = [each for each in self.ranks.gather(mine) if each is not None]
         if not found:
             return None
         step, _, words = min(found)
         return step, words
 
-    def _keep(self, bad: Bad) -> str:
-        """Write the micro-batch to the run; where its windows come from, in words."""
-        window = self.mixture.batch(bad.number)
-        path = self.run / f"nonfinite-step-{bad.step:08d}-batch-{bad.number}.safetensors"
-        places = self.mixture.origins(bad.number)
-        tensors = {k: getattr(window, k).contiguous() for k in ("history", "target", "lead_times")}
-        try:
-            with appearing_file(path, overwrite=True) as draft:
-                save_file(tensors, draft, {"windows": "\n".join(places)})
-        except ValueError:  # the disk may be full; the message matters more
-            return f"; its windows are {'; '.join(places[:2])}"
+    def _keep(self, step: int, numbers: Sequence[int]) -> str:
+        """Write micro-batches to the run; where their windows come from, in words."""
+        places, kept = [], ""
+        for number in numbers:
+            path = self.run / f"nonfinite-step-{step:08d}-batch-{number}.safetensors"
+            origins = self.mixture.origins(number)
+            places += origins
+            try:
+                with appearing_file(path, overwrite=True) as draft:
+                    about = {"windows": "\n".join(origins)}
+                    save_file(_tensors(self.mixture.batch(number)), draft, about)
+            except ValueError:  # the disk may be full; the message matters more
+                continue
+            kept = kept or f" (kept in {path}{' and others' if len(numbers) > 1 else ''})"
+        if not places:
+            return ""
         more = f" and {len(places) - 2} more" if len(places) > 2 else ""
-        return f"; its windows are {'; '.join(places[:2])}{more} (kept in {path})"
+        return f"; its windows are {'; '.join(places[:2])}{more}{kept}"
+
+
+def _tensors(window: Window) -> dict[str, Tensor]:
+    """All that an operator sees of a micro-batch, and what it should predict."""
+    context = window.context
+    found = {
+        "history": window.history,
+        "target": window.target,
+        "lead_times": window.lead_times,
+        "constants": context.constants,
+        "parameters": context.parameters,
+        "mask": context.mask,
+    }
+    return {name: tensor.contiguous() for name, tensor in found.items() if tensor is not None}

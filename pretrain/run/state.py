@@ -38,7 +38,6 @@ from ...datasets.base.manifest import MANIFEST, require_intact, seal, settle
 from ...datasets.base.texts import MOST_JSON, parse_json, read_text
 from ...operators.core import checkpoint
 from ...operators.core.operator import Operator
-from ..adaptation import Adaptation
 from ..average import Average
 from .best import forget_earlier
 from .directory import identity
@@ -47,9 +46,8 @@ _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 _STATE = re.compile(r"step-\d{8}")
 _REMEDY = "remove {} to start over"
-_MOMENTS_FILE, _AVERAGE = "optimizer.safetensors", "average.safetensors"
+_MOMENTS_FILE, AVERAGE = "optimizer.safetensors", "average.safetensors"
 _FILES = (f"operator/{MANIFEST}", _MOMENTS_FILE, "progress.json")
-BEST = "best"  # where a run's checkpoint has the best weights, if others are its own
 _DAMAGED = "damaged-"  # before the name of a state that is not used
 
 
@@ -177,7 +175,7 @@ def save_state(
                 settled = pool.submit(settle, draft / _MOMENTS_FILE)
                 checkpoint.fill(draft / "operator", checkpoint.config_of(operator), weights)
                 if averaged is not None:
-                    _write_tensors(draft / _AVERAGE, averaged)
+                    _write_tensors(draft / AVERAGE, averaged)
             (draft / "progress.json").write_text(json.dumps(asdict(saved)) + "\n")
             seal(draft, {_MOMENTS_FILE: settled.result()})
         _remove_older(run, keep)
@@ -249,7 +247,7 @@ def _read_average(state: Path, weights: dict[str, Tensor], average: Average) -> 
     Raises:
         ValueError: the file is missing or damaged, or holds other tensors than are averaged.
     """
-    path = state / _AVERAGE
+    path = state / AVERAGE
     if not path.is_file():
         raise ValueError(f"{path} is missing; {_REMEDY.format(state)}")
     found = checkpoint.read_tensors(path)
@@ -257,59 +255,6 @@ def _read_average(state: Path, weights: dict[str, Tensor], average: Average) -> 
     checkpoint.require_fit(found, named, str(path))
     checkpoint.require_dtypes(found, named, str(path))
     return {**weights, **found}
-
-
-def publish(
-    run: Path,
-    adaptation: Adaptation | None = None,
-    best: Path | None = None,
-    kind: str = "last",
-) -> None:
-    """Write the weights of the latest state to `RUN/checkpoint`, complete or not at all.
-
-    What an adaptation changed of the operator is undone in the copy.
-
-    Args:
-        run: the run directory.
-        adaptation: what was changed while training.
-        best: the best weights by validation, a checkpoint: published beside them.
-        kind: "best": these are the checkpoint instead; "average": the average is.
-    """
-    state = latest(run)
-    assert state is not None, "a run is published after its last save"
-    source = best if kind == "best" and best is not None else state / "operator"
-    with appearing_folder(run / checkpoint.OF_A_RUN) as draft:
-        _publish(source, draft, adaptation, state / _AVERAGE if kind == "average" else None)
-        if best is not None and source is not best:
-            (draft / BEST).mkdir()
-            _publish(best, draft / BEST, adaptation)
-
-
-def _publish(
-    source: Path, target: Path, adaptation: Adaptation | None, instead: Path | None = None
-) -> None:
-    """Copy a checkpoint; tensors of the file `instead` take the place of its own."""
-    if adaptation is None and instead is None:
-        shutil.copytree(source, target, dirs_exist_ok=True)
-        return
-    config = checkpoint.read_config(source)
-    weights = checkpoint.read_state(source)
-    if instead is not None:
-        weights.update(checkpoint.read_tensors(instead))
-    if adaptation is not None:
-        weights = _plain_weights(weights, config, adaptation, source)
-    checkpoint.fill(target, config, weights)
-
-
-def _plain_weights(
-    weights: dict[str, Tensor], config: dict[str, Any], adaptation: Adaptation, source: Path
-) -> dict[str, Tensor]:
-    """The operator's tensors by name, without what the adaptation changed."""
-    operator = checkpoint.build(config)
-    adaptation.prepare(operator, seed=0)  # what is drawn is then read from the state
-    checkpoint.load_state(operator, weights, str(source))
-    adaptation.finish(operator)
-    return operator.state_dict()
 
 
 def _remove_older(run: Path, keep: int) -> None:

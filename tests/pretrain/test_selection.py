@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.operators import from_pretrained
-from pelagos.pretrain import loop
+from pelagos.pretrain import trainee
 from pelagos.pretrain.command import main
 from pelagos.pretrain.job import Job
 from pelagos.pretrain.run.state import latest
@@ -60,7 +60,7 @@ def scored(monkeypatch):
             pair = map(float, next(left))
             return {name: (score, 1.0) for name, score in zip(NAMES, pair, strict=True)}
 
-        monkeypatch.setattr(loop, "validate", validate)
+        monkeypatch.setattr(trainee, "validate", validate)
 
     return give
 
