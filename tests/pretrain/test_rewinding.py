@@ -3,10 +3,13 @@
 import json
 import math
 import shutil
+from pathlib import Path
 
+import processes
 import pytest
 import yaml
 from accelerate.state import AcceleratorState
+from processes import TWO
 
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.pretrain.command import main
@@ -139,6 +142,16 @@ def test_killed_before_the_next_state(train, seeds, poison):
     train("run", "--resume", "auto")
     assert lines(run) == before
     assert weights(run) == expected
+
+
+def test_two_processes_go_back_together(train, seeds, data, tmp_path):
+    """Only one of them sees what is not finite; the end is that of one process alone."""
+    script = Path(__file__).parents[1] / "support" / "rewinding.py"
+    for name, launcher in (("one", ()), ("two", TWO)):
+        where = str(tmp_path / "recipe.yaml"), str(tmp_path / name)
+        processes.run(script, str(seeds[9]), *where, launcher=launcher)
+        assert [r["order"] for r in lines(tmp_path / name) if r["kind"] == "rewound"] == [1]
+    assert weights(tmp_path / "one") == weights(tmp_path / "two")
 
 
 def test_it_goes_back_so_often_and_no_more(train, seeds, poison, capsys):
