@@ -7,6 +7,7 @@ of W takes its share of the numbers k. Nothing has to be replayed to continue at
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -67,6 +68,13 @@ class Mixture:
         self._offset = int(_generator(seed).integers(TURN))
         self._streams = [streams if windows.store.endless else 1 for windows in self.parts]
         self._orders: dict[tuple[int, int], tuple[int, np.ndarray]] = {}
+
+    def reordered(self, seed: int) -> Mixture:
+        """The same windows with the same shares, in the order of another seed."""
+        other = copy.copy(self)
+        other.seed, other._orders = seed, {}
+        other._offset = int(_generator(seed).integers(TURN))
+        return other
 
     def draw(self, k: int) -> tuple[int, list[int]]:
         """Part and window indices of micro-batch k = 0, 1, …"""
