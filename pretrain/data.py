@@ -83,8 +83,7 @@ def _open(
         path = expanded(data.path, "data.path")
         layout = data.layout and expanded(data.layout, "data.layout")
         store = open_store(path, split, layout, splits or None)
-        store.name, store.holes = data.name or store.name, data.holes or store.holes
-        return renamed(store, data.rename)
+        return renamed(store, data.rename, dataset=data.name, holes=data.holes)
     size = trajectories or simulated.block
     return EndlessStore(
         simulated.equation, split, size, simulated, name=data.name, rename=data.rename
