@@ -19,6 +19,7 @@ from ..datasets.stores.store import Store
 from ..operators.core.operator import Operator
 from .objectives.registry import objective_of
 from .recipe import DataConfig, TrainRecipe
+from .selection import require_scored
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,10 @@ def training_data(recipe: TrainRecipe, stores: Sequence[Store], operator: Operat
     """Mixture and validation windows for an operator.
 
     Raises:
-        ValueError: the operator cannot learn what the objective asks for, or trajectories are too
-            short.
+        ValueError: the operator cannot learn what the objective asks for, trajectories are too
+            short, or the dataset whose score is to choose the best weights is none of them.
     """
+    require_scored(recipe, [store.name for store in stores])
     return TrainingData(
         build_mixture(recipe, stores, operator), validation_windows(recipe, operator)
     )

@@ -34,7 +34,6 @@ from .run.directory import Status, create_run, inspect_run
 from .run.owning import owned
 from .run.state import latest
 from .run.tracking import require_trackers
-from .selection import require_scored
 from .start import create_operator, left_out
 
 R = TypeVar("R", bound=TrainRecipe)
@@ -166,7 +165,6 @@ def run_training(
         phases = objective_of(recipe.objective).phases(operator, recipe.steps)
         optimizer = build_optimizer(operator, recipe.optimizer, rates, phases)
         data = training_data(recipe, stores, operator)
-        require_scored(recipe, [*data.validation])
         for line in (_summary(recipe, operator, stores, job), *left_out(operator, stores)):
             say(f"{title}: {line}")
         _try_out(operator, data.mixture)
