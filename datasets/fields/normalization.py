@@ -9,6 +9,7 @@ names of the history's channels where they are not those of the prediction (stea
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..base.annotations import OneOrMore, Positive
+from ..base.annotations import NotNegative, OneOrMore, Positive
 from ..base.config import Checked, build, plain
 from ..base.registry import Registry
 from .metrics import root
@@ -60,7 +61,51 @@ class Scaling:
 
 
 @dataclass(frozen=True)
-class Identity:
+class Normalizer(ABC):
+    """What scales fields; a frozen dataclass of what is known of the data.
+
+    Attributes:
+        name: under which it is registered, and in checkpoints.
+        knows_means: whether it knows what the data are before it has seen a history.
+    """
+
+    name: ClassVar[str]
+    knows_means: ClassVar[bool] = True
+
+    @abstractmethod
+    def scaling(
+        self,
+        history: Float[Tensor, "B T C *S"],
+        fields: tuple[str, ...],
+        dataset: str,
+        first: Scaling | None = None,
+        inputs: tuple[str, ...] = (),
+    ) -> Scaling:
+        """The scaling of a history and of what is predicted from it.
+
+        Args:
+            history: in physical units.
+            fields: names of what is predicted.
+            dataset: its name; statistics are kept by it.
+            first: the scaling of the history that the forecast started from.
+            inputs: names of the history's channels, of a steady problem.
+
+        Raises:
+            ValueError: the history is not one that this normaliser can scale.
+        """
+
+    def constants(self, dataset: str) -> frozenset[str]:
+        """Fields that never varied in the training data: by default none is known."""
+        return frozenset()
+
+    @cached_property
+    def datasets(self) -> Mapping[str, Mapping[str, tuple[float, float]]]:
+        """Mean and deviation of fields, by training dataset: by default none is known."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Identity(Normalizer):
     """No normalisation: the operator sees and gives physical values."""
 
     name: ClassVar[str] = "identity"
@@ -83,18 +128,9 @@ class Identity:
         output = Scaling(torch.zeros_like(wide), wide)
         return Scaling(torch.zeros_like(one), one, output=output)
 
-    def constants(self, dataset: str) -> frozenset[str]:
-        """Fields that never varied in the training data: none is known."""
-        return frozenset()
-
-    @property
-    def datasets(self) -> dict[str, dict[str, tuple[float, float]]]:
-        """Mean and deviation of fields, by dataset: none is known."""
-        return {}
-
 
 @dataclass(frozen=True)
-class Statistics:
+class Statistics(Normalizer):
     """Mean and standard deviation of training data, per dataset and field, by name.
 
     What a dataset has no entry for uses the entry `*`, pooled over all training datasets. A field
@@ -134,7 +170,7 @@ class Statistics:
         return frozenset(name for name, value in std.items() if not value)
 
     @cached_property
-    def datasets(self) -> dict[str, dict[str, tuple[float, float]]]:
+    def datasets(self) -> Mapping[str, Mapping[str, tuple[float, float]]]:
         """Mean and deviation of the fields of each dataset that has an entry of its own."""
         found = {}
         for dataset in self.mean:
@@ -164,8 +200,11 @@ class Statistics:
 
 
 @dataclass(frozen=True)
-class WindowScaling(Checked):
+class WindowScaling(Checked, Normalizer):
     """Scale by the history itself: its RMS going in, the RMS of its increments coming out.
+
+    Where a channel is far from zero (a temperature in kelvin), its RMS says nothing of how it
+    varies, and the network would see a constant. So of its mean only `offset` deviations are left.
 
     Per window and channel, over time and space. Works on any dataset without statistics, at any
     amplitude, and makes persistence the zero output. Needs at least two history frames.
@@ -177,14 +216,18 @@ class WindowScaling(Checked):
 
     Attributes:
         growth: largest growth of the relative increment along a forecast; null: no bound.
+        offset: largest mean of a channel that the network sees, in its deviations; what is more is
+            subtracted. Null: nothing is, as in checkpoints of earlier versions.
         floor: smallest scale of increments, as a fraction of the channel's RMS, positive; keeps
             constant channels finite. The RMS has no floor but that of the number format, the
             smallest whose square is a normal number (1e-19 in float32): for channels that are zero.
     """
 
     growth: OneOrMore | None = None
+    offset: NotNegative | None = 10.0
     floor: Positive = 1e-6
     name: ClassVar[str] = "window"
+    knows_means: ClassVar[bool] = False
 
     def scaling(
         self,
@@ -194,7 +237,7 @@ class WindowScaling(Checked):
         first: Scaling | None = None,
         inputs: tuple[str, ...] = (),
     ) -> Scaling:
-        """Scale RMS(history), increment RMS(differences of consecutive frames).
+        """Scale RMS(history − shift), increment RMS(differences of consecutive frames).
 
         Raises:
             ValueError: the history has a single frame, or the problem is steady.
@@ -212,25 +255,31 @@ class WindowScaling(Checked):
             )
         over = (1, *range(3, history.ndim))
         smallest = torch.finfo(history.dtype).tiny ** 0.5
-        scale = root(history.square().mean(over)).clamp_min(smallest)
+        size = root(history.square().mean(over)).clamp_min(smallest)
         increment = root(history.diff(dim=1).square().mean(over))
-        increment = torch.maximum(increment, self.floor * scale)
+        increment = torch.maximum(increment, self.floor * size)
+        shift, scale = self._centred(history, over, size)
         shape = _per_channel(history)
-        scale, increment = scale.reshape(shape), increment.reshape(shape)
+        shift, scale, increment = (x.reshape(shape) for x in (shift, scale, increment))
         if self.growth is not None and first is not None:
             assert first.increment is not None
             bound = self.growth * first.increment / first.scale * scale
             increment = torch.minimum(increment, bound)
-        return Scaling(torch.zeros_like(scale), scale, increment)
+        return Scaling(shift, scale, increment)
 
-    def constants(self, dataset: str) -> frozenset[str]:
-        """Fields that never varied in the training data: none is known."""
-        return frozenset()
-
-    @property
-    def datasets(self) -> dict[str, dict[str, tuple[float, float]]]:
-        """Mean and deviation of fields, by dataset: none is known."""
-        return {}
+    def _centred(
+        self, history: Float[Tensor, "B T C *S"], over: tuple[int, ...], size: Float[Tensor, "B C"]
+    ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]]:
+        """What is subtracted, 0 where little of the mean is too much, and the RMS of the rest."""
+        if self.offset is None:
+            return torch.zeros_like(size), size
+        variance, mean = torch.var_mean(history, over, correction=0)
+        # Below this, a channel that is constant would show the rounding of its numbers.
+        deviation = torch.maximum(root(variance), 1e-5 * size)
+        most = self.offset * deviation
+        left = torch.minimum(torch.maximum(mean, -most), most)
+        scale = torch.hypot(deviation, left)
+        return mean - left, torch.where(mean == left, size, scale)
 
 
 @dataclass(frozen=True)
@@ -256,7 +305,6 @@ class Standard(Checked):
         return (values - self.mean) / self.std
 
 
-Normalizer = Identity | Statistics | WindowScaling
 NORMALIZERS: Registry[type[Normalizer]] = Registry(
     "pelagos.normalizers",
     "normaliser",

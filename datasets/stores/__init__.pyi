@@ -1,4 +1,3 @@
-from .index import state_of as state_of
 from .opening import open_store as open_store
 from .renaming import renamed_header as renamed_header
 from .statistics import complete as complete

@@ -27,8 +27,8 @@ from ..base.progress import Bar
 from ..base.spreading import ALONE, Spread, in_processes, refuse_replacing
 from ..fields.vocabulary import UNSPLIT
 from ..layouts import well
+from ..layouts.index import state_of
 from ..layouts.well_reader import WellFile
-from ..stores.index import state_of
 from ..stores.opening import open_store
 from ..stores.statistics import complete
 from ..stores.store import Store

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ..fields.vocabulary import AXES
 from ..files.containers import kind, open_container
+from ..files.folders import find_files
 from ..files.hdf5 import metadata
 from ..layouts.arrays import NUMERIC, TIME, TRAJECTORY
 from ..layouts.description import CHANNEL, FILE
-from ..layouts.detect import find_files
 from ..stores.opening import open_store
 
 TIMES = ("t", "time", "times", "t-coordinate", "t_coordinate", "t_array", "tspan", "valid_time")

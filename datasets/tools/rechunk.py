@@ -28,8 +28,8 @@ from ..fields.vocabulary import SPLITS
 from ..files.containers import data_files
 from ..files.guard import one_line
 from ..files.hdf5 import Node, open_readonly
+from ..layouts.index import state_of
 from ..layouts.well import PAGE
-from ..stores.index import state_of
 from ..stores.opening import open_store
 from ..stores.store import Store
 

@@ -7,15 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from jaxtyping import Float
+from torch import Tensor
+
 from ...datasets.base.config import arguments, build, plain
 from ...datasets.fields.grid import Grid
 from ...datasets.fields.normalization import (
     Identity,
     Normalizer,
+    Scaling,
     Standard,
+    WindowScaling,
     normalizer_from_dict,
     normalizer_to_dict,
 )
+from ...datasets.fields.window import Context, without
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,18 @@ class Description:
                 stacklevel=3,
             )
 
+    def masked(self, context: Context, batch: int) -> Context:
+        """The batched context without the fields that never varied in the training data."""
+        return without(context, self.normalizer.constants(context.dataset), (batch,))
+
+    def scaling(
+        self, history: Float[Tensor, "B T C *S"], context: Context, first: Scaling | None = None
+    ) -> Scaling:
+        """The normaliser's scaling of a history; `first` is that of the forecast's start."""
+        return self.normalizer.scaling(
+            history, context.fields, context.dataset, first, context.inputs
+        )
+
     def scale_of(self, condition: str) -> Standard:
         """The scale of a constant field or parameter."""
         return self.condition_scales.get(condition, Standard())
@@ -129,6 +147,13 @@ def description_from_dict(values: Mapping[str, Any]) -> Description:
         raise ValueError(f"normalizer must be a mapping with a name; got {normalizer!r}")
     return Description(
         **arguments(Description, rest),
-        normalizer=normalizer_from_dict(normalizer),
+        normalizer=normalizer_from_dict(_of_then(normalizer)),
         grid=None if grid is None else build(Grid, grid, prefix="grid"),
     )
+
+
+def _of_then(normalizer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What earlier versions did where they say nothing of it."""
+    if normalizer["name"] != WindowScaling.name:
+        return normalizer
+    return {"offset": None, **normalizer}

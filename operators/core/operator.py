@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...datasets.fields.normalization import Scaling
-from ...datasets.fields.window import Context, Window, without
+from ...datasets.fields.window import Context, Window
 from . import checkpoint
 from .conditions import Conditions, conditions_of
 from .description import Description
@@ -31,6 +31,7 @@ from .rollout import rollout, without_graph
 from .state import FieldAxis, State
 from .surroundings import context_of, with_batch
 from .time_steps import TimeSteps
+from .weight_cache import look_again
 
 OperatorT = TypeVar("OperatorT", bound="Operator")
 HistoryT = TypeVar("HistoryT", Tensor, np.ndarray)
@@ -84,8 +85,7 @@ class Operator(nn.Module, ABC):
 
     @property
     def continuous(self) -> bool:
-        """Whether `step` takes any dt > 0 (and warns outside the trained range), not only those
-        that it was trained at."""
+        """Whether `step` takes any dt > 0, and warns outside the trained range only."""
         return self.direct
 
     @property
@@ -160,13 +160,13 @@ class Operator(nn.Module, ABC):
             context = context_of(history, self.description)
         context = recognised(with_batch(context, len(history)), history, self.description)
         self._check_history(history, context)
-        constant = self.description.normalizer.constants(context.dataset)
-        context = without(context, constant, (len(history),))
-        conditions = self.conditions(context)
+        if not (self.training or torch.is_grad_enabled()):
+            look_again(self)
+        context = self.description.masked(context, len(history))
+        scaling, conditions = self.description.scaling(history, context), self.conditions(context)
         if not (self.training or torch.compiler.is_compiling()):
             warn_of_parameters(conditions, self.description)
-        scaling = self._scaling_of(history, context)
-        return State(history, context, torch.zeros(history.shape[0]), scaling, conditions)
+        return State(history, context, torch.zeros(len(history)), scaling, conditions)
 
     def conditions(self, context: Context) -> Conditions:
         """The constant fields and parameters that the description names, scaled.
@@ -236,7 +236,7 @@ class Operator(nn.Module, ABC):
 
     def scaling(self, state: State) -> Scaling:
         """The normaliser's scaling of a state."""
-        return self._scaling_of(state.history, state.context, state.first)
+        return self.description.scaling(state.history, state.context, state.first)
 
     def check_step(
         self, state: State, dt: Tensor, observation: Observation | Sensors | None = None
@@ -254,13 +254,6 @@ class Operator(nn.Module, ABC):
 
     def _time_steps(self) -> TimeSteps:
         return TimeSteps(self.name, self.description.time_steps, self.continuous)
-
-    def _scaling_of(
-        self, history: Tensor, context: Context, first: Scaling | None = None
-    ) -> Scaling:
-        return self.description.normalizer.scaling(
-            history, context.fields, context.dataset, first, context.inputs
-        )
 
     def _check_history(self, history: Tensor, context: Context) -> None:
         require_history(history, context, self.description, self.history)

@@ -438,6 +438,29 @@ def test_variation_that_single_precision_loses(tmp_path: Path) -> None:
     assert open_store(tmp_path).trajectory(3)[:, 0].numpy() == pytest.approx(p[3] - 101325)
 
 
+@pytest.mark.parametrize(
+    "how", ["splits: {train: 6, valid: 4}", "join: time", "join: fields\nfields: {p: p, q: q}"]
+)
+def test_variation_is_lost_in_files_that_are_divided_or_joined(tmp_path: Path, how: str) -> None:
+    """What is looked at are the files' own numbers, however they are put together."""
+    x = 2 * np.pi * np.arange(24) / 24
+    phase = np.random.default_rng(0).uniform(0, 6, (10, 1, 1))
+    p = 101325 + 1e-3 * np.sin(x - 0.2 * np.arange(12)[:, None] + phase)
+    parts: list[tuple[str, slice]] = [("p", slice(None))]
+    if "time" in how:
+        parts = [("p", slice(0, 6)), ("p", slice(6, 12))]
+    if "fields" in how:
+        parts = [("p", slice(None)), ("q", slice(None))]
+    for k, (name, part) in enumerate(parts):
+        with h5py.File(tmp_path / f"{k}.h5", "w") as file:
+            file[name], file["t"] = p[:, part], 0.5 * np.arange(12)[part]
+    text = f"axes: [trajectory, time, x]\ntime: t\n{how}\n"
+    text += "" if "fields" in how else "fields: {p: p}\n"
+    (tmp_path / "description.yaml").write_text(text)
+    found = [f.kind for f in check(open_store(tmp_path)).findings if f.rank != "note"]
+    assert "precision" in found
+
+
 def test_every_byte_is_verified_when_asked(tmp_path: Path) -> None:
     root = simulate("advection_1d", tmp_path, trajectories={"train": 2}, frames=3)
 

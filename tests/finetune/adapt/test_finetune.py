@@ -64,6 +64,17 @@ def test_another_normaliser_is_said(donor, recipe, tmp_path, capsys):
     assert "statistics → window" in capsys.readouterr().err
 
 
+def test_an_earlier_window_normaliser_stays_as_it_was(recipe, tmp_path):
+    """Weights that never saw a mean subtracted, with a setting that the recipe adds."""
+    before = {"name": "window", "offset": None}
+    pretrain([recipe(normalizer=before), str(tmp_path / "donor")])
+    AcceleratorState._reset_state(reset_partial_state=True)
+    arguments = [str(tmp_path / "run"), "--init-from", str(tmp_path / "donor")]
+    main([recipe(normalizer={"name": "window", "growth": 1.5}), *arguments])
+    normalizer = from_pretrained(tmp_path / "run" / "checkpoint").description.normalizer
+    assert (normalizer.growth, normalizer.offset) == (1.5, None)
+
+
 def test_frozen_weights_stay(donor, recipe, tmp_path):
     arguments = ["--init-from", str(donor), "--freeze", "[mixing, lift]"]
     main([recipe(), str(tmp_path / "run"), *arguments])

@@ -10,7 +10,7 @@ import psutil
 
 from ..files import guard
 from ..files.unreadable import unreadable
-from ..layouts.description import FILE
+from .description import FILE
 
 LARGE = 2**30  # bytes that are read at once only if memory suffices
 

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Float64
 
 from ..base.appearing import appearing_file
 from ..fields.grid import Grid
-from ..layouts.detect import LAYOUTS
-from ..layouts.source import Header, Source
+from .detect import LAYOUTS
+from .source import Header, Source
 
 SMALLEST = 64  # files of a store that is worth an index
 VERSION = 3
@@ -49,6 +49,12 @@ class IndexedSource(Source):
     ) -> Float32[np.ndarray, "T C *S"]:
         """The given frames and channels of a trajectory."""
         return self.source.read(trajectory, frames, channels)
+
+    def read_exactly(
+        self, trajectory: int, frames: slice, channels: Sequence[int]
+    ) -> Float64[np.ndarray, "T C *S"]:
+        """The same in double precision, as exactly as the file has it."""
+        return self.source.read_exactly(trajectory, frames, channels)
 
     def constants(self, trajectory: int) -> Float32[np.ndarray, "K *S"]:
         """The constant fields of a trajectory."""
