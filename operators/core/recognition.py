@@ -54,7 +54,8 @@ def recognised(context: Context, history: Tensor, description: Description) -> C
         history: (B, T, C, *S) in physical units.
         description: of the operator.
     """
-    if _is_known(context, description):
+    fits = tuple(history.shape[2:]) == (len(context.channels), *context.grid.shape)
+    if _is_known(context, description) or not fits:  # what does not fit is refused elsewhere
         return context
     known = _tables(description, context.channels)
     if not known:

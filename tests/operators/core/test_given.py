@@ -247,6 +247,16 @@ def test_what_is_masked_tells_nothing() -> None:
         scaled(sea=(10.0, 2.0), land=(5.0, 5.0)).init(history, context)
 
 
+def test_what_does_not_fit_is_refused_for_that_and_not_told() -> None:
+    mask = torch.ones(1, 8, dtype=torch.bool)
+    context = Context(("u",), TRAINED, dataset="renamed", mask=mask)
+    for history in (torch.zeros(1, 2, 3, 8), torch.zeros(1, 2, 1, 9), torch.zeros(1, 1, 1, 8)):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="no statistics")
+            with pytest.raises(ValueError, match=r"history must have shape \(B, 2, 1, 8\)"):
+                scaled(**BY_NAME).rollout(history, context, dt=0.1, steps=1)
+
+
 def test_fields_that_never_varied_tell_datasets_apart() -> None:
     operator = scaled(still=(3.0, 0.0), sea=(10.0, 2.0))
     with pytest.warns(UserWarning, match="'still' are taken"):
