@@ -18,7 +18,7 @@ Anything less clear is refused, and asks for a description (see `described`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,17 +27,18 @@ import numpy as np
 from ..fields.vocabulary import SPLITS
 from ..files.containers import kind, listing, open_container
 from ..files.conventions import NO_VARIABLE, texts
-from .arrays import NUMERIC, TIME, TRAJECTORY, ArraySource
-from .described import source_of
+from .arrays import NUMERIC, TIME, TRAJECTORY
+from .described import sources_of
 from .description import FILE, Description
 from .dimensions import CHANNEL, role
 from .layout import Layout
+from .source import Source
+from .staggering import centres, place
+from .unstructured import REMEDY, counts_places
 
 SPACE = ("x", "y", "z")
 BESIDE = {"bounds", "climatology", "grid_mapping", "ancillary_variables", "coordinates"}
 ONE = CHANNEL  # an axis of one point is read as the first of its channels
-# Names of dimensions that count the cells or places of a mesh without axes.
-PLACES = {"station", "stations", "ncol", "ncells", "cell", "cells", "node", "nodes", "face", "edge"}
 MOST = 256  # variables of a file that is read so
 AROUND = 360.0  # degrees
 
@@ -50,14 +51,14 @@ def matches(path: Path) -> bool:
         return False
 
 
-def open_file(path: Path, split: str, variant: str = "") -> Mapping[str, ArraySource]:
-    """The source of a file.
+def open_file(path: Path, split: str, variant: str = "") -> Mapping[str, Sequence[Source]]:
+    """The sources of a file.
 
     Raises:
         ValueError: the file is damaged, or does not say what its arrays are.
     """
-    source = source_of(path, path, read_variables(path).description())
-    return {split if split in SPLITS else "all": source}
+    sources = sources_of(path, path, read_variables(path).description())
+    return {split if split in SPLITS else "all": sources}
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,9 @@ class Variables:
         roles: dimension -> what it is.
         lengths: dimension -> number of points.
         lines: the dimensions whose coordinates the file has.
+        middle: dimension of the faces of cells, or another one of the centres -> that of the
+            centres (see `staggering`).
+        faces: the dimensions that count faces.
         meshes: coordinates along two dimensions -> what they are.
     """
 
@@ -79,6 +83,8 @@ class Variables:
     lengths: dict[str, int]
     lines: frozenset[str]
     meshes: dict[str, str]
+    middle: dict[str, str]
+    faces: frozenset[str]
 
     def fields(self) -> dict[str, tuple[str, ...]]:
         """The variables with a time and most space axes: name -> space axes."""
@@ -93,15 +99,20 @@ class Variables:
     def space(self, dims: tuple[str, ...]) -> tuple[str, ...]:
         """The space axes among dimensions, without those of one point where there are others."""
         axes = tuple(dim for dim in dims if self.roles[dim] in (*SPACE, ""))
-        return tuple(dim for dim in axes if self.lengths[dim] > 1) or axes
+        kept = tuple(dim for dim in axes if self.lengths[dim] > 1) or axes
+        return tuple(self.middle.get(dim, dim) for dim in kept)
+
+    def staggered(self, name: str) -> list[str]:
+        """The space axes along which a variable lies on the faces of cells."""
+        return [self.middle[dim] for dim in self.dims[name] if dim in self.faces & set(self.middle)]
 
     def axes(self, name: str) -> list[str]:
         """The axes of a variable in the words of a description."""
         kept = self.space(self.dims[name])
-        words = [
-            dim if dim in kept else self.roles[dim] if self.roles[dim] not in (*SPACE, "") else ONE
-            for dim in self.dims[name]
-        ]
+        words = []
+        for dim in self.dims[name]:
+            middle, role = self.middle.get(dim, dim), self.roles[dim]
+            words.append(middle if middle in kept else ONE if role in (*SPACE, "") else role)
         if len(set(words)) < len(words):
             raise self.unclear(f"{name!r} has the dimensions ({', '.join(self.dims[name])})")
         return words
@@ -142,6 +153,12 @@ class Variables:
             constants=self._named(constants),
             parameters={name: name for name in self._parameters(used)},
             grid=dict(mesh),
+            staggered={
+                field: axes
+                for name in used
+                for field in self._named([name])
+                if (axes := self.staggered(name))
+            },
             boundary=[self._boundary(dim) for dim in self._read_order(order)],
             name="",
         )
@@ -157,12 +174,12 @@ class Variables:
         """The coordinates of axes that have none of their own: axis -> array on a mesh."""
         found: dict[str, str | list[float]] = {}
         for axis in axes:
-            if axis.lower() in PLACES:
+            if counts_places(axis):
                 raise ValueError(
                     f"{self.path}: {axis!r} counts the places of an unstructured mesh, which is "
-                    f"not read; interpolate the fields to a uniform grid"
+                    f"not read: {REMEDY}"
                 )
-            if axis in self.lines:
+            if axis in self.lines or self._between(axis):
                 continue
             mesh = [name for name, what in self.meshes.items() if what == self.roles[axis] != ""]
             if not mesh:
@@ -170,7 +187,12 @@ class Variables:
             found[axis] = mesh[0]
         return found
 
-    def _named(self, names: Mapping[str, object]) -> dict[str, str]:
+    def _between(self, axis: str) -> bool:
+        """Whether the file has the coordinates of an axis at others of its dimensions."""
+        others = (dim for dim, middle in self.middle.items() if middle == axis)
+        return any(dim in self.lines for dim in others)
+
+    def _named(self, names: Iterable[str]) -> dict[str, str]:
         """Field -> how a description writes it: each channel on its own."""
         found = {}
         for name in names:
@@ -212,7 +234,7 @@ def read_variables(path: Path) -> Variables:
     Raises:
         ValueError: the file is damaged.
     """
-    empty = Variables(path, {}, {}, {}, frozenset(), {})
+    empty = Variables(path, {}, {}, {}, frozenset(), {}, {}, frozenset())
     if kind(path) in ("", "matlab"):
         return empty
     shapes = {name: shape for name, shape in listing(path).items() if "/" not in name}
@@ -231,7 +253,8 @@ def read_variables(path: Path) -> Variables:
             continue
         lines.update({name} if names == (name,) else ())
         dims.update({name: names} if names != (name,) else {})
-    roles = {dim: role(dim, file.attributes(dim) if dim in shapes else {}) for dim in lengths}
+    said = {dim: file.attributes(dim) if dim in shapes else {} for dim in lengths}
+    roles = {dim: role(dim, said[dim]) for dim in lengths}
     meshes = {
         name: role(name, file.attributes(name))
         for name in sorted(aside)
@@ -241,7 +264,12 @@ def read_variables(path: Path) -> Variables:
     numbers = {name for name in single if not role(name, file.attributes(name))}
     kept = {name: names for name, names in dims.items() if name not in aside or name in numbers}
     file.close()
-    return Variables(path, kept, roles, lengths, frozenset(lines), meshes)
+    used = {dim for names in kept.values() for dim in names}
+    middle = centres({dim: n for dim, n in lengths.items() if dim in used}, said)
+    roles |= {dim: roles[other] or place(dim, said[dim])[0] for dim, other in middle.items()}
+    roles |= {other: roles[other] or place(other, said[other])[0] for other in middle.values()}
+    faces = frozenset(dim for dim in middle if place(dim, said[dim])[1])
+    return Variables(path, kept, roles, lengths, frozenset(lines), meshes, middle, faces)
 
 
 LAYOUT = Layout("CF", matches, open_file)

@@ -11,6 +11,7 @@ from jaxtyping import Float64
 
 from .arrays import NUMERIC, TIME
 from .described_arrays import DescribedArrays
+from .described_parameters import column
 from .description import Description, Steps
 from .dimensions import SINCE
 
@@ -42,9 +43,7 @@ def times(arrays: DescribedArrays, description: Description, count: int, frames:
             )
         return Times(np.zeros(1))
     if isinstance(time, Steps):
-        if time.step <= 0:
-            raise arrays.wrong(f"time.step must be positive; got {time.step}")
-        return Times(time.start + time.step * np.arange(frames))
+        return Times(_stepped(arrays, time, count, frames))
     values = arrays.values(time, "time")
     if "*" in time and len(values) and (values == values[0]).all():
         values = values[0]
@@ -57,12 +56,25 @@ def times(arrays: DescribedArrays, description: Description, count: int, frames:
     return _counted(arrays, time, values)
 
 
+def _stepped(
+    arrays: DescribedArrays, time: Steps, count: int, frames: int
+) -> Float64[np.ndarray, "*n T"]:
+    """Uniform times: the same for all trajectories, or of each by its own start and step."""
+    start = column(arrays, "time.start", time.start, count)
+    step = column(arrays, "time.step", time.step, count)
+    if not (step > 0).all():
+        raise arrays.wrong(f"time.step must be positive; got {step.min():g}")
+    if (start == start[0]).all() and (step == step[0]).all():
+        return start[0] + step[0] * np.arange(frames)
+    return start[:, None] + step[:, None] * np.arange(frames)
+
+
 def _own(arrays: DescribedArrays, frames: int) -> str | None:
     """The array of a file with the coordinates of the time axis."""
     name = arrays.coordinates.get(TIME, "")
-    if not name or arrays.shapes[name] != (frames,):
+    if not name or arrays.locate(name)[1] != (frames,):
         return None
-    return name if arrays.file.array(name).dtype.kind in NUMERIC else None
+    return name if arrays.file.array(arrays.key(name)).dtype.kind in NUMERIC else None
 
 
 def _counted(arrays: DescribedArrays, name: str, values: np.ndarray) -> Times:

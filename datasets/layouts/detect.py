@@ -15,6 +15,7 @@ from ..fields.vocabulary import SPLITS, UNSPLIT
 from ..files.containers import SUFFIXES, data_files, kind, listing
 from .description import FILE as DESCRIPTION
 from .layout import Layout
+from .unstructured import REMEDY, lists_of_cells
 
 LAST = "CF"  # tried after the layouts of other packages: almost any file of xarray's has it
 SHOWN = 6  # arrays of a file that has no known layout
@@ -116,6 +117,9 @@ def explain(path: Path, expected: str) -> str:
         shapes = listing(path)
     except ValueError as error:
         return str(error)
+    lists = lists_of_cells(shapes)
+    if lists:
+        return f"{path}: {lists} list an unstructured mesh, which is not read: {REMEDY}"
     shown = [f"{name} {shape}" for name, shape in itertools.islice(shapes.items(), SHOWN)]
     arrays = ", ".join([*shown, "…"] if len(shapes) > SHOWN else shown) or "no arrays"
     found = {"hdf5": "HDF5", "netcdf": "NetCDF", "matlab": "MATLAB", "zarr": "Zarr"}
