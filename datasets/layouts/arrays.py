@@ -159,6 +159,7 @@ class ArraySource(Source):
         self, out: np.ndarray, variables: Sequence[Variable], trajectory: int, frames: slice
     ) -> None:
         """Read variables into `out` (variable, T, *S); each array is read once."""
+        frames = slice(*frames.indices(self.header.n_frames))  # the array may hold more
         together: dict[tuple[str, tuple[str, ...], bool], list[int]] = {}
         for position, variable in enumerate(variables):
             together.setdefault((variable.array, variable.axes, variable.shared), []).append(

@@ -1,4 +1,5 @@
 from .index import stat as stat
+from .missing import PADDED as PADDED
 from .opening import open_store as open_store
 from .renaming import renamed_header as renamed_header
 from .statistics import complete_stats as complete_stats
