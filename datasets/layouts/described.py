@@ -203,7 +203,7 @@ def _source(
             times=moments if given.padding == "" else np.nan_to_num(moments),
             rows=range(count),
             parameter_names=names,
-            parameters=table,
+            parameters=found.parameters(names, table),
             units=found.units,
             provenance=provenance,
             mask_fill={name: value for name, value in fill.items() if value},

@@ -39,8 +39,16 @@ def check_agreement(first: Source, other: Source, names: Sequence[str] = _NAMES)
             f"{first.path} has the offsets {offsets[0]} subtracted, {other.path} {offsets[1]}; "
             f"give numbers that hold for all files: `subtract: {{name: number}}`"
         )
-    same = "fields" not in names or set(one.units) == set(two.units)
-    if not same or unlike(one.units, two.units):
+    other_units = unlike(one.units, two.units)
+    if other_units:
+        name = other_units[0]
+        raise ValueError(
+            f"files of one store must agree: {first.path} has {name} in the units "
+            f"{one.units[name]}, {other.path} in {two.units[name]}; convert them: units: "
+            f"{{{name}: {one.units[name]}}} in a description.yaml or a recipe's data, --units "
+            f"{name}={one.units[name]} on the command line"
+        )
+    if "fields" in names and set(one.units) != set(two.units):
         differences.append(("units", one.units, two.units))
     for name, a, b in differences:
         if a != b:

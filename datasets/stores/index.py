@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Float64
 
 from ..base.appearing import appearing_file
 from ..fields.grid import Grid
@@ -49,6 +49,12 @@ class IndexedSource(Source):
     ) -> Float32[np.ndarray, "T C *S"]:
         """The given frames and channels of a trajectory."""
         return self.source.read(trajectory, frames, channels)
+
+    def read_exactly(
+        self, trajectory: int, frames: slice, channels: Sequence[int]
+    ) -> Float64[np.ndarray, "T C *S"]:
+        """The same in double precision."""
+        return self.source.read_exactly(trajectory, frames, channels)
 
     def constants(self, trajectory: int) -> Float32[np.ndarray, "K *S"]:
         """The constant fields of a trajectory."""

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Float64
 
+from ..fields.units import conversion
 from ..layouts.arrangement import Join
 from ..layouts.source import Header, Source
 from .agreement import check_agreement
@@ -72,7 +73,7 @@ def _on_one_clock(sources: Sequence[Source]) -> list[Source]:
                 f"count by {first and first['calendar']} and {origin and origin['calendar']}; give "
                 f"both the units and the calendar of their times"
             )
-        times = source.header.times + _apart(first, origin)
+        times = source.header.times + _apart(first, origin) * _counted(first, sources[0].header)
         whole = View(source, range(len(source)))
         whole.header = replace(whole.header, times=times)
         moved.append(whole)
@@ -90,6 +91,13 @@ def _apart(first: Mapping[str, Any], other: Mapping[str, Any]) -> float:
             cftime.num2date(start, other["units"], calendar), first["units"], calendar
         )
     return float(start - first["first"])
+
+
+def _counted(origin: Mapping[str, Any], header: Header) -> float:
+    """From the unit in which a file counts its times to that of its header."""
+    counted = str(origin["units"]).split(" since ")[0]
+    found = conversion(counted, header.units.get("time") or counted)
+    return 1.0 if found is None else found[0]
 
 
 def _start(source: Source) -> tuple[float, str]:
@@ -123,9 +131,20 @@ class InTime(Source):
         self, trajectory: int, frames: slice, channels: Sequence[int]
     ) -> Float32[np.ndarray, "T C *S"]:
         """The given frames and channels of a trajectory."""
+        return self._gathered(trajectory, frames, channels, exactly=False)
+
+    def read_exactly(
+        self, trajectory: int, frames: slice, channels: Sequence[int]
+    ) -> Float64[np.ndarray, "T C *S"]:
+        """The same in double precision."""
+        return self._gathered(trajectory, frames, channels, exactly=True)
+
+    def _gathered(
+        self, trajectory: int, frames: slice, channels: Sequence[int], exactly: bool
+    ) -> np.ndarray:
         asked = range(self.header.n_frames)[frames]
         shape = (len(asked), len(channels), *self.header.grid.shape)
-        out = np.empty(shape, dtype=np.float32)
+        out = np.empty(shape, dtype=np.float64 if exactly else np.float32)
         for k, end in enumerate(self._ends.tolist()):
             start = end - self.parts[k].header.n_frames
             # `asked` counts up, so what lies in one file lies side by side.
@@ -133,7 +152,9 @@ class InTime(Source):
             if low < high:
                 inner = slice(asked[low] - start, asked[high - 1] - start + 1, asked.step)
                 with naming(self.parts[k].path):
-                    out[low:high] = self._use(k).read(trajectory, inner, channels)
+                    part = self._use(k)
+                    read = part.read_exactly if exactly else part.read
+                    out[low:high] = read(trajectory, inner, channels)
         return out
 
     def constants(self, trajectory: int) -> Float32[np.ndarray, "K *S"]:
@@ -214,15 +235,28 @@ class Together(Source):
         self, trajectory: int, frames: slice, channels: Sequence[int]
     ) -> Float32[np.ndarray, "T C *S"]:
         """The given frames and channels of a trajectory."""
+        return self._gathered(trajectory, frames, channels, exactly=False)
+
+    def read_exactly(
+        self, trajectory: int, frames: slice, channels: Sequence[int]
+    ) -> Float64[np.ndarray, "T C *S"]:
+        """The same in double precision."""
+        return self._gathered(trajectory, frames, channels, exactly=True)
+
+    def _gathered(
+        self, trajectory: int, frames: slice, channels: Sequence[int], exactly: bool
+    ) -> np.ndarray:
         count = len(range(self.header.n_frames)[frames])
-        out = np.empty((count, len(channels), *self.header.grid.shape), dtype=np.float32)
+        shape = (count, len(channels), *self.header.grid.shape)
+        out = np.empty(shape, dtype=np.float64 if exactly else np.float32)
         for k, part in enumerate(self.parts):
             here = [
                 (to, self._fields[c][1]) for to, c in enumerate(channels) if self._fields[c][0] == k
             ]
             if here:
                 with naming(part.path):
-                    values = part.read(trajectory, frames, [channel for _, channel in here])
+                    read = part.read_exactly if exactly else part.read
+                    values = read(trajectory, frames, [channel for _, channel in here])
                 out[:, [to for to, _ in here]] = values
         return out
 

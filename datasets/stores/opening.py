@@ -16,6 +16,7 @@ from ..layouts import detect as layouts
 from ..layouts.arrangement import Arrangement, splits_of
 from ..layouts.layout import Layout
 from ..layouts.source import Source
+from .converting import converted
 from .dividing import divide
 from .failures import naming
 from .index import SMALLEST, Index, stat
@@ -31,6 +32,7 @@ def open_store(
     split: str | None = None,
     layout: str | None = None,
     splits: Given | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> Store:
     """Open a dataset's root, its `data` folder, one split's folder, or a single file.
 
@@ -44,6 +46,8 @@ def open_store(
             each file's trajectories in its order, or of the files where each holds one; further
             `by` (file, trajectory or time), `order` (file or random), `seed` and `gap`; see
             `layouts.arrangement.Splits`.
+        units: name of a field, parameter, "time" or "length" -> the unit that it is converted to
+            (see `converting.Converted`), in every file.
 
     Raises:
         ValueError: nothing is there, a file is truncated or has no known layout, the dataset is
@@ -53,7 +57,7 @@ def open_store(
         path = remote.stage(str(path), None if splits else split)
     path = Path(path).absolute()
     try:
-        return _open(path, split, layout, splits)
+        return _open(path, split, layout, splits, units or {})
     except ValueError as error:  # names from a file may hold anything
         raise ValueError(guard.one_line(str(error))) from None
 
@@ -63,6 +67,7 @@ def _open(
     split: str | None,
     layout: str | None,
     splits: Given | None,
+    units: Mapping[str, str],
 ) -> Store:
     given, variant = layouts.choose(layout) if layout else (None, "")
     files = layouts.find_files(path)
@@ -73,7 +78,8 @@ def _open(
     wanted = {name for name, _ in files} if split is None or splits else {split, UNSPLIT}
     available = dict.fromkeys(name for name, _ in files if name not in wanted)
     chosen = [(name, file) for name, file in files if name in wanted]
-    found = [*_sources_of(path, chosen, given, variant, bool(splits))]
+    read = _sources_of(path, chosen, given, variant, bool(splits))
+    found = [(name, converted(source, units)) for name, source in read]
     sources = arrange(found, arrangement, over=bool(splits))
     available.update(dict.fromkeys(name for name, _ in sources))
     sources = [item for item in sources if split in (None, item[0])]

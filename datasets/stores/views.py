@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Float64
 
 from ..layouts.source import Source
 
@@ -46,6 +46,14 @@ class View(Source):
         chosen = self._frames[frames]
         inner = slice(chosen.start, chosen.stop, chosen.step)
         return self._source.read(self._chosen[trajectory], inner, channels)
+
+    def read_exactly(
+        self, trajectory: int, frames: slice, channels: Sequence[int]
+    ) -> Float64[np.ndarray, "T C *S"]:
+        """The same in double precision."""
+        chosen = self._frames[frames]
+        inner = slice(chosen.start, chosen.stop, chosen.step)
+        return self._source.read_exactly(self._chosen[trajectory], inner, channels)
 
     def constants(self, trajectory: int) -> Float32[np.ndarray, "K *S"]:
         """The constant fields of a trajectory."""

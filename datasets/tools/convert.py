@@ -11,11 +11,12 @@ import hashlib
 import math
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -75,6 +76,7 @@ def convert(
     name: str | None = None,
     split: str | None = None,
     layout: str | None = None,
+    units: Mapping[str, str] | None = None,
     shard: int | None = None,
     overwrite: bool = False,
     spread: Spread = ALONE,
@@ -91,7 +93,7 @@ def convert(
         out: the new dataset's folder.
         name: its name; the source's by default.
         split: convert only this split.
-        layout: as for `open_store`.
+        layout, units: as for `open_store`.
         shard: trajectories per file; by default, as many as fit into 512 MiB.
         overwrite: delete a converted dataset there first.
         spread: processes that write the files, which are the same for any number of them; the one
@@ -103,7 +105,7 @@ def convert(
     Raises:
         ValueError: the source cannot be read or holds NaN, or the folder holds something else.
     """
-    store = open_store(source, split, layout)
+    store = open_store(source, split, layout, units=units)
     recipe = Recipe(
         name=_plain_name(store.name if name is None else name),
         source=str(source) if "://" in str(source) else str(Path(source).absolute()),
@@ -145,7 +147,8 @@ def _plain_name(name: str) -> str:
 
 
 def _state(store: Store) -> str:
-    files = [(source.path.name, *stat(source.path)) for source in store.sources]
+    files: list[Any] = [(source.path.name, *stat(source.path)) for source in store.sources]
+    files += [store.provenance[key] for key in ("regridded", "units") if key in store.provenance]
     return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
 
 
