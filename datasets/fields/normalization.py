@@ -10,7 +10,7 @@ names of the history's channels where they are not those of the prediction (stea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -164,10 +164,12 @@ class WindowScaling(Checked):
         floor: smallest scale of increments, as a fraction of the channel's RMS, positive; keeps
             constant channels finite. The RMS has no floor but that of the number format, the
             smallest whose square is a normal number (1e-19 in float32): for channels that are zero.
+        constant: dataset -> fields that never vary in its training data, and are not predicted.
     """
 
     growth: OneOrMore | None = None
     floor: Positive = 1e-6
+    constant: dict[str, tuple[str, ...]] = field(default_factory=dict)
     name: ClassVar[str] = "window"
 
     def scaling(
@@ -208,8 +210,8 @@ class WindowScaling(Checked):
         return Scaling(torch.zeros_like(scale), scale, increment)
 
     def constants(self, dataset: str) -> frozenset[str]:
-        """Fields that never varied in the training data: none is known."""
-        return frozenset()
+        """Fields that never varied in the training data."""
+        return frozenset(self.constant.get(dataset, ()))
 
 
 @dataclass(frozen=True)
@@ -244,8 +246,9 @@ NORMALIZERS: Registry[type[Normalizer]] = Registry(
 
 
 def normalizer_to_dict(normalizer: Normalizer) -> dict[str, Any]:
-    """`{"name": …, …}` ready for JSON."""
-    return {"name": normalizer.name, **plain(normalizer)}
+    """`{"name": …, …}` ready for JSON; without `constant` where no field is."""
+    known = {"name": normalizer.name, **plain(normalizer)}
+    return {key: value for key, value in known.items() if key != "constant" or value}
 
 
 def normalizer_from_dict(values: Mapping[str, Any]) -> Normalizer:

@@ -106,10 +106,10 @@ def _standard(mean: float, std: float) -> Standard:
 
 def _parameter(store: Store, name: str) -> Float[np.ndarray, " n"]:
     """One parameter of all training trajectories."""
-    return store.parameter_table()[_training(store), store.parameter_names.index(name)]
+    return store.parameter_table()[training(store), store.parameter_names.index(name)]
 
 
-def _training(store: Store) -> range:
+def training(store: Store) -> range:
     """The training trajectories of a store."""
     indices = store.splits.get("train", store.splits.get(UNSPLIT))
     if indices is None:
@@ -121,11 +121,11 @@ def _training(store: Store) -> range:
 
 
 def _fields(store: Store, processes: Processes) -> Table:
-    return _table(field_moments(store, _training(store), processes))
+    return _table(field_moments(store, training(store), processes))
 
 
 def _constants(store: Store, names: Sequence[str], processes: Processes) -> Table:
-    return _table(constant_moments(store, _training(store), names, processes))
+    return _table(constant_moments(store, training(store), names, processes))
 
 
 def _table(found: dict[str, Moments]) -> Table:

@@ -1,5 +1,6 @@
 from .index import stat as stat
 from .missing import PADDED as PADDED
+from .missing import with_holes as with_holes
 from .opening import open_store as open_store
 from .renaming import renamed_header as renamed_header
 from .statistics import complete_stats as complete_stats

@@ -89,6 +89,23 @@ def find_gaps(store: Store, i: int, stated: Bool[Tensor, "C *S"] | None) -> Gaps
     return Gaps(gaps.valid, gaps.stated, whole)
 
 
+def with_holes(store: Store, i: int, frame: int) -> Float[Tensor, "C *S"]:
+    """A frame of trajectory i as `Store.read` gives it, but with NaN where it has holes.
+
+    Raises:
+        ValueError: a value is infinite, or as `Store.read_raw`.
+    """
+    values = torch.from_numpy(store.read_raw(i, slice(frame, frame + 1)))
+    if torch.isinf(values).any():
+        return store.read(i, frame, frame + 1)[0]  # says where
+    mask = store.mask(i)
+    if mask is None:
+        return values[0]
+    fill = store.source_of(i)[0].header.mask_fill
+    filled = Gaps(mask, stated=True).filled(values, store.fields, fill)
+    return torch.where(mask, values, filled)[0]
+
+
 def fill_constants(
     values: Float[Tensor, "K *S"], mask: Bool[Tensor, "C *S"] | None
 ) -> Float[Tensor, "K *S"]:
