@@ -74,7 +74,7 @@ class Variables:
         middle: dimension of the faces of cells, or another one of the centres -> that of the
             centres (see `staggering`).
         faces: the dimensions that count faces.
-        meshes: coordinates along two dimensions -> what they are.
+        meshes: coordinates along two dimensions -> what they are, and these dimensions.
     """
 
     path: Path
@@ -82,7 +82,7 @@ class Variables:
     roles: dict[str, str]
     lengths: dict[str, int]
     lines: frozenset[str]
-    meshes: dict[str, str]
+    meshes: dict[str, tuple[str, tuple[str, ...]]]
     middle: dict[str, str]
     faces: frozenset[str]
 
@@ -149,17 +149,17 @@ class Variables:
         order = next(iter(fields.values()))
         return Description(
             axes={name: self.axes(name) for name in used},
-            fields=self._named(fields),
-            constants=self._named(constants),
-            parameters={name: name for name in self._parameters(used)},
+            fields=self.named(fields),
+            constants=self.named(constants),
+            parameters={name: name for name in self.parameters(used)},
             grid=dict(mesh),
             staggered={
                 field: axes
                 for name in used
-                for field in self._named([name])
+                for field in self.named([name])
                 if (axes := self.staggered(name))
             },
-            boundary=[self._boundary(dim) for dim in self._read_order(order)],
+            boundary=[self.boundary(dim) for dim in self.read_order(order)],
             name="",
         )
 
@@ -181,18 +181,31 @@ class Variables:
                 )
             if axis in self.lines or self._between(axis):
                 continue
-            mesh = [name for name, what in self.meshes.items() if what == self.roles[axis] != ""]
+            mesh = self.mesh(axis)
             if not mesh:
                 raise self.unclear(f"the dimension {axis!r} has no coordinates")
-            found[axis] = mesh[0]
+            found[axis] = mesh
         return found
+
+    def mesh(self, axis: str) -> str:
+        """The coordinates on a mesh of an axis that has none of its own; "" if there are none.
+
+        Where the file does not say what an axis is, the last one of a mesh is x.
+        """
+        for name, (what, dims) in self.meshes.items():
+            own = [self.middle.get(dim, dim) for dim in dims]
+            if axis in own:
+                known = self.roles[axis] or ("x" if own.index(axis) == 1 else "y")
+                if what == known:
+                    return name
+        return ""
 
     def _between(self, axis: str) -> bool:
         """Whether the file has the coordinates of an axis at others of its dimensions."""
         others = (dim for dim, middle in self.middle.items() if middle == axis)
         return any(dim in self.lines for dim in others)
 
-    def _named(self, names: Iterable[str]) -> dict[str, str]:
+    def named(self, names: Iterable[str]) -> dict[str, str]:
         """Field -> how a description writes it: each channel on its own."""
         found = {}
         for name in names:
@@ -204,7 +217,8 @@ class Variables:
             found.update({f"{name}_{i}" if n > 1 else name: f"{name}[{i}]" for i in range(n)})
         return found
 
-    def _parameters(self, used: list[str]) -> list[str]:
+    def parameters(self, used: Sequence[str]) -> list[str]:
+        """The numbers of the file, or of each trajectory where the used variables have some."""
         several = any(TRAJECTORY in map(self.roles.get, self.dims[name]) for name in used)
         return [
             name
@@ -212,10 +226,11 @@ class Variables:
             if not dims or (several and [self.roles[dim] for dim in dims] == [TRAJECTORY])
         ]
 
-    def _read_order(self, order: tuple[str, ...]) -> tuple[str, ...]:
+    def read_order(self, order: tuple[str, ...]) -> tuple[str, ...]:
+        """Space axes in the order in which frames are read."""
         return tuple(sorted(order)) if set(order) <= set(SPACE) else order
 
-    def _boundary(self, dim: str) -> str:
+    def boundary(self, dim: str) -> str:
         """Periodic for longitudes that go around the sphere."""
         if self.roles[dim] != "x" or dim not in self.lines:
             return "open"
@@ -256,10 +271,13 @@ def read_variables(path: Path) -> Variables:
     said = {dim: file.attributes(dim) if dim in shapes else {} for dim in lengths}
     roles = {dim: role(dim, said[dim]) for dim in lengths}
     meshes = {
-        name: role(name, file.attributes(name))
-        for name in sorted(aside)
-        if len(dims.get(name, ())) == 2
+        name: (what, dims[name])
+        for name in sorted(dims)
+        if len(dims[name]) == 2
+        and (what := role(name, file.attributes(name))) in ("x", "y")
+        and {roles[dim] for dim in dims[name]} <= {*SPACE, ""}
     }
+    aside |= set(meshes)
     single = {name for name in dims if all(roles[dim] == TRAJECTORY for dim in dims[name])}
     numbers = {name for name in single if not role(name, file.attributes(name))}
     kept = {name: names for name, names in dims.items() if name not in aside or name in numbers}

@@ -100,10 +100,20 @@ def _held(given: Description, shapes: Mapping[str, object]) -> Description:
     constants = {name: text for name, text in given.constants.items() if text in shapes}
     known = {*fields, *constants, *given.parameters, TIME, "length"}
     units = {name: unit for name, unit in given.units.items() if name in known}
-    fill = given.fill
+    fill, offsets = given.fill, given.subtract
     if isinstance(fill, dict):
         fill = {name: value for name, value in fill.items() if name in fields}
-    return replace(given, fields=fields, constants=constants, units=units, fill=fill)
+    if isinstance(offsets, dict):
+        offsets = {name: value for name, value in offsets.items() if name in fields}
+    return replace(
+        given,
+        fields=fields,
+        constants=constants,
+        units=units,
+        fill=fill,
+        subtract=offsets,
+        staggered={name: axes for name, axes in given.staggered.items() if name in known},
+    )
 
 
 def sources_of(path: Path, where: Path, given: Description) -> list[Source]:
@@ -131,6 +141,19 @@ def sources_of(path: Path, where: Path, given: Description) -> list[Source]:
         source, moments = _source(part, given, fields, constants, first[2])
         found += [_placed(each, first[2]) for each in trimmed(part, given, source, moments)]
     return found
+
+
+def axes_of(arrays: DescribedArrays, given: Description) -> list[Coordinates]:
+    """The coordinates of the space axes of a file, as they are.
+
+    Raises:
+        ValueError: the description does not fit the file.
+    """
+    groups = alike(arrays, given)[0]
+    part = arrays.of(groups) if groups else arrays
+    _variables(part, given)
+    arrays.sizes = part.sizes
+    return coordinates(part, given, read_order(part.order))
 
 
 def _variables(

@@ -221,6 +221,12 @@ class Together(Source):
             holding = [part.path.name for part in self.parts if doubled in part.header.fields]
             raise ValueError(f"join: fields: {doubled!r} is in {' and in '.join(holding)}")
         self._constants = self._first_of([header.constant_fields for header in headers])
+        offsets = {
+            name: offset
+            for header in headers
+            for name, offset in header.provenance.get("subtracted", {}).items()
+        }
+        provenance = {**first.header.provenance, **({"subtracted": offsets} if offsets else {})}
         self.header = replace(
             first.header,
             fields=tuple(fields),
@@ -229,6 +235,7 @@ class Together(Source):
             filled=tuple(name for header in headers for name in header.filled),
             mask_fill={name: v for header in headers for name, v in header.mask_fill.items()},
             series=_union_of_series(headers),
+            provenance=provenance,
         )
 
     def read(

@@ -154,6 +154,8 @@ def _sources_of(
                 yield from known[1].items()
                 continue
             before = stat(file)
+            if given is None and expected is not None:
+                _check_doubts(file, expected)
             expected = expected or layouts.detect(file)
             if expected is None:
                 raise ValueError(layouts.explain(file, ""))
@@ -165,6 +167,17 @@ def _sources_of(
             bar.advance(1.0)
     if index:
         index.save()
+
+
+def _check_doubts(file: Path, expected: Layout) -> None:
+    """Refuse a file that something speaks against having the layout of those before it."""
+    against = expected.matches(file) and expected.doubts(file)
+    if against:
+        raise ValueError(
+            f"{file} is beside files of {expected.name}'s layout, but {against}; move it away, or, "
+            f"if it is theirs, say so: --layout {expected.name!r} (layout: {expected.name} in a "
+            f"recipe)"
+        )
 
 
 def _open_file(
