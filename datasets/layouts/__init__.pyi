@@ -22,6 +22,7 @@ from .source import Header as Header
 from .source import Source as Source
 from .unstructured import REMEDY as REMEDY
 from .unstructured import counts_places as counts_places
+from .unstructured import lists_of_cells as lists_of_cells
 from .well import PAGE as PAGE
 from .well import WellData as WellData
 from .well import write_file as write_file

@@ -21,11 +21,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ..fields.vocabulary import SPLITS
-from ..files.containers import kind, listing, open_container
+from ..files.containers import Container, kind, listing, open_container
 from ..files.conventions import NO_VARIABLE, texts
 from .arrays import NUMERIC, TIME, TRAJECTORY
 from .described import sources_of
@@ -71,6 +72,8 @@ class Variables:
         roles: dimension -> what it is.
         lengths: dimension -> number of points.
         lines: the dimensions whose coordinates the file has.
+        clocks: arrays of times along other dimensions than one of their name.
+        scattered: dimensions along which the file has coordinates of several axes.
         middle: dimension of the faces of cells, or another one of the centres -> that of the
             centres (see `staggering`).
         faces: the dimensions that count faces.
@@ -83,6 +86,8 @@ class Variables:
     lengths: dict[str, int]
     lines: frozenset[str]
     meshes: dict[str, tuple[str, tuple[str, ...]]]
+    clocks: dict[str, tuple[str, ...]]
+    scattered: frozenset[str]
     middle: dict[str, str]
     faces: frozenset[str]
 
@@ -101,6 +106,16 @@ class Variables:
         axes = tuple(dim for dim in dims if self.roles[dim] in (*SPACE, ""))
         kept = tuple(dim for dim in axes if self.lengths[dim] > 1) or axes
         return tuple(self.middle.get(dim, dim) for dim in kept)
+
+    def times(self) -> str | None:
+        """The array with the times, where the time axis has no coordinate of its name."""
+        dims = [dim for dim, what in self.roles.items() if what == TIME]
+        if any(dim in self.lines for dim in dims):
+            return None
+        for name, own in self.clocks.items():
+            if own[-1] in dims and {self.roles[dim] for dim in own} <= {TRAJECTORY, TIME}:
+                return name
+        return None
 
     def staggered(self, name: str) -> list[str]:
         """The space axes along which a variable lies on the faces of cells."""
@@ -152,6 +167,7 @@ class Variables:
             fields=self.named(fields),
             constants=self.named(constants),
             parameters={name: name for name in self.parameters(used)},
+            time=self.times(),
             grid=dict(mesh),
             staggered={
                 field: axes
@@ -174,7 +190,7 @@ class Variables:
         """The coordinates of axes that have none of their own: axis -> array on a mesh."""
         found: dict[str, str | list[float]] = {}
         for axis in axes:
-            if counts_places(axis):
+            if counts_places(axis) or axis in self.scattered:
                 raise ValueError(
                     f"{self.path}: {axis!r} counts the places of an unstructured mesh, which is "
                     f"not read: {REMEDY}"
@@ -249,45 +265,93 @@ def read_variables(path: Path) -> Variables:
     Raises:
         ValueError: the file is damaged.
     """
-    empty = Variables(path, {}, {}, {}, frozenset(), {}, {}, frozenset())
+    empty = Variables(path, {}, {}, {}, frozenset(), {}, {}, frozenset(), {}, frozenset())
     if kind(path) in ("", "matlab"):
         return empty
     shapes = {name: shape for name, shape in listing(path).items() if "/" not in name}
     if len(shapes) > MOST:
         return empty
     file = open_container(path)
-    dims, aside, lengths, lines = {}, set(), {}, set()
+    found = _found(path, file, _stored(file, shapes), shapes)
+    file.close()
+    return found
+
+
+class _Stored(NamedTuple):
+    """Variables of numbers, as they are stored.
+
+    Attributes:
+        dims: variable -> names of its dimensions, but for coordinates of their own name.
+        lines: these coordinates.
+        aside: names that others mention as what stands beside them.
+        lengths: dimension -> points.
+    """
+
+    dims: dict[str, tuple[str, ...]]
+    lines: set[str]
+    aside: set[str]
+    lengths: dict[str, int]
+
+
+def _stored(file: Container, shapes: Mapping[str, tuple[int, ...]]) -> _Stored:
+    found = _Stored({}, set(), set(), {})
     for name, shape in shapes.items():
         names = file.dimensions(name)
         said = texts(file.attributes(name))
         if len(names) != len(shape) or not all(names) or NO_VARIABLE in said.get("NAME", ""):
             continue
-        aside.update(word for key in BESIDE & set(said) for word in said[key].split())
-        lengths.update(zip(names, shape, strict=True))
+        found.aside.update(word for key in BESIDE & set(said) for word in said[key].split())
+        found.lengths.update(zip(names, shape, strict=True))
         if file.array(name).dtype.kind not in NUMERIC or "grid_mapping_name" in said:
             continue
-        lines.update({name} if names == (name,) else ())
-        dims.update({name: names} if names != (name,) else {})
+        if names == (name,):
+            found.lines.add(name)
+        else:
+            found.dims[name] = names
+    return found
+
+
+def _found(
+    path: Path, file: Container, stored: _Stored, shapes: Mapping[str, tuple[int, ...]]
+) -> Variables:
+    """What the variables and their dimensions are."""
+    dims, lengths = stored.dims, stored.lengths
     said = {dim: file.attributes(dim) if dim in shapes else {} for dim in lengths}
     roles = {dim: role(dim, said[dim]) for dim in lengths}
+    what = {name: role(name, file.attributes(name)) for name in dims}
     meshes = {
-        name: (what, dims[name])
-        for name in sorted(dims)
-        if len(dims[name]) == 2
-        and (what := role(name, file.attributes(name))) in ("x", "y")
-        and {roles[dim] for dim in dims[name]} <= {*SPACE, ""}
+        name: (what[name], names)
+        for name, names in sorted(dims.items())
+        if len(names) == 2 and _is_mesh(what[name], [roles[dim] for dim in names])
     }
-    aside |= set(meshes)
     single = {name for name in dims if all(roles[dim] == TRAJECTORY for dim in dims[name])}
-    numbers = {name for name in single if not role(name, file.attributes(name))}
+    numbers = {name for name in single if not what[name]}
+    aside = stored.aside | set(meshes)
     kept = {name: names for name, names in dims.items() if name not in aside or name in numbers}
-    file.close()
+    along = {(names[0], what[name]) for name, names in dims.items() if len(names) == 1}
+    several = [dim for dim, axis in along if axis in SPACE and dim not in stored.lines]
     used = {dim for names in kept.values() for dim in names}
     middle = centres({dim: n for dim, n in lengths.items() if dim in used}, said)
-    roles |= {dim: roles[other] or place(dim, said[dim])[0] for dim, other in middle.items()}
-    roles |= {other: roles[other] or place(other, said[other])[0] for other in middle.values()}
-    faces = frozenset(dim for dim in middle if place(dim, said[dim])[1])
-    return Variables(path, kept, roles, lengths, frozenset(lines), meshes, middle, faces)
+    for dim, other in [*middle.items()]:
+        roles[other] = roles[other] or place(other, said[other])[0]
+        roles[dim] = roles[other] or place(dim, said[dim])[0]
+    return Variables(
+        path,
+        kept,
+        roles,
+        lengths,
+        frozenset(stored.lines),
+        meshes,
+        clocks={name: dims[name] for name in dims if what[name] == TIME},
+        scattered=frozenset(dim for dim in several if several.count(dim) > 1),
+        middle=middle,
+        faces=frozenset(dim for dim in middle if place(dim, said[dim])[1]),
+    )
+
+
+def _is_mesh(what: str, roles: Sequence[str]) -> bool:
+    """Whether a variable along two axes is a coordinate of them; a depth of the sea is none."""
+    return what in SPACE and {*roles} <= {*SPACE, ""} and (what != "z" or "z" in roles)
 
 
 LAYOUT = Layout("CF", matches, open_file)

@@ -24,8 +24,9 @@ other), `subtract` (`mean`, or field: number or `mean`; taken from the values be
 single precision, and stated in the provenance) and `name`.
 
 What is missing in every frame of a trajectory is its mask: not predicted, learned or scored.
-`mask: array` names an array instead, not 0 where fields are predicted; `fill` is the value (0; or
-name: value) that the fields have on input where they are not. What is missing in some frames only
+`mask: array` names an array instead, not 0 where fields are predicted (`mask: not array`: 0 there,
+as of land); `fill` is the value (0; or name: value) that the fields have on input where they are
+not. What is missing in some frames only
 is refused, or with `holes: skip` the windows that touch them are left out.
 """
 
@@ -52,7 +53,7 @@ from .described_parameters import parameters
 from .described_regrid import regridded
 from .described_times import times
 from .described_units import Units
-from .description import FILE, MISSING, Description, find
+from .description import FILE, MISSING, REST, Description, find
 from .layout import Layout
 from .regridded import Regridded
 from .source import Header, Source
@@ -236,6 +237,7 @@ def _source(
         constant_channels=constant_channels,
         groups=arrays.groups,
         mask_variable=mask,
+        mask_of_rest=given.mask.startswith(REST),
         flipped=placed.flipped,
     )
     arrays.file.close()
@@ -254,7 +256,7 @@ def _mask(arrays: DescribedArrays, given: Description) -> Variable | None:
     """Where the mask that a description names lies; None: what is missing is the mask."""
     if given.mask == MISSING:
         return None
-    mask = arrays.variable(given.mask, True)
+    mask = arrays.variable(given.mask.removeprefix(REST), True)
     if TIME in mask.axes:
         raise arrays.wrong(
             f"mask: {given.mask!r} varies in time; store what is missing in a frame as NaN, and "

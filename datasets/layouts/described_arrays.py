@@ -171,8 +171,9 @@ class DescribedArrays:
         other = next((group for group, shape in shapes.items() if shape != first), None)
         if other is not None:
             raise self.wrong(
-                f"{name!r} must have one shape in all groups; {next(iter(shapes))!r} has {first}, "
-                f"{other!r} {shapes[other] or 'none'}: cut longer ones, or keep a file of each"
+                f"{name!r} must have one shape in all groups, but for the number of frames; "
+                f"{next(iter(shapes))!r} has {first}, {other!r} {shapes[other] or 'none'}: leave "
+                f"such groups out by the pattern, as in 'run[1-3]/u', or keep a file of each"
             )
         return inner, first
 
@@ -294,6 +295,13 @@ class DescribedArrays:
         rows = [np.asarray(array[(slice(None),) * len(shape)]) for array in arrays]
         rows = [row.astype(np.int64 if row.dtype.kind in "iub" else np.float64) for row in rows]
         return np.stack(rows) if "*" in name else rows[0]
+
+    @property
+    def drafted(self) -> str:
+        """Where to say what a file without a description does not say; "" where it has one."""
+        if self.where != self.path:
+            return ""
+        return f" in a description.yaml (pelagos data describe {self.path.name} drafts it)"
 
     def wrong(self, what: str) -> ValueError:
         """The error that says what does not fit, in which description and file."""

@@ -95,7 +95,7 @@ def faces_of(arrays: DescribedArrays, name: str, at: int, axis: str, dim: str) -
         raise arrays.wrong(
             f"staggered: {name!r} has {count} faces along {axis!r} for {cells} cells; there are "
             f"{cells + 1}, or {cells} where `boundary` says that the axis is periodic, or that it "
-            f"ends at walls whose faces are left out"
+            f"ends at walls whose faces are left out{arrays.drafted}"
         )
     before = surplus == 0 and _before(arrays, axis, line, dim)
     ends = _ENDS[surplus, kind == "periodic", before]

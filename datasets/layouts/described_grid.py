@@ -164,12 +164,9 @@ def _uniform(
 def _remedy(arrays: DescribedArrays, known: Coordinates, others: Sequence[Coordinates]) -> str:
     """How axes become uniform, in a description that is there, or is to be drafted."""
     counts = "×".join(str(arrays.sizes[each.axis]) for each in others)
-    where = ""
-    if arrays.where == arrays.path:
-        where = f" in a description.yaml (pelagos data describe {arrays.path.name} drafts it)"
     return (
-        f"interpolate to a uniform grid, regrid: {{to: {counts}}}{where}, or number the points by "
-        f"the ends of the axis, grid: {{{known.axis}: [low, high]}}"
+        f"interpolate to a uniform grid, regrid: {{to: {counts}}}{arrays.drafted}, or number the "
+        f"points by the ends of the axis, grid: {{{known.axis}: [low, high]}}"
     )
 
 
@@ -220,6 +217,8 @@ def _points(arrays: DescribedArrays, axis: str, name: str, what: str) -> Coordin
         points = _one_of(arrays, axis, points, what, arrays.groups)
     if points.size == n:
         return _line(arrays, axis, name, points.reshape(-1), what)
+    if points.shape == (n + 1,):  # the edges of cells
+        return _line(arrays, axis, name, (points[1:] + points[:-1]) / 2, what)
     count = arrays.sizes.get(TRAJECTORY, 1)
     mesh = _mesh_axes(arrays, name, points.shape)
     if points.shape == (count, n) and (not mesh or (points == points[0]).all()):

@@ -42,12 +42,12 @@ def column(
                 f"{key}: {given!r} must have one entry or {count}; got shape {values.shape}"
             )
         return np.broadcast_to(values.reshape(-1).astype(np.float64), (count,))
-    found = _attributes(arrays, given) if isinstance(given, str) else [given]
+    found = attributes(arrays, given) if isinstance(given, str) else [given]
     entries = [number(arrays.path, key.rpartition(".")[2], value) for value in found]
     return np.broadcast_to(np.array(entries, np.float64), (count,))
 
 
-def _attributes(arrays: DescribedArrays, text: str) -> list[Any]:
+def attributes(arrays: DescribedArrays, text: str) -> list[Any]:
     """`@name` of the file, `place@name` of a group or array, `*@name` of each group."""
     place, _, name = text.rpartition("@")
     places = arrays.matching(place) if "*" in place else [place]

@@ -15,6 +15,7 @@ from .described_grid import TURN, Coordinates, Space, kinds, unit_of
 from .description import Description, Regrid
 from .meshes import Mesh
 from .regridding import Line, Regridding, along_axis, over_mesh
+from .unstructured import REMEDY
 
 MOST = 2**24  # points of a grid that are interpolated to
 TIMES = re.compile(r"\s*[×xX*]\s*")
@@ -109,8 +110,8 @@ def _points(arrays: DescribedArrays, known: Coordinates) -> np.ndarray:
         return low + length / n * np.arange(n)
     if not np.isfinite(points).all() or (np.diff(points) <= 0).any():
         raise arrays.wrong(
-            f"{known.what} of axis {known.axis!r} neither increase nor decrease, so that nothing "
-            f"can be interpolated along them; mend them, or give the ends of the axis, "
+            f"{known.what} of axis {known.axis!r} neither increase nor decrease: if they are "
+            f"places of an unstructured mesh, {REMEDY}; else give the ends of the axis, "
             f"grid: {{{known.axis}: [low, high]}}"
         )
     return points

@@ -11,7 +11,7 @@ from jaxtyping import Float64
 
 from .arrays import NUMERIC, TIME
 from .described_arrays import DescribedArrays
-from .described_parameters import column
+from .described_parameters import attributes, column
 from .description import Description, Steps
 from .dimensions import SINCE
 
@@ -44,7 +44,8 @@ def times(arrays: DescribedArrays, description: Description, count: int, frames:
         return Times(np.zeros(1))
     if isinstance(time, Steps):
         return Times(_stepped(arrays, time, count, frames))
-    values = arrays.values(time, "time")
+    said = "@" in time and time not in arrays.shapes
+    values = _said(arrays, time) if said else arrays.values(time, "time")
     if "*" in time and len(values) and (values == values[0]).all():
         values = values[0]
     if values.shape in ((frames, 1), (1, frames)):
@@ -53,7 +54,16 @@ def times(arrays: DescribedArrays, description: Description, count: int, frames:
         raise arrays.wrong(
             f"time: {time!r} must have shape {(frames,)} or {(count, frames)}; got {values.shape}"
         )
-    return _counted(arrays, time, values)
+    return Times(values) if said else _counted(arrays, time, values)
+
+
+def _said(arrays: DescribedArrays, text: str) -> Float64[np.ndarray, "*n T"]:
+    """Times that are attributes: of the file or an array, or of each group."""
+    found = [np.asarray(value) for value in attributes(arrays, text)]
+    if any(row.dtype.kind not in NUMERIC or row.shape != found[0].shape for row in found):
+        raise arrays.wrong(f"time: {text!r} must be numbers, of each group as many")
+    rows = np.stack(found).astype(np.float64)
+    return rows if "*" in text else rows[0]
 
 
 def _stepped(

@@ -13,6 +13,7 @@ from .dimensions import CHANNEL, SYNONYMS
 
 FILE = "description.yaml"
 MEAN = "mean"
+REST = "not "  # before the name of a mask that marks what is not predicted
 MISSING = "nan"  # the mask of what is missing in every frame
 
 

@@ -10,7 +10,18 @@ PLACES = {
     *("edge", "edges", "vertex", "vertices", "point", "points", "element", "elements", "nele"),
     *("nnode", "nnodes", "nvertices", "ncell", "nedges", "nface", "nfaces", "values", "gridpoint"),
 }
-POINTS = {"points", "nodes", "vertices", "coordinates", "coords", "positions", "pos", "xyz", "mesh"}
+POINTS = {
+    "points",
+    "nodes",
+    "vertices",
+    "coordinates",
+    "coords",
+    "positions",
+    "pos",
+    "xyz",
+    "mesh",
+    "geometry",
+}
 LISTS = {"cells", "connectivity", "elements", "triangles", "tetra", "faces", "topology", "edges"}
 REMEDY = (
     "a grid has rows and columns: interpolate every frame to one first, such as by "

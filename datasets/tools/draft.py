@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from ..base.config import read
 from ..fields.grid import spacing
 from ..fields.vocabulary import AXES
@@ -18,6 +20,7 @@ from ..layouts.described import axes_of
 from ..layouts.described_arrays import DescribedArrays
 from ..layouts.description import CHANNEL, FILE, Description
 from ..layouts.detect import find_files
+from ..layouts.unstructured import REMEDY, lists_of_cells
 from ..stores.opening import open_store
 from .named_draft import named_lines
 
@@ -70,7 +73,11 @@ def draft(path: str | Path) -> str:
     file = find_files(Path(path).absolute())[0][1]
     lines = named_lines(file)
     if lines is None:
-        shapes, members = _together(_numeric(file))
+        arrays = _numeric(file)
+        lists = lists_of_cells(arrays)
+        if lists:
+            raise ValueError(f"{file}: {lists} list an unstructured mesh, not read: {REMEDY}")
+        shapes, members = _together(arrays)
         guess = _guess(file, shapes, grouped=members > 0)
         lines = _lines(file, shapes, guess, members)
     text = "\n".join([*HEAD, *lines, *END]).replace("FILE", file.name)
@@ -93,7 +100,9 @@ def _regrid(file: Path, text: str) -> list[str]:
         each.axis
         for each in known
         if each.points is not None
-        and (each.points.ndim > 1 or (len(each.points) > 1 and spacing(each.points) is None))
+        and (each.points.ndim > 1 or spacing(each.points) is None)
+        and (each.points.ndim > 1 or (np.diff(each.points) > 0).all())
+        and len(each.points) > 1
     ]
     if not uneven:
         return []
@@ -138,7 +147,9 @@ def _guess(file: Path, shapes: Mapping[str, Shape], grouped: bool) -> _Guess:
     names = [name for name, shape in grids.items() if shape == main]
     guess = _Guess(main, {})
     lines = {name: shape[0] for name, shape in shapes.items() if len(shape) == 1}
-    _name_axes(guess, lines, [TIME] if grouped else [TRAJECTORY, TIME])
+    inner = [s for s in shapes.values() if 1 < len(s) < len(main) and main[-len(s) :] == s]
+    one = grouped or any(len(main) - len(s) == 1 for s in inner)  # a constant field beside a run
+    _name_axes(guess, lines, [TIME] if one else [TRAJECTORY, TIME])
     for name in names:
         plain = _plain(name)
         if CHANNEL in guess.axes:

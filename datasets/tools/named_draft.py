@@ -28,8 +28,9 @@ def named_lines(file: Path) -> list[str] | None:
     if not groups:
         return None
     space = max(groups, key=lambda axes: (len(axes), len(groups[axes])))
-    fields = groups[space]
-    places = next((axis for axis in space if counts_places(axis)), "")
+    fields = [name for name in groups[space] if not _loose(found, name)]
+    loose = [name for name in groups[space] if name not in fields]
+    places = next((axis for axis in space if counts_places(axis) or axis in found.scattered), "")
     if places:
         raise ValueError(
             f"{file}: {places!r} counts the places of an unstructured mesh, which is not read: "
@@ -46,12 +47,13 @@ def named_lines(file: Path) -> list[str] | None:
         *_axes(found, [*fields, *constants]),
         *_fields(file, found, "fields", fields),
         *(_fields(file, found, "constants", constants) if constants else ()),
+        *_not_centred(found, loose),
         *_staggered(found, [*fields, *constants]),
         *_time(file, found, fields[0]),
         *_boundary(found, found.space(found.dims[fields[0]])),
         *_grid(found, found.space(found.dims[fields[0]])),
         *_parameters(found, [*fields, *constants]),
-        *_left_out(found, [*fields, *constants]),
+        *_left_out(found, [*groups[space], *constants]),
     ]
 
 
@@ -85,6 +87,23 @@ def _fields(file: Path, found: Variables, key: str, names: Sequence[str]) -> lis
     return lines
 
 
+def _loose(found: Variables, name: str) -> bool:
+    """Whether a variable lies on faces of which some are left out, as only a boundary can tell."""
+    apart = [dim for dim in found.dims[name] if dim in found.faces and dim in found.middle]
+    return any(found.lengths[dim] != found.lengths[found.middle[dim]] + 1 for dim in apart)
+
+
+def _not_centred(found: Variables, names: Sequence[str]) -> list[str]:
+    """Fields that become readable when the boundary is known."""
+    if not names:
+        return []
+    told = ", ".join(f"{name}({', '.join(found.dims[name])})" for name in names)
+    return [
+        f"# on faces of cells, of which some are left out: {told};",
+        "#   say `boundary: periodic` or `wall`, and name them in `fields` and `staggered`",
+    ]
+
+
 def _staggered(found: Variables, used: Sequence[str]) -> list[str]:
     faces = {
         field: axes
@@ -103,7 +122,8 @@ def _time(file: Path, found: Variables, field: str) -> list[str]:
     unit = texts(container.attributes(dim)).get("units", "") if known else ""
     container.close()
     if not known:
-        return ["time: {start: 0, step: 1}  # not in the file"]
+        other = found.times()
+        return [f'time: "{other}"' if other else "time: {start: 0, step: 1}  # not in the file"]
     return [f'time: "{dim}"' + (f"  # {unit}" if unit else "")]
 
 

@@ -240,3 +240,86 @@ def test_every_file_is_doubted(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"1.h5 is beside files of DyMixOp's layout, but.*vv"):
         open_store(tmp_path)
     assert len(open_store(tmp_path, layout="DyMixOp")) == 20
+
+
+# ------------------------------------------------------------------ files of models
+
+
+def test_forecasts_are_trajectories(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(3, 4, Y, X)).astype("f4")
+    data = xarray.Dataset(
+        {"t": (("init_time", "lead_time", "lat", "lon"), values)},
+        {
+            "init_time": ("init_time", [0, 1, 2], {"units": "days since 2020-01-01"}),
+            "lead_time": ("lead_time", 6.0 * np.arange(4), {"units": "hours"}),
+            "lat": LAT,
+            "lon": LON,
+        },
+    )
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    store = open_store(tmp_path / "a.nc")
+    assert (len(store), store.n_frames(0), store.dt, store.axes) == (3, 4, 6.0, ("lat", "lon"))
+    np.testing.assert_array_equal(store.trajectory(2)[:, 0], values[2, :, ::-1])
+
+
+def test_times_of_each_member_without_a_description(tmp_path: Path) -> None:
+    times = np.array([[1.0], [2.0]]) * np.arange(T)
+    data = xarray.Dataset(
+        {"u": (("run", "time", "x"), np.zeros((2, T, X))), "times": (("run", "time"), times)},
+        {"x": np.arange(X)},
+    )
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    store = open_store(tmp_path / "a.nc")
+    np.testing.assert_array_equal([store.trajectory_times(i) for i in (0, 1)], times)
+
+
+def test_places_along_one_dimension_are_no_grid(tmp_path: Path) -> None:
+    where = {name: ("obs", np.random.default_rng(0).random(X)) for name in ("lat", "lon")}
+    data = xarray.Dataset({"u": (("time", "obs"), np.zeros((T, X)))}, {"time": np.arange(T)})
+    data.assign_coords(where).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    for function in (open_store, draft):
+        with pytest.raises(ValueError, match=r"'obs' counts the places of an unstructured mesh"):
+            function(tmp_path / "a.nc")
+    line = {**where, "obs": 5.0 * np.arange(X)}  # along a section
+    data.assign_coords(line).to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
+    assert open_store(tmp_path / "b.nc").grid.lengths == (50.0,)
+
+
+def test_layers_that_follow_the_ground(tmp_path: Path) -> None:
+    x, s = np.arange(10.0), np.linspace(0, 1, 8)[:, None]
+    z = s * (20 + x)
+    data = xarray.Dataset(
+        {"u": (("time", "lev", "x"), np.stack([3 * z + x + t for t in range(3)]))},
+        {"time": np.arange(3.0), "x": x, "z": (("lev", "x"), z)},
+    )
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    store = drafted(tmp_path / "a.nc")
+    height, along = np.meshgrid(*[c.numpy() for c in store.grid.coordinates()], indexing="ij")
+    mask = store.mask(0)
+    assert mask is not None
+    inside = mask[0].numpy()
+    assert (inside == (height <= 20 + along + 1e-9)).all()
+    expected = (3 * height + along)[inside]
+    np.testing.assert_allclose(store.trajectory(0)[0, 0].numpy()[inside], expected, atol=1e-4)
+
+
+def test_edges_of_cells_times_in_attributes_and_land(tmp_path: Path) -> None:
+    land = np.zeros((Y, X), "i1")
+    land[2:4, 5:7] = 1
+    values = np.nan_to_num(U).astype("f4")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["land"], file["x"] = land, 2.0 * np.arange(X + 1)
+        for k in range(2):
+            file[f"run{k}/u"] = values + k
+            file[f"run{k}"].attrs["t"] = (1 + k) * np.arange(T)
+    (tmp_path / "description.yaml").write_text(
+        "axes: [time, y, x]\nfields: {u: 'run*/u'}\ntime: 'run*@t'\ngrid: {x: x}\nmask: not land\n"
+    )
+    store = open_store(tmp_path)
+    assert (store.grid.origin, store.grid.lengths) == ((1.0, 0.0), (20.0, 1.0))
+    assert [store.timeline(i).step for i in (0, 1)] == [1, 2]
+    mask = store.mask(1)
+    assert mask is not None
+    np.testing.assert_array_equal(mask[0].numpy().T, land == 0)
+    expected = np.where(land, 0, values + 1).transpose(0, 2, 1)
+    np.testing.assert_array_equal(store.trajectory(1)[:, 0], expected)
