@@ -4,7 +4,10 @@ A window's way from file to loss, a checkpoint's way to a NetCDF file, and an eq
 file run once; a file counts when its first function is called, helpers included. A wing is a folder
 of the tree, and a return is a step into a wing that was left before, by a new file.
 
+What everything uses, `base` and `fields`, is left out in the second pair of columns.
+
     python benchmarks/trips.py [FOLDER]     # FOLDER: for data and runs, a temporary one by default
+    python benchmarks/trips.py --show       # these files, too, in order; `<` marks a return
 """
 
 from __future__ import annotations
@@ -74,15 +77,20 @@ def wing(file: str) -> str:
     return str(Path(file).parent)
 
 
-def returns(files: list[str]) -> int:
-    """How often the path enters a wing that it has left before."""
-    left, now, count = set(), "", 0
+def marked(files: list[str]) -> list[tuple[str, bool]]:
+    """The files, and whether the path enters a wing there that it has left before."""
+    left, now, found = set(), "", []
     for file in files:
-        if wing(file) != now:
-            left.add(now)
-            now = wing(file)
-            count += now in left
-    return count
+        here = wing(file)
+        found.append((file, here != now and here in left))
+        left.add(here)
+        now = here
+    return found
+
+
+def counts(files: list[str]) -> tuple[int, int, int]:
+    """Files, wings and returns of a trip."""
+    return len(files), len({*map(wing, files)}), sum(again for _, again in marked(files))
 
 
 def window_to_loss(folder: Path) -> Callable[[], object]:
@@ -117,17 +125,23 @@ def equation_to_file(folder: Path) -> Callable[[], object]:
 
 def main() -> None:
     """Prepare data and a checkpoint, then run the three trips and print their table."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp())
+    given = [word for word in sys.argv[1:] if word != "--show"]
+    folder = Path(given[0] if given else tempfile.mkdtemp())
     simulate("burgers_1d", folder, **SMALL)
     (folder / "recipe.yaml").write_text(RECIPE.format(data=folder / "burgers_1d"))
     pretrain(folder / "recipe.yaml", folder / "run")
-    print(f"{'trip':24}{'files':>7}{'wings':>7}{'returns':>9}")
+    columns = "".join(f"{name:>9}" for name in ("files", "wings", "returns"))
+    print(f"{'trip':24}{columns}   without base and fields:{columns}")
     for make in (window_to_loss, checkpoint_to_netcdf, equation_to_file):
         files = list(dict.fromkeys(traced(make(folder))))
-        name = make.__name__.replace("_", " ")
-        print(f"{name:24}{len(files):7}{len({*map(wing, files)}):7}{returns(files):9}")
+        own = [file for file in files if wing(file) not in EVERYWHERE]
+        cells = ["".join(f"{n:9}" for n in counts(each)) for each in (files, own)]
+        print(f"{make.__name__.replace('_', ' '):24}{cells[0]}{'':27}{cells[1]}")
+        if "--show" in sys.argv:
+            print(*(f"    {' <'[again]} {file}" for file, again in marked(own)), sep="\n")
 
 
+EVERYWHERE = ("datasets/base", "datasets/fields")
 SMALL: Any = {"trajectories": {"train": 4, "valid": 2, "test": 2}, "resolution": 32, "frames": 11}
 RECIPE = """\
 data: [{{path: {data}}}]

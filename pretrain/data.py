@@ -85,8 +85,7 @@ def _open(
         own = {new: name for name, new in data.rename.items()}
         units = {own.get(name, name): unit for name, unit in data.units.items()}
         store = open_store(path, split, layout, splits or None, units)
-        store.name, store.holes = data.name or store.name, data.holes or store.holes
-        return renamed(store, data.rename)
+        return renamed(store, data.rename, dataset=data.name, holes=data.holes)
     size = trajectories or simulated.block
     return EndlessStore(
         simulated.equation, split, size, simulated, name=data.name, rename=data.rename

@@ -36,9 +36,14 @@ from .figures import STYLE as STYLE
 from .figures import TRANSPARENT as TRANSPARENT
 from .figures import UNSIGNED as UNSIGNED
 from .figures import hatch as hatch
+from .made import require_same as require_same
+from .made import write_record as write_record
 from .manifest import MANIFEST as MANIFEST
+from .manifest import faults as faults
 from .manifest import require_intact as require_intact
 from .manifest import seal as seal
+from .manifest import settle as settle
+from .manifest import write_manifest as write_manifest
 from .options import Counts as Counts
 from .options import Device as Device
 from .options import File as File
@@ -53,6 +58,7 @@ from .options import Parameters as Parameters
 from .options import Source as Source
 from .options import named_device as named_device
 from .paths import expanded as expanded
+from .paths import require_text as require_text
 from .processes import ALONE as ALONE
 from .processes import Processes as Processes
 from .progress import Bar as Bar

@@ -147,7 +147,7 @@ def naming_full_disk(path: Path) -> Iterator[None]:
 
 def _is_full(error: BaseException) -> bool:
     told = str(error)
-    known = getattr(error, "errno", None) in _FULL
+    known = isinstance(error, OSError) and error.errno in _FULL
     return known or any(os.strerror(number) in told for number in _FULL)
 
 

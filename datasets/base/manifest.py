@@ -8,28 +8,76 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .appearing import flush
+from .appearing import appearing_file, flush
 
 MANIFEST = "SHA256SUMS"
+_LARGE = 2**20  # bytes of a file whose way to disk is worth a thread
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 
 
-def seal(folder: Path) -> None:
-    """Write the manifest of a folder that is complete otherwise; its files are on disk then.
+def seal(folder: Path, settled: Mapping[str, str] | None = None) -> None:
+    """Write the manifest of a folder that is complete otherwise.
 
-    While one thread waits for the disk another one computes.
+    Args:
+        folder: which is yet to appear (see `appearing_folder`, which waits for the disk).
+        settled: files below it, with what `settle` gave for them before.
     """
+    digests = dict(settled or {})
     names = list(_counted(folder))
-    with ThreadPoolExecutor(1) as pool:
-        digests = pool.map(digest, [folder / name for name in names])
-        for name in names:
-            flush(folder / name)
-        lines = [f"{each}  {name}\n" for each, name in zip(digests, names, strict=True)]
+    for name in names:
+        if name not in digests:
+            digests[name] = settle(folder / name)
+    lines = [f"{digests[name]}  {name}\n" for name in names]
     (folder / MANIFEST).write_text("".join(lines), encoding="utf-8")
+
+
+def settle(path: Path) -> str:
+    """The SHA-256 of a file; if it is large, it is brought to disk meanwhile."""
+    if path.stat().st_size < _LARGE:
+        return digest(path)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(digest, path)
+        flush(path)
+        return found.result()
+
+
+def write_manifest(folder: Path) -> None:
+    """Write, or replace, the manifest of a folder of any size, whose files are on disk."""
+    lines = [f"{digest(folder / name)}  {name}\n" for name in _shown(folder)]
+    with appearing_file(folder / MANIFEST, overwrite=True) as draft:
+        draft.write_text("".join(lines), encoding="utf-8")
+
+
+def faults(folder: Path, advance: Callable[[float], None] = lambda _: None) -> Iterator[str]:
+    """What is not as a folder's manifest says, a line each.
+
+    Args:
+        folder: which has a manifest.
+        advance: told the bytes of each file that was read.
+
+    Raises:
+        ValueError: the manifest is damaged.
+    """
+    listed = folder / MANIFEST
+    try:
+        found = dict(_entries(listed))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{listed} is damaged ({error})") from None
+    for name, expected in found.items():
+        path = folder / name
+        if not path.is_file():
+            yield f"{path} is missing"
+            continue
+        if digest(path) != expected:
+            yield f"{path} is not the file that was written"
+        advance(path.stat().st_size)
+    for name in _shown(folder):
+        if name not in found:
+            yield f"{folder / name} was added later"
 
 
 def require_intact(folder: Path, names: Sequence[str]) -> None:
@@ -81,6 +129,13 @@ def _counted(folder: Path, above: str = "") -> Iterator[str]:
             yield f"{name}/{MANIFEST}"
         else:
             yield from _counted(path, f"{name}/")
+
+
+def _shown(folder: Path) -> Iterator[str]:
+    """The same without hidden files, which others may be writing, and the manifest."""
+    for name in _counted(folder):
+        if name != MANIFEST and not any(part.startswith(".") for part in Path(name).parts):
+            yield name
 
 
 def _entries(path: Path) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from .annotations import alternatives, bare, hints, named
 from .messages import describe, join, short, unknown
+from .paths import require_text
 from .plain import default
 
 
@@ -105,6 +106,7 @@ class _Override:
         return {}, Any
 
     def _parse(self, hint: Any) -> Any:
+        require_text(self.text, f"{self._key()} must be text")
         try:
             value = self.load(self.text)
         except ValueError:

@@ -1,4 +1,4 @@
-"""Paths as people write them in files: `~` and `$VAR`."""
+"""Paths as people write them in files: `~` and `$VAR`; and what cannot be written as text."""
 
 from __future__ import annotations
 
@@ -33,3 +33,21 @@ def expanded(path: str, key: str) -> str:
                 "the path out"
             )
     return os.path.expanduser(os.path.expandvars(path))  # noqa: PTH111 (Path would spoil URLs)
+
+
+def require_text(path: Path | str, remedy: str) -> None:
+    """Refuse a path whose bytes are not UTF-8: it stands in no text file, and weights cannot be
+    read from it.
+
+    Args:
+        path: as it was given.
+        remedy: what to do about it.
+
+    Raises:
+        ValueError: it is not.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
+        raise ValueError(f"{shown} is not UTF-8 text; {remedy}") from None

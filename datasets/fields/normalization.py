@@ -9,6 +9,7 @@ names of the history's channels where they are not those of the prediction (stea
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -59,7 +60,46 @@ class Scaling:
 
 
 @dataclass(frozen=True)
-class Identity:
+class Normalizer(ABC):
+    """What scales fields; a frozen dataclass of what is known of the data.
+
+    Attributes:
+        name: under which it is registered, and in checkpoints.
+        knows_means: whether it knows what the data are before it has seen a history.
+    """
+
+    name: ClassVar[str]
+    knows_means: ClassVar[bool] = True
+
+    @abstractmethod
+    def scaling(
+        self,
+        history: Float[Tensor, "B T C *S"],
+        fields: tuple[str, ...],
+        dataset: str,
+        first: Scaling | None = None,
+        inputs: tuple[str, ...] = (),
+    ) -> Scaling:
+        """The scaling of a history and of what is predicted from it.
+
+        Args:
+            history: in physical units.
+            fields: names of what is predicted.
+            dataset: its name; statistics are kept by it.
+            first: the scaling of the history that the forecast started from.
+            inputs: names of the history's channels, of a steady problem.
+
+        Raises:
+            ValueError: the history is not one that this normaliser can scale.
+        """
+
+    def constants(self, dataset: str) -> frozenset[str]:
+        """Fields that never varied in the training data: by default none is known."""
+        return frozenset()
+
+
+@dataclass(frozen=True)
+class Identity(Normalizer):
     """No normalisation: the operator sees and gives physical values."""
 
     name: ClassVar[str] = "identity"
@@ -82,13 +122,9 @@ class Identity:
         output = Scaling(torch.zeros_like(wide), wide)
         return Scaling(torch.zeros_like(one), one, output=output)
 
-    def constants(self, dataset: str) -> frozenset[str]:
-        """Fields that never varied in the training data: none is known."""
-        return frozenset()
-
 
 @dataclass(frozen=True)
-class Statistics:
+class Statistics(Normalizer):
     """Mean and standard deviation of training data, per dataset and field, by name.
 
     What a dataset has no entry for uses the entry `*`, pooled over all training datasets. A field
@@ -148,7 +184,7 @@ class Statistics:
 
 
 @dataclass(frozen=True)
-class WindowScaling(Checked):
+class WindowScaling(Checked, Normalizer):
     """Scale by the history itself: its RMS going in, the RMS of its increments coming out.
 
     Per window and channel, over time and space. Works on any dataset without statistics, at any
@@ -171,6 +207,7 @@ class WindowScaling(Checked):
     floor: Positive = 1e-6
     constant: dict[str, tuple[str, ...]] = field(default_factory=dict)
     name: ClassVar[str] = "window"
+    knows_means: ClassVar[bool] = False
 
     def scaling(
         self,
@@ -237,7 +274,6 @@ class Standard(Checked):
         return (values - self.mean) / self.std
 
 
-Normalizer = Identity | Statistics | WindowScaling
 NORMALIZERS: Registry[type[Normalizer]] = Registry(
     "pelagos.normalizers",
     "normaliser",

@@ -7,6 +7,8 @@ from .containers import listing as listing
 from .containers import open_container as open_container
 from .conventions import NO_VARIABLE as NO_VARIABLE
 from .conventions import texts as texts
+from .folders import dataset_name as dataset_name
+from .folders import find_files as find_files
 from .guard import one_line as one_line
 from .hdf5 import Hdf5File as Hdf5File
 from .hdf5 import Node as Node

@@ -41,6 +41,15 @@ class Container(Protocol):
         """
         ...
 
+    def require_unchanged(self) -> None:
+        """Refuse a file that another program wrote since it was opened; call it before each read.
+
+        Raises:
+            ValueError: it has changed.
+            OSError: it is gone.
+        """
+        ...
+
     def attributes(self, name: str = "") -> Mapping[str, Any]:
         """Attributes of an array or group, by default of the file; {} where the format has none.
 

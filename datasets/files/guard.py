@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from .conventions import CODING, decoded
 
 h5a: Any = importlib.import_module("h5py.h5a")  # untyped
 h5d: Any = importlib.import_module("h5py.h5d")
+h5g: Any = importlib.import_module("h5py.h5g")
 h5ds: Any = importlib.import_module("h5py.h5ds")
+h5i: Any = importlib.import_module("h5py.h5i")
 h5l: Any = importlib.import_module("h5py.h5l")
 h5o: Any = importlib.import_module("h5py.h5o")
-_OBJECTS: Any = {h5py.h5g.GroupID: h5py.Group, h5d.DatasetID: h5py.Dataset}
 
 METADATA = 2**26  # bytes of coordinates, names or attributes that are read at once
 CHUNK = 2**30  # bytes of a chunk, all of which a read unpacks
@@ -65,10 +67,35 @@ class Group:
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._known:
-            item, path = member(self._group, name), self.path
-            found = Group(item, path) if isinstance(item, h5py.Group) else Dataset(item, path)
-            self._known[name] = found
+            self._known[name] = self.open(name)
         return self._known[name]
+
+    def open(self, name: str) -> Group | Dataset:
+        """As by its name in brackets, but not kept open for the next time."""
+        return self._wrapped(_member(self._group.id, name, LINKS))
+
+    def open_all(self) -> Iterator[tuple[str, Group | Dataset]]:
+        """Names and members, opened one after the other; those outside the file are left out.
+
+        Links are looked at all at once, which takes a third of the time.
+        """
+        for key, kind in _links(self._group.id):
+            name = key.decode(errors="surrogateescape")
+            try:
+                if kind == h5l.TYPE_HARD:
+                    yield name, self._wrapped(h5o.open(self._group.id, key))
+                else:
+                    yield name, self.open(name)
+            except (KeyError, Outside):  # refused by name, where it is asked for
+                continue
+
+    def _wrapped(self, found: Any) -> Group | Dataset:
+        if isinstance(found, h5d.DatasetID):
+            check_dataset(found)
+            return Dataset(found, self.path)
+        if isinstance(found, h5g.GroupID):
+            return Group(h5py.Group(found), self.path)
+        raise KeyError("it is neither a group nor a dataset")
 
     def get(self, name: str, default: Any = None) -> Any:
         """The member, or `default` if there is none."""
@@ -94,10 +121,18 @@ class Group:
 class Dataset:
     """A dataset of a file; `[()]` reads metadata, of bounded size."""
 
-    def __init__(self, dataset: h5py.Dataset, path: Path) -> None:
-        self._dataset, self.path = dataset, path
-        self.shape: tuple[int, ...] = () if dataset.shape is None else tuple(dataset.shape)
-        self.dtype = dataset.dtype
+    def __init__(self, dataset: Any, path: Path) -> None:
+        self._id, self.path = dataset, path
+        self.shape: tuple[int, ...] = dataset.shape or ()
+
+    @cached_property
+    def dtype(self) -> np.dtype:
+        """The type of its values."""
+        return self._id.dtype
+
+    @cached_property
+    def _dataset(self) -> h5py.Dataset:
+        return h5py.Dataset(self._id, readonly=True)
 
     @property
     def attrs(self) -> Attributes:
@@ -143,6 +178,9 @@ class Attributes:
     def __init__(self, item: h5py.HLObject, path: Path) -> None:
         self._item, self._path = item, path
 
+    def __len__(self) -> int:
+        return h5a.get_num_attrs(self._item.id)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._item.attrs)
 
@@ -165,76 +203,106 @@ class Attributes:
             return default
 
 
-def member(group: h5py.Group, name: str, links: int = LINKS) -> h5py.Group | h5py.Dataset:
+def member(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
     """The group or dataset `name` below `group`, which must lie in the same file.
 
     Raises:
         ValueError: it lies outside, or declares more than the file can hold.
         KeyError: there is no such member.
     """
-    here: Any = group.file if name.startswith("/") else group
+    found = _member(group.id, name, LINKS)
+    if isinstance(found, h5d.DatasetID):
+        check_dataset(found)
+        return h5py.Dataset(found, readonly=True)  # which remembers its shape
+    if isinstance(found, h5g.GroupID):
+        return h5py.Group(found)
+    raise KeyError(f"{name!r} is neither a group nor a dataset")
+
+
+def _member(group: Any, name: str, links: int) -> Any:
+    """The identifier of what lies at `name`, over at most so many soft links in a row."""
+    here = h5g.open(group, b"/") if name.startswith("/") else group
     for part in name.strip("/").split("/"):
-        if not isinstance(here, h5py.Group):
+        if not isinstance(here, h5g.GroupID):
             raise KeyError(f"no group or dataset {name!r}")
         here = _step(here, part, links)
-    if isinstance(here, h5py.Dataset):
-        check_dataset(here)
-    elif not isinstance(here, h5py.Group):
-        raise KeyError(f"{name!r} is neither a group nor a dataset")
     return here
 
 
-def _step(group: h5py.Group, name: str, links: int) -> Any:
+def _step(group: Any, name: str, links: int) -> Any:
     """The member that one link of a group leads to."""
-    key = name.encode(errors="surrogateescape")
-    if not group.id.links.exists(key):
+    key, known = name.encode(errors="surrogateescape"), group.links
+    if not known.exists(key):
         raise KeyError(f"no group or dataset {name!r}")
-    kind = group.id.links.get_info(key).type
+    kind = known.get_info(key).type
     if kind == h5l.TYPE_SOFT and links:
-        return member(group, group.id.links.get_val(key).decode(), links - 1)
+        return _member(group, known.get_val(key).decode(), links - 1)
     if kind != h5l.TYPE_HARD:
         raise Outside(
-            f"{group.file.filename}: {name!r} is a link out of the file or in a circle, which is "
+            f"{_file_of(group)}: {name!r} is a link out of the file or in a circle, which is "
             f"not followed; copy what it points to into this file"
         )
-    found = h5o.open(group.id, key)  # a third of the time of h5py's own look-up
-    return _OBJECTS.get(type(found), h5py.Datatype)(found)
+    return h5o.open(group, key)
 
 
-def check_dataset(dataset: h5py.Dataset) -> None:
-    """Raise a ValueError if values lie in other files, or are more than this file can hold."""
-    created = dataset.id.get_create_plist()
-    if created.get_layout() == h5d.VIRTUAL or created.get_external_count():
-        raise Outside(
-            f"{dataset.file.filename}: {dataset.name} keeps its values in other files, which are "
-            f"not read; open those, or copy the values into this file"
-        )
-    item: int = dataset.id.get_type().get_size()
+def _links(group: Any) -> list[tuple[bytes, int]]:
+    """Names and kinds of a group's links, in the order in which h5py has them."""
+    found: list[tuple[bytes, int, int]] = []
+
+    def note(key: bytes, link: Any) -> None:
+        found.append((key, link.type, link.corder if link.corder_valid else 0))
+
+    group.links.iterate(note, info=True)
+    return [(key, kind) for key, kind, _ in sorted(found, key=lambda each: each[2])]
+
+
+def _file_of(item: Any) -> str:
+    """The path of the file of an identifier, for messages."""
+    return h5py.h5f.get_name(item).decode(errors="surrogateescape")
+
+
+def _name_of(item: Any) -> str:
+    """Where an identifier's object lies in its file, for messages."""
+    return h5i.get_name(item).decode(errors="surrogateescape")
+
+
+def check_dataset(dataset: Any) -> None:
+    """Refuse a dataset (its identifier) whose values are elsewhere, or more than this file holds.
+
+    Raises:
+        ValueError: its values lie in other files, or are more than this file can hold.
+    """
     shape: tuple[int, ...] = dataset.shape or (0,)
-    if created.get_layout() == h5d.CHUNKED:
-        _check_chunks(dataset, shape, dataset.dtype.itemsize)
+    item: int = dataset.get_type().get_size()
+    if dataset.get_offset() is None:  # else its values lie in a row, in this file
+        created = dataset.get_create_plist()
+        layout = created.get_layout()
+        if layout == h5d.VIRTUAL or created.get_external_count():
+            raise Outside(
+                f"{_file_of(dataset)}: {_name_of(dataset)} keeps its values in other files, which "
+                f"are not read; open those, or copy the values into this file"
+            )
+        if layout == h5d.CHUNKED:
+            _check_chunks(dataset, shape, created.get_chunk())
     declared = math.prod(shape) * item
     if declared <= SLACK:
         return
-    path = Path(dataset.file.filename)
+    path = Path(_file_of(dataset))
     size = path.stat().st_size
     if declared > COMPRESSION * size:
         raise ValueError(
-            f"{path}: {dataset.name} declares {declared} bytes, which a file of {size} bytes "
+            f"{path}: {_name_of(dataset)} declares {declared} bytes, which a file of {size} bytes "
             f"cannot hold; it is damaged or unfinished"
         )
 
 
-def _check_chunks(dataset: h5py.Dataset, shape: tuple[int, ...], item: int) -> None:
+def _check_chunks(dataset: Any, shape: tuple[int, ...], chunks: tuple[int, ...]) -> None:
     """Refuse chunks so large, or so small and many, that a read would take much memory."""
-    chunks: tuple[int, ...] | None = dataset.chunks
-    if not chunks:
-        return
-    size = math.prod(chunks) * item
+    size = math.prod(chunks) * dataset.dtype.itemsize
     count = math.prod(-(-n // part) for n, part in zip(shape, chunks, strict=True))
     if size > CHUNK or (size < SMALL_CHUNK and count > SMALL_CHUNKS):
         raise ValueError(
-            f"{dataset.file.filename}: {dataset.name} has {count} chunks of {size} bytes, which "
+            f"{_file_of(dataset)}: {_name_of(dataset)} has {count} chunks of {size} bytes, which "
             f"are not read; rewrite it in chunks of about a MiB"
         )
 

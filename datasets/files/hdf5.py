@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from .conventions import CODING, DecodedArray, coding
-from .guard import Attributes, Dataset, Group, Outside, check_stored, member
+from .guard import Attributes, Dataset, Group, check_stored, member
 from .unreadable import Version, require_unchanged, unreadable, version
 
 CACHE = 2**24  # bytes of decoded chunks that a file keeps, or one row of chunks if that is more,
@@ -57,15 +57,18 @@ class Hdf5File:
 
     def array(self, name: str) -> np.ndarray | h5py.Dataset | DecodedArray:
         """The dataset `name`: a view of the mapped file, or what reads it. Index it to read."""
-        if self._pid != os.getpid():  # an HDF5 handle does not survive a fork
-            self._reset()
-        if self._arrays:
-            require_unchanged(self.path, self._version)
+        self._own()
         if name not in self._arrays:
             self._arrays[name] = self._open_array(name)
         if name in self._caches:
             self._caches.move_to_end(name)
         return self._arrays[name]
+
+    def require_unchanged(self) -> None:
+        """Refuse a file that changed since its first array was opened; see `unreadable`."""
+        self._own()
+        if self._arrays:
+            require_unchanged(self.path, self._version)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the arrays, `DEPTH` groups deep.
@@ -101,7 +104,7 @@ class Hdf5File:
         place = self._places.get(name)
         if place is None:
             file = self._file or open_readonly(self.path)
-            place = self._places[name] = _place(file, name)
+            place = self._places[name] = _place(file, self.path, name)
             if place.offset is None or len(self._places) > FEW:
                 self._file = file
             elif self._file is None:  # the map suffices: others may open the file with locks
@@ -137,6 +140,10 @@ class Hdf5File:
             access.set_chunk_cache(max(521, 10 * size // max(chunk, 1) | 1), size, 0.75)
         return h5py.Dataset(h5py.h5d.open(self._file.id, name.encode(), access))
 
+    def _own(self) -> None:
+        if self._pid != os.getpid():  # an HDF5 handle does not survive a fork
+            self._reset()
+
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._file: h5py.File | None = None
@@ -152,7 +159,7 @@ class Hdf5File:
         self.__init__(**state)
 
 
-def _place(file: h5py.File, name: str) -> Place:
+def _place(file: h5py.File, path: Path, name: str) -> Place:
     """Where a dataset lies.
 
     The handle on it is gone afterwards: HDF5 sizes a cache only when a dataset is opened first.
@@ -165,16 +172,16 @@ def _place(file: h5py.File, name: str) -> Place:
     if not isinstance(dataset, h5py.Dataset):
         raise KeyError(f"{name} is not a dataset")
     shape: tuple[int, ...] = dataset.shape or ()
-    attributes = Attributes(dataset, Path(file.filename))
-    stated = {key: attributes[key] for key in CODING if key in attributes}
-    coded = tuple(coding(stated, dataset.dtype).items()) if stated else ()
+    attributes, dtype = Attributes(dataset, path), dataset.dtype
+    stated = {key: attributes[key] for key in CODING if key in attributes} if attributes else {}
+    coded = tuple(coding(stated, dtype).items()) if stated else ()
     offset = dataset.id.get_offset()  # None unless contiguous and in this file
-    if offset is not None and dataset.dtype.kind in "fiub" and dataset.size:
-        return Place(dataset.dtype, shape, offset, (0, 0), coded)
+    if offset is not None and dtype.kind in "fiub" and math.prod(shape):
+        return Place(dtype, shape, offset, (0, 0), coded)
     if dataset.chunks is None:
-        return Place(dataset.dtype, shape, None, (0, 0), coded)
+        return Place(dtype, shape, None, (0, 0), coded)
     check_stored(dataset)
-    return Place(dataset.dtype, shape, None, (cache_size(dataset), _chunk_bytes(dataset)), coded)
+    return Place(dtype, shape, None, (cache_size(dataset), _chunk_bytes(dataset)), coded)
 
 
 def cache_size(dataset: Node) -> int:
@@ -245,12 +252,8 @@ def text(value: Any) -> str:
     return strings(value)[0]
 
 
-def _members(group: Group, prefix: str, depth: int) -> Iterator[tuple[str, Group | Dataset | None]]:
-    for name in group:
-        try:
-            item = group.get(name)
-        except Outside:  # refused by name, where it is asked for
-            continue
+def _members(group: Group, prefix: str, depth: int) -> Iterator[tuple[str, Group | Dataset]]:
+    for name, item in group.open_all():
         yield f"{prefix}{name}", item
         if isinstance(item, Group) and depth:
             yield from _members(item, f"{prefix}{name}/", depth - 1)

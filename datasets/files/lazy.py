@@ -17,6 +17,11 @@ class Lazy:
         self.path = path
         self._reset()
 
+    def require_unchanged(self) -> None:
+        """Refuse a file that changed since it was opened; see `unreadable`."""
+        if self._pid == os.getpid() and self._opened is not None:
+            require_unchanged(self.path, self._version)
+
     def attributes(self, name: str = "") -> Mapping[str, Any]:
         """Attributes of an array, by default of the file; none in this format."""
         return {}
@@ -39,8 +44,6 @@ class Lazy:
             self._reset()
         if self._opened is None:
             self._version = version(self.path)
-        else:
-            require_unchanged(self.path, self._version)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path}

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.io
 
 from .conventions import decoded
 from .lazy import Lazy
@@ -58,6 +57,8 @@ class Stored(NamedTuple):
 
 def _read(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
     """The variables as views of a map that lives as long as they do; the file's attributes."""
+    import scipy.io  # on use: a tenth of a second of every command
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -169,6 +169,7 @@ class ArraySource(Source):
             together.setdefault((variable.array, variable.axes, variable.shared), []).append(
                 position
             )
+        self.file.require_unchanged()
         # What is too large for single precision becomes infinite, and is named by the store.
         with np.errstate(over="ignore", invalid="ignore"):
             for (array, _, _), positions in together.items():

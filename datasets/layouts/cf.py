@@ -29,7 +29,7 @@ from ..fields.vocabulary import SPLITS
 from ..files.containers import Container, kind, listing, open_container
 from ..files.conventions import NO_VARIABLE, texts
 from .arrays import NUMERIC, TIME, TRAJECTORY
-from .described import sources_of
+from .described import described_sources
 from .description import FILE, Description
 from .dimensions import CHANNEL, role
 from .layout import Layout
@@ -58,7 +58,7 @@ def open_file(path: Path, split: str, variant: str = "") -> Mapping[str, Sequenc
     Raises:
         ValueError: the file is damaged, or does not say what its arrays are.
     """
-    sources = sources_of(path, path, read_variables(path).description())
+    sources = described_sources(path, path, read_variables(path).description())
     return {split if split in SPLITS else "all": sources}
 
 

@@ -73,7 +73,7 @@ def open_file(path: Path, split: str, variant: str = "") -> Mapping[str, Sequenc
     where, description = _description(path, variant)
     if "fields" in join_of(description.join, where):
         description = _held(description, listing(path))
-    return {split: sources_of(path, where, description)}
+    return {split: described_sources(path, where, description)}
 
 
 def arrangement(path: Path, variant: str = "") -> Arrangement:
@@ -117,7 +117,7 @@ def _held(given: Description, shapes: Mapping[str, object]) -> Description:
     )
 
 
-def sources_of(path: Path, where: Path, given: Description) -> list[Source]:
+def described_sources(path: Path, where: Path, given: Description) -> list[Source]:
     """A file as its description says: a source for each run of trajectories of one length.
 
     Args:

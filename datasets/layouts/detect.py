@@ -11,20 +11,13 @@ from pathlib import Path
 
 from ..base.config import nearest
 from ..base.registry import Registry
-from ..fields.vocabulary import SPLITS, UNSPLIT
-from ..files.containers import SUFFIXES, data_files, kind, listing
+from ..files.containers import kind, listing
 from .description import FILE as DESCRIPTION
 from .layout import Layout
 from .unstructured import REMEDY, lists_of_cells
 
 LAST = "CF"  # tried after the layouts of other packages: almost any file of xarray's has it
 SHOWN = 6  # arrays of a file that has no known layout
-# What other projects call the folders of splits.
-MISNAMED = {"val": "valid", "validation": "valid", "dev": "valid"} | {
-    "training": "train",
-    "testing": "test",
-}
-
 
 # Detected in this order: a description beside the data comes before what the data look like.
 LAYOUTS: Registry[Layout] = Registry(
@@ -130,61 +123,3 @@ def explain(path: Path, expected: str) -> str:
         f"describe it in a {DESCRIPTION} beside it (draft one: pelagos data describe {path}; see "
         f"pelagos help data); {readable}{resembles}"
     )
-
-
-def find_files(path: Path) -> list[tuple[str, Path]]:
-    """Split and path of every data file under `path`.
-
-    Raises:
-        ValueError: there are none, or the dataset is incomplete.
-    """
-    if not path.exists():
-        raise ValueError(f"no such file or folder: {path}")
-    if not path.is_file() and not path.is_dir():  # a pipe would be waited for
-        raise ValueError(f"{path} is neither a file nor a folder")
-    if path.is_file() or kind(path):
-        return [(path.parent.name if path.parent.name in SPLITS else UNSPLIT, path)]
-    _check_complete(path)
-    base = path / "data" if (path / "data").is_dir() else path
-    folders = [base / name for name in SPLITS if (base / name).is_dir()] or [base]
-    for name, split in MISNAMED.items():
-        if folders != [base] and (base / name).is_dir() and base / split not in folders:
-            raise ValueError(f"{base / name} would not be read; name it {split!r}, or a link to it")
-    files = [
-        (folder.name if folder.name in SPLITS else UNSPLIT, file)
-        for folder in folders
-        for file in data_files(folder)
-    ]
-    if not files:
-        inner = sorted(item.name for item in path.iterdir() if item.is_dir())
-        if inner and base == path:
-            raise ValueError(
-                f"no data files in {path}, but the folders {', '.join(inner[:8])}; open one of them"
-            )
-        raise ValueError(
-            f"no HDF5 files in {path}; expected {', '.join(f'*{s}' for s in SUFFIXES)} in it or in "
-            f"data/train, data/valid, data/test below it"
-        )
-    return files
-
-
-def dataset_name(path: Path) -> str:
-    """The name of a dataset that does not say it: the file's, or its root folder's."""
-    if path.is_file() or kind(path):
-        return path.stem
-    for part in (*SPLITS, "data"):
-        path = path.parent if path.name == part else path
-    return path.name
-
-
-def _check_complete(path: Path) -> None:
-    """Refuse a dataset whose simulation or conversion has not finished."""
-    path = path.resolve()
-    root = path.parent.parent if path.name in SPLITS else path
-    root = path.parent if path.name == "data" else root
-    for made in ("simulation", "conversion"):
-        if (root / f"{made}.yaml").exists() and not (root / "stats.yaml").exists():
-            raise ValueError(
-                f"the dataset {root} is incomplete (it has no stats.yaml): its {made} was "
-                f"interrupted; run the same {made} again to finish it"
-            )

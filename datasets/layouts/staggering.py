@@ -171,6 +171,10 @@ class Centred:
         """The file's names of an array's axes."""
         return self._file.dimensions(name)
 
+    def require_unchanged(self) -> None:
+        """Refuse a file that is another than the one that was opened."""
+        self._file.require_unchanged()
+
     def close(self) -> None:
         """Give the file back; the next access opens it again."""
         self._file.close()

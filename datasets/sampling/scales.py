@@ -106,11 +106,15 @@ def _standard(mean: float, std: float) -> Standard:
 
 def _parameter(store: Store, name: str) -> Float[np.ndarray, " n"]:
     """One parameter of all training trajectories."""
-    return store.parameter_table()[training(store), store.parameter_names.index(name)]
+    return store.parameter_table()[training_part(store), store.parameter_names.index(name)]
 
 
-def training(store: Store) -> range:
-    """The training trajectories of a store."""
+def training_part(store: Store) -> range:
+    """The training trajectories of a store.
+
+    Raises:
+        ValueError: it was opened without them.
+    """
     indices = store.splits.get("train", store.splits.get(UNSPLIT))
     if indices is None:
         raise ValueError(
@@ -121,11 +125,11 @@ def training(store: Store) -> range:
 
 
 def _fields(store: Store, processes: Processes) -> Table:
-    return _table(field_moments(store, training(store), processes))
+    return _table(field_moments(store, training_part(store), processes))
 
 
 def _constants(store: Store, names: Sequence[str], processes: Processes) -> Table:
-    return _table(constant_moments(store, training(store), names, processes))
+    return _table(constant_moments(store, training_part(store), names, processes))
 
 
 def _table(found: dict[str, Moments]) -> Table:

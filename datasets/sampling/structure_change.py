@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..fields.vocabulary import UNSPLIT
 from ..stores.store import Store
+from .scales import training_part
 
 # Pairs of frames to look at per dataset, evenly spread over its training trajectories.
 PAIRS = 256
@@ -41,9 +41,7 @@ def structure_change(
 
 def _of_store(store: Store, stride: int, fields: Sequence[str]) -> float:
     """Mean similarity of frames that lie `stride` apart."""
-    indices = store.splits.get("train", store.splits.get(UNSPLIT))
-    if indices is None:
-        raise ValueError(f"{store.name!r} was opened without its training split")
+    indices = training_part(store)
     channels = [store.fields.index(name) for name in fields if name in store.fields]
     # Pairs of each trajectory, and of all up to it: in large datasets too many to list.
     counts = [max(0, store.n_frames(i) - stride - store.first) for i in indices]

@@ -10,7 +10,7 @@ import numpy as np
 from ..base.processes import ALONE, Processes
 from ..stores.store import Store
 from ..stores.survey import blocks
-from .scales import training
+from .scales import training_part
 
 BLOCK = 2**20  # values to hold at once
 LOOKED_AT = 8  # trajectories, of which the first and the last frame are looked at first
@@ -31,7 +31,7 @@ def unvarying(stores: Sequence[Store], processes: Processes = ALONE) -> dict[str
 
 
 def _of(store: Store, processes: Processes) -> tuple[str, ...]:
-    chosen = training(store)
+    chosen = training_part(store)
     looked = np.unique(np.linspace(0, len(chosen) - 1, LOOKED_AT).round().astype(int)).tolist()
     values: dict[int, float] = {}  # channel -> the one value that was seen
     left = set(range(len(store.fields)))

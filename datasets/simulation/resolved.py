@@ -75,9 +75,13 @@ class Record:
     @property
     def written(self) -> dict[str, Any]:
         """What is written of it."""
-        optional = {f.name: f.default for f in fields(self) if f.default is not MISSING}
-        plain = plain_config(self).items()
+        plain, optional = plain_config(self).items(), self.defaults
         return {k: v for k, v in plain if k not in optional or v != optional[k]}
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Values of the keys that need not be written."""
+        return {f.name: f.default for f in fields(self) if f.default is not MISSING}
 
     @property
     def step(self) -> float:

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ..base.appearing import appearing_file, is_draft
+from ..base.appearing import is_draft
 from ..base.config import plain
+from ..base.made import require_same, write_record
+from ..base.manifest import MANIFEST
 from ..base.progress import Bar
 from ..base.spreading import ALONE, Spread, in_processes, refuse_replacing
 from ..equations.equation import Equation
 from ..fields.vocabulary import SPLITS
 from ..layouts.well import write_file
-from ..stores.statistics import complete_stats
+from ..stores.statistics import complete
 from .resolved import Record, Simulation, resolve
 from .settings import Settings
 from .trajectories import Block, solve
@@ -83,32 +83,14 @@ def _prepare(root: Path, record: Record, overwrite: bool, alone: bool) -> bool:
         if not root.is_dir() or not all(is_draft(found, path) for found in root.iterdir()):
             raise ValueError(f"{root} exists and is no simulated dataset; choose another name")
     elif path.is_file() and not overwrite and (not alone or any(root.glob("data/*/*.hdf5"))):
-        _check_same(path, record)
+        require_same(path, plain(record), "simulated", _REMEDY, record.defaults)
         missing = any(not file.exists() for file, _ in _shards(root, record))
         return missing or not (root / "stats.yaml").exists()
-    (root / "stats.yaml").unlink(missing_ok=True)
+    _forget(root)
     if alone and (root / "data").exists():
         shutil.rmtree(root / "data")
-    text = yaml.safe_dump(record.written, sort_keys=False, allow_unicode=True)
-    with appearing_file(path, overwrite=True) as draft:
-        draft.write_text(text, encoding="utf-8")
+    write_record(path, record.written)
     return True
-
-
-def _check_same(path: Path, record: Record) -> None:
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        found = None
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} is damaged; {_REMEDY}")
-    optional = {f.name: f.default for f in fields(record) if f.default is not MISSING}
-    for key, value in plain(record).items():
-        known = found.get(key, optional.get(key))
-        if known != value:
-            raise ValueError(
-                f"{path.parent} was simulated with {key} {known}, not {value}; {_REMEDY}"
-            )
 
 
 def _shards(root: Path, record: Record) -> Iterator[tuple[Path, Block]]:
@@ -122,7 +104,7 @@ def _shards(root: Path, record: Record) -> Iterator[tuple[Path, Block]]:
 
 def _complete(root: Path, simulation: Simulation, asked: Asked, spread: Spread) -> None:
     """Compute the missing shards of a share, then the statistics, if all shards are there."""
-    (root / "stats.yaml").unlink(missing_ok=True)  # stale if a shard is missing
+    _forget(root)
     shards = list(_shards(root, simulation.record))
     mine = spread.share.of(shards)
     missing = [(path, block) for path, block in mine if not path.exists()]
@@ -134,7 +116,13 @@ def _complete(root: Path, simulation: Simulation, asked: Asked, spread: Spread) 
                 _write(simulation, shard, bar.advance)
         for _, block in in_processes(partial(_write_anew, asked), missing, spread.workers):
             bar.advance(float(block.count))
-    complete_stats(root, [path for path, _ in shards])
+    complete(root, [path for path, _ in shards])
+
+
+def _forget(root: Path) -> None:
+    """Remove what is stale if a shard is missing."""
+    for name in ("stats.yaml", MANIFEST):
+        (root / name).unlink(missing_ok=True)
 
 
 def _write_anew(asked: Asked, shard: tuple[Path, Block]) -> None:

@@ -62,7 +62,7 @@ class FiniteVolume:
         is not finite, or when its steps become too short to go on.
         """
         w = self.system.primitive(u)
-        sound = self._positive(w).flatten(1).all(1)
+        sound = _positive(self.system, w).flatten(1).all(1)
         left = torch.full(u.shape[:1], interval, dtype=torch.float64, device=u.device)
         while True:
             largest = self.largest_step(w).double()
@@ -107,7 +107,7 @@ class FiniteVolume:
         source = self._source(half)
         out = self._update(u, fluxes, source, dt)
         w_out = self.system.primitive(out)
-        good = self._positive(w_out)
+        good = _positive(self.system, w_out)
         if not bool(good.all()):
             out, w_out, good = self._repair(u, w, dt, fluxes, source, good)
         return out, w_out, good.flatten(1).all(1)
@@ -125,7 +125,7 @@ class FiniteVolume:
             rate[:, 1:2] += self.rotation * w[:, 2:3]
             rate[:, 2:3] -= self.rotation * w[:, 1:2]
         half = w + 0.5 * dt * rate
-        safe = self._positive(half)
+        safe = _positive(self.system, half)
         for i in self.system.positive:
             twice = 2 * half[:, i].unsqueeze(1)
             for slope in slopes:
@@ -202,18 +202,11 @@ class FiniteVolume:
             ]
             out = self._update(u, mixed, source, dt)
             w_out = self.system.primitive(out)
-            good = self._positive(w_out)
+            good = _positive(self.system, w_out)
             if bool(good.all()):
                 break
             bad = bad | ~good
         return out, w_out, good
-
-    def _positive(self, w: Tensor) -> Tensor:
-        """Where all that must be positive is (false for NaN), (B, 1, *S)."""
-        first, *others = (w[:, i].unsqueeze(1) > 0 for i in self.system.positive)
-        for other in others:
-            first = first & other
-        return first
 
     def _potential_jumps(self, axis: int) -> Tensor:
         """φ_{i+1} − φ_i over the faces along an axis."""
@@ -235,6 +228,14 @@ def limited(before: Float[Tensor, "*X"], after: Float[Tensor, "*X"]) -> Float[Te
     """
     bound = 2 * torch.minimum(before.abs(), after.abs()) * (before * after > 0)
     return (0.5 * (before + after)).clamp(-bound, bound)
+
+
+def _positive(system: Euler | ShallowWater, w: Tensor) -> Tensor:
+    """Where all that must be positive is (false for NaN), (B, 1, *S)."""
+    first, *others = (w[:, i].unsqueeze(1) > 0 for i in system.positive)
+    for other in others:
+        first = first & other
+    return first
 
 
 def _ghosts(first: Tensor, last: Tensor, kind: str, axis: int) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,7 @@
-from .index import stat as stat
 from .missing import PADDED as PADDED
-from .missing import with_holes as with_holes
 from .opening import open_store as open_store
 from .renaming import renamed_header as renamed_header
-from .statistics import complete_stats as complete_stats
+from .statistics import complete as complete
 from .statistics import constant_moments as constant_moments
 from .statistics import field_moments as field_moments
 from .statistics import write_stats as write_stats

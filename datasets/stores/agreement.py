@@ -10,7 +10,14 @@ from ..fields.units import unlike
 from ..layouts.source import Source
 
 
-def check_names(source: Source) -> None:
+def check_sources(sources: Sequence[Source]) -> None:
+    """Refuse names that cannot be printed, and sources that disagree with the first."""
+    _check_names(sources[0])
+    for source in sources[1:]:
+        check_agreement(sources[0], source)
+
+
+def _check_names(source: Source) -> None:
     """Refuse names that would steer a terminal."""
     header = source.header
     names = [header.name, *header.fields, *header.constant_fields, *header.parameter_names]

@@ -40,27 +40,30 @@ def cut(store: Store, i: int, span: Span) -> Window:
     if store.steady:
         return _steady(store, i, span)
     start, history, horizon, stride = span.start, span.history, span.horizon, span.stride
-    if min(history, horizon + 1, stride) < 1 or start < 0 or span.stop > store.n_frames(i):
+    stop, every = span.stop, store.trajectory_times(i)
+    if min(history, horizon + 1, stride) < 1 or start < 0 or stop > len(every):
         raise ValueError(
             f"no window of {history} history and {horizon} target frames at stride {stride} "
-            f"from frame {start}: trajectory {i} has {store.n_frames(i)} frames"
+            f"from frame {start}: trajectory {i} has {len(every)} frames"
         )
     line = store.timeline(i)
-    gap = next((b for b in line.breaks if start < b < span.stop), None)
-    if gap is not None:
-        before, after = store.trajectory_times(i)[gap - 1 : gap + 1]
+    for gap in line.breaks:
+        if not start < gap < stop:
+            continue
+        before, after = every[gap - 1 : gap + 1]
         raise ValueError(
             f"no window of trajectory {i} of {store.name!r} crosses the gap between its frames "
             f"{gap - 1} and {gap}, from time {before:.10g} to {after:.10g}; frames are "
             f"{line.step:g} apart elsewhere"
         )
-    frames = store.read(i, start, span.stop, stride)
-    times = store.trajectory_times(i)[start : span.stop : stride]
+    frames = store.read(i, start, stop, stride)
+    times = every[start:stop:stride]
     uniform = store.dt is not None and start >= store.first
     common = store.dt if uniform else line.step
     step = spacing(times) if common is None else stride * common
-    lead = times[history:] - times[history - 1]
-    if step is not None:
+    if step is None:
+        lead = times[history:] - times[history - 1]
+    else:
         lead = step * np.arange(1, horizon + 1)
     return Window(
         frames[:history],

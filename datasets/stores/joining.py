@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from ..fields.units import conversion
 from ..layouts.arrangement import Join
+from ..layouts.failures import naming
 from ..layouts.source import Header, Source
 from .agreement import check_agreement
-from .failures import naming
 from .views import View
 
 OPEN = 4  # files that a run over many of them holds open
+_Way: TypeAlias = Callable[[Source, int, slice, Sequence[int]], np.ndarray]  # of reading
 SAME = 1e-6  # of a time step, up to which the times of two files are the same
 
 
@@ -131,20 +132,19 @@ class InTime(Source):
         self, trajectory: int, frames: slice, channels: Sequence[int]
     ) -> Float32[np.ndarray, "T C *S"]:
         """The given frames and channels of a trajectory."""
-        return self._gathered(trajectory, frames, channels, exactly=False)
+        return self._read(_plain, np.float32, trajectory, frames, channels)
 
     def read_exactly(
         self, trajectory: int, frames: slice, channels: Sequence[int]
     ) -> Float64[np.ndarray, "T C *S"]:
-        """The same in double precision."""
-        return self._gathered(trajectory, frames, channels, exactly=True)
+        """The same in double precision, as exactly as the files have it."""
+        return self._read(_exact, np.float64, trajectory, frames, channels)
 
-    def _gathered(
-        self, trajectory: int, frames: slice, channels: Sequence[int], exactly: bool
+    def _read(
+        self, way: _Way, dtype: type, trajectory: int, frames: slice, channels: Sequence[int]
     ) -> np.ndarray:
         asked = range(self.header.n_frames)[frames]
-        shape = (len(asked), len(channels), *self.header.grid.shape)
-        out = np.empty(shape, dtype=np.float64 if exactly else np.float32)
+        out = np.empty((len(asked), len(channels), *self.header.grid.shape), dtype=dtype)
         for k, end in enumerate(self._ends.tolist()):
             start = end - self.parts[k].header.n_frames
             # `asked` counts up, so what lies in one file lies side by side.
@@ -152,9 +152,7 @@ class InTime(Source):
             if low < high:
                 inner = slice(asked[low] - start, asked[high - 1] - start + 1, asked.step)
                 with naming(self.parts[k].path):
-                    part = self._use(k)
-                    read = part.read_exactly if exactly else part.read
-                    out[low:high] = read(trajectory, inner, channels)
+                    out[low:high] = way(self._use(k), trajectory, inner, channels)
         return out
 
     def constants(self, trajectory: int) -> Float32[np.ndarray, "K *S"]:
@@ -242,28 +240,26 @@ class Together(Source):
         self, trajectory: int, frames: slice, channels: Sequence[int]
     ) -> Float32[np.ndarray, "T C *S"]:
         """The given frames and channels of a trajectory."""
-        return self._gathered(trajectory, frames, channels, exactly=False)
+        return self._read(_plain, np.float32, trajectory, frames, channels)
 
     def read_exactly(
         self, trajectory: int, frames: slice, channels: Sequence[int]
     ) -> Float64[np.ndarray, "T C *S"]:
-        """The same in double precision."""
-        return self._gathered(trajectory, frames, channels, exactly=True)
+        """The same in double precision, as exactly as the files have it."""
+        return self._read(_exact, np.float64, trajectory, frames, channels)
 
-    def _gathered(
-        self, trajectory: int, frames: slice, channels: Sequence[int], exactly: bool
+    def _read(
+        self, way: _Way, dtype: type, trajectory: int, frames: slice, channels: Sequence[int]
     ) -> np.ndarray:
         count = len(range(self.header.n_frames)[frames])
-        shape = (count, len(channels), *self.header.grid.shape)
-        out = np.empty(shape, dtype=np.float64 if exactly else np.float32)
+        out = np.empty((count, len(channels), *self.header.grid.shape), dtype=dtype)
         for k, part in enumerate(self.parts):
             here = [
                 (to, self._fields[c][1]) for to, c in enumerate(channels) if self._fields[c][0] == k
             ]
             if here:
                 with naming(part.path):
-                    read = part.read_exactly if exactly else part.read
-                    values = read(trajectory, frames, [channel for _, channel in here])
+                    values = way(part, trajectory, frames, [channel for _, channel in here])
                 out[:, [to for to, _ in here]] = values
         return out
 
@@ -299,6 +295,18 @@ class Together(Source):
             for channel, name in enumerate(inner):
                 found.setdefault(name, (k, channel))
         return found
+
+
+def _plain(
+    source: Source, trajectory: int, frames: slice, channels: Sequence[int]
+) -> Float32[np.ndarray, "T C *S"]:
+    return source.read(trajectory, frames, channels)
+
+
+def _exact(
+    source: Source, trajectory: int, frames: slice, channels: Sequence[int]
+) -> Float64[np.ndarray, "T C *S"]:
+    return source.read_exactly(trajectory, frames, channels)
 
 
 def _before(asked: range, frame: int) -> int:

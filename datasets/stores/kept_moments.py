@@ -22,7 +22,7 @@ import numpy as np
 from ..base.appearing import appearing_file
 from ..base.processes import Processes
 from ..fields.moments import Moments
-from .index import cache_folder, code_of_readers, stat
+from ..layouts.index import cache_folder, code_of_readers, stat
 from .store import Store
 
 VERSION = 1

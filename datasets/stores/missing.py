@@ -9,15 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from .store import Store
+from .files import Files
 
 BLOCK = 2**22  # values to hold at once
 PADDED = "where shorter trajectories end so, write `padding: nan` in the description"
@@ -61,49 +59,31 @@ class Gaps:
         return torch.where(torch.isnan(frames), values, frames)
 
 
-def find_gaps(store: Store, i: int, stated: Bool[Tensor, "C *S"] | None) -> Gaps:
+def find_gaps(files: Files, i: int) -> Gaps:
     """Look where the values of trajectory i are missing.
 
     A field that is missing everywhere has no mask: nothing of it is there to be learned.
 
     Args:
-        store: of the trajectory; says whether holes are skipped.
+        files: of the trajectory; their header says whether holes are skipped.
         i: its number.
-        stated: the mask that its source states.
     """
-    skip = store.holes == "skip"
+    skip, stated = files.header.holes == "skip", files.mask(i)
     missing = None if stated is None else ~stated.numpy()
     if missing is None:
-        first = np.isnan(store.read_raw(i, slice(0, 1))[0])
+        first = np.isnan(files.read(i, slice(0, 1))[0])
         missing = first
-        for block in _blocks(store, i) if skip and first.any() else ():
+        for block in _blocks(files, i) if skip and first.any() else ():
             missing = missing & np.isnan(block).all(axis=0)
         everywhere = missing.reshape(len(missing), -1).all(axis=1)
         missing[everywhere] = False
     gaps = Gaps(torch.from_numpy(~missing), stated is not None)
     if not skip:
         return gaps
-    frames = (torch.from_numpy(block[k : k + 1]) for block in _blocks(store, i)
+    frames = (torch.from_numpy(block[k : k + 1]) for block in _blocks(files, i)
               for k in range(len(block)))  # fmt: skip
     whole = np.array([gaps.hole(frame) is None for frame in frames])
     return Gaps(gaps.valid, gaps.stated, whole)
-
-
-def with_holes(store: Store, i: int, frame: int) -> Float[Tensor, "C *S"]:
-    """A frame of trajectory i as `Store.read` gives it, but with NaN where it has holes.
-
-    Raises:
-        ValueError: a value is infinite, or as `Store.read_raw`.
-    """
-    values = torch.from_numpy(store.read_raw(i, slice(frame, frame + 1)))
-    if torch.isinf(values).any():
-        return store.read(i, frame, frame + 1)[0]  # says where
-    mask = store.mask(i)
-    if mask is None:
-        return values[0]
-    fill = store.source_of(i)[0].header.mask_fill
-    filled = Gaps(mask, stated=True).filled(values, store.fields, fill)
-    return torch.where(mask, values, filled)[0]
 
 
 def fill_constants(
@@ -115,7 +95,8 @@ def fill_constants(
     return torch.where(torch.isnan(values) & ~mask.any(0), 0.0, values)
 
 
-def _blocks(store: Store, i: int) -> Iterator[np.ndarray]:
-    step = max(1, BLOCK // (len(store.fields) * math.prod(store.grid.shape)))
-    for start in range(0, store.n_frames(i), step):
-        yield store.read_raw(i, slice(start, start + step))
+def _blocks(files: Files, i: int) -> Iterator[np.ndarray]:
+    header = files.header
+    step = max(1, BLOCK // (len(header.fields) * math.prod(header.grid.shape)))
+    for start in range(0, files.n_frames(i), step):
+        yield files.read(i, slice(start, start + step))

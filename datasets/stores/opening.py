@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from ..base.progress import Bar
 from ..fields.vocabulary import UNSPLIT
 from ..files import guard, remote
-from ..layouts import detect as layouts
+from ..files.folders import find_files
 from ..layouts.arrangement import Arrangement, splits_of
-from ..layouts.layout import Layout
 from ..layouts.source import Source
+from ..layouts.sources import sources_of
 from .converting import converted
 from .dividing import divide
-from .failures import naming
-from .index import SMALLEST, Index, stat
 from .joining import join
 from .store import Store
 
 Given: TypeAlias = Mapping[str, int | float | str]
-MANY = 1000  # files, the first reading of which shows its progress
 
 
 def open_store(
@@ -69,35 +63,20 @@ def _open(
     splits: Given | None,
     units: Mapping[str, str],
 ) -> Store:
-    given, variant = layouts.choose(layout) if layout else (None, "")
-    files = layouts.find_files(path)
-    arrangement = _arrangement(given, variant, files)
-    if splits:
-        asked = splits_of(splits, Path("splits"))
+    asked = splits_of(splits, Path("splits")) if splits else None
+    files = find_files(path)
+    found = sources_of(path, files, None if splits else split, layout, whole=bool(splits))
+    arrangement = found.arrangement
+    if asked is not None:
         arrangement = replace(arrangement, where=path, splits=asked)
-    wanted = {name for name, _ in files} if split is None or splits else {split, UNSPLIT}
-    available = dict.fromkeys(name for name, _ in files if name not in wanted)
-    chosen = [(name, file) for name, file in files if name in wanted]
-    read = _sources_of(path, chosen, given, variant, bool(splits))
-    found = [(name, converted(source, units)) for name, source in read]
-    sources = arrange(found, arrangement, over=bool(splits))
-    available.update(dict.fromkeys(name for name, _ in sources))
-    sources = [item for item in sources if split in (None, item[0])]
-    if not sources:
+    converting = [(name, converted(source, units)) for name, source in found.sources]
+    sources = arrange(converting, arrangement, over=bool(splits))
+    wanted = [item for item in sources if split in (None, item[0])]
+    if not wanted:
+        unopened = [name for name, _ in files if not splits and name != UNSPLIT]
+        available = dict.fromkeys([*unopened, *(name for name, _ in sources)])
         raise ValueError(f"{path} has no split {split!r}; it has: {', '.join(available)}")
-    return Store(sources)
-
-
-def _arrangement(
-    given: Layout | None, variant: str, files: Sequence[tuple[str, Path]]
-) -> Arrangement:
-    """What the first file's layout says about the trajectories of all."""
-    _, first = files[0]
-    described = layouts.named("described")
-    layout = given or (described if described.matches(first) else None)
-    if layout is None or layout.arrangement is None:
-        return Arrangement(first)
-    return layout.arrangement(first, variant)
+    return Store(wanted)
 
 
 def arrange(
@@ -125,93 +104,3 @@ def arrange(
     kept = [] if over else [item for item in found if item[0] != UNSPLIT]
     rest = [source for name, source in found if over or name == UNSPLIT]
     return kept + divide(rest, arrangement.splits, arrangement.where)
-
-
-def _sources_of(
-    path: Path,
-    files: Sequence[tuple[str, Path]],
-    given: Layout | None,
-    variant: str,
-    whole: bool,
-) -> Iterator[tuple[str, Source]]:
-    """Split and source of every file; those of many files come from an index of `path`.
-
-    Where they are to be `whole`, a file has no splits of its own.
-
-    Raises:
-        ValueError: a file cannot be read, or has another layout than the first.
-    """
-    detected = given is None and not whole
-    detected &= not (files and layouts.named("described").matches(files[0][1]))
-    index = Index(path) if detected and len(files) >= SMALLEST else None
-    expected = given
-    new = sum(index is None or file not in index for _, file in files)
-    with Bar(f"opening {path.name}", new, unit="files", active=new >= MANY) as bar:
-        for name, file in files:
-            known = index and index.get(file, partial(_open_source, path, file, name))
-            if known and (expected is None or known[0] == expected.name):
-                expected = expected or layouts.named(known[0])
-                yield from known[1].items()
-                continue
-            before = stat(file)
-            if given is None and expected is not None:
-                _check_doubts(file, expected)
-            expected = expected or layouts.detect(file)
-            if expected is None:
-                raise ValueError(layouts.explain(file, ""))
-            found = _open_file(path, file, name, expected, variant, whole, given is not None)
-            single = {name: sources[0] for name, sources in found.items() if len(sources) == 1}
-            if index and len(single) == len(found):
-                index.add(file, before, expected.name, single)
-            yield from ((name, source) for name, sources in found.items() for source in sources)
-            bar.advance(1.0)
-    if index:
-        index.save()
-
-
-def _check_doubts(file: Path, expected: Layout) -> None:
-    """Refuse a file that something speaks against having the layout of those before it."""
-    against = expected.matches(file) and expected.doubts(file)
-    if against:
-        raise ValueError(
-            f"{file} is beside files of {expected.name}'s layout, but {against}; move it away, or, "
-            f"if it is theirs, say so: --layout {expected.name!r} (layout: {expected.name} in a "
-            f"recipe)"
-        )
-
-
-def _open_file(
-    path: Path,
-    file: Path,
-    name: str,
-    layout: Layout,
-    variant: str = "",
-    whole: bool = False,
-    surely: bool = True,
-) -> dict[str, list[Source]]:
-    """The sources of one file; those that do not say their dataset's name get that of `path`.
-
-    Unless the file has the layout `surely`, an error says whether it has it at all.
-    """
-    try:
-        with naming(file):
-            # A file in a folder `train` is whole.
-            opened = layout.open(file, "train" if whole else name, variant)
-    except ValueError:
-        if not surely and not layout.matches(file):
-            raise ValueError(layouts.explain(file, layout.name)) from None
-        raise
-    if whole and (len(opened) != 1 or (layout.folders and name != UNSPLIT)):
-        raise ValueError(f"{file} is in {layout.name}'s layout, which says its splits itself")
-    found = {
-        split: [sources] if isinstance(sources, Source) else [*sources]
-        for split, sources in opened.items()
-    }
-    for source in itertools.chain(*found.values()):
-        if not source.header.name:
-            source.header = replace(source.header, name=layouts.dataset_name(path))
-    return found
-
-
-def _open_source(path: Path, file: Path, name: str, layout: str, split: str) -> Source:
-    return _open_file(path, file, name, layouts.named(layout))[split][0]

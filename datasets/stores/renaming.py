@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Literal
 
 from ..base.config import nearest
 from ..layouts.source import Header
 from .store import Store
+from .views import View
 
 
-def renamed(store: Store, names: Mapping[str, str]) -> Store:
+def renamed(
+    store: Store,
+    names: Mapping[str, str],
+    *,
+    dataset: str | None = None,
+    holes: Literal["refuse", "skip"] | None = None,
+) -> Store:
     """The same trajectories, whose fields, constant fields and parameters have other names.
 
     Args:
         store: left as it is.
         names: name -> new name; what is not there keeps its own.
+        dataset: the dataset's new name; None: its own.
+        holes: what is done with values that are missing in some frames only, as in `Store`; None:
+            as before.
 
     Raises:
         ValueError: there is no such name, or two would be the same.
     """
-    if not names:
+    if not names and dataset in (None, store.name) and holes in (None, store.holes):
         return store
-    changed = copy.copy(store)
-    changed.sources = []
-    for source in store.sources:
-        one = copy.copy(source)
-        one.header = renamed_header(source.header, names)
-        changed.sources.append(one)
-    header = changed.sources[0].header
-    changed.fields, changed.constant_fields = header.fields, header.constant_fields
-    changed.parameter_names, changed.units = header.parameter_names, header.units
-    changed.inputs = tuple(names.get(name, name) for name in store.inputs)
-    return changed
+    views = [View(source, range(len(source))) for source in store.sources]
+    for view in views:
+        header = renamed_header(view.header, names)
+        name, kept = dataset or header.name, holes or header.holes
+        view.header = replace(header, name=name, holes=kept)
+    return store.over(views)
 
 
 def renamed_header(header: Header, names: Mapping[str, str]) -> Header:
@@ -42,6 +47,8 @@ def renamed_header(header: Header, names: Mapping[str, str]) -> Header:
     Raises:
         ValueError: as `renamed`.
     """
+    if not names:
+        return header
     known = [*header.fields, *header.constant_fields, *header.parameter_names]
     for name in names:
         if name not in known:

@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 
 from ..base.appearing import appearing_file
+from ..base.manifest import write_manifest
 from ..base.processes import ALONE, Processes
 from ..fields.moments import Moments
 from ..fields.vocabulary import SPLITS, tensors
@@ -162,8 +163,9 @@ def write_stats(root: Path) -> None:
     write(root / "stats.yaml", well_form(split_statistics(store)[split], store.grid.ndim))
 
 
-def complete_stats(root: Path, files: Sequence[Path]) -> None:
-    """Write `stats.yaml`, if all files are there; another process may do so at the same time.
+def complete(root: Path, files: Sequence[Path]) -> None:
+    """Write `stats.yaml` and then checksums, if all files are there; another process may do so at
+    the same time.
 
     Raises:
         ValueError: as `write_stats`.
@@ -175,6 +177,7 @@ def complete_stats(root: Path, files: Sequence[Path]) -> None:
     except ValueError:
         if not (root / "stats.yaml").exists():
             raise
+    write_manifest(root)
 
 
 def describe(statistics: dict[str, dict[str, dict[str, float]]]) -> str:

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Float32, Float64
 from torch import Tensor
 
 from ..fields.vocabulary import SPLITS
 from ..fields.window import Window
 from ..layouts.source import Source
-from .agreement import check_agreement, check_names
+from .agreement import check_sources
 from .cutting import Span, cut
-from .failures import check_memory
 from .files import Files
-from .finite import Finite
-from .missing import Gaps, fill_constants, find_gaps
+from .missing import Gaps
 from .timeline import Timeline, Timelines, stretches
+from .values import Values
 
 if TYPE_CHECKING:
     import xarray
@@ -67,30 +63,24 @@ class Store:
     endless: bool = False
 
     def __init__(self, sources: Sequence[tuple[str, Source]]) -> None:
-        ordered = list(sources)
-        if len({source.path for _, source in ordered}) > 1:  # one file's order is kept
-            ordered.sort(key=lambda item: [*SPLITS, item[0]].index(item[0]))
+        ordered = _ordered(sources)
         self.sources = [source for _, source in ordered]
-        first = self.sources[0]
-        check_names(first)
-        for source in self.sources[1:]:
-            check_agreement(first, source)
-        self._files = Files(self.sources)
-        self._finite = Finite(self.sources)
-        # Where values are missing, of trajectories that were seen to lack some.
-        self._gaps: dict[int, Gaps] = {}
-        header = first.header
-        self.holes: Literal["refuse", "skip"] = header.holes
-        self.name, self.fields, self.grid = header.name, header.fields, header.grid
-        self.constant_fields, self.parameter_names = header.constant_fields, header.parameter_names
-        self.units, self.provenance, self.axes = header.units, header.provenance, header.axes
+        check_sources(self.sources)
         self.splits = _ranges([(split, len(source)) for split, source in ordered])
-        self.times = self.trajectory_times(0)
+        self._files = Files(self.sources)
+        self._values = Values(self._files)
         self._timelines = Timelines(self.sources)
         self.first, self.dt = self._timelines.first, self._timelines.dt
-        single = all(source.header.n_frames == 1 for source in self.sources)
-        inputs = tuple(k for k in self.constant_fields if not k.startswith("coordinate_"))
-        self.inputs = inputs if single else ()
+        self.times = self.trajectory_times(0)
+        self._take_names()
+
+    def _take_names(self) -> None:
+        header = self.sources[0].header
+        self.name, self.fields = header.name, header.fields
+        self.grid, self.axes = header.grid, header.axes
+        self.constant_fields, self.parameter_names = header.constant_fields, header.parameter_names
+        self.units, self.provenance, self.holes = header.units, header.provenance, header.holes
+        self.inputs = _inputs(self.sources)
 
     def epoch(self, number: int, streams: int = 1) -> Store:
         """The trajectories of an epoch: of a stored dataset the same in each.
@@ -107,35 +97,21 @@ class Store:
         return bool(self.inputs)
 
     def __len__(self) -> int:
-        return len(self._files)
+        return self._files.count
 
     def __repr__(self) -> str:
-        frames = sorted({source.header.n_frames for source in self.sources})
-        shape = " × ".join(map(str, self.grid.shape))
-        every = "" if self.dt is None or self.steady else f", {self.dt:g} apart"
-        lines = (
-            f"{type(self).__name__} {self.name!r}",
-            f"fields: {', '.join(self.fields)}",
-            f"with: {', '.join((*self.constant_fields, *self.parameter_names))}",
-            f"grid: {shape} points, lengths {self.grid.lengths}, {', '.join(self.grid.boundary)}",
-            f"frames: {' to '.join(map(str, frames[:1] + frames[1:][-1:]))}{every}",
-            f"splits: {', '.join(f'{k} {len(part)}' for k, part in self.splits.items())}",
-        )
-        return "\n  ".join(line for line in lines if not line.endswith(": "))
+        return _summary(self)
 
     def n_frames(self, i: int) -> int:
         """Number of frames of trajectory i."""
-        return self.source_of(i)[0].header.n_frames
+        return self._files.n_frames(i)
 
     def trajectory_times(self, i: int) -> Float64[np.ndarray, " T"]:
         """Physical times of the frames of trajectory i."""
-        source, local = self.source_of(i)
-        times = source.header.times
-        return times if times.ndim == 1 else times[local]
+        return self._files.times(i)
 
     def timeline(self, i: int) -> Timeline:
         """The time step of trajectory i, and where frames of it are missing."""
-        self._check(i)
         return self._timelines(*self._files.locate(i))
 
     def stretches(self, i: int) -> list[range]:
@@ -154,23 +130,7 @@ class Store:
         Raises:
             ValueError: there are no such frames, or a value that is not masked is NaN or infinite.
         """
-        if not (0 <= start <= stop <= self.n_frames(i) and step > 0):
-            raise ValueError(
-                f"trajectory {i} of {self.name!r} has frames 0 to {self.n_frames(i) - 1}; "
-                f"got start {start}, stop {stop}, step {step}"
-            )
-        frames = torch.from_numpy(self.read_raw(i, slice(start, stop, step)))
-        gaps = self._gaps.get(i)
-        if gaps is None:
-            place = self._files.locate(i)
-            if self._finite.first_bad(place, slice(start, stop, step), frames) is None:
-                return frames
-            gaps = self._find_gaps(i)
-        hole = gaps.hole(frames)
-        if hole is not None:
-            frame, field = start + hole[0] * step, self.fields[hole[1]]
-            raise ValueError(self._not_finite(i, f"{field!r} at frame {frame}", frame, hole[2]))
-        return gaps.filled(frames, self.fields, self.source_of(i)[0].header.mask_fill)
+        return self._values.read(i, start, stop, step)
 
     def read_raw(
         self, i: int, frames: slice, channels: Sequence[int] | None = None
@@ -180,11 +140,15 @@ class Store:
         Raises:
             ValueError: the file is damaged, or this is more than the memory that is available.
         """
-        channels = range(len(self.fields)) if channels is None else channels
-        count = len(range(self.n_frames(i))[frames])
-        check_memory(4 * count * len(channels) * math.prod(self.grid.shape), self.origin, i)
-        with self._reading(i) as (source, local):
-            return source.read(local, frames, channels)
+        return self._files.read(i, frames, channels)
+
+    def with_holes(self, i: int, frame: int) -> Float[Tensor, "C *S"]:
+        """A frame of trajectory i as `read` gives it, but NaN where it has holes.
+
+        Raises:
+            ValueError: a value is infinite.
+        """
+        return self._values.with_holes(i, frame)
 
     def constants(self, i: int) -> Float[Tensor, "K *S"] | None:
         """Constant fields of trajectory i, or None if there are none.
@@ -192,65 +156,33 @@ class Store:
         Raises:
             ValueError: a value is NaN or infinite.
         """
-        if not self.constant_fields:
-            return None
-        values = torch.from_numpy(self.constants_raw(i))
-        bad = self._finite.first_bad_constant(i, values)
-        if bad is not None:
-            values = fill_constants(values, self.mask(i))
-            bad = self._finite.first_bad_constant(i, values, remember=False)
-        if bad is not None:
-            name = self.constant_fields[bad]
-            raise ValueError(self._not_finite(i, f"the constant field {name!r}"))
-        return values
+        return self._values.constants(i) if self.constant_fields else None
 
     def holds_all_constants(self, i: int) -> bool:
         """Whether the constant fields of trajectory i, read before, have no missing values."""
-        return self._finite.seen_constants(i)
+        return self._values.holds_all_constants(i)
 
     def constants_raw(self, i: int) -> Float32[np.ndarray, "K *S"]:
         """As `constants`, an empty array if there are none, without looking at the values."""
-        with self._reading(i) as (source, local):
-            return source.constants(local)
+        return self._files.constants(i)
 
     def mask(self, i: int) -> Bool[Tensor, "C *S"] | None:
         """Where the fields of trajectory i are predicted; None: everywhere."""
-        place = self._files.locate(i)
-        if i not in self._gaps and not self._finite.seen(place, 0) and self._stated(i) is None:
-            first = torch.from_numpy(self.read_raw(i, slice(0, 1)))
-            if self._finite.first_bad(place, slice(0, 1, 1), first) is not None:
-                self._find_gaps(i)
-        return self.mask_after_reading(i)
+        return self._values.mask(i)
 
     def mask_after_reading(self, i: int) -> Bool[Tensor, "C *S"] | None:
         """As `mask`, of a trajectory that frames have been read of: had they no NaN, no other is
         read to know that the file states a mask or there is none.
         """
-        stated = self._stated(i)
-        if stated is not None or i not in self._gaps:
-            return stated
-        valid = self._gaps[i].valid
-        return None if valid.all() else valid.clone()
+        return self._values.mask_after_reading(i)
 
     def gaps(self, i: int) -> Gaps | None:
         """Where the values of trajectory i are missing; None where it is not known to lack any."""
-        return self._gaps.get(i)
+        return self._values.gaps(i)
 
     def whole_frames(self, i: int) -> Bool[np.ndarray, " T"] | None:
         """Which frames of trajectory i have no holes; None where holes are refused."""
-        if self.holes != "skip":
-            return None
-        return (self._gaps.get(i) or self._find_gaps(i)).whole
-
-    def _find_gaps(self, i: int) -> Gaps:
-        self._gaps[i] = find_gaps(self, i, self._stated(i))
-        return self._gaps[i]
-
-    def _stated(self, i: int) -> Bool[Tensor, "C *S"] | None:
-        """The mask that the file of trajectory i states."""
-        with self._reading(i) as (source, local):
-            values = source.mask(local)
-        return None if values is None else torch.from_numpy(values)
+        return self._values.whole_frames(i)
 
     def parameters(self, i: int) -> Float[Tensor, " P"] | None:
         """Parameters of trajectory i, or None if there are none.
@@ -258,14 +190,7 @@ class Store:
         Raises:
             ValueError: a value is NaN or infinite.
         """
-        if not self.parameter_names:
-            return None
-        source, local = self.source_of(i)
-        values = torch.from_numpy(source.header.parameters[local]).float()
-        for name, value in zip(self.parameter_names, values.tolist(), strict=True):
-            if not math.isfinite(value):
-                raise ValueError(self._not_finite(i, f"the parameter {name!r}"))
-        return values
+        return self._values.parameters(i) if self.parameter_names else None
 
     def parameter_table(self) -> Float64[np.ndarray, "n P"]:
         """Parameters of all trajectories, in double precision."""
@@ -294,43 +219,48 @@ class Store:
 
     def origin(self, i: int) -> tuple[Path, int]:
         """The file of trajectory i, and its number in that file."""
-        source, local = self.source_of(i)
-        return source.path, source.header.rows[local]
+        return self._files.origin(i)
 
     def source_of(self, i: int) -> tuple[Source, int]:
         """The source of trajectory i, and its number in it."""
-        self._check(i)
-        file, local = self._files.locate(i)
-        return self.sources[file], local
-
-    def _reading(self, i: int) -> AbstractContextManager[tuple[Source, int]]:
-        """The same, to read: failures inside name the file."""
-        self._check(i)
-        return self._files.reading(i)
-
-    def _check(self, i: int) -> None:
-        if not 0 <= i < len(self):
-            raise ValueError(f"{self.name!r} has trajectories 0 to {len(self) - 1}; got {i}")
+        return self._files.source_of(i)
 
     def over(self, sources: Sequence[Source]) -> Store:
-        """The same store over other sources of the same trajectories."""
+        """The same store over other sources of the same trajectories, under the sources' names."""
         store = copy.copy(self)
         store.sources, store._files = [*sources], Files(sources)
+        store._values = self._values.over(store._files)
+        store._take_names()
         return store
 
-    def _not_finite(
-        self,
-        i: int,
-        what: str,
-        frame: int | None = None,
-        fault: str = "holds NaN or infinite values",
-    ) -> str:
-        path, local = self.origin(i)
-        when = "" if frame is None else f" (time {self.trajectory_times(i)[frame]:g})"
-        remedy = "repair or leave out this trajectory"
-        if frame is not None and self.holes == "refuse":
-            remedy += ", or the windows that touch such frames by `holes: skip`"
-        return f"{path}: {what}{when} of trajectory {local} {fault}; {remedy}"
+
+def _ordered(sources: Sequence[tuple[str, Source]]) -> list[tuple[str, Source]]:
+    """Split and source of all files by split; those of a single file keep its order."""
+    if len({source.path for _, source in sources}) == 1:
+        return [*sources]
+    return sorted(sources, key=lambda item: [*SPLITS, item[0]].index(item[0]))
+
+
+def _inputs(sources: Sequence[Source]) -> tuple[str, ...]:
+    """The input fields where the problem is steady."""
+    if any(source.header.n_frames != 1 for source in sources):
+        return ()
+    return tuple(k for k in sources[0].header.constant_fields if not k.startswith("coordinate_"))
+
+
+def _summary(store: Store) -> str:
+    frames = sorted({source.header.n_frames for source in store.sources})
+    grid, shape = store.grid, " × ".join(map(str, store.grid.shape))
+    every = "" if store.dt is None or store.steady else f", {store.dt:g} apart"
+    lines = (
+        f"{type(store).__name__} {store.name!r}",
+        f"fields: {', '.join(store.fields)}",
+        f"with: {', '.join((*store.constant_fields, *store.parameter_names))}",
+        f"grid: {shape} points, lengths {grid.lengths}, {', '.join(grid.boundary)}",
+        f"frames: {' to '.join(map(str, frames[:1] + frames[1:][-1:]))}{every}",
+        f"splits: {', '.join(f'{k} {len(part)}' for k, part in store.splits.items())}",
+    )
+    return "\n  ".join(line for line in lines if not line.endswith(": "))
 
 
 def _ranges(counts: Sequence[tuple[str, int]]) -> dict[str, range]:

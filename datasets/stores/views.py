@@ -43,17 +43,17 @@ class View(Source):
         self, trajectory: int, frames: slice, channels: Sequence[int]
     ) -> Float32[np.ndarray, "T C *S"]:
         """The given frames and channels of a trajectory."""
-        chosen = self._frames[frames]
-        inner = slice(chosen.start, chosen.stop, chosen.step)
-        return self._source.read(self._chosen[trajectory], inner, channels)
+        return self._source.read(self._chosen[trajectory], self._inner(frames), channels)
 
     def read_exactly(
         self, trajectory: int, frames: slice, channels: Sequence[int]
     ) -> Float64[np.ndarray, "T C *S"]:
-        """The same in double precision."""
+        """The same in double precision, as exactly as the file has it."""
+        return self._source.read_exactly(self._chosen[trajectory], self._inner(frames), channels)
+
+    def _inner(self, frames: slice) -> slice:
         chosen = self._frames[frames]
-        inner = slice(chosen.start, chosen.stop, chosen.step)
-        return self._source.read_exactly(self._chosen[trajectory], inner, channels)
+        return slice(chosen.start, chosen.stop, chosen.step)
 
     def constants(self, trajectory: int) -> Float32[np.ndarray, "K *S"]:
         """The constant fields of a trajectory."""

@@ -14,6 +14,7 @@ from .leakage import duplicate_findings, near_findings
 from .precision import rounding_findings
 from .summary import MEBI, summary
 from .unwritten import mark_findings, unwritten_findings
+from .verify import checksum_findings
 
 RANKS = ("error", "warning", "note")
 COSTLY = 4.0  # bytes read over bytes used that are worth another layout
@@ -68,12 +69,20 @@ class Report:
         }
 
 
-def check(store: Store, history: int = 1, horizon: int = 1, progress: bool = False) -> Report:
+def check(
+    store: Store,
+    history: int = 1,
+    horizon: int = 1,
+    *,
+    verify: bool = False,
+    progress: bool = False,
+) -> Report:
     """Read every value of a store once, and a few windows.
 
     Args:
         store: what to check.
         history, horizon: frames of the windows whose cost is measured.
+        verify: also compare every byte with the dataset's checksums.
         progress: show a progress bar on stderr.
 
     Raises:
@@ -84,6 +93,7 @@ def check(store: Store, history: int = 1, horizon: int = 1, progress: bool = Fal
     arrays = stored_arrays(store.sources[0].path)
     rounded = rounding_findings(store)
     findings = [
+        *(checksum_findings(store, progress) if verify else ()),
         *value_findings(store, found, rounded),
         *rounded.values(),
         *mark_findings(store, found),

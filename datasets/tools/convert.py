@@ -16,21 +16,21 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
-from ..base.appearing import appearing_file, is_draft
+from ..base.appearing import is_draft
 from ..base.config import plain as plain_config
+from ..base.made import require_same, write_record
+from ..base.manifest import MANIFEST
 from ..base.progress import Bar
 from ..base.spreading import ALONE, Spread, in_processes, refuse_replacing
 from ..fields.vocabulary import UNSPLIT
 from ..layouts import well
+from ..layouts.index import state_of
 from ..layouts.well_reader import WellFile
-from ..stores.index import stat
 from ..stores.opening import open_store
-from ..stores.statistics import complete_stats
+from ..stores.statistics import complete
 from ..stores.store import Store
 from ..stores.survey import blocks
 
@@ -121,7 +121,7 @@ def convert(
     shards = list(_shards(store, out, recipe))
     _complete(store, spread.share.of(shards), recipe, spread)
     if not (out / "stats.yaml").exists():
-        complete_stats(out, [part.path for part in shards])
+        complete(out, [part.path for part in shards])
     return out
 
 
@@ -129,7 +129,8 @@ def _complete(store: Store, shards: Sequence[_Shard], recipe: Recipe, spread: Sp
     """Write what is missing of some shards."""
     missing = [part for part in shards if not part.path.exists()]
     if missing:
-        (missing[0].path.parents[2] / "stats.yaml").unlink(missing_ok=True)
+        for name in ("stats.yaml", MANIFEST):
+            (missing[0].path.parents[2] / name).unlink(missing_ok=True)
     total = sum(len(part.trajectories) for part in shards)
     done = total - sum(len(part.trajectories) for part in missing)
     with Bar(f"writing {recipe.name}", total, done, "trajectories", spread.progress) as bar:
@@ -147,9 +148,10 @@ def _plain_name(name: str) -> str:
 
 
 def _state(store: Store) -> str:
-    files: list[Any] = [(source.path.name, *stat(source.path)) for source in store.sources]
-    files += [store.provenance[key] for key in ("regridded", "units") if key in store.provenance]
-    return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
+    """A hash of the source's files, and of what else decides their values."""
+    files = state_of(source.path for source in store.sources)
+    asked = [store.provenance[key] for key in ("regridded", "units") if key in store.provenance]
+    return hashlib.sha256(repr([files, asked]).encode()).hexdigest()[:16] if asked else files
 
 
 def _counts(store: Store) -> dict[str, int]:
@@ -182,29 +184,13 @@ def _prepare(out: Path, recipe: Recipe, overwrite: bool) -> None:
         if not out.is_dir() or not all(is_draft(found, path) for found in out.iterdir()):
             raise ValueError(f"{out} exists and is no converted dataset; choose another folder")
     elif out.exists() and not overwrite:
-        _check_same(path, recipe, remedy)
+        require_same(path, plain_config(recipe), "converted", remedy)
         return
     if (out / "data").exists():
-        (out / "stats.yaml").unlink(missing_ok=True)
+        for name in ("stats.yaml", MANIFEST):
+            (out / name).unlink(missing_ok=True)
         shutil.rmtree(out / "data")
-    text = yaml.safe_dump(plain_config(recipe), sort_keys=False, allow_unicode=True)
-    with appearing_file(path, overwrite=True) as draft:
-        draft.write_text(text, encoding="utf-8")
-
-
-def _check_same(path: Path, recipe: Recipe, remedy: str) -> None:
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        found = None
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} is damaged; {remedy}")
-    for key, value in plain_config(recipe).items():
-        if found.get(key) != value:
-            what = (
-                "a source that has changed since" if key == "state" else f"{key} {found.get(key)}"
-            )
-            raise ValueError(f"{path.parent} was converted with {what}, not {value}; {remedy}")
+    write_record(path, plain_config(recipe))
 
 
 def _shards(store: Store, out: Path, recipe: Recipe) -> Iterator[_Shard]:

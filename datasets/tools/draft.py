@@ -14,12 +14,12 @@ from ..base.config import read
 from ..fields.grid import spacing
 from ..fields.vocabulary import AXES
 from ..files.containers import kind, open_container
+from ..files.folders import find_files
 from ..files.hdf5 import metadata
 from ..layouts.arrays import NUMERIC, TIME, TRAJECTORY
 from ..layouts.described import axes_of
 from ..layouts.described_arrays import DescribedArrays
 from ..layouts.description import CHANNEL, FILE, Description
-from ..layouts.detect import find_files
 from ..layouts.unstructured import REMEDY, lists_of_cells
 from ..stores.opening import open_store
 from .named_draft import named_lines

@@ -2,6 +2,9 @@
 
 Groups, attributes, links, dimension scales and small arrays stay as they are. The large numeric
 arrays become contiguous (mapped into memory when read) or, compressed, get chunks of whole frames.
+
+A folder is rewritten file by file under a record that is written first, `rechunking.yaml`; an
+interrupted run continues to the same files. Checksums, written last, mark it complete.
 """
 
 from __future__ import annotations
@@ -17,12 +20,15 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
-from ..base.appearing import appearing_file
+from ..base.appearing import appearing_file, is_draft
+from ..base.made import require_same, write_record
+from ..base.manifest import MANIFEST, write_manifest
 from ..base.progress import Bar
 from ..fields.vocabulary import SPLITS
 from ..files.containers import data_files
 from ..files.guard import one_line
 from ..files.hdf5 import Node, open_readonly
+from ..layouts.index import state_of
 from ..layouts.well import PAGE
 from ..stores.opening import open_store
 from ..stores.store import Store
@@ -30,6 +36,7 @@ from ..stores.store import Store
 LARGE = 2**16  # bytes of an array from which on its chunks matter
 CHUNK = 2**18  # bytes of a chunk that holds several frames, at least
 BLOCK = 2**24  # bytes to hold at once, or a row of the source's chunks if that is more
+RECORD = "rechunking.yaml"
 _SCALES = ("DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "NAME")
 
 Compression = Literal["none", "lzf", "gzip"]
@@ -55,7 +62,8 @@ def rechunk(
 
     Args:
         source: a dataset or one of its files, in any layout that HDF5 stores.
-        out: the new file or folder; finished files in it are left as they are.
+        out: the new file or folder; finished files in it are left as they are, where they were made
+            from this source and with this compression.
         compression: "none" for contiguous arrays, or of chunks of whole frames.
         progress: show a progress bar on stderr.
 
@@ -63,7 +71,8 @@ def rechunk(
         `out`.
 
     Raises:
-        ValueError: the source is not HDF5, is damaged or no dataset, or `out` exists.
+        ValueError: the source is not HDF5, is damaged or no dataset, or `out` exists or was made
+            otherwise.
     """
     source = Path(source)
     store = open_store(source)
@@ -73,15 +82,40 @@ def rechunk(
             raise ValueError(f"{file} is not HDF5; use pelagos data convert")
     if source.is_file() and out.exists():
         raise ValueError(f"{out} exists already; choose another name or delete it")
+    if source.is_dir():
+        _prepare(out, source, store, compression)
     target = _Target(compression, _lead_sizes(store), store.grid.shape)
     missing = [(file, path) for file, path in pairs if not path.exists()]
     total = sum(_large_bytes(file) for file, _ in missing)
     with Bar(f"rewriting {store.name}", total >> 20, unit="MiB", active=progress) as bar:
         for file, path in missing:
             _rewrite(file, path, target, bar)
-    if source.is_dir():
+    if source.is_dir() and not (out / MANIFEST).exists():
         _copy_rest(source, out)
+        write_manifest(out)
     return out
+
+
+def _prepare(out: Path, source: Path, store: Store, compression: Compression) -> None:
+    """Leave a folder with a record of how it is made.
+
+    Raises:
+        ValueError: it was made from something else, or otherwise.
+    """
+    path = out / RECORD
+    record = {
+        "source": str(source.absolute()),
+        "state": state_of(item.path for item in store.sources),
+        "compression": compression,
+    }
+    if path.exists():
+        require_same(path, record, "rewritten", "choose another folder, or delete this one")
+    elif out.exists() and not all(is_draft(found, path) for found in out.iterdir()):
+        raise ValueError(
+            f"{out} exists, and no {RECORD} says how it was made; choose another folder"
+        )
+    else:
+        write_record(path, record)
 
 
 def _pairs(source: Path, out: Path, store: Store) -> Iterator[tuple[Path, Path]]:
@@ -111,7 +145,8 @@ def _copy_rest(source: Path, out: Path) -> None:
     """The small text files beside the data, such as stats.yaml."""
     for path in sorted(source.iterdir()):
         if path.suffix in (".yaml", ".yml", ".json", ".md", ".txt") and path.is_file():
-            shutil.copyfile(path, out / path.name)
+            with appearing_file(out / path.name, overwrite=True) as draft:
+                shutil.copyfile(path, draft)
 
 
 def _lead_sizes(store: Store) -> frozenset[int]:
@@ -133,6 +168,7 @@ def _rewrite(source: Path, path: Path, target: _Target, bar: Bar) -> None:
             plan, root = old.id.get_create_plist(), old["/"].id.get_create_plist()
             plan.set_link_creation_order(root.get_link_creation_order())
             plan.set_attr_creation_order(root.get_attr_creation_order())
+            plan.set_obj_track_times(False)  # the same bytes whenever it is written
             access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
             align = old.userblock_size or PAGE  # HDF5 wants no more than a user block
             access.set_alignment(align, align)
@@ -182,6 +218,7 @@ class _Copy:
                 new[name] = new.file[known]
             elif isinstance(item, h5py.Group):
                 plan = item.id.get_create_plist()
+                plan.set_obj_track_times(False)
                 made = h5py.h5g.create(new.id, name.encode(), gcpl=plan)
                 self.group(item, h5py.Group(made))
             elif _is_large(item):

@@ -11,7 +11,6 @@ from torch import Tensor
 from ...datasets.fields import metrics
 from ...datasets.fields.moments import mean_of_known
 from ...datasets.fields.window import Context
-from ...datasets.stores.missing import with_holes
 from ...datasets.stores.store import Store
 from .assimilator import Estimate
 
@@ -49,7 +48,7 @@ class Scores:
         if abs(times[frame] - estimate.time) > 1e-3 * step:
             return
         channels = [store.fields.index(name) for name in self.context.fields]
-        target = with_holes(store, trajectory, frame)[channels].double()
+        target = store.with_holes(trajectory, frame)[channels].double()
         ndim, members = self.context.grid.ndim, estimate.members.double().cpu()
         mean, deviation = estimate.mean.double().cpu(), estimate.spread.double().cpu()
         stated, there = store.mask(trajectory), ~torch.isnan(target)

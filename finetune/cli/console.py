@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import NamedTuple
 
 from ...datasets.base.cli import call, run_command
 from ...datasets.base.config import nearest
+from .whats_next import steps
 
 
 class Command(NamedTuple):
@@ -39,6 +41,7 @@ COMMANDS = {
         "rewrite HDF5 files for fast reading, in the same layout", ".data", "rechunk"
     ),
     "data plot": Command("draw fields, time series, an animation", ".data", "plot"),
+    "doctor": Command("say what this machine has and lacks", ".doctor", "doctor"),
     "help": Command("print a page that explains a subject: data", ".help", "show"),
     "import": Command("published weights into a checkpoint", ".exchange", "import_weights"),
     "export": Command(
@@ -97,6 +100,8 @@ def dispatch(argv: Sequence[str], group: str = "") -> None:
     )
     if not argv or argv[0] in ("-h", "--help"):
         print(_overview(group))
+        if not argv and not group:
+            print("\n".join(["", "next, in this folder:", *(f"  {x}" for x in steps(Path.cwd()))]))
     elif argv[0] in ("-V", "--version") and not group:
         print(f"pelagos {version('pelagos')}")
     elif argv[0] not in names:

@@ -160,6 +160,7 @@ def check(
     json: bool = False,
     history: Count = 1,
     horizon: Count = 1,
+    verify: bool = False,
 ) -> None:
     """Read everything once and say what is wrong: NaN, constant fields, irregular times, duplicates
     within and across splits, drift between splits, costly chunks.
@@ -172,6 +173,7 @@ def check(
         json: print one JSON object.
         history: frames given.
         horizon: frames to predict; what a window of both costs to read is measured.
+        verify: compare every byte with the checksums that were written with the dataset.
 
     Examples:
         pelagos data check data/burgers_1d
@@ -180,7 +182,7 @@ def check(
     from ...datasets.tools.check import check as run
     from ...datasets.tools.check import describe
 
-    report = run(reading.open(path), history, horizon, progress=True)
+    report = run(reading.open(path), history, horizon, verify=verify, progress=True)
     print(_json(report.as_dict()) if json else describe(report))
     if not report.fine:
         raise SystemExit(1)

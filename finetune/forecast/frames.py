@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ...datasets.base.progress import Bar
 from ...datasets.fields.window import Window, collate
-from ...datasets.stores.missing import with_holes
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
 from ...operators.core.rollout import rollout
@@ -98,7 +97,7 @@ def truth(
     """The stored frame that `step` predicts, for some trajectories; NaN where it has holes."""
     frame = plan.frames[step]
     assert frame is not None, "only stored frames have a truth"
-    stored = torch.stack([with_holes(store, i, frame) for i in trajectories])
+    stored = torch.stack([store.with_holes(i, frame) for i in trajectories])
     channels = [
         stored[:, store.fields.index(name)]
         if name in store.fields

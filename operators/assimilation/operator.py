@@ -199,10 +199,11 @@ class AssimilatingOperator(Operator):
         shape = (batch, self.history, len(context.fields), *context.grid.shape)
         history = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
         normalizer = self.description.normalizer
-        if normalizer.name == "window":
+        if not normalizer.knows_means:
             raise ValueError(
-                "a cold start needs the mean of the training data, which the 'window' normaliser "
-                "does not know; train with the 'statistics' normaliser, or give a history"
+                f"a cold start needs the mean of the training data, which the {normalizer.name!r} "
+                "normaliser does not know; train with the 'statistics' normaliser, or give a "
+                "history"
             )
         shift = normalizer.scaling(history, context.fields, context.dataset).shift
         return self.start(history + shift.unsqueeze(1), context, variance=1.0)

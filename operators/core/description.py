@@ -7,15 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from jaxtyping import Float
+from torch import Tensor
+
 from ...datasets.base.config import arguments, build, plain
 from ...datasets.fields.grid import Grid
 from ...datasets.fields.normalization import (
     Identity,
     Normalizer,
+    Scaling,
     Standard,
     normalizer_from_dict,
     normalizer_to_dict,
 )
+from ...datasets.fields.window import Context, without
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,22 @@ class Description:
                 "fine-tune with data[i].time_scale",
                 stacklevel=3,
             )
+
+    def context(self, points: tuple[int, ...]) -> Context:
+        """The context of a history that comes without one: the periodic unit box."""
+        return Context(self.fields, Grid.unit(points), inputs=self.inputs)
+
+    def masked(self, context: Context, batch: int) -> Context:
+        """The batched context without the fields that never varied in the training data."""
+        return without(context, self.normalizer.constants(context.dataset), (batch,))
+
+    def scaling(
+        self, history: Float[Tensor, "B T C *S"], context: Context, first: Scaling | None = None
+    ) -> Scaling:
+        """The normaliser's scaling of a history; `first` is that of the forecast's start."""
+        return self.normalizer.scaling(
+            history, context.fields, context.dataset, first, context.inputs
+        )
 
     def scale_of(self, condition: str) -> Standard:
         """The scale of a constant field or parameter."""

@@ -17,9 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ...datasets.fields.grid import Grid
 from ...datasets.fields.normalization import Scaling
-from ...datasets.fields.window import Context, Window, without
+from ...datasets.fields.window import Context, Window
 from . import checkpoint
 from .conditions import Conditions, conditions_of
 from .description import Description
@@ -80,8 +79,7 @@ class Operator(nn.Module, ABC):
 
     @property
     def continuous(self) -> bool:
-        """Whether `step` takes any dt > 0 (and warns outside the trained range), not only those
-        that it was trained at."""
+        """Whether `step` takes any dt > 0, and warns outside the trained range only."""
         return self.direct
 
     @property
@@ -151,18 +149,11 @@ class Operator(nn.Module, ABC):
         """
         require_rank(history, self.name, self.ndim)
         if context is None:
-            grid = Grid.unit(tuple(history.shape[3:]))
-            context = Context(self.description.fields, grid, inputs=self.description.inputs)
+            context = self.description.context(tuple(history.shape[3:]))
         self._check_history(history, context)
-        constant = self.description.normalizer.constants(context.dataset)
-        context = without(context, constant, (len(history),))
-        return State(
-            history,
-            context,
-            torch.zeros(history.shape[0]),
-            self._scaling_of(history, context),
-            self.conditions(context),
-        )
+        context = self.description.masked(context, len(history))
+        scaling, conditions = self.description.scaling(history, context), self.conditions(context)
+        return State(history, context, torch.zeros(len(history)), scaling, conditions)
 
     def conditions(self, context: Context) -> Conditions:
         """The constant fields and parameters that the description names, scaled.
@@ -216,7 +207,7 @@ class Operator(nn.Module, ABC):
 
     def scaling(self, state: State) -> Scaling:
         """The normaliser's scaling of a state."""
-        return self._scaling_of(state.history, state.context, state.first)
+        return self.description.scaling(state.history, state.context, state.first)
 
     def check_step(
         self, state: State, dt: Tensor, observation: Observation | Sensors | None = None
@@ -234,13 +225,6 @@ class Operator(nn.Module, ABC):
 
     def _time_steps(self) -> TimeSteps:
         return TimeSteps(self.name, self.description.time_steps, self.continuous)
-
-    def _scaling_of(
-        self, history: Tensor, context: Context, first: Scaling | None = None
-    ) -> Scaling:
-        return self.description.normalizer.scaling(
-            history, context.fields, context.dataset, first, context.inputs
-        )
 
     def _check_history(self, history: Tensor, context: Context) -> None:
         require_history(history, context, self.description, self.history)

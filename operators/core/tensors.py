@@ -13,6 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ...datasets.base.paths import require_text
+
 _LONGEST_HEADER = 100_000_000  # bytes, as safetensors has it
 
 
@@ -20,8 +22,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, by name.
 
     Raises:
-        ValueError: the file is missing or damaged, or a name stands twice in it.
+        ValueError: the file is missing or damaged, or a name stands twice in it; or its path is not
+            UTF-8.
     """
+    require_text(path, "give it from inside that folder, or rename it")
     try:
         names = tensor_names(path)
         tensors = load_file(path)

@@ -7,7 +7,7 @@ All but G and the product are linear: they collapse into three convolutions.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,23 +25,7 @@ from ..layers.convolution import (
 )
 from ..layers.spectral import SpectralConvolution, spectral_convolution
 from . import mixing_1d
-
-
-class Kernels(NamedTuple):
-    """The convolutions into which a mixing layer collapses.
-
-    Attributes:
-        local, local_bias: the local branches S, side by side.
-        linear: weight of the sum of the linear branches; None if there are none.
-        bias: the sum of all biases behind the product.
-        mixing: weight of A.
-    """
-
-    local: Tensor
-    local_bias: Tensor
-    linear: Tensor | None
-    bias: Tensor
-    mixing: Tensor
+from .kernels import Kernels
 
 
 class MixingLayer(nn.Module):
@@ -92,12 +76,12 @@ class MixingLayer(nn.Module):
         kernels: Kernels | None = None,
     ) -> Float[Tensor, "B *S H"]:
         """F_i of the latent state c on a grid of relative width `width`."""
-        local, local_bias, linear, bias, mixing = kernels or self.kernels(width)
+        kernels = kernels or self.kernels(width)
         spectral = cast(list[SpectralConvolution], [*self.globals])
         spread = spectral_convolution(latent, spectral, periodic)
-        if linear is not None and mixing_1d.applies(latent, spread, local, linear, mixing):
-            weights = local, local_bias, linear, bias, mixing
-            return mixing_1d.mixing_layer(latent, spread, *weights, periodic[0])
+        if mixing_1d.applies(latent, spread, kernels):
+            return mixing_1d.mixing_layer(latent, spread, kernels, periodic[0])
+        local, local_bias, linear, bias, mixing = kernels
         mixed = _times(spread, convolution(latent, local, local_bias, periodic))
         if len(spectral) > 1:
             mixed = mixed.unflatten(-1, (len(spectral), -1)).sum(-2)

@@ -16,15 +16,18 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .kernels import Kernels
 
-def applies(latent: Tensor, spread: Tensor, local: Tensor, linear: Tensor, mixing: Tensor) -> bool:
+
+def applies(latent: Tensor, spread: Tensor, kernels: Kernels) -> bool:
     """Whether `mixing_layer` can stand for the plain operations."""
-    device = latent.device.type
+    device, linear = latent.device.type, kernels.linear
     if not torch.is_grad_enabled() or torch.compiler.is_compiling():
         return False
-    if device != "cpu":
+    if device != "cpu" or linear is None:
         return False
     # One branch, three taps between two channel matrices, and nothing that casts.
+    local, mixing = kernels.local, kernels.mixing
     widths = [weight.shape[2:] for weight in (local, linear, mixing)]
     square = local.shape[:2] == mixing.shape[:2]
     same = latent.dtype == spread.dtype == local.dtype and not torch.is_autocast_enabled(device)
@@ -32,44 +35,27 @@ def applies(latent: Tensor, spread: Tensor, local: Tensor, linear: Tensor, mixin
 
 
 def mixing_layer(
-    latent: Float[Tensor, "B N H"],
-    spread: Float[Tensor, "B N H"],
-    local: Float[Tensor, "H H 1"],
-    local_bias: Float[Tensor, " H"],
-    linear: Float[Tensor, "H H 3"],
-    bias: Float[Tensor, " H"],
-    mixing: Float[Tensor, "H H 1"],
-    periodic: bool,
+    latent: Float[Tensor, "B N H"], spread: Float[Tensor, "B N H"], kernels: Kernels, periodic: bool
 ) -> Float[Tensor, "B N H"]:
-    """F of the latent state c and `spread` = G(c).
+    """F of the latent state c and `spread` = G(c), where `applies` says so.
 
     Args:
         latent: c.
         spread: the global convolution of c.
-        local: S.
-        local_bias: s.
-        linear: K.
-        bias: b.
-        mixing: A.
+        kernels: S, K and A.
         periodic: whether the axis wraps around; the value at the end is repeated otherwise.
     """
-    matrices = local.squeeze(2), local_bias, linear, bias, mixing.squeeze(2)
-    return _MixingLayer.apply(latent, spread, *matrices, periodic)
+    local, mixing = kernels.local.squeeze(2), kernels.mixing.squeeze(2)
+    assert kernels.linear is not None
+    # A function of autograd takes its tensors one by one.
+    weights = local, kernels.local_bias, kernels.linear, kernels.bias, mixing
+    return _MixingLayer.apply(latent, spread, *weights, periodic)
 
 
 class _MixingLayer(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        latent: Tensor,
-        spread: Tensor,
-        local: Tensor,
-        local_bias: Tensor,
-        kernel: Tensor,
-        bias: Tensor,
-        mixing: Tensor,
-        periodic: bool,
-    ) -> Tensor:
+    def forward(ctx: Any, latent: Tensor, spread: Tensor, *weights_and_periodic: Any) -> Tensor:
+        local, local_bias, kernel, bias, mixing, periodic = weights_and_periodic
         product = F.linear(latent, local, local_bias)
         mixed = spread * product
         total = _without_ends(latent, kernel, bias)

@@ -36,7 +36,8 @@ from ..core.time_steps import same_step
 from ..layers.convolution import Convolution, FiniteDifference, compose, convolution
 from ..layers.spectral import SpectralConvolution
 from ..layers.weight_cache import WeightCache
-from .mixing import Kernels, MixingLayer, evolved, plus
+from .kernels import Kernels
+from .mixing import MixingLayer, evolved, plus
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from ...datasets.base.appearing import (
     require_writable,
 )
 from ...datasets.base.config import plain, read
+from ...datasets.base.paths import require_text
 from ..recipe import TrainRecipe
 from .jobs import JOBS, require_unheld
 
@@ -67,6 +68,7 @@ def inspect_run(run: Path, recipe: TrainRecipe, resume: bool) -> Status:
         ValueError: the directory cannot be written, is in use by something else, or may not be
             resumed.
     """
+    require_text(run, "choose another directory")
     if run.exists() and not run.is_dir():
         raise ValueError(f"{run} is a file; choose another directory")
     if not run.exists() or all(_before_recipe(path) for path in run.iterdir()):

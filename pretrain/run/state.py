@@ -14,6 +14,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from torch.optim import Optimizer
 
 from ...datasets.base.appearing import appearing_folder, flush
 from ...datasets.base.config import build
-from ...datasets.base.manifest import MANIFEST, require_intact, seal
+from ...datasets.base.manifest import MANIFEST, require_intact, seal, settle
 from ...datasets.base.texts import MOST_JSON, parse_json, read_text
 from ...operators.core import checkpoint
 from ...operators.core.operator import Operator
@@ -44,7 +45,8 @@ _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 _STATE = re.compile(r"step-\d{8}")
 _REMEDY = "remove {} to start over"
-_FILES = (f"operator/{MANIFEST}", "optimizer.safetensors", "progress.json")
+_MOMENTS_FILE = "optimizer.safetensors"
+_FILES = (f"operator/{MANIFEST}", _MOMENTS_FILE, "progress.json")
 _DAMAGED = "damaged-"  # before the name of a state that is not used
 
 
@@ -162,10 +164,12 @@ def save_state(
             flush(run / "log.jsonl")  # the record of a step is on disk before its state
         with appearing_folder(final) as draft:
             (draft / "operator").mkdir()
-            checkpoint.fill(draft / "operator", checkpoint.config_of(operator), weights)
-            _write_tensors(draft / "optimizer.safetensors", _flatten(state))
+            _write_tensors(draft / _MOMENTS_FILE, _flatten(state))
+            with ThreadPoolExecutor(1) as pool:  # the largest file settles while others are written
+                settled = pool.submit(settle, draft / _MOMENTS_FILE)
+                checkpoint.fill(draft / "operator", checkpoint.config_of(operator), weights)
             (draft / "progress.json").write_text(json.dumps(asdict(saved)) + "\n")
-            seal(draft)
+            seal(draft, {_MOMENTS_FILE: settled.result()})
         _remove_older(run, keep)
     accelerator.wait_for_everyone()
 
@@ -182,7 +186,7 @@ def load_state(state: Path, operator: Operator, model: nn.Module, optimizer: Opt
     weights: Any = checkpoint.read_state(state / "operator")
     checkpoint.require_fit(weights, operator.state_dict(), str(state))
     checkpoint.require_dtypes(weights, operator.state_dict(), str(state))
-    tensors = checkpoint.read_tensors(state / "optimizer.safetensors")
+    tensors = checkpoint.read_tensors(state / _MOMENTS_FILE)
     names = {parameter: name for name, parameter in operator.named_parameters()}
     groups = [
         {**group, "params": [names[parameter] for parameter in group["params"]]}
@@ -248,7 +252,7 @@ def _remove_older(run: Path, keep: int) -> None:
 def _flatten(state: dict[str, Any]) -> dict[str, Tensor]:
     """`{"name/moment": tensor}` from an optimizer's state by parameter name."""
     return {
-        f"{name}/{moment}": value.clone().contiguous()
+        f"{name}/{moment}": value.contiguous()
         for name, entries in state.items()
         for moment, value in entries.items()
     }

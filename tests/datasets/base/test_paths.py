@@ -1,10 +1,11 @@
 """`~` and `$VAR` in paths of recipes."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from pelagos.datasets.base.paths import expanded
+from pelagos.datasets.base.paths import expanded, require_text
 
 
 def test_home_and_variables(monkeypatch):
@@ -26,3 +27,10 @@ def test_a_path_that_exists_is_taken_as_it_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("$odd").mkdir()
     assert expanded("$odd", "data.path") == "$odd"
+
+
+def test_a_path_that_is_no_text_is_named() -> None:
+    path = Path(os.fsdecode(b"runs/\xff"))
+    with pytest.raises(ValueError, match=r"^runs/\\xff is not UTF-8 text; rename it$"):
+        require_text(path, "rename it")
+    require_text(Path("läufe/1"), "rename it")

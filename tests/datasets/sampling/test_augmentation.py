@@ -16,8 +16,9 @@ from pelagos.datasets.equations.equation import Problem, frames
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.fields.window import Window, collate
 from pelagos.datasets.layouts.well import WellData, write_file
-from pelagos.datasets.sampling.augmentation import Augmentation, _Motion
+from pelagos.datasets.sampling.augmentation import Augmentation
 from pelagos.datasets.sampling.mixture import Mixture
+from pelagos.datasets.sampling.motion import Motion
 from pelagos.datasets.sampling.windows import Windows
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.datasets.stores.store import Store
@@ -127,7 +128,7 @@ def test_components_follow_the_axes(tmp_path: Path) -> None:
     augmentation = Augmentation(("rotate",), store, store.fields)
     window = store.window(0)
     # x' = −y, y' = x, z' = z
-    moved = augmentation._move(window, _Motion((1, 0, 2), (-1, 1, 1), (0, 0, 0)))
+    moved = augmentation.move(window, Motion((1, 0, 2), (-1, 1, 1), (0, 0, 0)))
     old = dict(zip(window.fields, window.history[0], strict=True))
     new = dict(zip(moved.fields, moved.history[0], strict=True))
 

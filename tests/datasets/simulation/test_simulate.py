@@ -65,6 +65,7 @@ def test_a_dataset_holds_the_solutions_of_the_equation(tmp_path):
     assert root == tmp_path / MODES
     files = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
     assert files == [
+        "SHA256SUMS",
         "data/train/burgers_1d_0000.hdf5",
         "data/train/burgers_1d_0001.hdf5",
         "data/train/burgers_1d_0002.hdf5",

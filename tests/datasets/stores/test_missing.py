@@ -13,6 +13,8 @@ from pelagos.datasets import Store, open_store
 from pelagos.datasets.sampling.pairs import Pairs
 from pelagos.datasets.sampling.scales import pooled_statistics
 from pelagos.datasets.sampling.windows import Windows
+from pelagos.datasets.stores.files import Files
+from pelagos.datasets.stores.renaming import renamed
 from pelagos.datasets.stores.statistics import split_statistics
 from pelagos.datasets.tools.check import check
 
@@ -141,6 +143,20 @@ def test_windows_that_touch_holes_are_skipped(tmp_path: Path) -> None:
         Windows(opened(tmp_path, u, "holes: skip\n"), 2, 1)
 
 
+def test_holes_are_skipped_where_a_recipe_says_so(tmp_path: Path) -> None:
+    u = island()
+    u[0, 5, 0, 0] = np.nan
+    store = opened(tmp_path, u)
+    assert store.mask(0) is not None  # looked for under the rule of the file
+    other = renamed(store, {"u": "elevation"}, holes="skip")
+    whole = other.whole_frames(0)
+    assert whole is not None
+    assert np.flatnonzero(~whole).tolist() == [5]
+    assert store.whole_frames(0) is None
+    with pytest.raises(ValueError, match=r"a.h5: 'elevation' at frame 5 \(time 2.5\)"):
+        other.trajectory(0)
+
+
 def test_constant_fields_are_filled_under_the_mask_alone(tmp_path: Path) -> None:
     depth = np.where(LAND, np.nan, 100.0).astype("f4")
     store = opened(tmp_path, island(), "constants: {depth: depth}\n", depth=depth)
@@ -158,12 +174,12 @@ def test_a_store_without_missing_values_reads_no_more_than_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, read = opened(tmp_path, values()), []
-    original = Store.read_raw
+    original = Files.read
 
-    def counted(self: Store, i: int, frames: slice, channels: object = None) -> np.ndarray:
+    def counted(self: Files, i: int, frames: slice, channels: object = None) -> np.ndarray:
         read.append(frames)
         return original(self, i, frames)
 
-    monkeypatch.setattr(Store, "read_raw", counted)
+    monkeypatch.setattr(Files, "read", counted)
     store.window(0, 3, 2, 2)
     assert read == [slice(3, 7, 1)]

@@ -188,7 +188,7 @@ def test_more_than_memory_holds_is_not_read(
 ) -> None:
     write(tmp_path / "a.hdf5", n=1, frames=5)
     store = open_store(tmp_path / "a.hdf5")
-    monkeypatch.setattr("pelagos.datasets.stores.failures.LARGE", 8 * 6 * 4 * 3)
+    monkeypatch.setattr("pelagos.datasets.layouts.failures.LARGE", 8 * 6 * 4 * 3)
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=500))
     assert len(store.read(0, 0, 2)) == 2
     with pytest.raises(ValueError, match=r"a.hdf5: what is read at once of trajectory 0 takes"):

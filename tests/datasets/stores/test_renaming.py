@@ -34,3 +34,12 @@ def test_names_that_are_not_there_or_twice_are_refused(tmp_path: Path) -> None:
         renamed(store, {"U": "v"})
     with pytest.raises(ValueError, match="would have two of the name u"):
         renamed(store, {store.parameter_names[0]: "u"})
+
+
+def test_the_dataset_has_the_new_name_and_the_old_store_its_own(tmp_path: Path) -> None:
+    store = open_store(simulate("burgers_1d", tmp_path, **SMALL), "train")
+    other = renamed(store, {}, dataset="burgers")
+    assert (store.name, other.name, other.window(0).dataset) == ("burgers_1d", "burgers", "burgers")
+    assert other.window(0).history.equal(store.window(0).history)
+    with pytest.raises(ValueError, match="'burgers' has trajectories 0 to 1; got 2"):
+        other.read(2, 0, 1)

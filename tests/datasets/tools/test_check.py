@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from layout_files import poseidon_incompressible
 
-from pelagos.datasets import open_store
+from pelagos.datasets import open_store, simulate
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.layouts.well import WellData, write_file
 from pelagos.datasets.stores.survey import survey
@@ -435,3 +436,62 @@ def test_variation_that_single_precision_loses(tmp_path: Path) -> None:
     assert not [f for f in check(store).findings if f.rank != "note"]
     (tmp_path / "description.yaml").write_text(text + "subtract: {p: 101325}\n")
     assert open_store(tmp_path).trajectory(3)[:, 0].numpy() == pytest.approx(p[3] - 101325)
+
+
+@pytest.mark.parametrize(
+    "how", ["splits: {train: 6, valid: 4}", "join: time", "join: fields\nfields: {p: p, q: q}"]
+)
+def test_variation_is_lost_in_files_that_are_divided_or_joined(tmp_path: Path, how: str) -> None:
+    """What is looked at are the files' own numbers, however they are put together."""
+    x = 2 * np.pi * np.arange(24) / 24
+    phase = np.random.default_rng(0).uniform(0, 6, (10, 1, 1))
+    p = 101325 + 1e-3 * np.sin(x - 0.2 * np.arange(12)[:, None] + phase)
+    parts: list[tuple[str, slice]] = [("p", slice(None))]
+    if "time" in how:
+        parts = [("p", slice(0, 6)), ("p", slice(6, 12))]
+    if "fields" in how:
+        parts = [("p", slice(None)), ("q", slice(None))]
+    for k, (name, part) in enumerate(parts):
+        with h5py.File(tmp_path / f"{k}.h5", "w") as file:
+            file[name], file["t"] = p[:, part], 0.5 * np.arange(12)[part]
+    text = f"axes: [trajectory, time, x]\ntime: t\n{how}\n"
+    text += "" if "fields" in how else "fields: {p: p}\n"
+    (tmp_path / "description.yaml").write_text(text)
+    found = [f.kind for f in check(open_store(tmp_path)).findings if f.rank != "note"]
+    assert "precision" in found
+
+
+def test_every_byte_is_verified_when_asked(tmp_path: Path) -> None:
+    root = simulate("advection_1d", tmp_path, trajectories={"train": 2}, frames=3)
+
+    def found() -> list[tuple[str, str]]:
+        report = check(open_store(root), verify=True)
+        return [(f.rank, f.text) for f in report.findings if f.kind.startswith(("check", "no c"))]
+
+    assert not found()
+    data = next(root.rglob("*.hdf5"))
+    whole = data.read_bytes()
+    for place in (len(whole) // 2, len(whole) - 1):
+        changed = bytearray(whole)
+        changed[place] ^= 1
+        data.write_bytes(changed)
+        assert [rank for rank, text in found() if str(data) in text] == ["error"]
+    data.write_bytes(whole)
+    (root / "notes.txt").write_text("mine")
+    assert [rank for rank, _ in found()] == ["note"]
+    (root / "stats.yaml").write_text((root / "stats.yaml").read_text() + " ")
+    assert [rank for rank, _ in found()] == ["error", "note"]
+    (root / "SHA256SUMS").write_text("nothing\n")
+    with pytest.raises(ValueError, match="is damaged"):
+        found()
+    (root / "SHA256SUMS").unlink()
+    assert [text for _, text in found()] == [
+        f"there is no SHA256SUMS to verify the files of {root.name!r} against"
+    ]
+
+
+def test_sha256sum_reads_the_checksums(tmp_path: Path) -> None:
+    root = simulate("advection_1d", tmp_path, trajectories={"train": 1}, frames=2)
+    told = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=root, capture_output=True)
+    assert told.returncode == 0
+    assert told.stdout.count(b": OK") == len([p for p in root.rglob("*") if p.is_file()]) - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -207,9 +208,47 @@ def test_an_interrupted_rewrite_leaves_no_half_file(
     monkeypatch.setattr(module, "BLOCK", 100_000)
     with pytest.raises(KeyboardInterrupt):
         rechunk(root, tmp_path / "out")
-    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    kept = [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert kept == [module.RECORD]
+    with pytest.raises(ValueError, match="rechunking was interrupted; run the same"):
+        open_store(tmp_path / "out")
     monkeypatch.setattr(module, "_parts", original)
     assert_same(open_store(root), open_store(rechunk(root, tmp_path / "out")))
+
+
+def test_an_interrupted_rewrite_continues_to_the_same_bytes(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def contents(folder: Path) -> dict[str, bytes]:
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+    whole = contents(rechunk(root, tmp_path / "whole"))
+    original, done = module._rewrite, []
+
+    def interrupted(source: Path, *rest: Any) -> None:
+        if done:
+            raise KeyboardInterrupt
+        done.append(source)
+        original(source, *rest)
+
+    monkeypatch.setattr(module, "_rewrite", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        rechunk(root, tmp_path / "out")
+    monkeypatch.setattr(module, "_rewrite", original)
+    first = next((tmp_path / "out").rglob(done[0].name))
+    made = first.stat().st_mtime_ns
+    assert contents(rechunk(root, tmp_path / "out")) == whole
+    assert first.stat().st_mtime_ns == made
+
+
+def test_files_of_two_rewrites_never_mix(root: Path, tmp_path: Path) -> None:
+    rechunk(root, tmp_path / "out")
+    with pytest.raises(ValueError, match="compression none, not lzf"):
+        rechunk(root, tmp_path / "out", compression="lzf")
+    (root / "data/train/a.hdf5").touch()
+    with pytest.raises(ValueError, match="a source that has changed since; choose another folder"):
+        rechunk(root, tmp_path / "out")
 
 
 def test_what_is_refused(root: Path, tmp_path: Path) -> None:

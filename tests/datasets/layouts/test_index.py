@@ -14,9 +14,9 @@ import pytest
 
 from pelagos.datasets import open_store
 from pelagos.datasets.fields.grid import Grid
+from pelagos.datasets.layouts import index
 from pelagos.datasets.layouts.well import WellData, write_file
 from pelagos.datasets.layouts.well_reader import WellFile
-from pelagos.datasets.stores import index
 from pelagos.datasets.stores.store import Store
 
 FILES = 5
@@ -25,7 +25,7 @@ FILES = 5
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stores of few files have an index too, in a folder of the test."""
-    monkeypatch.setattr("pelagos.datasets.stores.opening.SMALLEST", 2)
+    monkeypatch.setattr("pelagos.datasets.layouts.sources.SMALLEST", 2)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "pelagos" / "index"
 

@@ -12,7 +12,7 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,8 +23,8 @@ from jaxtyping import Bool, Float32, Float64
 
 from ..base.appearing import appearing_file
 from ..fields.grid import Grid
-from ..layouts.detect import LAYOUTS
-from ..layouts.source import Header, Source
+from .detect import LAYOUTS
+from .source import Header, Source
 
 SMALLEST = 64  # files of a store that is worth an index
 VERSION = 3
@@ -53,7 +53,7 @@ class IndexedSource(Source):
     def read_exactly(
         self, trajectory: int, frames: slice, channels: Sequence[int]
     ) -> Float64[np.ndarray, "T C *S"]:
-        """The same in double precision."""
+        """The same in double precision, as exactly as the file has it."""
         return self.source.read_exactly(trajectory, frames, channels)
 
     def constants(self, trajectory: int) -> Float32[np.ndarray, "K *S"]:
@@ -213,6 +213,12 @@ def stat(file: Path) -> list[int]:
     """Size and modification time, by which a changed file is known."""
     found = file.stat()
     return [found.st_size, found.st_mtime_ns]
+
+
+def state_of(files: Iterable[Path]) -> str:
+    """A hash of files by name, size and modification time: another where one has changed."""
+    known = [(file.name, *stat(file)) for file in files]
+    return hashlib.sha256(repr(known).encode()).hexdigest()[:16]
 
 
 def cache_folder(kind: str) -> Path:

@@ -1,0 +1,68 @@
+"""`pelagos doctor`, and what `pelagos` alone advises."""
+
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+import torch
+
+from pelagos.finetune.cli.console import main
+from pelagos.finetune.cli.doctor import examine
+from pelagos.finetune.cli.whats_next import steps
+
+
+def test_this_machine_will_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    lines = {line.name: line for line in examine(tmp_path)}
+    assert torch.__version__ in lines["torch"].text
+    assert "gzip" in lines["HDF5"].text
+    assert lines["disk"].rank == "ok"
+    main(["doctor"])
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in told] == [line.rank for line in lines.values()]
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".pelagos")]
+
+
+def test_problems_are_named_and_are_the_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    full = namedtuple("usage", "total used free")(2**26, 2**26, 0)  # 64 MB: Docker's /dev/shm
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    with pytest.raises(SystemExit) as stopped:
+        main(["doctor"])
+    assert stopped.value.code == 1
+    told = capsys.readouterr().out
+    assert "problem  shared memory" in told
+    assert "--shm-size" in told
+    assert "problem  disk" in told
+
+
+def test_what_comes_next_follows_from_what_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def commands() -> list[str]:
+        return [line.split("   #")[0].strip() for line in steps(tmp_path)]
+
+    assert commands()[0] == "pelagos data simulate burgers_1d --out data"
+    (tmp_path / "data/mine").mkdir(parents=True)
+    (tmp_path / "data/mine/stats.yaml").touch()
+    assert commands()[0] == "pelagos data check data/mine"
+    run = tmp_path / "runs/one"
+    run.mkdir(parents=True)
+    (run / "recipe.yaml").touch()
+    assert commands() == ["pelagos pretrain runs/one/recipe.yaml runs/one --resume auto"]
+    (run / "checkpoint").mkdir()
+    report = "pelagos report runs/one --out report.html"
+    assert commands() == ["pelagos evaluate runs/one data/mine", report]
+    (run / "evaluation.json").touch()
+    assert commands() == [report]
+    monkeypatch.chdir(tmp_path)
+    main([])
+    assert report in capsys.readouterr().out
