@@ -61,6 +61,8 @@ class DataConfig(Checked):
         layout, splits: as `open_store` takes them, where detection and published splits will not do
             (training needs "train" and "valid").
         simulate: an equation to simulate instead.
+        units: name of a field, parameter, "time" or "length" (as renamed) -> the unit that it is
+            converted to.
         rename: other names for its fields, constant fields and parameters (its own: the new one).
         name: by which the dataset goes, where its own would be that of another one.
         weight: its share of the micro-batches, relative to the others; see also `size_exponent`.
@@ -83,6 +85,7 @@ class DataConfig(Checked):
     layout: str | None = None
     splits: dict[str, float | str] = field(default_factory=dict)
     simulate: SimulateConfig | None = None
+    units: dict[str, str] = field(default_factory=dict)
     rename: dict[str, str] = field(default_factory=dict)
     name: str | None = None
     weight: Positive = 1.0
@@ -104,6 +107,10 @@ class DataConfig(Checked):
             raise ValueError(
                 "data.trajectories has no meaning for a simulated dataset, which never ends; see "
                 "simulate.block"
+            )
+        if self.simulate is not None and self.units:
+            raise ValueError(
+                "data.units has no meaning for a simulated dataset, whose equation has no units"
             )
         if self.simulate is not None and self.cache != "none":
             raise ValueError(

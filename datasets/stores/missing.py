@@ -18,6 +18,7 @@ from torch import Tensor
 from .files import Files
 
 BLOCK = 2**22  # values to hold at once
+PADDED = "where shorter trajectories end so, write `padding: nan` in the description"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Gaps:
         frame, channel = torch.argwhere(wrong.flatten(2).any(-1))[0].tolist()
         bad = bool((wrong & ~torch.isfinite(frames))[frame, channel].any())
         what = "holds NaN or infinite values" if bad else "has values where frame 0 has none"
+        if missing[frame, channel].all():
+            what = f"holds NaN everywhere ({PADDED})"
         return frame, channel, what
 
     def filled(

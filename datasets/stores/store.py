@@ -142,6 +142,14 @@ class Store:
         """
         return self._files.read(i, frames, channels)
 
+    def with_holes(self, i: int, frame: int) -> Float[Tensor, "C *S"]:
+        """A frame of trajectory i as `read` gives it, but NaN where it has holes.
+
+        Raises:
+            ValueError: a value is infinite.
+        """
+        return self._values.with_holes(i, frame)
+
     def constants(self, i: int) -> Float[Tensor, "K *S"] | None:
         """Constant fields of trajectory i, or None if there are none.
 

@@ -65,6 +65,22 @@ class Values:
             raise ValueError(self._not_finite(i, f"{field!r} at frame {frame}", frame, hole[2]))
         return gaps.filled(values, fields, self._files.source_of(i)[0].header.mask_fill)
 
+    def with_holes(self, i: int, frame: int) -> Float[Tensor, "C *S"]:
+        """A frame of trajectory i, filled where it is masked, and NaN where it has holes.
+
+        Raises:
+            ValueError: a value is infinite.
+        """
+        values = torch.from_numpy(self._files.read(i, slice(frame, frame + 1)))
+        if torch.isinf(values).any():
+            return self.read(i, frame, frame + 1)[0]  # says where
+        mask = self.mask(i)
+        if mask is None:
+            return values[0]
+        fill = self._files.source_of(i)[0].header.mask_fill
+        filled = Gaps(mask, stated=True).filled(values, self._header.fields, fill)
+        return torch.where(mask, values, filled)[0]
+
     def constants(self, i: int) -> Float[Tensor, "K *S"]:
         """The constant fields of trajectory i.
 
