@@ -76,8 +76,9 @@ class DataConfig(Checked):
         augment: symmetries by which every sample is moved at random: "flip", "rotate", "roll",
             "galilean"; see `datasets.augmentation`.
         parity: "even" or "odd" under reflections, for names that do not say it.
-        holes: "refuse", or "skip": what becomes of windows that touch values which are missing in
-            some frames only; null: as the dataset's description says, else "refuse".
+        holes: what becomes of values that are missing in some frames only: "refuse" them, "skip"
+            the windows that touch them, or "mask" such points in all frames of their trajectory;
+            null: as the dataset's description says, else "refuse".
         cache: "memory" keeps the training trajectories there once they are read.
     """
 
@@ -96,7 +97,7 @@ class DataConfig(Checked):
     time_scale: Positive | None = None
     augment: tuple[str, ...] = ()
     parity: dict[str, str] = field(default_factory=dict)
-    holes: Literal["refuse", "skip"] | None = None
+    holes: Literal["refuse", "skip", "mask"] | None = None
     cache: Literal["none", "memory"] = "none"
 
     def __post_init__(self) -> None:
