@@ -14,7 +14,14 @@ Frames are read with their axes as (x, y, z), or in the order of the file if the
 otherwise. An array with channels has an axis `channel`. Where arrays differ in their axes, `axes`
 maps the names of arrays to theirs. An array may lack `trajectory` (the file holds one, or all share
 it); `name: "*/data"` reads one group for each trajectory, and so may `time` and parameters. A
-single frame of a steady problem needs neither a `time` axis nor `time`.
+single frame of a steady problem needs neither a `time` axis nor `time`. Trajectories differ in
+length where groups do, or where frames at their end are `padding` (`nan`, a number, or the array
+of their lengths); `time: {start, step}` may be arrays or attributes of each.
+
+`regrid: {to: 64×64, method: linear}` interpolates to a uniform grid (see `described_regrid`) where
+coordinates are not, also those of two axes on a mesh, `grid: {x: X, y: Y}`. `staggered: {u: x}`
+brings a component from the faces of cells to their centres (see `staggering`); where the file's
+names of dimensions say so it is done without.
 
 Further keys: `constants` (fields that do not vary in time, written as `fields`), `parameters`
 (name: number, array, `@attribute` of the file, or `*@attribute` of each group), `units` (of a

@@ -230,7 +230,8 @@ class DescribedArrays:
         """
         inner, _ = self.locate(name)
         keys = [f"{group}/{inner}" for group in self.groups] if "*" in name else [inner]
-        found = [texts(self.file.attributes(each)).get(key, "").strip() for each in keys]
+        stated = self.file.stated(keys, key)
+        found = [texts({key: value}).get(key, "").strip() for value in stated]
         other = next((k for k, value in enumerate(found) if value != found[0]), 0)
         if other:
             raise self.wrong(

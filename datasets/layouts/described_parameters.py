@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,11 @@ def attributes(arrays: DescribedArrays, text: str) -> list[Any]:
     """`@name` of the file, `place@name` of a group or array, `*@name` of each group."""
     place, _, name = text.rpartition("@")
     places = arrays.matching(place) if "*" in place else [place]
+    found: list[Any] = []
+    with suppress(KeyError, ValueError):  # told of below
+        found = arrays.file.stated(places, name)
+    if found and not any(value is None for value in found):
+        return found
     found = []
     for each in places:
         try:

@@ -167,6 +167,10 @@ class Centred:
         """Attributes of an array or group, by default of the file."""
         return self._file.attributes(name)
 
+    def stated(self, names: Sequence[str], key: str) -> list[Any]:
+        """One attribute of several arrays; None of those without it."""
+        return self._file.stated(names, key)
+
     def dimensions(self, name: str) -> tuple[str, ...]:
         """The file's names of an array's axes."""
         return self._file.dimensions(name)

@@ -30,13 +30,15 @@ class Values:
         self._finite = Finite(files.sources)
         # Where values are missing, of trajectories that were seen to lack some.
         self._gaps: dict[int, Gaps] = {}
+        # Of these, the frames that were seen to have no holes.
+        self._unbroken: dict[int, Bool[np.ndarray, " T"]] = {}
 
     def over(self, files: Files) -> Values:
         """The same values, read from other files; what was seen of them holds there, too."""
         values = copy.copy(self)
         values._files, values._header = files, files.header
         if files.header.holes != self._header.holes:  # more is known of gaps where they are skipped
-            values._gaps = {}
+            values._gaps, values._unbroken = {}, {}
         return values
 
     def read(self, i: int, start: int, stop: int, step: int = 1) -> Float[Tensor, "T C *S"]:
@@ -61,10 +63,12 @@ class Values:
                 return values
             gaps = self._find_gaps(i)
         fields = self._header.fields
-        hole = gaps.hole(values)
+        seen = self._unbroken.setdefault(i, np.zeros(count, bool))[frames]
+        hole = None if seen.all() else gaps.hole(values)
         if hole is not None:
             frame, field = start + hole[0] * step, fields[hole[1]]
             raise ValueError(self._not_finite(i, f"{field!r} at frame {frame}", frame, hole[2]))
+        seen[:] = True
         return gaps.filled(values, fields, self._files.source_of(i)[0].header.mask_fill)
 
     def with_holes(self, i: int, frame: int) -> Float[Tensor, "C *S"]:
@@ -80,7 +84,7 @@ class Values:
         if mask is None:
             return values[0]
         fill = self._files.source_of(i)[0].header.mask_fill
-        filled = Gaps(mask, stated=True).filled(values, self._header.fields, fill)
+        filled = Gaps(mask, stated=True).filled(values.clone(), self._header.fields, fill)
         return torch.where(mask, values, filled)[0]
 
     def constants(self, i: int) -> Float[Tensor, "K *S"]:
