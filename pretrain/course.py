@@ -55,6 +55,10 @@ class Course:
         """Whether validation says that training should end."""
         return self.selection.exhausted
 
+    def samples(self, step: int) -> int:
+        """Windows that all processes have seen after a step."""
+        return self.data.mixture.windows_before(step * self.recipe.micro_batches)
+
     def resume(self) -> resume.Progress:
         """Go on from the run's latest state, if it has one."""
         state = resume.latest(self.run)

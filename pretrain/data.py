@@ -107,7 +107,7 @@ def training_data(recipe: TrainRecipe, stores: Sequence[Store], operator: Operat
 def build_mixture(recipe: TrainRecipe, stores: Sequence[Store], operator: Operator) -> Mixture:
     """The training windows of all datasets, with their shares, augmentations and order."""
     objective, fields = objective_of(recipe.objective), operator.description.fields
-    parts, augmentations = [], []
+    parts, augmentations, sizes = [], [], []
     for store, data in zip(stores, recipe.data, strict=True):
         windows = objective.windows(store, data, operator)
         share = data.weight * len(windows) ** recipe.size_exponent
@@ -117,8 +117,9 @@ def build_mixture(recipe: TrainRecipe, stores: Sequence[Store], operator: Operat
         for part in windows.by_step():
             parts.append((part, share * len(part) / len(windows)))
             augmentations.append(augmentation)
-    micro_batch, streams = recipe.micro_batch, recipe.micro_batches
-    return Mixture(parts, micro_batch, recipe.seed, augmentations, streams=streams)
+            sizes.append(data.micro_batch or recipe.micro_batch)
+    streams = recipe.micro_batches
+    return Mixture(parts, recipe.micro_batch, recipe.seed, augmentations, streams, sizes)
 
 
 def validation_windows(recipe: TrainRecipe, operator: Operator) -> dict[str, list[Window]]:

@@ -103,11 +103,16 @@ def _follow(course: Course, progress: resume.Progress, log: Log) -> None:
                 continue
             feed.watch.require_finite()
             seconds = round(time.perf_counter() - began, 3)
-            done = replace(progress, step=step, samples=step * recipe.batch, seconds=seconds)
+            samples = course.samples(step)
+            done = replace(progress, step=step, samples=samples, seconds=seconds)
             if logs:
                 mean = _mean(running / (step - logged), accelerator)
                 _record(log, done, mean, taken, feed.meter.losses())
-                log.record("speed", step=step, **feed.meter.speed(step - logged, recipe.batch))
+                log.record(
+                    "speed",
+                    step=step,
+                    **feed.meter.speed(step - logged, samples - course.samples(logged)),
+                )
                 running, logged = torch.zeros_like(running), step
             if not course.settle(done, log, logs, stopping):
                 log.say(f"stopped at step {step}; go on with --resume auto")

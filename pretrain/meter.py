@@ -70,7 +70,7 @@ class Meter:
 
         Args:
             steps: their number.
-            windows: of one step, over all processes.
+            windows: in all of them, over all processes.
 
         Returns:
             `samples_per_second`, `step_seconds`, `data_wait` (the largest share of the time that a
@@ -84,7 +84,7 @@ class Meter:
         everyone = self.ranks.gather(mine)
         most = {name: round(max(each[name] for each in everyone), 4) for name in mine}
         return {
-            "samples_per_second": round(steps * windows / took, 3),
+            "samples_per_second": round(windows / took, 3),
             "step_seconds": round(took / steps, 6),
             **most,
         }

@@ -66,6 +66,8 @@ class DataConfig(Checked):
         weight: its share of the micro-batches, relative to the others; see also `size_exponent`.
         stride: stored frames per time step of the operator.
         every: distance between the first frames of neighbouring windows.
+        micro_batch: windows of it per forward pass, where the recipe's number does not suit its
+            grid (more of a small one); a step has as many micro-batches. null: the recipe's.
         trajectories: use only so many training trajectories (nested, seeded); null: all.
         time_scale: physical time that the operator's network sees as 1 on this dataset; null: the
             recipe's.
@@ -86,6 +88,7 @@ class DataConfig(Checked):
     weight: Positive = 1.0
     stride: AtLeastOne = 1
     every: AtLeastOne = 1
+    micro_batch: AtLeastOne | None = None
     trajectories: int | None = None
     time_scale: Positive | None = None
     augment: tuple[str, ...] = ()

@@ -144,3 +144,25 @@ def test_windows_of_different_time_steps_do_not_mix(tmp_path: Path) -> None:
         Mixture([(Windows(store, 2, 1), 1.0)], 2, 0)
     batch = Mixture([(Windows(store, 1, 1), 1.0)], 10, 0).batch(0)  # no step within one frame
     assert sorted(set(batch.lead_times.flatten().tolist())) == pytest.approx([0.1, 0.2])
+
+
+def test_micro_batches_of_a_part_have_their_own_size(parts: list[Windows]) -> None:
+    sizes = (4, 1, 2)
+    mixture = Mixture([(part, 1.0) for part in parts], 9, 3, batches=sizes)
+    same = Mixture([(part, 1.0) for part in parts], 1, 3)
+    seen: dict[int, list[int]] = {0: [], 1: [], 2: []}
+    for k in range(60):
+        part, indices = mixture.draw(k)
+        assert part == same.draw(k)[0]  # the shares are of micro-batches
+        assert len(indices) == sizes[part]
+        assert mixture.windows_before(k) == sum(map(len, seen.values()))
+        seen[part] += indices
+    for part, size in enumerate(SIZES):
+        assert sorted(seen[part][:size]) == [*range(size)]
+    assert make(parts, [1, 2, 3], batch=5).windows_before(7) == 35
+
+
+def test_costs_are_points(parts: list[Windows]) -> None:
+    mixture = Mixture([(part, 1.0) for part in parts], 1, 3, batches=(4, 1, 2))
+    drawn = [mixture.draw(k)[0] for k in range(20)]
+    assert mixture.costs(range(20)) == [[16.0, 5.0, 12.0][part] for part in drawn]
