@@ -1,6 +1,7 @@
 """The best weights, the average, early stopping: chosen by validation, exact after a kill."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -9,12 +10,15 @@ import yaml
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
+from pelagos.datasets.base.config import build
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.operators import from_pretrained
 from pelagos.pretrain import trainee
 from pelagos.pretrain.command import main
 from pelagos.pretrain.job import Job
+from pelagos.pretrain.recipe import TrainRecipe
 from pelagos.pretrain.run.state import latest
+from pelagos.pretrain.selection import Selection
 
 RECIPE = {
     "operator": {"name": "dymixop", "history": 2, "hidden": 4, "layers": 2, "modes": 3},
@@ -106,8 +110,50 @@ def test_training_ends_where_validation_gets_no_better(train, scored, capsys):
     assert "training ends at step 6: 2 validations were no better" in capsys.readouterr().err
     assert latest(run).name == "step-00000006"
     assert weights(run / "checkpoint") == weights(latest(run) / "operator")
+    # Killed after the scores were logged, and before it was said: it does not train on.
+    before = (run / "log.jsonl").read_text()
+    shutil.rmtree(run / "checkpoint")
+    lines = before.splitlines(keepends=True)
+    (run / "log.jsonl").write_text("".join(x for x in lines if '"early_stopping"' not in x))
+    train("run", "--resume", "auto", early_stopping={"patience": 2, "min_delta": 0.5})
+    assert sorted((run / "log.jsonl").read_text().splitlines()) == sorted(before.splitlines())
+    assert weights(run / "checkpoint") == weights(latest(run) / "operator")
     train("run", "--resume", "auto")
     assert "finished already" in capsys.readouterr().out
+
+
+def selection(counts_from=0, **stopping):
+    values = {"data": [{"path": "data"}], "operator": {"name": "dymixop"}}
+    return Selection(build(TrainRecipe, {**values, "early_stopping": stopping}), counts_from)
+
+
+def test_patience_begins_with_the_last_phase():
+    """Validations before it may be the best, but are not waited for."""
+    chosen = selection(10, patience=2)
+    for step, score in ((0, 1.0), (5, 2.0), (8, 2.0), (10, 3.0), (12, 3.5)):
+        chosen.see(step, {"last": {"a": score}})
+    assert (chosen.standing.step, chosen.standing.waited) == (0, 1)
+    assert not chosen.exhausted
+    assert chosen.see(14, {"last": {"a": 0.5}})
+    assert (chosen.standing.step, chosen.standing.waited) == (14, 0)
+
+
+def test_what_is_not_finite_is_never_the_best_and_is_waited_for():
+    chosen = selection(patience=2)
+    for step in (0, 1, 2):
+        assert not chosen.see(step, {"last": {"a": math.inf}})
+    assert chosen.standing.step == -1
+    assert chosen.exhausted
+
+
+def test_a_validation_that_a_kill_cut_short_is_made_again(train):
+    run = train(average={})
+    before = (run / "log.jsonl").read_text()
+    shutil.rmtree(run / "checkpoint")
+    assert before.splitlines()[-1].startswith('{"kind": "valid"')
+    (run / "log.jsonl").write_text(before[: before.rindex('{"kind": "valid"') + 30])
+    train("run", "--resume", "auto", average={})
+    assert (run / "log.jsonl").read_text() == before
 
 
 def without_times(run):

@@ -49,6 +49,14 @@ def test_draws_do_not_depend_on_earlier_draws(parts: list[Windows]) -> None:
     assert make(parts, [1, 2, 3]).draw(10**12) == mixture.draw(10**12)  # no replay
 
 
+def test_another_order_is_that_of_another_seed(parts: list[Windows]) -> None:
+    first = make(parts, [1, 2, 3])
+    drawn = [first.draw(k) for k in range(30)]
+    other, fresh = first.reordered(7), make(parts, [1, 2, 3], seed=7)
+    assert [other.draw(k) for k in range(30)] == [fresh.draw(k) for k in range(30)] != drawn
+    assert [first.draw(k) for k in range(30)] == drawn
+
+
 def test_draws_are_pinned(parts: list[Windows]) -> None:
     """A change of the order would break resumed runs, and the comparison with older ones."""
     mixture = make(parts, [1, 2, 3], batch=2, seed=5)
