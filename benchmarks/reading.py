@@ -3,6 +3,7 @@
     pip install -e '.[peers]'
     OMP_NUM_THREADS=1 python benchmarks/reading.py contiguous well pdebench
     OMP_NUM_THREADS=1 python benchmarks/reading.py memory files
+    OMP_NUM_THREADS=1 python benchmarks/reading.py decoding
 
 Data are made in a temporary folder (2 GB), read once to warm the cache, and then read in turn by
 every reader, in random order. Values are compared. Given are the medians and the ratio of medians.
@@ -220,10 +221,57 @@ def files(folder, rounds):
         print(f"  {kind}: {time.perf_counter() - began:.2f} s, {len(store)} trajectories")
 
 
+def decoding(folder, rounds):
+    """Windows of 10 frames of packed numbers with a fill value: NetCDF 4, chunked and not, Zarr."""
+    import xarray
+
+    shape, frames = (181, 360), 120
+    values = np.random.default_rng(0).normal(280, 10, (frames, *shape)).astype("f4")
+    values[:, 40:60, 100:200] = np.nan
+    dims = {
+        "time": 6.0 * np.arange(frames),
+        "lat": np.linspace(-90, 90, 181),
+        "lon": np.arange(360.0),
+    }
+    data = xarray.Dataset({"t": (("time", "lat", "lon"), values)}, dims)
+    packed = {
+        "dtype": "i2",
+        "scale_factor": 0.01,
+        "add_offset": 280.0,
+        "_FillValue": np.int16(-32768),
+    }
+    forms = {
+        "contiguous": (folder / "plain.nc", {}),
+        "chunked, zlib": (folder / "zlib.nc", {"zlib": True, "chunksizes": (1, *shape)}),
+        "Zarr": (folder / "data.zarr", {"chunks": (1, *shape)}),
+    }
+    for title, (path, encoding) in forms.items():
+        if path.suffix == ".zarr":
+            data.to_zarr(path, encoding={"t": packed | encoding}, consolidated=False)
+            truth = xarray.open_zarr(path, chunks=None, consolidated=False)["t"]
+        else:
+            data.to_netcdf(path, engine="h5netcdf", encoding={"t": packed | encoding})
+            # HDF5 opens a file only once for each process: a copy for the other one.
+            shutil.copyfile(path, path.with_suffix(".copy.nc"))
+            truth = xarray.open_dataset(path.with_suffix(".copy.nc"), engine="h5netcdf")["t"]
+        store = open_store(path)
+        store.mask(0)
+        same = truth[7:17].to_numpy().astype("f4")
+        np.testing.assert_array_equal(store.read_raw(0, slice(7, 17))[:, 0], same)
+        readers = {
+            "xarray, decoded": lambda k, truth=truth: truth[k : k + 10].to_numpy(),
+            "values": lambda k, store=store: store.read_raw(0, slice(k, k + 10)),
+            "window, masked and filled": lambda k, store=store: store.window(0, k, 5, 5),
+        }
+        seconds = interleaved(readers, frames - 10, rounds)
+        report(f"packed numbers, {title}, 10 frames", seconds, "xarray, decoded", 40 * 181 * 360)
+
+
 SECTIONS = {
     "contiguous": contiguous,
     "well": well,
     "pdebench": pdebench,
+    "decoding": decoding,
     "memory": memory,
     "files": files,
 }

@@ -83,7 +83,9 @@ def _open(
     if simulated is None:
         path = expanded(data.path, "data.path")
         layout = data.layout and expanded(data.layout, "data.layout")
-        store = open_store(path, split, layout, splits or None)
+        own = {new: name for name, new in data.rename.items()}
+        units = {own.get(name, name): unit for name, unit in data.units.items()}
+        store = open_store(path, split, layout, splits or None, units)
         return renamed(store, data.rename, dataset=data.name, holes=data.holes)
     size = trajectories or simulated.block
     return EndlessStore(

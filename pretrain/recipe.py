@@ -61,6 +61,8 @@ class DataConfig(Checked):
         layout, splits: as `open_store` takes them, where detection and published splits will not do
             (training needs "train" and "valid").
         simulate: an equation to simulate instead.
+        units: name of a field, parameter, "time" or "length" (as renamed) -> the unit that it is
+            converted to.
         rename: other names for its fields, constant fields and parameters (its own: the new one).
         name: by which the dataset goes, where its own would be that of another one.
         weight: its share of the micro-batches, relative to the others; see also `size_exponent`.
@@ -74,8 +76,9 @@ class DataConfig(Checked):
         augment: symmetries by which every sample is moved at random: "flip", "rotate", "roll",
             "galilean"; see `datasets.augmentation`.
         parity: "even" or "odd" under reflections, for names that do not say it.
-        holes: "refuse", or "skip": what becomes of windows that touch values which are missing in
-            some frames only; null: as the dataset's description says, else "refuse".
+        holes: what becomes of values that are missing in some frames only: "refuse" them, "skip"
+            the windows that touch them, or "mask" such points in all frames of their trajectory;
+            null: as the dataset's description says, else "refuse".
         cache: "memory" keeps the training trajectories there once they are read.
     """
 
@@ -83,6 +86,7 @@ class DataConfig(Checked):
     layout: str | None = None
     splits: dict[str, float | str] = field(default_factory=dict)
     simulate: SimulateConfig | None = None
+    units: dict[str, str] = field(default_factory=dict)
     rename: dict[str, str] = field(default_factory=dict)
     name: str | None = None
     weight: Positive = 1.0
@@ -93,7 +97,7 @@ class DataConfig(Checked):
     time_scale: Positive | None = None
     augment: tuple[str, ...] = ()
     parity: dict[str, str] = field(default_factory=dict)
-    holes: Literal["refuse", "skip"] | None = None
+    holes: Literal["refuse", "skip", "mask"] | None = None
     cache: Literal["none", "memory"] = "none"
 
     def __post_init__(self) -> None:
@@ -104,6 +108,10 @@ class DataConfig(Checked):
             raise ValueError(
                 "data.trajectories has no meaning for a simulated dataset, which never ends; see "
                 "simulate.block"
+            )
+        if self.simulate is not None and self.units:
+            raise ValueError(
+                "data.units has no meaning for a simulated dataset, whose equation has no units"
             )
         if self.simulate is not None and self.cache != "none":
             raise ValueError(

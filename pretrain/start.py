@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -26,6 +27,7 @@ from ..datasets.fields.normalization import (
 from ..datasets.fields.units import check_units
 from ..datasets.sampling.scales import condition_scales, pooled_statistics
 from ..datasets.sampling.structure_change import structure_change
+from ..datasets.sampling.unvarying import unvarying
 from ..datasets.sampling.windows import require_channels
 from ..datasets.stores.store import Store
 from ..operators.core.checkpoint import from_pretrained, locate
@@ -36,6 +38,7 @@ from .known_linear import resolve_linear
 from .objectives.registry import objective_of
 from .recipe import DataConfig, TrainRecipe
 
+WINDOW = WindowScaling.name
 _FITTED = 16  # trajectories, and frames of each, that are looked at before training
 
 
@@ -192,7 +195,8 @@ def _normalizer(
     processes: Processes,
 ) -> Normalizer:
     if config["name"] != Statistics.name:
-        return normalizer_from_dict(config)
+        found = normalizer_from_dict(config)
+        return _with_constants(found, stores, processes) if config["name"] == WINDOW else found
     found = pooled_statistics(stores, processes)
     # Fields that no dataset has: in the donor's units, else 0.
     before = known.normalizer if isinstance(known.normalizer, Statistics) else Statistics({}, {})
@@ -203,6 +207,16 @@ def _normalizer(
         {**found.mean, POOLED: {name: mean[name] for name in mean if name in names}},
         {**found.std, POOLED: {name: std[name] for name in std if name in names}},
     )
+
+
+def _with_constants(
+    found: Normalizer, stores: Sequence[Store], processes: Processes
+) -> WindowScaling:
+    """The window normaliser that knows which fields of the stores never vary."""
+    assert isinstance(found, WindowScaling), "its name says so"
+    names = {store.name for store in stores}
+    others = {name: fields for name, fields in found.constant.items() if name not in names}
+    return replace(found, constant={**others, **unvarying(stores, processes)})
 
 
 def left_out(operator: Operator, stores: Sequence[Store]) -> list[str]:
@@ -313,8 +327,16 @@ def _first_frames(store: Store, fields: Sequence[str]) -> Float[Tensor, "N C *S"
     channels = [store.fields.index(name) for name in fields]
     frames = []
     for i in range(min(_FITTED, len(store))):
-        stop = store.n_frames(i)
-        frames.append(store.read(i, store.first, stop, max(1, stop // _FITTED))[:, channels])
+        stop, whole = store.n_frames(i), store.whole_frames(i)
+        asked = range(store.first, stop, max(1, stop // _FITTED))
+        if whole is None:
+            frames.append(store.read(i, asked.start, stop, asked.step)[:, channels])
+        else:
+            frames += [store.read(i, k, k + 1)[:, channels] for k in asked if whole[k]]
+    if not frames:
+        raise ValueError(
+            f"all frames of the first {_FITTED} trajectories of {store.name!r} have missing values"
+        )
     return torch.cat(frames)
 
 

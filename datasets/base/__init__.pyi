@@ -56,6 +56,7 @@ from .options import Number as Number
 from .options import Overrides as Overrides
 from .options import Parameters as Parameters
 from .options import Source as Source
+from .options import Units as Units
 from .options import named_device as named_device
 from .paths import expanded as expanded
 from .paths import require_text as require_text

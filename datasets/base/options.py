@@ -27,7 +27,7 @@ def _read_pairs(function: Callable[[str], tuple[str, Any]], metavar: str) -> Par
     """An option that may be repeated, for values by name."""
     return Parameter(
         converter=lambda _, tokens: dict(function(token.value) for token in tokens),
-        n_tokens=1,
+        n_tokens=-1,  # a word each time that it is repeated
         metavar=metavar,
         accepts_keys=False,
     )
@@ -108,6 +108,14 @@ def parameter(text: str) -> tuple[str, float | tuple[float, float]]:
     return name, interval
 
 
+def unit(text: str) -> tuple[str, str]:
+    """`name=unit`."""
+    name, equals, found = text.partition("=")
+    if not (name and equals and found):
+        raise ValueError(f"needs name=unit, as in u=m/s; got {text!r}")
+    return name, found
+
+
 def named_device(name: str) -> str:
     """The name of a torch device; `auto` is the first GPU where there is one.
 
@@ -145,4 +153,5 @@ Lengths = Annotated[
 ]
 Names = Annotated[tuple[str, ...], _read(names, "NAME,…")]
 Parameters = Annotated[dict[str, float | tuple[float, float]], _read_pairs(parameter, "NAME=VALUE")]
+Units = Annotated[dict[str, str], _read_pairs(unit, "NAME=UNIT")]
 Overrides = Annotated[tuple[str, ...], Parameter(parse=False)]  # see `parsing.parse`

@@ -7,6 +7,7 @@ from .masking import masked_metric as masked_metric
 from .masking import masked_share as masked_share
 from .masking import scored as scored
 from .moments import Moments as Moments
+from .moments import mean_of_known as mean_of_known
 from .normalization import POOLED as POOLED
 from .normalization import Identity as Identity
 from .normalization import Normalizer as Normalizer

@@ -51,3 +51,15 @@ class Moments:
     def rms(self) -> Float[np.ndarray, " D"]:
         """Root mean square."""
         return np.sqrt(self.deviation / self.count + self.mean**2)
+
+
+def mean_of_known(
+    values: Float64[np.ndarray, "..."], axis: int | tuple[int, ...] | None = None
+) -> Any:
+    """The mean without NaN, which stands for what is not known; NaN where nothing is."""
+    known = ~np.isnan(values)
+    if known.all():
+        return values.mean(axis=axis)
+    count = known.sum(axis=axis)
+    total = np.where(known, values, 0.0).sum(axis=axis)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -205,11 +205,13 @@ class WindowScaling(Checked, Normalizer):
         floor: smallest scale of increments, as a fraction of the channel's RMS, positive; keeps
             constant channels finite. The RMS has no floor but that of the number format, the
             smallest whose square is a normal number (1e-19 in float32): for channels that are zero.
+        constant: dataset -> fields that never vary in its training data, and are not predicted.
     """
 
     growth: OneOrMore | None = None
     offset: NotNegative | None = 10.0
     floor: Positive = 1e-6
+    constant: dict[str, tuple[str, ...]] = field(default_factory=dict)
     name: ClassVar[str] = "window"
     knows_means: ClassVar[bool] = False
 
@@ -265,6 +267,10 @@ class WindowScaling(Checked, Normalizer):
         scale = torch.hypot(deviation, left)
         return mean - left, torch.where(mean == left, size, scale)
 
+    def constants(self, dataset: str) -> frozenset[str]:
+        """Fields that never varied in the training data."""
+        return frozenset(self.constant.get(dataset, ()))
+
 
 @dataclass(frozen=True)
 class Standard(Checked):
@@ -297,8 +303,9 @@ NORMALIZERS: Registry[type[Normalizer]] = Registry(
 
 
 def normalizer_to_dict(normalizer: Normalizer) -> dict[str, Any]:
-    """`{"name": …, …}` ready for JSON."""
-    return {"name": normalizer.name, **plain(normalizer)}
+    """`{"name": …, …}` ready for JSON; without `constant` where no field is."""
+    known = {"name": normalizer.name, **plain(normalizer)}
+    return {key: value for key, value in known.items() if key != "constant" or value}
 
 
 def normalizer_from_dict(values: Mapping[str, Any]) -> Normalizer:

@@ -80,7 +80,8 @@ def check_units(
         if name not in names or unknown or (name == "length" and found is None):
             continue
         remedy = (
-            f"convert it: units: {{{name}: {units[name]}}} in its description.yaml"
+            f"convert it: units: {{{name}: {units[name]}}} in its description.yaml or a recipe's "
+            f"data, --units {name}={units[name]} on the command line"
             if found
             else "which cannot be converted into each other: give one of them another name"
         )

@@ -6,6 +6,7 @@ from .containers import kind as kind
 from .containers import listing as listing
 from .containers import open_container as open_container
 from .conventions import NO_VARIABLE as NO_VARIABLE
+from .conventions import plain as plain
 from .conventions import texts as texts
 from .folders import dataset_name as dataset_name
 from .folders import find_files as find_files

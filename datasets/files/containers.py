@@ -58,6 +58,10 @@ class Container(Protocol):
         """
         ...
 
+    def stated(self, names: Sequence[str], key: str) -> list[Any]:
+        """One attribute of several arrays; None of those without it."""
+        ...
+
     def dimensions(self, name: str) -> tuple[str, ...]:
         """The file's names of an array's axes, "" for one without; () where it names none."""
         ...

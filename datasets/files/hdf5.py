@@ -7,7 +7,7 @@ import math
 import mmap
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,6 +88,12 @@ class Hdf5File:
         with metadata(self.path, file=self._file) as root:
             found = (root[name] if name else root).attrs
             return {key: found[key] for key in found if key not in INTERNAL}
+
+    def stated(self, names: Sequence[str], key: str) -> list[Any]:
+        """One attribute of several arrays; None of those without it."""
+        with metadata(self.path, file=self._file) as root:
+            known = (root.open(name).attrs for name in names)
+            return [found[key] if key in found else None for found in known]  # noqa: SIM401
 
     def dimensions(self, name: str) -> tuple[str, ...]:
         """Names of the dimension scales of a dataset's axes, or their labels."""

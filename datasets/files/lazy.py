@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,10 @@ class Lazy:
     def attributes(self, name: str = "") -> Mapping[str, Any]:
         """Attributes of an array, by default of the file; none in this format."""
         return {}
+
+    def stated(self, names: Sequence[str], key: str) -> list[Any]:
+        """One attribute of several arrays; None of those without it."""
+        return [self.attributes(name).get(key) for name in names]
 
     def dimensions(self, name: str) -> tuple[str, ...]:
         """The file's names of an array's axes; none in this format."""

@@ -6,8 +6,14 @@ from .arrays import NUMERIC as NUMERIC
 from .arrays import TIME as TIME
 from .arrays import TRAJECTORY as TRAJECTORY
 from .arrays import ArraySource as ArraySource
+from .cf import SPACE as SPACE
+from .cf import Variables as Variables
+from .cf import read_variables as read_variables
+from .described import axes_of as axes_of
+from .described_arrays import DescribedArrays as DescribedArrays
 from .description import CHANNEL as CHANNEL
 from .description import FILE as FILE
+from .description import Description as Description
 from .detect import LAYOUTS as LAYOUTS
 from .failures import check_memory as check_memory
 from .failures import naming as naming
@@ -20,6 +26,9 @@ from .memory import MemorySource as MemorySource
 from .source import Header as Header
 from .source import Source as Source
 from .sources import sources_of as sources_of
+from .unstructured import REMEDY as REMEDY
+from .unstructured import counts_places as counts_places
+from .unstructured import lists_of_cells as lists_of_cells
 from .well import PAGE as PAGE
 from .well import WellData as WellData
 from .well import write_file as write_file

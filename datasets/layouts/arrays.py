@@ -61,6 +61,7 @@ class ArraySource(Source):
         groups: the group of each of the file's trajectories, where each has its own.
         mask_variable: where the mask of all fields lies, not 0 where they are predicted; elsewhere
             they are read as missing.
+        mask_of_rest: whether it is the other way round: 0 where they are predicted.
         flipped: the space axes that the file stores from high to low coordinates.
 
     Raises:
@@ -74,6 +75,7 @@ class ArraySource(Source):
     constant_channels: dict[str, Variable] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
     mask_variable: Variable | None = None
+    mask_of_rest: bool = False
     flipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -147,18 +149,21 @@ class ArraySource(Source):
         self.file.close()
 
     def _stated_mask(self, variable: Variable, trajectory: int) -> Bool[np.ndarray, "*S"]:
-        """Where the mask's array is neither 0 nor missing; looked at once where all share it."""
+        """Where the mask's array is not 0 (or 0), and not missing; once where all share it."""
         row = trajectory if TRAJECTORY in variable.axes or self.groups else 0
         if row not in self._masks:
             out = np.empty((1, 1, *self.header.grid.shape), dtype=np.float32)
             self._fill(out, [variable], trajectory, slice(0, 1))
-            self._masks[row] = np.nan_to_num(out[0, 0]) != 0
+            values = out[0, 0]
+            there = (values == 0) if self.mask_of_rest else (values != 0)
+            self._masks[row] = there & ~np.isnan(values)
         return self._masks[row]
 
     def _fill(
         self, out: np.ndarray, variables: Sequence[Variable], trajectory: int, frames: slice
     ) -> None:
         """Read variables into `out` (variable, T, *S); each array is read once."""
+        frames = slice(*frames.indices(self.header.n_frames))  # the array may hold more
         together: dict[tuple[str, tuple[str, ...], bool], list[int]] = {}
         for position, variable in enumerate(variables):
             together.setdefault((variable.array, variable.axes, variable.shared), []).append(

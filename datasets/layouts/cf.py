@@ -18,26 +18,28 @@ Anything less clear is refused, and asks for a description (see `described`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ..fields.vocabulary import SPLITS
-from ..files.containers import kind, listing, open_container
+from ..files.containers import Container, kind, listing, open_container
 from ..files.conventions import NO_VARIABLE, texts
-from .arrays import NUMERIC, TIME, TRAJECTORY, ArraySource
-from .described import source_of
+from .arrays import NUMERIC, TIME, TRAJECTORY
+from .described import described_sources
 from .description import FILE, Description
 from .dimensions import CHANNEL, role
 from .layout import Layout
+from .source import Source
+from .staggering import centres, place
+from .unstructured import REMEDY, counts_places
 
 SPACE = ("x", "y", "z")
 BESIDE = {"bounds", "climatology", "grid_mapping", "ancillary_variables", "coordinates"}
 ONE = CHANNEL  # an axis of one point is read as the first of its channels
-# Names of dimensions that count the cells or places of a mesh without axes.
-PLACES = {"station", "stations", "ncol", "ncells", "cell", "cells", "node", "nodes", "face", "edge"}
 MOST = 256  # variables of a file that is read so
 AROUND = 360.0  # degrees
 
@@ -50,14 +52,14 @@ def matches(path: Path) -> bool:
         return False
 
 
-def open_file(path: Path, split: str, variant: str = "") -> Mapping[str, ArraySource]:
-    """The source of a file.
+def open_file(path: Path, split: str, variant: str = "") -> Mapping[str, Sequence[Source]]:
+    """The sources of a file.
 
     Raises:
         ValueError: the file is damaged, or does not say what its arrays are.
     """
-    source = source_of(path, path, read_variables(path).description())
-    return {split if split in SPLITS else "all": source}
+    sources = described_sources(path, path, read_variables(path).description())
+    return {split if split in SPLITS else "all": sources}
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,12 @@ class Variables:
         roles: dimension -> what it is.
         lengths: dimension -> number of points.
         lines: the dimensions whose coordinates the file has.
-        meshes: coordinates along two dimensions -> what they are.
+        clocks: arrays of times along other dimensions than one of their name.
+        scattered: dimensions along which the file has coordinates of several axes.
+        middle: dimension of the faces of cells, or another one of the centres -> that of the
+            centres (see `staggering`).
+        faces: the dimensions that count faces.
+        meshes: coordinates along two dimensions -> what they are, and these dimensions.
     """
 
     path: Path
@@ -78,7 +85,11 @@ class Variables:
     roles: dict[str, str]
     lengths: dict[str, int]
     lines: frozenset[str]
-    meshes: dict[str, str]
+    meshes: dict[str, tuple[str, tuple[str, ...]]]
+    clocks: dict[str, tuple[str, ...]]
+    scattered: frozenset[str]
+    middle: dict[str, str]
+    faces: frozenset[str]
 
     def fields(self) -> dict[str, tuple[str, ...]]:
         """The variables with a time and most space axes: name -> space axes."""
@@ -93,15 +104,30 @@ class Variables:
     def space(self, dims: tuple[str, ...]) -> tuple[str, ...]:
         """The space axes among dimensions, without those of one point where there are others."""
         axes = tuple(dim for dim in dims if self.roles[dim] in (*SPACE, ""))
-        return tuple(dim for dim in axes if self.lengths[dim] > 1) or axes
+        kept = tuple(dim for dim in axes if self.lengths[dim] > 1) or axes
+        return tuple(self.middle.get(dim, dim) for dim in kept)
+
+    def times(self) -> str | None:
+        """The array with the times, where the time axis has no coordinate of its name."""
+        dims = [dim for dim, what in self.roles.items() if what == TIME]
+        if any(dim in self.lines for dim in dims):
+            return None
+        for name, own in self.clocks.items():
+            if own[-1] in dims and {self.roles[dim] for dim in own} <= {TRAJECTORY, TIME}:
+                return name
+        return None
+
+    def staggered(self, name: str) -> list[str]:
+        """The space axes along which a variable lies on the faces of cells."""
+        return [self.middle[dim] for dim in self.dims[name] if dim in self.faces & set(self.middle)]
 
     def axes(self, name: str) -> list[str]:
         """The axes of a variable in the words of a description."""
         kept = self.space(self.dims[name])
-        words = [
-            dim if dim in kept else self.roles[dim] if self.roles[dim] not in (*SPACE, "") else ONE
-            for dim in self.dims[name]
-        ]
+        words = []
+        for dim in self.dims[name]:
+            middle, role = self.middle.get(dim, dim), self.roles[dim]
+            words.append(middle if middle in kept else ONE if role in (*SPACE, "") else role)
         if len(set(words)) < len(words):
             raise self.unclear(f"{name!r} has the dimensions ({', '.join(self.dims[name])})")
         return words
@@ -138,11 +164,18 @@ class Variables:
         order = next(iter(fields.values()))
         return Description(
             axes={name: self.axes(name) for name in used},
-            fields=self._named(fields),
-            constants=self._named(constants),
-            parameters={name: name for name in self._parameters(used)},
+            fields=self.named(fields),
+            constants=self.named(constants),
+            parameters={name: name for name in self.parameters(used)},
+            time=self.times(),
             grid=dict(mesh),
-            boundary=[self._boundary(dim) for dim in self._read_order(order)],
+            staggered={
+                field: axes
+                for name in used
+                for field in self.named([name])
+                if (axes := self.staggered(name))
+            },
+            boundary=[self.boundary(dim) for dim in self.read_order(order)],
             name="",
         )
 
@@ -157,20 +190,38 @@ class Variables:
         """The coordinates of axes that have none of their own: axis -> array on a mesh."""
         found: dict[str, str | list[float]] = {}
         for axis in axes:
-            if axis.lower() in PLACES:
+            if counts_places(axis) or axis in self.scattered:
                 raise ValueError(
                     f"{self.path}: {axis!r} counts the places of an unstructured mesh, which is "
-                    f"not read; interpolate the fields to a uniform grid"
+                    f"not read: {REMEDY}"
                 )
-            if axis in self.lines:
+            if axis in self.lines or self._between(axis):
                 continue
-            mesh = [name for name, what in self.meshes.items() if what == self.roles[axis] != ""]
+            mesh = self.mesh(axis)
             if not mesh:
                 raise self.unclear(f"the dimension {axis!r} has no coordinates")
-            found[axis] = mesh[0]
+            found[axis] = mesh
         return found
 
-    def _named(self, names: Mapping[str, object]) -> dict[str, str]:
+    def mesh(self, axis: str) -> str:
+        """The coordinates on a mesh of an axis that has none of its own; "" if there are none.
+
+        Where the file does not say what an axis is, the last one of a mesh is x.
+        """
+        for name, (what, dims) in self.meshes.items():
+            own = [self.middle.get(dim, dim) for dim in dims]
+            if axis in own:
+                known = self.roles[axis] or ("x" if own.index(axis) == 1 else "y")
+                if what == known:
+                    return name
+        return ""
+
+    def _between(self, axis: str) -> bool:
+        """Whether the file has the coordinates of an axis at others of its dimensions."""
+        others = (dim for dim, middle in self.middle.items() if middle == axis)
+        return any(dim in self.lines for dim in others)
+
+    def named(self, names: Iterable[str]) -> dict[str, str]:
         """Field -> how a description writes it: each channel on its own."""
         found = {}
         for name in names:
@@ -182,7 +233,8 @@ class Variables:
             found.update({f"{name}_{i}" if n > 1 else name: f"{name}[{i}]" for i in range(n)})
         return found
 
-    def _parameters(self, used: list[str]) -> list[str]:
+    def parameters(self, used: Sequence[str]) -> list[str]:
+        """The numbers of the file, or of each trajectory where the used variables have some."""
         several = any(TRAJECTORY in map(self.roles.get, self.dims[name]) for name in used)
         return [
             name
@@ -190,10 +242,11 @@ class Variables:
             if not dims or (several and [self.roles[dim] for dim in dims] == [TRAJECTORY])
         ]
 
-    def _read_order(self, order: tuple[str, ...]) -> tuple[str, ...]:
+    def read_order(self, order: tuple[str, ...]) -> tuple[str, ...]:
+        """Space axes in the order in which frames are read."""
         return tuple(sorted(order)) if set(order) <= set(SPACE) else order
 
-    def _boundary(self, dim: str) -> str:
+    def boundary(self, dim: str) -> str:
         """Periodic for longitudes that go around the sphere."""
         if self.roles[dim] != "x" or dim not in self.lines:
             return "open"
@@ -212,36 +265,93 @@ def read_variables(path: Path) -> Variables:
     Raises:
         ValueError: the file is damaged.
     """
-    empty = Variables(path, {}, {}, {}, frozenset(), {})
+    empty = Variables(path, {}, {}, {}, frozenset(), {}, {}, frozenset(), {}, frozenset())
     if kind(path) in ("", "matlab"):
         return empty
     shapes = {name: shape for name, shape in listing(path).items() if "/" not in name}
     if len(shapes) > MOST:
         return empty
     file = open_container(path)
-    dims, aside, lengths, lines = {}, set(), {}, set()
+    found = _found(path, file, _stored(file, shapes), shapes)
+    file.close()
+    return found
+
+
+class _Stored(NamedTuple):
+    """Variables of numbers, as they are stored.
+
+    Attributes:
+        dims: variable -> names of its dimensions, but for coordinates of their own name.
+        lines: these coordinates.
+        aside: names that others mention as what stands beside them.
+        lengths: dimension -> points.
+    """
+
+    dims: dict[str, tuple[str, ...]]
+    lines: set[str]
+    aside: set[str]
+    lengths: dict[str, int]
+
+
+def _stored(file: Container, shapes: Mapping[str, tuple[int, ...]]) -> _Stored:
+    found = _Stored({}, set(), set(), {})
     for name, shape in shapes.items():
         names = file.dimensions(name)
         said = texts(file.attributes(name))
         if len(names) != len(shape) or not all(names) or NO_VARIABLE in said.get("NAME", ""):
             continue
-        aside.update(word for key in BESIDE & set(said) for word in said[key].split())
-        lengths.update(zip(names, shape, strict=True))
+        found.aside.update(word for key in BESIDE & set(said) for word in said[key].split())
+        found.lengths.update(zip(names, shape, strict=True))
         if file.array(name).dtype.kind not in NUMERIC or "grid_mapping_name" in said:
             continue
-        lines.update({name} if names == (name,) else ())
-        dims.update({name: names} if names != (name,) else {})
-    roles = {dim: role(dim, file.attributes(dim) if dim in shapes else {}) for dim in lengths}
+        if names == (name,):
+            found.lines.add(name)
+        else:
+            found.dims[name] = names
+    return found
+
+
+def _found(
+    path: Path, file: Container, stored: _Stored, shapes: Mapping[str, tuple[int, ...]]
+) -> Variables:
+    """What the variables and their dimensions are."""
+    dims, lengths = stored.dims, stored.lengths
+    said = {dim: file.attributes(dim) if dim in shapes else {} for dim in lengths}
+    roles = {dim: role(dim, said[dim]) for dim in lengths}
+    what = {name: role(name, file.attributes(name)) for name in dims}
     meshes = {
-        name: role(name, file.attributes(name))
-        for name in sorted(aside)
-        if len(dims.get(name, ())) == 2
+        name: (what[name], names)
+        for name, names in sorted(dims.items())
+        if len(names) == 2 and _is_mesh(what[name], [roles[dim] for dim in names])
     }
     single = {name for name in dims if all(roles[dim] == TRAJECTORY for dim in dims[name])}
-    numbers = {name for name in single if not role(name, file.attributes(name))}
+    numbers = {name for name in single if not what[name]}
+    aside = stored.aside | set(meshes)
     kept = {name: names for name, names in dims.items() if name not in aside or name in numbers}
-    file.close()
-    return Variables(path, kept, roles, lengths, frozenset(lines), meshes)
+    along = {(names[0], what[name]) for name, names in dims.items() if len(names) == 1}
+    several = [dim for dim, axis in along if axis in SPACE and dim not in stored.lines]
+    used = {dim for names in kept.values() for dim in names}
+    middle = centres({dim: n for dim, n in lengths.items() if dim in used}, said)
+    for dim, other in [*middle.items()]:
+        roles[other] = roles[other] or place(other, said[other])[0]
+        roles[dim] = roles[other] or place(dim, said[dim])[0]
+    return Variables(
+        path,
+        kept,
+        roles,
+        lengths,
+        frozenset(stored.lines),
+        meshes,
+        clocks={name: dims[name] for name in dims if what[name] == TIME},
+        scattered=frozenset(dim for dim in several if several.count(dim) > 1),
+        middle=middle,
+        faces=frozenset(dim for dim in middle if place(dim, said[dim])[1]),
+    )
+
+
+def _is_mesh(what: str, roles: Sequence[str]) -> bool:
+    """Whether a variable along two axes is a coordinate of them; a depth of the sea is none."""
+    return what in SPACE and {*roles} <= {*SPACE, ""} and (what != "z" or "z" in roles)
 
 
 LAYOUT = Layout("CF", matches, open_file)

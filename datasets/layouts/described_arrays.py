@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import fnmatch
 import itertools
@@ -14,14 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from ..files.containers import Container, listing, open_container
+from ..fields.vocabulary import AXES
+from ..files.containers import listing, open_container
 from ..files.conventions import NO_VARIABLE, texts
 from .arrays import NUMERIC, TIME, TRAJECTORY, Variable
+from .described_faces import FaceLine, faces_of
 from .description import Description
 from .dimensions import CHANNEL, contradiction, role
+from .staggering import Centred
 
 INDEXED = re.compile(r"(.+)\[(\d+)\]")
 SHORT = 2**24  # numbers of an array that is read at once
+SAME = 1e-3  # of a step, up to which the coordinates of two arrays are the same
 
 
 class DescribedArrays:
@@ -29,54 +34,126 @@ class DescribedArrays:
 
     Attributes:
         path: the file.
+        where: what describes it; the file itself where it is its own description.
         shapes: names and shapes of its arrays.
-        file: reads them.
+        file: reads them, also at the centres of cells.
         groups: those of the trajectories, where each has its own.
         sizes: axis -> number of points, of the arrays asked for so far.
         coordinates: axis -> the array with its coordinates, "" if the file names none.
+        dims: axis -> the file's name of it, "" if it has none.
+        order: the space axes in the order of the file.
     """
 
     def __init__(self, path: Path, where: Path, description: Description) -> None:
-        self.path, self.where, self._axes_given = path, where, description.axes
+        self.path, self.where, self._given = path, where, description
         self.shapes = listing(path)
-        self.file: Container = open_container(path)
+        self.file = Centred(open_container(path))
+        self._only: tuple[str, ...] | None = None
+        self._reset()
+
+    def _reset(self) -> None:
         self.groups: tuple[str, ...] = ()
         self.sizes: dict[str, int] = {}
         self.coordinates: dict[str, str] = {}
+        self.faces: dict[str, FaceLine] = {}
+        self.dims: dict[str, str] = {}
+        self.order: tuple[str, ...] = ()
 
-    def variable(self, text: str, constant: bool) -> Variable:
+    def of(self, groups: Sequence[str]) -> DescribedArrays:
+        """The same for some of the groups alone, before any array was asked for."""
+        part = copy.copy(self)
+        part._only = tuple(groups)
+        part._reset()
+        return part
+
+    def variable(self, text: str, constant: bool, centred: Sequence[str] = ()) -> Variable:
         """Where the field `text` lies, a `name`, `name[channel]` or `groups*/name`.
+
+        Args:
+            text: as the description has it.
+            constant: whether it does not vary in time.
+            centred: axes along which its values lie on faces, to be brought to centres.
 
         Raises:
             ValueError: there is no such array or channel, or its shape does not fit the axes.
         """
-        name, channel = text, None
-        found = INDEXED.fullmatch(text)
-        if text not in self.shapes and found:
-            name, channel = found[1], int(found[2])
+        name, channel = self.split(text)
         inner, shape = self.locate(name)
         key = self.key(name)
         names = self.file.dimensions(key)
-        axes = self._axes_of(name, shape, constant, names)
+        axes = self._axes_of(name, shape, constant, names, centred)
         wrong = contradiction(axes, names, lambda dim: self.role_of(key, dim)) if names else None
         if wrong is not None:
             raise self.wrong(
                 f"axes: the file calls the axes of {name!r} ({', '.join(names)}), which "
                 f"contradicts {list(axes)} at {wrong!r}; write them in the order of the file"
             )
-        for axis, dim in zip(axes, names, strict=False):
-            self.coordinates.setdefault(axis, self.coordinate(key, dim))
+        space = [axis for axis in axes if axis not in (TRAJECTORY, TIME, CHANNEL)]
+        self.order = self.order or tuple(space)
+        dims = dict(zip(axes, names, strict=False))
+        for axis in set(dims) - set(centred):
+            self._take_coordinates(name, axis, dims[axis])
         if (CHANNEL in axes) != (channel is not None):
             remedy = f"{name}[0]" if channel is None else name
             raise self.wrong(f"{text!r} and the axes {list(axes)} do not fit; write {remedy!r}")
-        for axis, n in zip(axes, shape, strict=True):
+        lying = [
+            faces_of(self, name, axes.index(axis), axis, dims.get(axis, "")) for axis in centred
+        ]
+        counts = [*shape]
+        for faces in lying:
+            counts[faces.axis] -= faces.surplus
+        for axis, n in zip(axes, counts, strict=True):
             if axis == CHANNEL:
                 if channel is not None and channel >= n:
                     raise self.wrong(f"{name!r} has channels 0 to {n - 1}; got {channel}")
             elif self.sizes.setdefault(axis, n) != n:
                 raise self._unequal(axis, n, name)
         at = () if channel is None else ((CHANNEL, channel),)
+        inner = self.file.add(inner, lying) if lying else inner
         return Variable(inner, axes, at, shared="*" not in name)
+
+    def split(self, text: str) -> tuple[str, int | None]:
+        """The array and channel of `name[channel]`."""
+        found = INDEXED.fullmatch(text)
+        if text in self.shapes or not found:
+            return text, None
+        return found[1], int(found[2])
+
+    def boundary(self, axis: str) -> str:
+        """The boundary of a space axis, as the description says."""
+        kinds = self._given.boundary
+        axes = read_order(self.order)
+        if isinstance(kinds, str):
+            return kinds
+        return dict(zip(axes, kinds, strict=False)).get(axis, "open")
+
+    def points_of(self, axis: str) -> np.ndarray | None:
+        """The coordinates of an axis where they are an array; None: the file has none."""
+        given = self._given.grid.get(axis, "")
+        name = given if isinstance(given, str) and given else self.coordinates.get(axis, "")
+        if not name or len(self.locate(name)[1]) != 1:
+            return None
+        points = self.values(name, f"grid.{axis}")
+        return np.asarray(points.reshape(-1, points.shape[-1])[0], np.float64)
+
+    def _take_coordinates(self, name: str, axis: str, dim: str) -> None:
+        """The coordinates of an axis of an array; refuse others than those of the arrays before."""
+        found = self.coordinate_of(name, dim)
+        known = self.coordinates.setdefault(axis, found)
+        self.dims.setdefault(axis, dim)
+        if not found or not known or found == known or axis in (TRAJECTORY, CHANNEL):
+            return
+        one, other = (self.values(each, axis) for each in (known, found))
+        if one.shape != other.shape:
+            return  # told of by its number of points
+        size = np.abs(np.diff(one)).max() if one.shape[-1] > 1 else 1.0
+        if np.abs(one - other).max() > SAME * size:
+            at = ", ".join(f"{each} begins at {v.flat[0]:.6g}" for each, v in
+                           ((known, one), (found, other)))  # fmt: skip
+            raise self.wrong(
+                f"{name!r} has other coordinates along {axis} than the arrays before it ({at}); if "
+                f"it lies on the faces of cells, say so: staggered: {{NAME: {axis}}}"
+            )
 
     def locate(self, name: str) -> tuple[str, tuple[int, ...]]:
         """An array's name (within its trajectory's group) and shape."""
@@ -94,21 +171,28 @@ class DescribedArrays:
         other = next((group for group, shape in shapes.items() if shape != first), None)
         if other is not None:
             raise self.wrong(
-                f"{name!r} must have one shape in all groups; {next(iter(shapes))!r} has {first}, "
-                f"{other!r} {shapes[other] or 'none'}: cut longer ones, or keep a file of each"
+                f"{name!r} must have one shape in all groups, but for the number of frames; "
+                f"{next(iter(shapes))!r} has {first}, {other!r} {shapes[other] or 'none'}: leave "
+                f"such groups out by the pattern, as in 'run[1-3]/u', or keep a file of each"
             )
         return inner, first
 
     def matching(self, pattern: str) -> tuple[str, ...]:
         """The groups of a pattern, run2 before run10: one for each trajectory."""
-        depth = pattern.count("/") + 1
-        parts = (key.split("/") for key in self.shapes)
-        groups = {"/".join(part[:depth]) for part in parts if len(part) > depth}
-        found = tuple(sorted((g for g in groups if fnmatch.fnmatchcase(g, pattern)), key=_natural))
+        found = tuple(g for g in self._members(pattern) if fnmatch.fnmatchcase(g, pattern))
         if found and self.groups and self.groups != found:
             raise self.wrong("all arrays and attributes with '*' must lie in the same groups")
         self.groups = found or self.groups
         return found
+
+    def _members(self, pattern: str) -> Sequence[str]:
+        """The groups as deep as a pattern, in their order."""
+        if self._only is not None:
+            return self._only
+        depth = pattern.count("/") + 1
+        parts = (key.split("/") for key in self.shapes)
+        groups = {"/".join(part[:depth]) for part in parts if len(part) > depth}
+        return sorted(groups, key=_natural)
 
     def key(self, name: str) -> str:
         """The full name of an array; of a pattern that of its first group."""
@@ -125,20 +209,47 @@ class DescribedArrays:
             return ""
         return found
 
+    def coordinate_of(self, name: str, dim: str) -> str:
+        """The same of an array or pattern: of each group its own, where they lie there."""
+        found = self.coordinate(self.key(name), dim)
+        if "*" not in name or not found.startswith(f"{self.groups[0]}/"):
+            return found
+        pattern = name[: name.find("/", name.rfind("*"))]
+        return pattern + found.removeprefix(self.groups[0])
+
     def role_of(self, key: str, dim: str) -> str:
         """What a dimension of an array is, see `dimensions.role`."""
         coordinate = self.coordinate(key, dim)
         return role(dim, self.file.attributes(coordinate) if coordinate else {})
 
     def attribute(self, name: str, key: str) -> str:
-        """An attribute of an array that is text; "" if it has none."""
-        return texts(self.file.attributes(self.key(name))).get(key, "").strip()
+        """An attribute of an array that is text; "" if it has none.
+
+        Raises:
+            ValueError: groups of the trajectories differ in it.
+        """
+        inner, _ = self.locate(name)
+        keys = [f"{group}/{inner}" for group in self.groups] if "*" in name else [inner]
+        stated = self.file.stated(keys, key)
+        found = [texts({key: value}).get(key, "").strip() for value in stated]
+        other = next((k for k, value in enumerate(found) if value != found[0]), 0)
+        if other:
+            raise self.wrong(
+                f"{keys[0]} has {key} {found[0]!r}, {keys[other]} {found[other]!r}; give all "
+                f"groups the same, or describe them apart ({keys[other].split('/')[0]}/…)"
+            )
+        return found[0]
 
     def _axes_of(
-        self, name: str, shape: Sequence[int], constant: bool, names: Sequence[str]
+        self,
+        name: str,
+        shape: Sequence[int],
+        constant: bool,
+        names: Sequence[str],
+        centred: Sequence[str] = (),
     ) -> tuple[str, ...]:
         """The axes of an array: as given for it, or those of `axes` that it can have."""
-        given = self._axes_given
+        given = self._given.axes
         if isinstance(given, dict):
             if name not in given:
                 raise self.wrong(f"axes: say those of {name!r} as well, or a list for all arrays")
@@ -153,7 +264,9 @@ class DescribedArrays:
                 ]
         if constant:
             choices = [axes for axes in choices if TIME not in axes] or choices
-        fitting = [axes for axes in choices if len(axes) == len(shape) and self._fits(axes, shape)]
+        fitting = [
+            axes for axes in choices if len(axes) == len(shape) and self._fits(axes, shape, centred)
+        ]
         for axes in fitting:  # the first that the file's own names do not contradict
             if not names or contradiction(axes, names, lambda dim: role(dim, {})) is None:
                 return axes
@@ -167,9 +280,10 @@ class DescribedArrays:
             f"if this array has other axes, map names of arrays to lists of axes under `axes`"
         )
 
-    def _fits(self, axes: Sequence[str], shape: Sequence[int]) -> bool:
+    def _fits(self, axes: Sequence[str], shape: Sequence[int], centred: Sequence[str]) -> bool:
+        free = (CHANNEL, *centred)
         known = zip(axes, shape, strict=True)
-        return all(self.sizes.get(axis, n) == n or axis == CHANNEL for axis, n in known)
+        return all(self.sizes.get(axis, n) == n or axis in free for axis, n in known)
 
     def values(self, name: str, what: str) -> np.ndarray:
         """A small array, of trajectories in groups one row for each; integers stay integers."""
@@ -183,6 +297,13 @@ class DescribedArrays:
         rows = [row.astype(np.int64 if row.dtype.kind in "iub" else np.float64) for row in rows]
         return np.stack(rows) if "*" in name else rows[0]
 
+    @property
+    def drafted(self) -> str:
+        """Where to say what a file without a description does not say; "" where it has one."""
+        if self.where != self.path:
+            return ""
+        return f" in a description.yaml (pelagos data describe {self.path.name} drafts it)"
+
     def wrong(self, what: str) -> ValueError:
         """The error that says what does not fit, in which description and file."""
         own = self.where == self.path  # a file that needs no description
@@ -192,12 +313,22 @@ class DescribedArrays:
         known = self.sizes[axis]
         told = f"axis {axis!r} has {known} points in one array and {n} in {name!r}"
         if abs(known - n) == 1 and axis not in (TRAJECTORY, TIME):
-            more = name if n > known else "the other"
+            more = self._field_of(name) if n > known else self._field_with(known)
             told += (
-                f": values on cell faces beside values in cells? Bring those of {more} to cell "
-                f"centres, (v[1:] + v[:-1]) / 2 along {axis}"
+                f": values on cell faces beside values in cells? Say so, and they are brought to "
+                f"cell centres: staggered: {{{more}: {axis}}}"
             )
         return self.wrong(told)
+
+    def _field_of(self, array: str) -> str:
+        """The field whose array this is."""
+        texts = {**self._given.fields, **self._given.constants}
+        return next((name for name, text in texts.items() if self.split(text)[0] == array), array)
+
+    def _field_with(self, points: int) -> str:
+        """The first field with an axis of so many points."""
+        arrays = {name: self.split(text)[0] for name, text in self._given.fields.items()}
+        return next(name for name, array in arrays.items() if points in self.locate(array)[1])
 
     def _unknown(self, name: str) -> ValueError:
         with suppress(KeyError):
@@ -206,6 +337,11 @@ class DescribedArrays:
         hint = f"; did you mean {near[0]!r}?" if near else "."
         shown = ", ".join(f"{key} {shape}" for key, shape in [*self.shapes.items()][:8])
         return self.wrong(f"no array {name!r}{hint} There are: {shown or 'none'}")
+
+
+def read_order(axes: Sequence[str]) -> tuple[str, ...]:
+    """Space axes as frames are read: x, y, z however the file orders them; else as the file."""
+    return tuple(sorted(axes)) if set(axes) <= set(AXES) else tuple(axes)
 
 
 def _natural(name: str) -> list[Any]:

@@ -11,6 +11,7 @@ from jaxtyping import Float64
 
 from .arrays import NUMERIC, TIME
 from .described_arrays import DescribedArrays
+from .described_parameters import attributes, column
 from .description import Description, Steps
 from .dimensions import SINCE
 
@@ -42,10 +43,9 @@ def times(arrays: DescribedArrays, description: Description, count: int, frames:
             )
         return Times(np.zeros(1))
     if isinstance(time, Steps):
-        if time.step <= 0:
-            raise arrays.wrong(f"time.step must be positive; got {time.step}")
-        return Times(time.start + time.step * np.arange(frames))
-    values = arrays.values(time, "time")
+        return Times(_stepped(arrays, time, count, frames))
+    said = "@" in time and time not in arrays.shapes
+    values = _said(arrays, time) if said else arrays.values(time, "time")
     if "*" in time and len(values) and (values == values[0]).all():
         values = values[0]
     if values.shape in ((frames, 1), (1, frames)):
@@ -54,15 +54,37 @@ def times(arrays: DescribedArrays, description: Description, count: int, frames:
         raise arrays.wrong(
             f"time: {time!r} must have shape {(frames,)} or {(count, frames)}; got {values.shape}"
         )
-    return _counted(arrays, time, values)
+    return Times(values) if said else _counted(arrays, time, values)
+
+
+def _said(arrays: DescribedArrays, text: str) -> Float64[np.ndarray, "*n T"]:
+    """Times that are attributes: of the file or an array, or of each group."""
+    found = [np.asarray(value) for value in attributes(arrays, text)]
+    if any(row.dtype.kind not in NUMERIC or row.shape != found[0].shape for row in found):
+        raise arrays.wrong(f"time: {text!r} must be numbers, of each group as many")
+    rows = np.stack(found).astype(np.float64)
+    return rows if "*" in text else rows[0]
+
+
+def _stepped(
+    arrays: DescribedArrays, time: Steps, count: int, frames: int
+) -> Float64[np.ndarray, "*n T"]:
+    """Uniform times: the same for all trajectories, or of each by its own start and step."""
+    start = column(arrays, "time.start", time.start, count)
+    step = column(arrays, "time.step", time.step, count)
+    if not (step > 0).all():
+        raise arrays.wrong(f"time.step must be positive; got {step.min():g}")
+    if (start == start[0]).all() and (step == step[0]).all():
+        return start[0] + step[0] * np.arange(frames)
+    return start[:, None] + step[:, None] * np.arange(frames)
 
 
 def _own(arrays: DescribedArrays, frames: int) -> str | None:
     """The array of a file with the coordinates of the time axis."""
     name = arrays.coordinates.get(TIME, "")
-    if not name or arrays.shapes[name] != (frames,):
+    if not name or arrays.locate(name)[1] != (frames,):
         return None
-    return name if arrays.file.array(name).dtype.kind in NUMERIC else None
+    return name if arrays.file.array(arrays.key(name)).dtype.kind in NUMERIC else None
 
 
 def _counted(arrays: DescribedArrays, name: str, values: np.ndarray) -> Times:

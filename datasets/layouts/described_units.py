@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +25,7 @@ class Units:
     """
 
     def __init__(self, arrays: DescribedArrays, description: Description) -> None:
-        self._arrays, self._asked = arrays, description.units
+        self._arrays, self._asked, self._given = arrays, description.units, description
         self.units = dict(description.units)
 
     def field(self, name: str, text: str, variable: Variable) -> Variable:
@@ -33,6 +34,18 @@ class Units:
         stated = self._arrays.attribute(array, "units")
         scale, offset = self._conversion(name, stated)
         return replace(variable, scale=scale, offset=offset)
+
+    def parameters(
+        self, names: Sequence[str], table: Float64[np.ndarray, "n P"]
+    ) -> Float64[np.ndarray, "n P"]:
+        """The parameters; the arrays of those that have one say their units."""
+        columns = table.copy()
+        for place, name in enumerate(names):
+            given = self._given.parameters[name]
+            if isinstance(given, str) and "@" not in given:
+                scale, offset = self._conversion(name, self._arrays.attribute(given, "units"))
+                columns[:, place] = columns[:, place] * scale + offset
+        return columns
 
     def grid(self, space: Space) -> Grid:
         """The grid, in the unit of length."""

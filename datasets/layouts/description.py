@@ -13,15 +13,30 @@ from .dimensions import CHANNEL, SYNONYMS
 
 FILE = "description.yaml"
 MEAN = "mean"
+REST = "not "  # before the name of a mask that marks what is not predicted
 MISSING = "nan"  # the mask of what is missing in every frame
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Uniform times."""
+    """Uniform times: numbers, or what each trajectory has (an array, `@attribute`)."""
 
-    step: float
-    start: float = 0.0
+    step: float | str
+    start: float | str = 0.0
+
+
+@dataclass(frozen=True)
+class Regrid:
+    """A uniform grid onto which fields are interpolated.
+
+    Attributes:
+        to: points per axis (64×64, [64, 64], or {y: 64} for some axes), or spacings, which have a
+            decimal point ([0.5, 2.5]).
+        method: how.
+    """
+
+    to: str | int | float | list[int | float] | dict[str, int | float]
+    method: Literal["linear", "nearest", "cubic"] = "linear"
 
 
 @dataclass(frozen=True)
@@ -42,7 +57,10 @@ class Description:
     name: str = ""
     mask: str = MISSING
     fill: float | dict[str, float] = 0.0
-    holes: Literal["refuse", "skip"] = "refuse"
+    holes: Literal["refuse", "skip", "mask"] = "refuse"
+    regrid: Regrid | None = None
+    staggered: dict[str, str | list[str]] = field(default_factory=dict)
+    padding: float | str = ""
 
     def __post_init__(self) -> None:
         if not self.fields:
@@ -58,6 +76,7 @@ class Description:
                 f"{', '.join(names)}, {TIME}, length"
             )
         self._check_fill()
+        self._check_staggered()
         for axes in self.axes.values() if isinstance(self.axes, dict) else [self.axes]:
             for axis in axes:
                 if axis in SYNONYMS:
@@ -79,6 +98,14 @@ class Description:
         values = self.fill.values() if isinstance(self.fill, dict) else [self.fill]
         if not all(map(math.isfinite, values)):
             raise ValueError(f"fill: the value of what is masked must be finite; got {self.fill}")
+
+    def _check_staggered(self) -> None:
+        known = [*self.fields, *self.constants]
+        unknown = sorted(set(self.staggered) - set(known))
+        if unknown:
+            raise ValueError(
+                f"staggered: no field {', '.join(unknown)}; there are: {', '.join(known)}"
+            )
 
 
 def find(path: Path) -> Path | None:

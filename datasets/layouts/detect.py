@@ -14,6 +14,7 @@ from ..base.registry import Registry
 from ..files.containers import kind, listing
 from .description import FILE as DESCRIPTION
 from .layout import Layout
+from .unstructured import REMEDY, lists_of_cells
 
 LAST = "CF"  # tried after the layouts of other packages: almost any file of xarray's has it
 SHOWN = 6  # arrays of a file that has no known layout
@@ -109,6 +110,9 @@ def explain(path: Path, expected: str) -> str:
         shapes = listing(path)
     except ValueError as error:
         return str(error)
+    lists = lists_of_cells(shapes)
+    if lists:
+        return f"{path}: {lists} list an unstructured mesh, which is not read: {REMEDY}"
     shown = [f"{name} {shape}" for name, shape in itertools.islice(shapes.items(), SHOWN)]
     arrays = ", ".join([*shown, "…"] if len(shapes) > SHOWN else shown) or "no arrays"
     found = {"hdf5": "HDF5", "netcdf": "NetCDF", "matlab": "MATLAB", "zarr": "Zarr"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..fields.units import conversion
 from ..files.conventions import texts
 from .arrays import TIME, TRAJECTORY
 
@@ -26,9 +27,18 @@ NAMES = {
     **dict.fromkeys(("y", "lat", "latitude", "yc", "ny", "rlat", "nlat"), "y"),
     **dict.fromkeys(("z", "lev", "level", "depth", "height", "altitude", "plev", "zc", "nz"), "z"),
 }
+# Forecasts: when they were made tells trajectories apart, how far they reach is their time.
+FORECASTS = {
+    **dict.fromkeys(("init_time", "reference_time", "forecast_reference_time"), TRAJECTORY),
+    **dict.fromkeys(("initial_time", "initialization_time", "base_time", "init"), TRAJECTORY),
+    **dict.fromkeys(("lead_time", "leadtime", "lead", "forecast_period"), TIME),
+    **dict.fromkeys(("prediction_timedelta", "forecast_hour", "fhour"), TIME),
+}
 STANDARD = {
     "time": TIME,
     "realization": TRAJECTORY,
+    "forecast_reference_time": TRAJECTORY,
+    "forecast_period": TIME,
     **dict.fromkeys(("longitude", "grid_longitude", "projection_x_coordinate"), "x"),
     **dict.fromkeys(("latitude", "grid_latitude", "projection_y_coordinate"), "y"),
     **dict.fromkeys(("height", "depth", "altitude", "air_pressure", "model_level_number"), "z"),
@@ -47,13 +57,16 @@ def role(name: str, attributes: Mapping[str, Any]) -> str:
     found = LETTERS.get(said.get("axis", "").upper()) or STANDARD.get(said.get("standard_name", ""))
     if found:
         return found
+    if name.lower() in FORECASTS:
+        return FORECASTS[name.lower()]
     units = said.get("units", "").lower()
     if SINCE in units:
         return TIME
     for letter, sides in (("y", ("_north", "_n")), ("x", ("_east", "_e"))):
         if units.startswith("degree") and units.endswith(sides):
             return letter
-    return NAMES.get(name.lower(), "z" if "positive" in said else "")
+    known = NAMES.get(name.lower(), "z" if "positive" in said else "")
+    return known or (TIME if units and conversion(units, "s") else "")
 
 
 def contradiction(

@@ -99,6 +99,8 @@ def _opened(asked: _Asked, files: Sequence[tuple[str, Path]]) -> Iterator[tuple[
                 yield from known[1].items()
                 continue
             before = stat(file)
+            if asked.layout is None and expected is not None:
+                _check_doubts(file, expected)
             expected = expected or detect.detect(file)
             if expected is None:
                 raise ValueError(detect.explain(file, ""))
@@ -110,6 +112,17 @@ def _opened(asked: _Asked, files: Sequence[tuple[str, Path]]) -> Iterator[tuple[
             bar.advance(1.0)
     if index:
         index.save()
+
+
+def _check_doubts(file: Path, expected: Layout) -> None:
+    """Refuse a file that something speaks against having the layout of those before it."""
+    against = expected.matches(file) and expected.doubts(file)
+    if against:
+        raise ValueError(
+            f"{file} is beside files of {expected.name}'s layout, but {against}; move it away, or, "
+            f"if it is theirs, say so: --layout {expected.name!r} (layout: {expected.name} in a "
+            f"recipe)"
+        )
 
 
 def _open_file(asked: _Asked, file: Path, name: str, layout: Layout) -> dict[str, list[Source]]:

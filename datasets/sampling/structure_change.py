@@ -56,8 +56,20 @@ def _of_store(store: Store, stride: int, fields: Sequence[str]) -> float:
     read = (
         store.read(indices[place], k, k + stride + 1, stride)
         for place, k in zip(places, first, strict=True)
+        if _whole(store, indices[place], k, k + stride)
     )
-    return float(np.mean([similarity(frames[:, channels]).mean().item() for frames in read]))
+    found = [similarity(frames[:, channels]).mean().item() for frames in read]
+    if not found:
+        raise ValueError(
+            f"{store.name!r} has no two frames that lie {stride} apart without missing values"
+        )
+    return float(np.mean(found))
+
+
+def _whole(store: Store, i: int, *frames: int) -> bool:
+    """Whether none of some frames of trajectory i has holes that are skipped."""
+    whole = store.whole_frames(i)
+    return whole is None or all(whole[frame] for frame in frames)
 
 
 def similarity(frames: Float[Tensor, "2 C *S"]) -> Float[Tensor, " C"]:

@@ -1,3 +1,4 @@
+from .missing import PADDED as PADDED
 from .opening import open_store as open_store
 from .renaming import renamed_header as renamed_header
 from .statistics import complete as complete

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Float64
 
 from ..layouts.source import Source
 from .store import Store
@@ -76,6 +76,12 @@ class KeptSource(Source):
             everything = range(len(self.header.fields))
             self._frames[trajectory] = self._source.read(trajectory, slice(None), everything)
         return self._frames[trajectory][frames].take(channels, 1)
+
+    def read_exactly(
+        self, trajectory: int, frames: slice, channels: Sequence[int]
+    ) -> Float64[np.ndarray, "T C *S"]:
+        """The same in double precision."""
+        return self._source.read_exactly(trajectory, frames, channels)
 
     def constants(self, trajectory: int) -> Float32[np.ndarray, "K *S"]:
         """The constant fields of a trajectory."""

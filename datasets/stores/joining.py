@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
+from ..fields.units import conversion
 from ..layouts.arrangement import Join
 from ..layouts.failures import naming
 from ..layouts.source import Header, Source
@@ -73,7 +74,7 @@ def _on_one_clock(sources: Sequence[Source]) -> list[Source]:
                 f"count by {first and first['calendar']} and {origin and origin['calendar']}; give "
                 f"both the units and the calendar of their times"
             )
-        times = source.header.times + _apart(first, origin)
+        times = source.header.times + _apart(first, origin) * _counted(first, sources[0].header)
         whole = View(source, range(len(source)))
         whole.header = replace(whole.header, times=times)
         moved.append(whole)
@@ -91,6 +92,13 @@ def _apart(first: Mapping[str, Any], other: Mapping[str, Any]) -> float:
             cftime.num2date(start, other["units"], calendar), first["units"], calendar
         )
     return float(start - first["first"])
+
+
+def _counted(origin: Mapping[str, Any], header: Header) -> float:
+    """From the unit in which a file counts its times to that of its header."""
+    counted = str(origin["units"]).split(" since ")[0]
+    found = conversion(counted, header.units.get("time") or counted)
+    return 1.0 if found is None else found[0]
 
 
 def _start(source: Source) -> tuple[float, str]:
@@ -211,6 +219,12 @@ class Together(Source):
             holding = [part.path.name for part in self.parts if doubled in part.header.fields]
             raise ValueError(f"join: fields: {doubled!r} is in {' and in '.join(holding)}")
         self._constants = self._first_of([header.constant_fields for header in headers])
+        offsets = {
+            name: offset
+            for header in headers
+            for name, offset in header.provenance.get("subtracted", {}).items()
+        }
+        provenance = {**first.header.provenance, **({"subtracted": offsets} if offsets else {})}
         self.header = replace(
             first.header,
             fields=tuple(fields),
@@ -219,6 +233,7 @@ class Together(Source):
             filled=tuple(name for header in headers for name in header.filled),
             mask_fill={name: v for header in headers for name, v in header.mask_fill.items()},
             series=_union_of_series(headers),
+            provenance=provenance,
         )
 
     def read(

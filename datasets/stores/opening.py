@@ -13,6 +13,7 @@ from ..files.folders import find_files
 from ..layouts.arrangement import Arrangement, splits_of
 from ..layouts.source import Source
 from ..layouts.sources import sources_of
+from .converting import converted
 from .dividing import divide
 from .joining import join
 from .store import Store
@@ -25,6 +26,7 @@ def open_store(
     split: str | None = None,
     layout: str | None = None,
     splits: Given | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> Store:
     """Open a dataset's root, its `data` folder, one split's folder, or a single file.
 
@@ -38,6 +40,8 @@ def open_store(
             each file's trajectories in its order, or of the files where each holds one; further
             `by` (file, trajectory or time), `order` (file or random), `seed` and `gap`; see
             `layouts.arrangement.Splits`.
+        units: name of a field, parameter, "time" or "length" -> the unit that it is converted to
+            (see `converting.Converted`), in every file.
 
     Raises:
         ValueError: nothing is there, a file is truncated or has no known layout, the dataset is
@@ -47,7 +51,7 @@ def open_store(
         path = remote.stage(str(path), None if splits else split)
     path = Path(path).absolute()
     try:
-        return _open(path, split, layout, splits)
+        return _open(path, split, layout, splits, units or {})
     except ValueError as error:  # names from a file may hold anything
         raise ValueError(guard.one_line(str(error))) from None
 
@@ -57,6 +61,7 @@ def _open(
     split: str | None,
     layout: str | None,
     splits: Given | None,
+    units: Mapping[str, str],
 ) -> Store:
     asked = splits_of(splits, Path("splits")) if splits else None
     files = find_files(path)
@@ -64,7 +69,8 @@ def _open(
     arrangement = found.arrangement
     if asked is not None:
         arrangement = replace(arrangement, where=path, splits=asked)
-    sources = arrange(found.sources, arrangement, over=bool(splits))
+    converting = [(name, converted(source, units)) for name, source in found.sources]
+    sources = arrange(converting, arrangement, over=bool(splits))
     wanted = [item for item in sources if split in (None, item[0])]
     if not wanted:
         unopened = [name for name, _ in files if not splits and name != UNSPLIT]

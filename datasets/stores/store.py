@@ -55,8 +55,8 @@ class Store:
         inputs: of a steady problem, the names of the input fields: its constant fields without
             coordinates (`coordinate_x`, …); else ().
         sources: the files, in order of their trajectories.
-        holes: what is done with values that are missing in some frames only: "refuse", or "skip",
-            which leaves out the windows that touch them (see `missing`).
+        holes: what is done with values that are missing in some frames only: "refuse", "skip"
+            or "mask" (see `layouts.source.Header` and `missing`).
         endless: whether every epoch has trajectories of its own.
     """
 
@@ -141,6 +141,14 @@ class Store:
             ValueError: the file is damaged, or this is more than the memory that is available.
         """
         return self._files.read(i, frames, channels)
+
+    def with_holes(self, i: int, frame: int) -> Float[Tensor, "C *S"]:
+        """A frame of trajectory i as `read` gives it, but NaN where it has holes.
+
+        Raises:
+            ValueError: a value is infinite.
+        """
+        return self._values.with_holes(i, frame)
 
     def constants(self, i: int) -> Float[Tensor, "K *S"] | None:
         """Constant fields of trajectory i, or None if there are none.

@@ -30,13 +30,15 @@ class Values:
         self._finite = Finite(files.sources)
         # Where values are missing, of trajectories that were seen to lack some.
         self._gaps: dict[int, Gaps] = {}
+        # Of these, the frames that were seen to have no holes.
+        self._unbroken: dict[int, Bool[np.ndarray, " T"]] = {}
 
     def over(self, files: Files) -> Values:
         """The same values, read from other files; what was seen of them holds there, too."""
         values = copy.copy(self)
         values._files, values._header = files, files.header
         if files.header.holes != self._header.holes:  # more is known of gaps where they are skipped
-            values._gaps = {}
+            values._gaps, values._unbroken = {}, {}
         return values
 
     def read(self, i: int, start: int, stop: int, step: int = 1) -> Float[Tensor, "T C *S"]:
@@ -52,6 +54,8 @@ class Values:
                 f"got start {start}, stop {stop}, step {step}"
             )
         frames = slice(start, stop, step)
+        if self._header.holes == "mask" and i not in self._gaps:
+            self._find_gaps(i)  # whatever these frames hold
         values = torch.from_numpy(self._files.read(i, frames))
         gaps = self._gaps.get(i)
         if gaps is None:
@@ -59,11 +63,29 @@ class Values:
                 return values
             gaps = self._find_gaps(i)
         fields = self._header.fields
-        hole = gaps.hole(values)
+        seen = self._unbroken.setdefault(i, np.zeros(count, bool))[frames]
+        hole = None if seen.all() else gaps.hole(values)
         if hole is not None:
             frame, field = start + hole[0] * step, fields[hole[1]]
             raise ValueError(self._not_finite(i, f"{field!r} at frame {frame}", frame, hole[2]))
+        seen[:] = True
         return gaps.filled(values, fields, self._files.source_of(i)[0].header.mask_fill)
+
+    def with_holes(self, i: int, frame: int) -> Float[Tensor, "C *S"]:
+        """A frame of trajectory i, filled where it is masked, and NaN where it has holes.
+
+        Raises:
+            ValueError: a value is infinite.
+        """
+        values = torch.from_numpy(self._files.read(i, slice(frame, frame + 1)))
+        if torch.isinf(values).any():
+            return self.read(i, frame, frame + 1)[0]  # says where
+        mask = self.mask(i)
+        if mask is None:
+            return values[0]
+        fill = self._files.source_of(i)[0].header.mask_fill
+        filled = Gaps(mask, stated=True).filled(values.clone(), self._header.fields, fill)
+        return torch.where(mask, values, filled)[0]
 
     def constants(self, i: int) -> Float[Tensor, "K *S"]:
         """The constant fields of trajectory i.
@@ -101,7 +123,11 @@ class Values:
     def mask(self, i: int) -> Bool[Tensor, "C *S"] | None:
         """Where the fields of trajectory i are predicted; None: everywhere."""
         place = self._files.locate(i)
-        if i not in self._gaps and not self._finite.seen(place, 0) and self._files.mask(i) is None:
+        if self._header.holes == "mask" and i not in self._gaps:
+            self._find_gaps(i)
+        elif (
+            i not in self._gaps and not self._finite.seen(place, 0) and self._files.mask(i) is None
+        ):
             first = torch.from_numpy(self._files.read(i, slice(0, 1)))
             if self._finite.first_bad(place, slice(0, 1, 1), first) is not None:
                 self._find_gaps(i)
@@ -110,7 +136,8 @@ class Values:
     def mask_after_reading(self, i: int) -> Bool[Tensor, "C *S"] | None:
         """The same of a trajectory that frames have been read of; reads no frame."""
         stated = self._files.mask(i)
-        if stated is not None or i not in self._gaps:
+        masked = self._header.holes == "mask" and i in self._gaps
+        if not masked and (stated is not None or i not in self._gaps):
             return stated
         valid = self._gaps[i].valid
         return None if valid.all() else valid.clone()
@@ -140,5 +167,8 @@ class Values:
         when = "" if frame is None else f" (time {self._files.times(i)[frame]:g})"
         remedy = "repair or leave out this trajectory"
         if frame is not None and self._header.holes == "refuse":
-            remedy += ", or the windows that touch such frames by `holes: skip`"
+            remedy += (
+                ", or the windows that touch such frames by `holes: skip`, or these points by "
+                "`holes: mask`"
+            )
         return f"{path}: {what}{when} of trajectory {local} {fault}; {remedy}"

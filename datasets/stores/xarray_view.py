@@ -23,17 +23,10 @@ def to_xarray(store: Store) -> xarray.Dataset:
     Parameters and the split are coordinates along `trajectory`. Where trajectories differ in
     their times, the coordinate `physical_time` (trajectory, time) takes the place of `time`.
     Scalars that vary in time are variables (trajectory, time). NaN is not an error here: it stands
-    where a field is masked (one that is predicted nowhere keeps the values of its file).
-
-    Raises:
-        ValueError: trajectories differ in their number of frames.
+    where a field is masked (one that is predicted nowhere keeps the values of its file), and where
+    a trajectory has ended that is shorter than others, whose times are NaN too.
     """
-    counts = {source.header.n_frames for source in store.sources}
-    if len(counts) > 1:
-        raise ValueError(
-            f"trajectories of {store.name!r} have {min(counts)} to {max(counts)} frames, which do "
-            f"not fit one array; open its files one by one"
-        )
+    frames = _frames(store)
     variables: dict[str, Any] = {}
     for channel, name in enumerate(store.fields):
         values = _FieldArray(store, channel)
@@ -43,7 +36,7 @@ def to_xarray(store: Store) -> xarray.Dataset:
         variables[name] = _variable(store, ("trajectory", *store.axes), values, name)
     for name in _common_series(store):
         values = np.concatenate(
-            [_rows(source, source.header.series[name]) for source in store.sources]
+            [_rows(source, source.header.series[name], frames) for source in store.sources]
         )
         variables[name] = _variable(store, ("trajectory", "time"), values, name)
     attributes = {
@@ -59,7 +52,8 @@ def _coordinates(store: Store, variables: Mapping[str, Any]) -> dict[str, Any]:
         axis: _variable(store, (axis,), values.numpy(), "length")
         for axis, values in zip(store.axes, store.grid.coordinates(), strict=True)
     }
-    times = np.concatenate([_rows(source, source.header.times) for source in store.sources])
+    frames = _frames(store)
+    times = np.concatenate([_rows(source, source.header.times, frames) for source in store.sources])
     if (times == times[0]).all():
         coordinates["time"] = _variable(store, ("time",), times[0], "time")
     else:
@@ -86,9 +80,20 @@ def _common_series(store: Store) -> list[str]:
     return [name for name in first if all(name in series for series in others)]
 
 
-def _rows(source: Source, values: np.ndarray) -> np.ndarray:
-    """(n, T) from (T,) or (n, T)."""
-    return np.broadcast_to(values, (len(source), values.shape[-1]))
+def _frames(store: Store) -> int:
+    """Frames of the longest trajectory."""
+    return max(source.header.n_frames for source in store.sources)
+
+
+def _rows(source: Source, values: np.ndarray, frames: int) -> np.ndarray:
+    """(n, T) from (T,) or (n, T), with NaN up to the number of frames."""
+    rows = np.broadcast_to(values, (len(source), values.shape[-1]))
+    missing = frames - rows.shape[1]
+    return (
+        np.pad(rows.astype(float), ((0, 0), (0, missing)), constant_values=np.nan)
+        if missing
+        else rows
+    )
 
 
 class _FieldArray(BackendArray):
@@ -96,7 +101,7 @@ class _FieldArray(BackendArray):
 
     def __init__(self, store: Store, channel: int) -> None:
         self.store, self.channel = store, channel
-        self.shape = (len(store), store.n_frames(0), *store.grid.shape)
+        self.shape = (len(store), _frames(store), *store.grid.shape)
         self.dtype = np.dtype(np.float32)
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
@@ -115,11 +120,22 @@ class _FieldArray(BackendArray):
     def _read_one(self, i: int, inner: list[Any]) -> np.ndarray:
         time, *space = inner
         frames = time if isinstance(time, slice) else slice(int(time), int(time) + 1)
-        values = self.store.read_raw(i, frames, [self.channel])[:, 0]
+        values = self._frames_of(i, frames)
         mask = self.store.mask(i)
         if mask is not None and mask[self.channel].any():
             values = np.where(mask[self.channel].numpy(), values, np.float32(np.nan))
         return values[(slice(None) if isinstance(time, slice) else 0, *space)]
+
+    def _frames_of(self, i: int, frames: slice) -> np.ndarray:
+        """Frames of one trajectory, NaN after its end."""
+        asked, held = range(self.shape[1])[frames], self.store.n_frames(i)
+        if held == self.shape[1]:
+            return self.store.read_raw(i, frames, [self.channel])[:, 0]
+        out = np.full((len(asked), *self.shape[2:]), np.nan, self.dtype)
+        there = sum(frame < held for frame in asked)
+        inner = slice(asked.start, asked.start + there * asked.step, asked.step)
+        out[:there] = self.store.read_raw(i, inner, [self.channel])[:, 0]
+        return out
 
 
 class _ConstantArray(_FieldArray):

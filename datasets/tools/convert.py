@@ -11,7 +11,7 @@ import hashlib
 import math
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -76,6 +76,7 @@ def convert(
     name: str | None = None,
     split: str | None = None,
     layout: str | None = None,
+    units: Mapping[str, str] | None = None,
     shard: int | None = None,
     overwrite: bool = False,
     spread: Spread = ALONE,
@@ -92,7 +93,7 @@ def convert(
         out: the new dataset's folder.
         name: its name; the source's by default.
         split: convert only this split.
-        layout: as for `open_store`.
+        layout, units: as for `open_store`.
         shard: trajectories per file; by default, as many as fit into 512 MiB.
         overwrite: delete a converted dataset there first.
         spread: processes that write the files, which are the same for any number of them; the one
@@ -104,11 +105,11 @@ def convert(
     Raises:
         ValueError: the source cannot be read or holds NaN, or the folder holds something else.
     """
-    store = open_store(source, split, layout)
+    store = open_store(source, split, layout, units=units)
     recipe = Recipe(
         name=_plain_name(store.name if name is None else name),
         source=str(source) if "://" in str(source) else str(Path(source).absolute()),
-        state=state_of(source.path for source in store.sources),
+        state=_state(store),
         fields=store.fields,
         splits=_counts(store),
         shard=_per_file(store) if shard is None else shard,
@@ -144,6 +145,13 @@ def _plain_name(name: str) -> str:
     """The name where it can name files; else with what cannot replaced."""
     plain = "".join(c if c.isalnum() or c in "_-." else "_" for c in name).strip(".")
     return plain or "dataset"
+
+
+def _state(store: Store) -> str:
+    """A hash of the source's files, and of what else decides their values."""
+    files = state_of(source.path for source in store.sources)
+    asked = [store.provenance[key] for key in ("regridded", "units") if key in store.provenance]
+    return hashlib.sha256(repr([files, asked]).encode()).hexdigest()[:16] if asked else files
 
 
 def _counts(store: Store) -> dict[str, int]:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from ..base.config import read
+from ..fields.grid import spacing
 from ..fields.vocabulary import AXES
 from ..files.containers import kind, open_container
 from ..files.folders import find_files
 from ..files.hdf5 import metadata
 from ..layouts.arrays import NUMERIC, TIME, TRAJECTORY
-from ..layouts.description import CHANNEL, FILE
+from ..layouts.described import axes_of
+from ..layouts.described_arrays import DescribedArrays
+from ..layouts.description import CHANNEL, FILE, Description
+from ..layouts.unstructured import REMEDY, lists_of_cells
 from ..stores.opening import open_store
+from .named_draft import named_lines
 
 TIMES = ("t", "time", "times", "t-coordinate", "t_coordinate", "t_array", "tspan", "valid_time")
 SPACE = {
@@ -22,6 +31,14 @@ SPACE = {
     **{name: "z" for name in ("z", "z-coordinate", "z_coordinate", "zc")},
 }
 NAMED = ("lat", "latitude", "lon", "longitude", "lev", "level", "depth", "height")
+HEAD = (
+    "# Drafted from FILE. Look at every line: a guess says so.",
+    "# What the keys mean: pelagos help data",
+)
+END = (
+    "# units: {time: s, length: m}  # converts what the file says, or says what it does not",
+    "# splits: {train: 0.8, valid: 0.1, test: 0.1}  # in order; by: time for one run",
+)
 CHANNELS = 4  # points of a last axis, at most, that are taken for components
 Shape = tuple[int, ...]
 
@@ -54,10 +71,45 @@ def draft(path: str | Path) -> str:
         ValueError: nothing can be read there, or no array has numbers on a grid.
     """
     file = find_files(Path(path).absolute())[0][1]
-    shapes, members = _together(_numeric(file))
-    guess = _guess(file, shapes, grouped=members > 0)
-    text = "\n".join(_lines(file, shapes, guess, members))
+    lines = named_lines(file)
+    if lines is None:
+        arrays = _numeric(file)
+        lists = lists_of_cells(arrays)
+        if lists:
+            raise ValueError(f"{file}: {lists} list an unstructured mesh, not read: {REMEDY}")
+        shapes, members = _together(arrays)
+        guess = _guess(file, shapes, grouped=members > 0)
+        lines = _lines(file, shapes, guess, members)
+    text = "\n".join([*HEAD, *lines, *END]).replace("FILE", file.name)
+    text += "".join(f"\n{line}" for line in _regrid(file, text))
     return text + _tried(file, text)
+
+
+def _regrid(file: Path, text: str) -> list[str]:
+    """The line that interpolates to a uniform grid, where the axes of a description are not one."""
+    with _written(text) as where:
+        given = read(Description, where)
+        arrays = DescribedArrays(file, where, given)
+        try:
+            known = axes_of(arrays, given)
+        except ValueError:  # told of by `_tried`
+            return []
+        finally:
+            arrays.file.close()
+    uneven = [
+        each.axis
+        for each in known
+        if each.points is not None
+        and (each.points.ndim > 1 or spacing(each.points) is None)
+        and (each.points.ndim > 1 or (np.diff(each.points) > 0).all())
+        and len(each.points) > 1
+    ]
+    if not uneven:
+        return []
+    counts = "×".join(str(arrays.sizes[each.axis]) for each in known)
+    told = f"{', '.join(uneven)} {'is' if len(uneven) == 1 else 'are'} not uniform"
+    order = ", ".join(each.axis for each in known)
+    return [f"regrid: {{to: {counts}, method: linear}}  # {told}; points of {order}", ""]
 
 
 def _numeric(file: Path) -> dict[str, Shape]:
@@ -95,7 +147,9 @@ def _guess(file: Path, shapes: Mapping[str, Shape], grouped: bool) -> _Guess:
     names = [name for name, shape in grids.items() if shape == main]
     guess = _Guess(main, {})
     lines = {name: shape[0] for name, shape in shapes.items() if len(shape) == 1}
-    _name_axes(guess, lines, [TIME] if grouped else [TRAJECTORY, TIME])
+    inner = [s for s in shapes.values() if 1 < len(s) < len(main) and main[-len(s) :] == s]
+    one = grouped or any(len(main) - len(s) == 1 for s in inner)  # a constant field beside a run
+    _name_axes(guess, lines, [TIME] if one else [TRAJECTORY, TIME])
     for name in names:
         plain = _plain(name)
         if CHANNEL in guess.axes:
@@ -156,11 +210,7 @@ def _fill(axes: list[str], reasons: list[str], shape: Shape, leading: list[str])
 
 def _lines(file: Path, shapes: Mapping[str, Shape], guess: _Guess, groups: int) -> list[str]:
     space = [axis for axis in guess.axes if axis not in (TRAJECTORY, TIME, CHANNEL)]
-    lines = [
-        f"# Drafted from {file.name}. Look at every line: a guess says so.",
-        "# What the keys mean: pelagos help data",
-        f"axes: [{', '.join(guess.axes)}]",
-    ]
+    lines = [f"axes: [{', '.join(guess.axes)}]"]
     for axis, n, why in zip(guess.axes, guess.shape, guess.reasons, strict=True):
         lines.append(f"#   {axis}: {n} points ({why})")
     if groups:
@@ -179,8 +229,6 @@ def _lines(file: Path, shapes: Mapping[str, Shape], guess: _Guess, groups: int) 
         lines.append(f"  {axis}: " + (f'"{known}"' if known else end))
     lines += _constants(shapes, guess, space)
     lines += _parameters(file, shapes)
-    lines.append("# units: {time: s, length: m}  # and of each field, where you know them")
-    lines.append("# splits: {train: 0.8, valid: 0.1, test: 0.1}  # in the order of the file")
     return lines
 
 
@@ -216,9 +264,7 @@ def _is_number(value: object) -> bool:
 
 def _tried(file: Path, text: str) -> str:
     """What opening the file by a description says, as a comment."""
-    with tempfile.TemporaryDirectory() as folder:
-        where = Path(folder) / FILE
-        where.write_text(text, encoding="utf-8")
+    with _written(text) as where:
         try:
             store = open_store(file, layout=str(where))
         except ValueError as error:
@@ -226,3 +272,12 @@ def _tried(file: Path, text: str) -> str:
             return f"\n# This does not open yet: {reason}\n"
     count = f"{len(store)} trajector{'y' if len(store) == 1 else 'ies'}"
     return f"\n# It opens so: {count} of {store.n_frames(0)} frames, {store.grid.shape} points.\n"
+
+
+@contextmanager
+def _written(text: str) -> Iterator[Path]:
+    """The path of a description that is there for a while."""
+    with tempfile.TemporaryDirectory() as folder:
+        where = Path(folder) / FILE
+        where.write_text(text, encoding="utf-8")
+        yield where

@@ -11,6 +11,7 @@ import numpy as np
 from ..fields.moments import Moments
 from ..fields.vocabulary import UNSPLIT
 from ..layouts.source import Source
+from ..stores.missing import PADDED
 from ..stores.store import Store
 from ..stores.survey import Survey, Table
 from ..stores.timeline import Timeline, timeline
@@ -71,7 +72,7 @@ def _not_finite(store: Store, table: Table) -> Iterator[Finding]:
             f"trajectories; the first{when} of trajectory {local} of {path}",
             "repair these trajectories or leave them out: reading one stops training (only what is "
             "missing in all frames of a trajectory is a mask; `holes: skip` leaves out the windows "
-            "that touch others)",
+            f"that touch others, `holes: mask` masks these points in all frames; {PADDED})",
         )
 
 

@@ -6,8 +6,10 @@ import math
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ...datasets.fields import metrics
+from ...datasets.fields.moments import mean_of_known
 from ...datasets.fields.window import Context
 from ...datasets.stores.store import Store
 from .assimilator import Estimate
@@ -46,26 +48,31 @@ class Scores:
         if abs(times[frame] - estimate.time) > 1e-3 * step:
             return
         channels = [store.fields.index(name) for name in self.context.fields]
-        target = store.read(trajectory, frame, frame + 1)[0, channels].double()
+        target = store.with_holes(trajectory, frame)[channels].double()
         ndim, members = self.context.grid.ndim, estimate.members.double().cpu()
-        mask, share = store.mask(trajectory), 1.0
         mean, deviation = estimate.mean.double().cpu(), estimate.spread.double().cpu()
+        stated, there = store.mask(trajectory), ~torch.isnan(target)
+        mask = None if stated is None else stated[channels]
+        lost = ~there.flatten(1).any(1)  # fields of which this frame holds nothing
+        if not there.all():
+            mask = there if mask is None else mask & there
+            target = target.nan_to_num()
+        share: Tensor | float = 1.0
         if mask is not None:  # what is not predicted is right, and does not count
-            mask = mask[channels]
             mean, members = (torch.where(mask, x, target) for x in (mean, members))
             deviation = torch.where(mask, deviation, 0.0)
             share = mask.double().flatten(1).mean(1).clamp_min(1e-300)
         error = (mean - target).square().flatten(1).mean(1) / share
         spread = deviation.square().flatten(1).mean(1) / share
-        self.sums["mse"].append(error.numpy())
-        self.sums["variance"].append(spread.numpy())
-        self.sums["crps"].append((metrics.crps(members, target, ndim) / share).numpy())
+        crps = metrics.crps(members, target, ndim) / share
+        for key, value in (("mse", error), ("variance", spread), ("crps", crps)):
+            self.sums[key].append(value.masked_fill(lost, math.nan).numpy())
 
     def mean(self) -> dict[str, dict[str, float]]:
         """RMSE, spread over RMSE, and CRPS by field; empty if nothing was scored."""
         if not self.sums["mse"]:
             return {}
-        found = {key: np.mean(values, 0) for key, values in self.sums.items()}
+        found = {key: mean_of_known(np.stack(values), 0) for key, values in self.sums.items()}
         return {
             name: {
                 "rmse": math.sqrt(found["mse"][c]),

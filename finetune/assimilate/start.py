@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ...datasets.fields.grid import Grid
+from ...datasets.fields.units import check_units
 from ...datasets.fields.window import Context
 from ...datasets.stores.store import Store
 from ...operators.assimilation.operator import AssimilatingOperator
@@ -87,7 +88,10 @@ def start_from(operator: Operator, store: Store, trajectory: int, frame: int) ->
             f"a history of {history} frame(s) up to frame {frame} does not fit trajectory "
             f"{trajectory} of {store.name!r}, which has {store.n_frames(trajectory)}"
         )
-    window = store.window(trajectory, first, history, 0).select(operator.description.fields)
+    description = operator.description
+    names = (*description.fields, "time", "length")
+    check_units("the operator", description.units, f"dataset {store.name!r}", store.units, names)
+    window = store.window(trajectory, first, history, 0).select(description.fields)
     context = window.context.map(lambda tensor: tensor[None])
     time = float(store.trajectory_times(trajectory)[frame])
     return Start(context, time, window.history[None], store.units)

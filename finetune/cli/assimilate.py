@@ -18,6 +18,7 @@ from ...datasets.base.options import (
     Parameters,
     Positive,
     Source,
+    Units,
     named_device,
 )
 from ..assimilate.settings import Outputs, Settings
@@ -45,6 +46,8 @@ class Given:
             the same.
         start_time: time of a start without history.
         parameter: a parameter of the equation; repeat for several.
+        units: with --history: convert a field, time or length of it to a unit, as in u=m/s;
+            repeatable.
     """
 
     history: Source | None = None
@@ -55,11 +58,12 @@ class Given:
     cold: bool = False
     start_time: Number = 0.0
     parameter: Parameters = field(default_factory=dict)
+    units: Units = field(default_factory=dict)
 
     def open(self) -> Store:
         """The dataset of the history."""
         assert self.history is not None
-        return OneSplit(self.split).open(self.history)
+        return OneSplit(self.split, units=self.units).open(self.history)
 
 
 @Parameter(name="*")

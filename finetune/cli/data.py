@@ -224,6 +224,7 @@ def convert(
         name=name,
         split=reading.split,
         layout=reading.layout,
+        units=reading.units,
         shard=shard,
         overwrite=overwrite,
         spread=spreading.spread(),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
-from ...datasets.base.options import Count, Layout
+from ...datasets.base.options import Count, Layout, Units
 
 if TYPE_CHECKING:
     from ...datasets.base.spreading import Spread
@@ -24,10 +24,12 @@ class Reading:
         split: only this split: train, valid or test.
         layout: what contents cannot tell, as in Poseidon:CE-KH or PDEBench:open, or the path of a
             description.yaml.
+        units: convert a field, a parameter, time or length to a unit, as in u=m/s; repeatable.
     """
 
     split: str | None = None
     layout: Layout | None = None
+    units: Units = field(default_factory=dict)
 
     def open(self, path: str) -> Store:
         """The dataset.
@@ -37,7 +39,7 @@ class Reading:
         """
         from ...datasets.stores.opening import open_store
 
-        return open_store(path, self.split, self.layout)
+        return open_store(path, self.split, self.layout, units=self.units)
 
 
 @Parameter(name="*")
@@ -49,13 +51,15 @@ class OneSplit(Reading):
         split: which split: train, valid, test or all.
         layout: what contents cannot tell, as in Poseidon:CE-KH or PDEBench:open, or the path of a
             description.yaml.
+        units: convert a field, a parameter, time or length to a unit, as in u=m/s; repeatable.
     """
 
     split: str | None = "test"
 
     def open(self, path: str) -> Store:
         """The dataset; see `Reading.open`."""
-        return Reading(None if self.split == "all" else self.split, self.layout).open(path)
+        split = None if self.split == "all" else self.split
+        return Reading(split, self.layout, self.units).open(path)
 
 
 @Parameter(name="*")

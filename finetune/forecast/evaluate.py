@@ -7,6 +7,7 @@ for JSON; it states its conventions, and what is not finite is `null`.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from ...datasets.base.appearing import appearing_file
 from ...datasets.base.config import plain
 from ...datasets.fields import metrics
 from ...datasets.fields.masking import masked_agrees, masked_metric, masked_share, scored
+from ...datasets.fields.moments import mean_of_known
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
 from ...pretrain.run.records import EVALUATION_SCHEMA
@@ -52,7 +54,8 @@ CONVENTIONS = {
     "percentiles such a prediction ranks as the worst. nonfinite_trajectories counts them.",
     "masked": "What is masked is not scored, and neither is a field that is masked entirely in any "
     "trajectory; means over space are over the points that are predicted; spectra are of whole "
-    "fields.",
+    "fields. Where a stored frame has holes it is not scored there; a field of which it holds "
+    "nothing counts nowhere, and as valid; frames with holes have no spectra.",
     "persistence": "The last history frame, repeated; for a steady problem, zero.",
     "vrmse": "Root mean square error over the standard deviation of the truth, "
     "√(⟨(p − y)²⟩ / (⟨(y − ⟨y⟩)²⟩ + 1e-7)); predicting the mean scores 1.",
@@ -117,11 +120,11 @@ def evaluate(
     seconds = []
     for step in forecast(operator, store, plan, request, title="evaluate", progress=progress):
         target = truth(store, judged, step.trajectories, step.index).to(request.device)
-        step = _only(step, channels)
+        step, target, whole = _without_holes(_only(step, channels), target)
         for values, fields in ((ours, step.fields), (baseline, step.last_given)):
             for name, value in _score(fields, target, step.mask).items():
                 values[name][step.rows, step.index] = value
-        spectra.add(step, target)
+        spectra.add(step, target, whole)
         ranges.add(target, step.mask)
         seconds.append(step.seconds)
     return _result(operator, store, judged, ours, baseline, ranges.varying()) | {
@@ -152,18 +155,20 @@ class _Spectra:
         self.steps = sorted({0, (plan.steps - 1) // 2, plan.steps - 1})
         self.parts: dict[str, dict[int, list[np.ndarray]]] = {"truth": {}, "prediction": {}}
 
-    def add(self, step: Step, target: Tensor) -> None:
-        """Keep the spectra of a batch, if its lead time is one of the three."""
+    def add(self, step: Step, target: Tensor, whole: Bool[Tensor, " B"]) -> None:
+        """Keep the spectra of a batch, if its lead time is one of the three, without holes."""
         if step.index not in self.steps:
             return
         for kind, field in (("truth", target), ("prediction", step.fields)):
             spectrum = metrics.energy_spectrum(field.double(), field.ndim - 2)
-            self.parts[kind].setdefault(step.index, []).append(spectrum.cpu().numpy())
+            kept = np.where(np.isfinite(spectrum.cpu().numpy()), spectrum.cpu().numpy(), np.inf)
+            kept[~whole.cpu().numpy()] = np.nan
+            self.parts[kind].setdefault(step.index, []).append(kept)
 
     def result(self) -> dict[str, Any]:
         """Lists per field and kind: one spectrum for each of the lead times."""
         medians = {
-            kind: [_percentiles(np.concatenate(parts[i]), worst=1)["median"] for i in self.steps]
+            kind: [_percentiles(np.concatenate(parts[i]))["median"] for i in self.steps]
             for kind, parts in self.parts.items()
         }
         return {
@@ -218,10 +223,25 @@ def _only(step: Step, channels: Sequence[int]) -> Step:
     return replace(step, last_given=given, fields=fields, mask=mask)
 
 
+def _without_holes(step: Step, target: Tensor) -> tuple[Step, Tensor, Bool[Tensor, " B"]]:
+    """A step whose mask leaves out the holes of its truth, the truth with 0 there, and which
+    trajectories have none.
+    """
+    there = ~torch.isnan(target)
+    whole = there.flatten(1).all(1)
+    if whole.all():
+        return step, target, whole
+    mask = there if step.mask is None else step.mask & there
+    return replace(step, mask=mask), target.nan_to_num(), whole
+
+
 def _score(
     prediction: Tensor, target: Tensor, mask: Tensor | None
 ) -> dict[str, Float[np.ndarray, "B C"]]:
-    """Every measure, one value per trajectory and field, in double precision."""
+    """Every measure, one value per trajectory and field, in double precision.
+
+    Infinite where the prediction is not finite; NaN where there is nothing to be scored.
+    """
     ndim = target.ndim - 2
     prediction, target = prediction.double(), target.double()
     values = {name: masked_metric(name, prediction, target, ndim, mask) for name in METRICS}
@@ -241,7 +261,20 @@ def _score(
         powers = (share.sqrt(), faces.sqrt(), share, *[share.sqrt()] * len(bands))
         measures = [value / power for value, power in zip(measures, powers, strict=True)]
     values |= dict(zip(ABSOLUTE, measures, strict=True))
-    return {name: value.cpu().numpy() for name, value in values.items()}
+    lost = None if mask is None else ~scored(mask, ndim)
+    return {name: _ranked(name, value, lost) for name, value in values.items()}
+
+
+def _ranked(name: str, value: Tensor, lost: Bool[Tensor, "B C"] | None) -> Float[np.ndarray, "B C"]:
+    """A measure whose values that are not finite rank as the worst; see `_score`."""
+    if name == AGREES:
+        value = value if lost is None else value | lost
+        return value.double().cpu().numpy()
+    worst = -torch.inf if name == "correlation" else torch.inf
+    value = torch.where(torch.isfinite(value), value, worst)
+    if lost is not None:
+        value = value.masked_fill(lost, torch.nan)
+    return value.cpu().numpy()
 
 
 def _result(
@@ -255,7 +288,7 @@ def _result(
     lead = np.array(plan.leads)
     told = {name: values[..., varying] for name, values in ours.items()}
     persisted = {name: values[..., varying] for name, values in baseline.items()}
-    broken = ~np.isfinite(ours["nrmse"]).all(axis=(1, 2))
+    broken = np.isinf(ours["nrmse"]).any(axis=(1, 2))
     return {
         "schema": EVALUATION_SCHEMA,
         "operator": operator.name,
@@ -290,35 +323,38 @@ def _result(
 def _scores(values: Mapping[str, Values], plan: Plan) -> dict[str, Any]:
     """Per metric and field: mean, median and percentiles over trajectories, lists over steps."""
     return {
-        metric: {
-            name: _percentiles(values[metric][:, :, c], worst=-1 if metric == "correlation" else 1)
-            for c, name in enumerate(plan.fields)
-        }
+        metric: {name: _percentiles(values[metric][:, :, c]) for c, name in enumerate(plan.fields)}
         for metric in (*METRICS, *ABSOLUTE)
     }
 
 
-def _percentiles(values: Float[np.ndarray, "N *_"], worst: int) -> dict[str, Any]:
-    """Over trajectories; what is not finite ranks as the worst, and makes the mean null."""
-    ranked = np.where(np.isfinite(values), values, worst * np.inf)
-    with np.errstate(invalid="ignore"):
-        p10, median, p90 = np.percentile(ranked, (10, 50, 90), axis=0)
-        mean = ranked.mean(axis=0)
+def _percentiles(values: Float[np.ndarray, "N *_"]) -> dict[str, Any]:
+    """Over trajectories; what is infinite ranks so, and makes the mean null; NaN does not count."""
+    percentile = np.nanpercentile if np.isnan(values).any() else np.percentile
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # where nothing is known
+        p10, median, p90 = percentile(values, (10, 50, 90), axis=0)
+        mean = mean_of_known(values, 0)
     numbers = {"mean": mean, "median": median, "p10": p10, "p90": p90}
     return {name: _numbers(value) for name, value in numbers.items()}
 
 
 def _summary(values: Mapping[str, Values], lead: np.ndarray) -> dict[str, Any]:
     """The few numbers that a table has room for."""
-    result = {name: _numbers(values[name].mean(axis=0).mean(axis=1).mean()) for name in METRICS}
-    first = values["vrmse"][:, 0].mean(axis=0).mean()
-    each = values["vrmse"].mean(axis=(1, 2))
+    result = {
+        name: _numbers(mean_of_known(mean_of_known(mean_of_known(values[name], 0), 1)))
+        for name in METRICS
+    }
+    first = mean_of_known(mean_of_known(values["vrmse"][:, 0], 0))
+    each = mean_of_known(values["vrmse"], (1, 2))
     valid, _ = _valid_time(values[AGREES], lead)
     return result | {
         "vrmse_one_step": _numbers(first),
-        "vrmse_median": _percentiles(each, worst=1)["median"],
+        "vrmse_median": _percentiles(each)["median"],
         "valid_time": _numbers(valid.mean(axis=0).mean()),
-        "crmse": _numbers(np.sqrt(np.square(values["mean_error"]).mean(axis=0)).mean()),
+        "crmse": _numbers(
+            mean_of_known(np.sqrt(mean_of_known(np.square(values["mean_error"]), 0)))
+        ),
     }
 
 
@@ -326,7 +362,7 @@ def _valid_times(agrees: Values, plan: Plan, lead: np.ndarray) -> dict[str, Any]
     """Statistics of the valid time per field, and how many trajectories never failed."""
     times, passed = _valid_time(agrees, lead)
     return {
-        name: _percentiles(times[:, c], worst=-1) | {"reached_end": int(passed[:, c].sum())}
+        name: _percentiles(times[:, c]) | {"reached_end": int(passed[:, c].sum())}
         for c, name in enumerate(plan.fields)
     }
 

@@ -94,10 +94,10 @@ def _frames(operator: Operator, state: State, plan: Plan) -> Iterator[Tensor]:
 def truth(
     store: Store, plan: Plan, trajectories: Sequence[int], step: int
 ) -> Float[Tensor, "B C *S"]:
-    """The stored frame that `step` predicts, for some trajectories."""
+    """The stored frame that `step` predicts, for some trajectories; NaN where it has holes."""
     frame = plan.frames[step]
     assert frame is not None, "only stored frames have a truth"
-    stored = torch.cat([store.read(i, frame, frame + 1) for i in trajectories])
+    stored = torch.stack([store.with_holes(i, frame) for i in trajectories])
     channels = [
         stored[:, store.fields.index(name)]
         if name in store.fields

@@ -353,7 +353,6 @@ def test_groups_say_their_own_times_and_parameters(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("fields: {u: 'run*/u'}\n", r"'run0' has \(4, 8\), 'run1' \(6, 8\): cut longer ones"),
         ("fields: {u: 'run*/v'}\n", r"'run0' has \(4, 8\), 'run1' none"),
         ("fields: {u: 'run0/u'}\nparameters: {a: 'run0@a'}\n", "no attribute run0@a; there are: b"),
         ("fields: {u: 'run0/pair'}\n", "real numbers.*whose parts must be stored as arrays of"),

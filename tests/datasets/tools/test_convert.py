@@ -161,7 +161,7 @@ class Made(Source):
 def test_steady_problems_and_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.bin").write_bytes(b"x")
     store = Store([("train", Made(tmp_path / "x.bin"))])
-    monkeypatch.setattr(module, "open_store", lambda *_: store)
+    monkeypatch.setattr(module, "open_store", lambda *_, **more: store)
     found = open_store(convert("x.bin", tmp_path / "out"))
     assert found.steady
     assert found.inputs == ("conductivity",)

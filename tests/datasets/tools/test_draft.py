@@ -62,8 +62,11 @@ def test_components_on_faces_are_told_of(tmp_path: Path) -> None:
         file["p"], file["u"] = np.zeros((3, 8, 6)), np.zeros((3, 9, 6))
     text = "axes: [time, x, y]\nfields: {p: p, u: u}\ntime: {step: 1}\n"
     (tmp_path / "description.yaml").write_text(text)
-    with pytest.raises(ValueError, match=r"those of u to cell centres, \(v\["):
+    with pytest.raises(ValueError, match=r"to cell centres: staggered: \{u: x\}"):
         open_store(tmp_path)
+    (tmp_path / "description.yaml").write_text(text + "staggered: {u: x}\n")
+    assert open_store(tmp_path).fields == ("p", "u")
+    (tmp_path / "description.yaml").write_text(text)
     with h5py.File(tmp_path / "a.h5", "r+") as file:
         v = file["u"][()]
         del file["u"]

@@ -351,6 +351,15 @@ def test_the_last_of_several_values_counts_and_lists_are_collected() -> None:
     assert found["out"] == Path("e")
 
 
+def test_values_by_name_are_collected() -> None:
+    words = ["heat_2d", "--parameter", "a=1", "--parameter", "b=2:3", "--train", "1"]
+    asked = parsing.parse(COMMANDS["data simulate"].load(), words, "data simulate")
+    assert asked.arguments["asked"].parameters == {"a": 1.0, "b": (2.0, 3.0)}
+    words = ["--units", "u=m/s", "--units", "time=s", "data/mine"]
+    asked = parsing.parse(COMMANDS["data inspect"].load(), words, "data inspect")
+    assert asked.arguments["reading"].units == {"u": "m/s", "time": "s"}
+
+
 def test_home_and_variables_are_replaced_in_paths(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
     monkeypatch.setenv("SCRATCH", "/scratch")
