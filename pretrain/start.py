@@ -65,14 +65,16 @@ def describe(
     if donor and normalizer["name"] == donor.normalizer.name == WindowScaling.name:
         normalizer = {"offset": normalizer_to_dict(donor.normalizer)["offset"], **normalizer}
     fields, inputs = recipe.fields or first.fields, recipe.inputs or first.inputs
-    named = (*fields, "time", "length")
-    check_units("the checkpoint", known.units, f"dataset {first.name!r}", first.units, named)
+    named = (*fields, *inputs, "time", "length")
+    shared = (*named, *known.conditions)
+    check_units("the checkpoint", known.units, f"dataset {first.name!r}", first.units, shared)
     fill = {name: value for name, value in (recipe.fill or known.fill).items() if name in fields}
     for store in stores:
         _require_channels(store, fields, inputs, fill)
     raw = normalizer["name"] == Identity.name
     conditions = _conditions(recipe, stores, known, inputs, None if raw else processes)
     grids = {store.grid for store in stores}
+    named += (*conditions["constant_fields"], *conditions["parameters"])
     return Description(
         fields=fields,
         units={name: first.units[name] for name in named if name in first.units},

@@ -2,10 +2,16 @@ from .grid import BOUNDARIES as BOUNDARIES
 from .grid import Grid as Grid
 from .grid import spacing as spacing
 from .grid import tolerance as tolerance
+from .masking import RELATIVE as RELATIVE
+from .masking import Fill as Fill
+from .masking import Metric as Metric
 from .masking import masked_agrees as masked_agrees
 from .masking import masked_metric as masked_metric
 from .masking import masked_share as masked_share
+from .masking import over_mask as over_mask
 from .masking import scored as scored
+from .masking import truth_mean as truth_mean
+from .metrics import root as root
 from .moments import Moments as Moments
 from .moments import mean_of_known as mean_of_known
 from .normalization import POOLED as POOLED

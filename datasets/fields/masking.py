@@ -16,21 +16,29 @@ from . import metrics
 
 Field = Float[Tensor, "..."]  # (..., C, *S)
 Mask = Bool[Tensor, "..."]  # the same shape, or one that broadcasts to it
+Metric = Callable[[Tensor, Tensor, int], Tensor]
+Fill = Callable[[Tensor, Tensor, Tensor, tuple[int, ...]], tuple[Tensor, Tensor]]
 
 
 def masked_metric(
     name: str, prediction: Field, truth: Field, ndim: int, mask: Mask | None
 ) -> Float[Tensor, "..."]:
-    """The relative metric `name` over the predicted points, (..., C).
+    """The relative metric `name` (of `RELATIVE`) over the predicted points, (..., C).
 
     Without a mask, the metric itself. A field that is masked entirely gives 0, which the caller
-    leaves out by `scored`. The absolute ε of `metrics.vrmse` counts by the share of all points
-    that is predicted.
+    leaves out by `scored`. What `metrics.well_vrmse` counts are all points, masked or not: N − 1
+    is a little more than published, and its 1e-7 counts by the share that is predicted.
     """
-    metric = getattr(metrics, name)
+    metric, fill = RELATIVE[name]
+    return over_mask(metric, fill, prediction, truth, ndim, mask)
+
+
+def over_mask(
+    metric: Metric, fill: Fill, prediction: Field, truth: Field, ndim: int, mask: Mask | None
+) -> Float[Tensor, "..."]:
+    """A metric of the predicted points: `fill` says what stands in place of the others."""
     if mask is None:
         return metric(prediction, truth, ndim)
-    fill = _FILLS.get(name, _zeros)
     instead = fill(prediction, truth, mask, tuple(range(truth.ndim - ndim, truth.ndim)))
     return metric(
         torch.where(mask, prediction, instead[0]), torch.where(mask, truth, instead[1]), ndim
@@ -69,16 +77,18 @@ def scored(mask: Mask, ndim: int) -> Bool[Tensor, "..."]:
     return mask.flatten(-ndim).any(-1)
 
 
-def _zeros(
+def zeros(
     prediction: Tensor, truth: Tensor, mask: Tensor, space: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
+    """0 for both: neither an error nor a size."""
     zero = truth.new_zeros(())
     return zero, zero
 
 
-def _truth_mean(
+def truth_mean(
     prediction: Tensor, truth: Tensor, mask: Tensor, space: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
+    """The truth's mean for both: neither an error nor a deviation."""
     mean = _mean(truth, mask, space)
     return mean, mean
 
@@ -95,7 +105,12 @@ def _mean(values: Tensor, mask: Tensor, space: tuple[int, ...]) -> Tensor:
     return torch.where(mask, values, 0).sum(space, keepdim=True) / count
 
 
-_FILLS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
-    "vrmse": _truth_mean,
-    "correlation": _own_means,
+# Metrics that can leave points out, and what stands there instead: it changes neither the error
+# nor what it is divided by.
+RELATIVE: dict[str, tuple[Metric, Fill]] = {
+    "vrmse": (metrics.vrmse, truth_mean),
+    "well_vrmse": (metrics.well_vrmse, truth_mean),
+    "nrmse": (metrics.nrmse, zeros),
+    "relative_l1": (metrics.relative_l1, zeros),
+    "correlation": (metrics.correlation, _own_means),
 }

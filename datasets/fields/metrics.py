@@ -34,21 +34,32 @@ def rmse(prediction: Field, truth: Field, ndim: int) -> Float[Tensor, "..."]:
 def nrmse(prediction: Field, truth: Field, ndim: int) -> Float[Tensor, "..."]:
     """Root mean square error over that of the truth, ‖p − y‖₂ / max(‖y‖₂, ε), norms √⟨·²⟩.
 
-    The same number as `relative_l2`; ε = 1e-12.
+    Also called the relative L2 error; ε = 1e-12.
     """
     return _ratio(rmse(prediction, truth, ndim), root(_mean_square(truth, ndim)))
 
 
-def vrmse(
-    prediction: Field, truth: Field, ndim: int, epsilon: float = 1e-7
-) -> Float[Tensor, "..."]:
-    """√(⟨(p − y)²⟩ / (⟨(y − ⟨y⟩)²⟩ + ε)): the RMSE in standard deviations of the truth over space.
+def vrmse(prediction: Field, truth: Field, ndim: int) -> Float[Tensor, "..."]:
+    """RMSE in standard deviations of the truth over space, √⟨(p − y)²⟩ / max(σ, 1e-6 √⟨y²⟩, ε).
 
-    The Well's VRMSE, with the population variance; predicting the mean scores 1. Its ε = 1e-7
-    is absolute, in squared units of the field: it hides errors in fields of tiny amplitude.
+    σ² = ⟨(y − ⟨y⟩)²⟩; predicting the mean scores 1. The same in every unit: its smallest divisor
+    is relative, where a field is constant up to the rounding of single precision; ε = 1e-12 is
+    for fields of zeros. The Well's is `well_vrmse`.
+    """
+    deviation = root(_mean_square(_centred(truth, ndim), ndim))
+    least = EXACT * root(_mean_square(truth, ndim))
+    return _ratio(rmse(prediction, truth, ndim), torch.maximum(deviation, least))
+
+
+def well_vrmse(prediction: Field, truth: Field, ndim: int) -> Float[Tensor, "..."]:
+    """√(⟨(p − y)²⟩ / (s² + 1e-7)), s² the variance over N points of space with the divisor N − 1.
+
+    The Well's VRMSE exactly as its benchmark computes it (arXiv 2412.00568, `metrics/spatial.py`),
+    to compare with its tables. 1e-7 is in squared units of the field: it hides errors in fields of
+    small amplitude, so that the same data score otherwise in other units.
     """
     error = _mean_square(_error(prediction, truth, ndim), ndim)
-    return root(error / (_mean_square(_centred(truth, ndim), ndim) + epsilon))
+    return root(error / (truth.var(_space(truth, ndim)) + 1e-7))
 
 
 def relative_l1(prediction: Field, truth: Field, ndim: int) -> Float[Tensor, "..."]:
@@ -56,11 +67,6 @@ def relative_l1(prediction: Field, truth: Field, ndim: int) -> Float[Tensor, "..
     space = _space(truth, ndim)
     error = _error(prediction, truth, ndim).abs().mean(space)
     return _ratio(error, truth.abs().mean(space))
-
-
-def relative_l2(prediction: Field, truth: Field, ndim: int) -> Float[Tensor, "..."]:
-    """‖p − y‖₂ / max(‖y‖₂, ε); the same number as `nrmse`, under its other name."""
-    return nrmse(prediction, truth, ndim)
 
 
 def grouped_relative_l1(
@@ -255,28 +261,49 @@ def valid_time(
     threshold: float = 0.8,
     metric: str = "correlation",
 ) -> Float[Tensor, "..."]:
-    """Lead time of the first frame that fails; the last lead time where none does.
+    """How long a forecast stays close: when its measure crosses the threshold.
 
     (..., T, C, *S) → (..., C), in the unit of the lead times: give them in Lyapunov times (divide
     by the Lyapunov time) for the valid prediction time of chaotic dynamics.
 
     A frame fails when its `correlation` is below the threshold or, with `metric="nrmse"`, when
     its error is above it; NaN fails. A field that is constant over space in the truth has no
-    correlation: its frame fails unless it is predicted exactly (see `agrees`). Where no frame
-    fails, the value is a lower bound.
+    correlation: its frame fails unless it is predicted exactly (see `agrees`). See `failure_time`.
 
     Raises:
         ValueError: unknown metric.
     """
     if metric == "correlation":
         passed = agrees(prediction, truth, ndim, threshold)
+        values = correlation(prediction, truth, ndim)
     elif metric == "nrmse":
-        passed = nrmse(prediction, truth, ndim) <= threshold
+        values = nrmse(prediction, truth, ndim)
+        passed = values <= threshold
     else:
         raise ValueError(f"metric must be 'correlation' or 'nrmse'; got {metric!r}")
-    failed = ~passed.movedim(-2, -1)
-    first = failed.int().argmax(-1)
-    return torch.where(failed.any(-1), lead_times[first], lead_times[-1])
+    return failure_time(values, passed, lead_times, threshold)
+
+
+def failure_time(
+    values: Float[Tensor, "... T C"],
+    passed: Bool[Tensor, "... T C"],
+    lead_times: Float[Tensor, " T"],
+    threshold: float,
+) -> Float[Tensor, "... C"]:
+    """When a measure crosses a threshold, linear between lead times; (..., T, C) → (..., C).
+
+    0 where the first frame fails already, the last lead time, a lower bound, where none does.
+    Where the measure of a frame before or at the failure is not finite, or does not say what
+    passed, the time is that of the frame before.
+    """
+    failed, values = ~passed.movedim(-2, -1), values.movedim(-2, -1)
+    first = failed.int().argmax(-1, keepdim=True)
+    before = (first - 1).clamp_min(0)
+    one, two = (values.gather(-1, frame) - threshold for frame in (before, first))
+    share = torch.where(one * two < 0, one / (one - two), 0)
+    start, end = lead_times[before], lead_times[first]
+    times = torch.where(first > 0, start + share.to(start) * (end - start), 0)
+    return torch.where(failed.any(-1), times[..., 0], lead_times[-1])
 
 
 def agrees(

@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -97,6 +98,11 @@ class Normalizer(ABC):
         """Fields that never varied in the training data: by default none is known."""
         return frozenset()
 
+    @cached_property
+    def datasets(self) -> Mapping[str, Mapping[str, tuple[float, float]]]:
+        """Mean and deviation of fields, by training dataset: by default none is known."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Identity(Normalizer):
@@ -162,6 +168,16 @@ class Statistics(Normalizer):
         """Fields that never varied in the training data."""
         std = self._known(self.std, dataset)
         return frozenset(name for name, value in std.items() if not value)
+
+    @cached_property
+    def datasets(self) -> Mapping[str, Mapping[str, tuple[float, float]]]:
+        """Mean and deviation of the fields of each dataset that has an entry of its own."""
+        found = {}
+        for dataset in self.mean:
+            if dataset != POOLED:
+                mean, std = (self._known(table, dataset) for table in (self.mean, self.std))
+                found[dataset] = {name: (mean[name], std[name]) for name in mean if name in std}
+        return found
 
     def _known(self, table: Mapping[str, Mapping[str, float]], dataset: str) -> dict[str, float]:
         return {**table.get(POOLED, {}), **table.get(dataset, {})}

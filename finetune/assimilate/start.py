@@ -89,8 +89,8 @@ def start_from(operator: Operator, store: Store, trajectory: int, frame: int) ->
             f"{trajectory} of {store.name!r}, which has {store.n_frames(trajectory)}"
         )
     description = operator.description
-    names = (*description.fields, "time", "length")
-    check_units("the operator", description.units, f"dataset {store.name!r}", store.units, names)
+    named = description.named
+    check_units("the operator", description.units, f"dataset {store.name!r}", store.units, named)
     window = store.window(trajectory, first, history, 0).select(description.fields)
     context = window.context.map(lambda tensor: tensor[None])
     time = float(store.trajectory_times(trajectory)[frame])

@@ -202,7 +202,8 @@ def _print_scores(result: dict[str, Any]) -> None:
             means = result[scores]["vrmse"][name]["mean"]
             table.add_row(name, label, *(number(means[k]) for k in chosen))
     Console().print(table)
-    _print_valid_time(result)
+    if not result["steady"]:
+        _print_valid_time(result)
     if result["nonfinite_trajectories"]:
         print(f"{result['nonfinite_trajectories']} rollout(s) became infinite or NaN")
 

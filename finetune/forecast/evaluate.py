@@ -30,7 +30,7 @@ from .frames import Step, forecast, truth
 from .plan import Plan, make_plan
 from .request import Request
 
-METRICS = ("vrmse", "nrmse", "relative_l1", "correlation")
+METRICS = ("vrmse", "well_vrmse", "nrmse", "relative_l1", "correlation")
 # In the field's unit: where in space and at which wave numbers the error is.
 ABSOLUTE = ("rmse", "brmse", "mean_error", "rmse_low", "rmse_middle", "rmse_high")
 AGREES = "agrees"  # whether a frame is still valid
@@ -57,8 +57,12 @@ CONVENTIONS = {
     "fields. Where a stored frame has holes it is not scored there; a field of which it holds "
     "nothing counts nowhere, and as valid; frames with holes have no spectra.",
     "persistence": "The last history frame, repeated; for a steady problem, zero.",
-    "vrmse": "Root mean square error over the standard deviation of the truth, "
-    "√(⟨(p − y)²⟩ / (⟨(y − ⟨y⟩)²⟩ + 1e-7)); predicting the mean scores 1.",
+    "vrmse": "Root mean square error over the standard deviation of the truth over space, "
+    "√⟨(p − y)²⟩ / √⟨(y − ⟨y⟩)²⟩; predicting the mean scores 1. Of a field that is constant to one "
+    "part in 10⁶ of its root mean square, over that part.",
+    "well_vrmse": "The VRMSE as The Well's benchmark computes it: "
+    "√(⟨(p − y)²⟩ / (s² + 1e-7)), s² the variance with the divisor N − 1, 1e-7 in squared units of "
+    "the field.",
     "nrmse": "Root mean square error over the root mean square of the truth, "
     "√(⟨(p − y)²⟩ / ⟨y²⟩); the same number as the relative L2 error.",
     "relative_l1": "Mean absolute error over the mean absolute value of the truth, "
@@ -74,7 +78,8 @@ CONVENTIONS = {
     "unit; the squares of low, middle and high add up to that of rmse.",
     "rmse_middle": "The same at 4–11 periods per domain.",
     "rmse_high": "The same at 12 and more periods per domain.",
-    "valid_time": f"First lead time at which the correlation is below {VALID}. Where it never is, "
+    "valid_time": f"When the correlation falls below {VALID}, linear between lead times; 0 where "
+    "the first frame is below it already. Where none is, "
     "the last lead time, a lower bound; reached_end counts these trajectories. A frame whose truth "
     "is constant has no correlation, and counts as valid if it is predicted exactly (to one "
     "part in 10⁶).",
@@ -308,6 +313,7 @@ def _result(
         "stride": plan.stride,
         "dt": plan.dt,
         "mode": plan.mode,
+        "steady": bool(plan.inputs),
         "history": plan.history,
         "lead_times": lead.tolist(),
         "nonfinite_trajectories": int(broken.sum()),
@@ -315,8 +321,8 @@ def _result(
         "summary": _summary(told, lead) | {"persistence": _summary(persisted, lead)},
         "scores": _scores(ours, plan),
         "persistence": _scores(baseline, plan),
-        "valid_time": _valid_times(ours[AGREES], plan, lead),
-        "valid_time_persistence": _valid_times(baseline[AGREES], plan, lead),
+        "valid_time": _valid_times(ours, plan, lead),
+        "valid_time_persistence": _valid_times(baseline, plan, lead),
     }
 
 
@@ -347,7 +353,7 @@ def _summary(values: Mapping[str, Values], lead: np.ndarray) -> dict[str, Any]:
     }
     first = mean_of_known(mean_of_known(values["vrmse"][:, 0], 0))
     each = mean_of_known(values["vrmse"], (1, 2))
-    valid, _ = _valid_time(values[AGREES], lead)
+    valid, _ = _valid_time(values, lead)
     return result | {
         "vrmse_one_step": _numbers(first),
         "vrmse_median": _percentiles(each)["median"],
@@ -358,9 +364,9 @@ def _summary(values: Mapping[str, Values], lead: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _valid_times(agrees: Values, plan: Plan, lead: np.ndarray) -> dict[str, Any]:
+def _valid_times(values: Mapping[str, Values], plan: Plan, lead: np.ndarray) -> dict[str, Any]:
     """Statistics of the valid time per field, and how many trajectories never failed."""
-    times, passed = _valid_time(agrees, lead)
+    times, passed = _valid_time(values, lead)
     return {
         name: _percentiles(times[:, c]) | {"reached_end": int(passed[:, c].sum())}
         for c, name in enumerate(plan.fields)
@@ -368,16 +374,15 @@ def _valid_times(agrees: Values, plan: Plan, lead: np.ndarray) -> dict[str, Any]
 
 
 def _valid_time(
-    agrees: Values, lead: np.ndarray
+    values: Mapping[str, Values], lead: np.ndarray
 ) -> tuple[Float[np.ndarray, "N C"], Bool[np.ndarray, "N C"]]:
-    """First lead time that does not agree with the truth, and whether there is none.
+    """How long each trajectory agrees with the truth, and whether it does to the end.
 
     The same number as `metrics.valid_time`, from what is there already.
     """
-    passed = agrees > 0
-    first = passed.argmin(axis=1)
-    never = np.all(passed, axis=1)
-    return np.where(never, lead[-1], lead[first]), never
+    passed = values[AGREES] > 0
+    found, agrees, times = map(torch.from_numpy, (values["correlation"], passed, lead))
+    return metrics.failure_time(found, agrees, times, VALID).numpy(), np.all(passed, axis=1)
 
 
 def _numbers(values: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -66,12 +66,16 @@ def forecast(
     """
     batch, device = request.batch, request.device
     operator.to(device).eval()
+    dataset = ""
     with Bar(title, len(plan.trajectories) * plan.steps, unit="frames", active=progress) as bar:
         for first in range(0, len(plan.trajectories), batch):
             chosen = plan.trajectories[first : first + batch]
             window = _initial(store, plan, chosen).to(device)
+            context = window.context
+            context = replace(context, dataset=dataset or context.dataset)
             with torch.inference_mode():
-                state = operator.init(window.history, window.context)
+                state = operator.init(window.history, context)
+            dataset = state.context.dataset  # told once, by the first trajectories
             frames = _frames(operator, state, plan)
             rows = slice(first, first + len(chosen))
             for index in range(plan.steps):

@@ -88,8 +88,8 @@ def make_plan(operator: Operator, store: Store, request: Request, *, beyond: boo
     chosen = _choose(store, request.trajectories)
     description = operator.description
     require_channels(store, description.fields, description.inputs, description.fill)
-    names = (*description.fields, "time", "length")
-    check_units("the operator", description.units, f"dataset {store.name!r}", store.units, names)
+    named = description.named
+    check_units("the operator", description.units, f"dataset {store.name!r}", store.units, named)
     if store.steady:
         return _steady_plan(operator, chosen, request)
     _check_continuous(operator, request)

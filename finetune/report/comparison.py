@@ -21,6 +21,9 @@ HELPED = "Pretraining helped"
 HURT = "Pretraining did not help"
 EQUAL = "No clear difference between pretraining and starting from scratch"
 UNKNOWN = "Whether pretraining helped cannot be told from these runs"
+BEATS = "Better than persistence"
+LOSES = "Not better than persistence"
+MIXED = "Not all runs are better than persistence"
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,12 @@ class Comparison:
 def compare(runs: Sequence[Run]) -> list[Comparison]:
     """One comparison per evaluation setting and training budget that runs of both kinds share.
 
-    Without any, a single comparison says why there is none.
+    Without any, a single comparison says why there is none; where no run started from pretrained
+    weights, and nobody asks whether that helped, it is one with persistence.
     """
+    scored = [run for run in runs if run.evaluation is not None]
+    if scored and all(run.origin != PRETRAINED for run in runs):
+        return [_against_persistence(scored)]
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         if run.evaluation is not None and run.origin in (PRETRAINED, SCRATCH):
@@ -52,6 +59,16 @@ def compare(runs: Sequence[Run]) -> list[Comparison]:
         if pretrained and scratch:
             found.append(_compare(pretrained, scratch))
     return found or [Comparison(UNKNOWN, (_reason(runs),))]
+
+
+def persistence(evaluation: Mapping[str, Any]) -> str:
+    """What the baseline is, in words."""
+    return "zero everywhere" if is_steady(evaluation) else "the last known frame, repeated"
+
+
+def is_steady(evaluation: Mapping[str, Any]) -> bool:
+    """Whether the problem has no time; evaluations of before did not say it, and count as no."""
+    return bool(evaluation.get("steady", False))
 
 
 def time_unit(evaluation: Mapping[str, Any]) -> str:
@@ -80,6 +97,23 @@ def _format(value: float | None, digits: str, unit: str) -> str:
     return text if unit in ("", "1") else f"{text} {unit}"
 
 
+def _against_persistence(runs: Sequence[Run]) -> Comparison:
+    """Runs of which none was pretrained elsewhere, each beside its baseline."""
+    sentences, better = [], []
+    for run in runs:
+        evaluation = run.scores
+        store, summary = evaluation["store"], evaluation["summary"]
+        error, baseline = summary["vrmse"], summary["persistence"]["vrmse"]
+        better.append(error is not None and error < baseline)
+        sentences.append(
+            f"{run.name}: the mean VRMSE over {store['trajectories']} trajectories of "
+            f"{store['name']} ({store['split']} split) is {score(error)}; persistence "
+            f"({persistence(evaluation)}) scores {score(baseline)}."
+        )
+    verdict = BEATS if all(better) else MIXED if any(better) else LOSES
+    return Comparison(verdict, tuple(sentences))
+
+
 def _compare(pretrained: Sequence[Run], scratch: Sequence[Run]) -> Comparison:
     ours, theirs = _average(pretrained), _average(scratch)
     evaluation = pretrained[0].scores
@@ -90,15 +124,22 @@ def _compare(pretrained: Sequence[Run], scratch: Sequence[Run]) -> Comparison:
     )
     sentences = [
         _versus(f"Rolled out over {where}, the mean VRMSE is", ours, theirs, "vrmse"),
-        _versus("One step ahead it is", ours, theirs, "vrmse_one_step"),
-        _versus("Forecasts stay valid for", ours, theirs, "valid_time", time_unit(evaluation)),
+        *(
+            []
+            if is_steady(evaluation)
+            else [_versus("One step ahead it is", ours, theirs, "vrmse_one_step")]
+        ),
     ]
+    if not is_steady(evaluation):
+        unit = time_unit(evaluation)
+        sentences.append(_versus("Forecasts stay valid for", ours, theirs, "valid_time", unit))
     key = "vrmse"
     if any(value is None or value > BLOWN_UP for value in (ours[key], theirs[key])):
         key = "vrmse_median"
         what = "Some rollouts blow up, so the verdict rests on the median trajectory: its VRMSE is"
         sentences.insert(1, _versus(what, ours, theirs, key))
-    sentences.append(_persistence(ours[key], theirs[key], baseline[key]))
+    what = persistence(evaluation)
+    sentences.append(_persistence(ours[key], theirs[key], baseline[key], what))
     sentences.append(_caveats(pretrained, scratch))
     return Comparison(_verdict(ours[key], theirs[key]), tuple(sentences))
 
@@ -130,10 +171,10 @@ def _versus(what: str, ours: Summary, theirs: Summary, key: str, unit: str = "")
     return f"{text}: {size}{less if one < two else more}."
 
 
-def _persistence(ours: float | None, theirs: float | None, baseline: float) -> str:
-    """Whether the two beat the baseline."""
+def _persistence(ours: float | None, theirs: float | None, baseline: float, words: str) -> str:
+    """Whether the two beat the baseline, which is `words`."""
     beaten = [error is not None and error < baseline for error in (ours, theirs)]
-    what = f"persistence (the last known frame, repeated), which scores {score(baseline)}"
+    what = f"persistence ({words}), which scores {score(baseline)}"
     if all(beaten):
         far = min(ours or 0.0, theirs or 0.0) > 1
         return f"Both beat {what}{', but not the mean of the truth, which scores 1' * far}."
@@ -174,6 +215,7 @@ def _setting(run: Run) -> str:
     evaluation = run.scores
     scored = [evaluation["store"][key] for key in ("name", "split", "trajectories")]
     scored += [evaluation[key] for key in ("start", "history", "lead_times", "mode")]
+    scored += [evaluation["conventions"]]  # another version may score otherwise
     data = {k: v for k, v in _flatten(run.recipe).items() if k.startswith("data")}
     return json.dumps([scored, run.samples, data], sort_keys=True, default=str)
 
@@ -206,5 +248,6 @@ def _reason(runs: Sequence[Run]) -> str:
         return "None of the evaluated runs started from scratch, so there is nothing to compare to."
     return (
         "The evaluated runs share no setting: a comparison needs the same dataset, split, "
-        "trajectories, start and steps, and the same number of training samples."
+        "trajectories, start and steps, scored by the same version, and the same number of "
+        "training samples."
     )

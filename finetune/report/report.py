@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -23,7 +23,7 @@ from ...datasets.base.appearing import appearing_file
 from ...pretrain.run.records import PRETRAINED, PRETRAINING, SCRATCH, Run, read_runs
 from ..forecast.evaluate import CONVENTIONS, VALID
 from . import charts, figures
-from .comparison import compare, number, score, time_unit
+from .comparison import compare, is_steady, number, persistence, score, time_unit
 from .field_images import field_images
 from .figures import Drawing
 
@@ -100,7 +100,7 @@ def render(runs: Sequence[Run], title: str | None) -> str:
     template = environment.from_string(
         (files("pelagos.finetune.report") / "report.html").read_text(encoding="utf-8")
     )
-    comparisons = compare(runs)
+    comparisons, scored = compare(runs), list(_scored(runs))
     if title is None:
         asked = {PRETRAINED, SCRATCH} <= {run.origin for run in runs}
         title = "Did pretraining help?" if asked else ", ".join(run.name for run in runs)
@@ -110,7 +110,8 @@ def render(runs: Sequence[Run], title: str | None) -> str:
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
         comparisons=comparisons,
         columns=_COLUMNS,
-        scored=list(_scored(runs)),
+        scored=scored,
+        aging=[group for group in scored if group.errors],
         curves=list(charts.learning_curves(runs)),
         field_images=list(field_images(runs)),
         runs=[_about(run, i) for i, run in enumerate(runs)],
@@ -129,10 +130,11 @@ def _scored(runs: Sequence[Run]) -> Iterator[Scored]:
         if run.evaluation is not None:
             groups.setdefault(_frames_of(run.scores), []).append(i)
     for title, members in groups.items():
+        ages = not is_steady(runs[members[0]].scores)
         yield Scored(
             title=title,
             rows=tuple(_rows(runs, members)),
-            errors=tuple(charts.errors(runs, members)),
+            errors=tuple(charts.errors(runs, members)) if ages else (),
             spectra=tuple(charts.spectra(runs, members)),
             runs=tuple(members),
         )
@@ -140,6 +142,11 @@ def _scored(runs: Sequence[Run]) -> Iterator[Scored]:
 
 def _frames_of(evaluation: dict[str, Any]) -> str:
     store = evaluation["store"]
+    if is_steady(evaluation):
+        return (
+            f"{store['trajectories']} problems of {store['name']} ({store['split']} split): the "
+            "solution, from its inputs"
+        )
     start = f" from frame {evaluation['start']}" if evaluation["start"] else ""
     unit, lead_times = time_unit(evaluation), evaluation["lead_times"]
     if _evenly(evaluation):
@@ -162,21 +169,25 @@ def _evenly(evaluation: dict[str, Any]) -> bool:
 def _rows(runs: Sequence[Run], members: Sequence[int]) -> Iterator[Row]:
     """A row for every run, and one for persistence."""
     first = runs[members[0]].scores
-    unit = first["store"]["units"].get("time", "")
     summaries = [runs[i].scores["summary"] for i in members] + [first["summary"]["persistence"]]
     best = {key: _best(summaries, key, sign) for key, sign in _SCORES.items()}
     for i, summary in zip([*members, None], summaries, strict=True):
-        cells = [
-            Cell(
-                score(summary[key], unit if key == "valid_time" else ""), summary[key] == best[key]
-            )
-            for key in _SCORES
-        ]
+        cells = [_score_cell(first, key, summary[key], best[key]) for key in _SCORES]
         if i is None:
             cells += [Cell("–")] * 3
-            yield Row("persistence", None, "the last known frame, repeated", tuple(cells))
+            yield Row("persistence", None, persistence(first), tuple(cells))
         else:
             yield Row(runs[i].name, i, _origin(runs[i]), (*cells, *_costs(runs[i])))
+
+
+def _score_cell(evaluation: Mapping[str, Any], key: str, value: float | None, best: float) -> Cell:
+    """A number of the table; a steady problem has no valid time, and never valid is not best."""
+    if key != "valid_time":
+        return Cell(score(value), value == best)
+    if is_steady(evaluation):
+        return Cell("–")
+    unit = evaluation["store"]["units"].get("time", "")
+    return Cell(score(value, unit), value == best > 0)
 
 
 def _best(summaries: Sequence[dict[str, Any]], key: str, sign: int) -> float:

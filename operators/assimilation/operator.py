@@ -21,6 +21,7 @@ from ...datasets.fields.window import Context, Window
 from ..core.description import Description
 from ..core.observation import Observation, Sensors
 from ..core.operator import Operator
+from ..core.recognition import recognised_cold
 from ..core.state import State
 from .correction import LARGEST, Correction
 from .ensemble import EnsembleGain, default_radius, ensemble_analysis
@@ -195,6 +196,7 @@ class AssimilatingOperator(Operator):
         Raises:
             ValueError: the normaliser has no mean (it needs "statistics" or "identity").
         """
+        context = recognised_cold(context, self.description)
         weight = next(self.parameters())
         shape = (batch, self.history, len(context.fields), *context.grid.shape)
         history = torch.zeros(shape, dtype=weight.dtype, device=weight.device)

@@ -13,6 +13,7 @@ from .observation import Observation as Observation
 from .observation import Sensors as Sensors
 from .operator import Operator as Operator
 from .published import PublishedLayout as PublishedLayout
+from .recognition import recognised_cold as recognised_cold
 from .registry import create as create
 from .state import FieldAxis as FieldAxis
 from .state import State as State

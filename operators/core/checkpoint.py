@@ -111,10 +111,11 @@ def fill(folder: Path, config: dict[str, Any], state: dict[str, Tensor]) -> None
 
 
 def from_pretrained(path: str | Path, *, verify: bool = True) -> Operator:
-    """The operator of a checkpoint directory, or of a Hugging Face repository.
+    """The operator of a checkpoint directory, a run, or a Hugging Face repository.
 
     Args:
-        path: a directory, or `hf:owner/model` to download a repository.
+        path: a checkpoint directory, a run directory (then its checkpoint), or `hf:owner/model` to
+            download a repository.
         verify: whether files must be those that were saved, by their SHA-256.
 
     Raises:
@@ -122,7 +123,7 @@ def from_pretrained(path: str | Path, *, verify: bool = True) -> Operator:
             operator, or tensors that are missing, unexpected, misshaped, of other types or not
             finite.
     """
-    directory = directory_of(path)
+    directory = locate(directory_of(path))
     if verify:
         require_as_saved(directory)
     config = read_config(directory)
@@ -178,9 +179,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     """
     path = directory / CONFIG
     if not path.is_file():
-        inner = directory / OF_A_RUN
-        remedy = f"; open {inner}" if (inner / CONFIG).is_file() else ""
-        raise ValueError(f"{directory} is no checkpoint: it has no {CONFIG}{remedy}")
+        raise ValueError(f"{directory} is no checkpoint: it has no {CONFIG}")
     try:
         config = parse_json(read_text(path, MOST_JSON))
     except ValueError as error:

@@ -30,7 +30,7 @@ class Description:
 
     Attributes:
         fields: names of its channels, in order.
-        units: unit of each field, where known.
+        units: unit of each field, input, condition, "time" and "length", where known.
         normalizer: physical units to the network's and back.
         inputs: of an operator for steady problems, the names of its input channels, in order; ()
             where it steps `fields` in time.
@@ -90,6 +90,11 @@ class Description:
         """Names of the extra inputs: constant fields, then parameters."""
         return (*self.constant_fields, *self.parameters)
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """All that data must have in the same units: fields, inputs, conditions, time, length."""
+        return (*self.fields, *self.inputs, *self.conditions, "time", "length")
+
     def time_scale_of(self, dataset: str) -> float:
         """The physical time that the network sees as 1 on a dataset."""
         return self.time_scales.get(dataset, self.time_scale)
@@ -105,10 +110,6 @@ class Description:
                 "fine-tune with data[i].time_scale",
                 stacklevel=3,
             )
-
-    def context(self, points: tuple[int, ...]) -> Context:
-        """The context of a history that comes without one: the periodic unit box."""
-        return Context(self.fields, Grid.unit(points), inputs=self.inputs)
 
     def masked(self, context: Context, batch: int) -> Context:
         """The batched context without the fields that never varied in the training data."""

@@ -13,6 +13,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -22,14 +23,18 @@ from ...datasets.fields.window import Context, Window
 from . import checkpoint
 from .conditions import Conditions, conditions_of
 from .description import Description
+from .given import given, require_finite
 from .history import require_history, require_rank
 from .observation import Observation, Sensors
-from .rollout import rollout
+from .recognition import recognised, warn_of_parameters
+from .rollout import rollout, without_graph
 from .state import FieldAxis, State
+from .surroundings import context_of, with_batch
 from .time_steps import TimeSteps
 from .weight_cache import look_again
 
 OperatorT = TypeVar("OperatorT", bound="Operator")
+HistoryT = TypeVar("HistoryT", Tensor, np.ndarray)
 
 
 class Operator(nn.Module, ABC):
@@ -141,21 +146,26 @@ class Operator(nn.Module, ABC):
         return {}
 
     def init(self, history: Float[Tensor, "B T C *S"], context: Context | None = None) -> State:
-        """The state after `history`; without a context, on the periodic unit box.
+        """The state after `history`; without a context, on the training grid.
 
-        Its context masks the fields that never varied in the training data.
+        Its context masks the fields that never varied in the training data. Data of an unknown
+        name are taken for the training dataset whose statistics are nearest, with a warning.
 
         Raises:
-            ValueError: wrong rank, number of frames, fields or time step.
+            ValueError: wrong rank, number of frames, fields or time step; or no context is given
+                and the training grid has other points.
         """
         require_rank(history, self.name, self.ndim)
         if context is None:
-            context = self.description.context(tuple(history.shape[3:]))
+            context = context_of(history, self.description)
+        context = recognised(with_batch(context, len(history)), history, self.description)
         self._check_history(history, context)
         if not (self.training or torch.is_grad_enabled()):
             look_again(self)
         context = self.description.masked(context, len(history))
         scaling, conditions = self.description.scaling(history, context), self.conditions(context)
+        if not (self.training or torch.compiler.is_compiling()):
+            warn_of_parameters(conditions, self.description)
         return State(history, context, torch.zeros(len(history)), scaling, conditions)
 
     def conditions(self, context: Context) -> Conditions:
@@ -175,20 +185,36 @@ class Operator(nn.Module, ABC):
 
     def rollout(
         self,
-        history: Float[Tensor, "B T C *S"],
+        history: HistoryT,
         context: Context | None = None,
         *,
         dt: float,
         steps: int,
-    ) -> Iterator[Float[Tensor, "B C *S"]]:
+        gradients: bool = False,
+    ) -> Iterator[HistoryT]:
         """Predict `steps` frames, `dt` apart, one at a time and in constant memory.
 
+        Args:
+            history: (B, T, C, *S), or (T, C, *S) of one trajectory, a tensor or a NumPy array, in
+                physical units; the frames, (B, C, *S) or (C, *S), are of the same kind.
+            context: what stays the same along it, with or without a batch axis; None: the history
+                lies on the training grid.
+            dt: physical time of a step.
+            steps: number of them.
+            gradients: keep the graph for a backward pass, whose memory grows with the steps.
+
         Raises:
-            ValueError: as `init`, or `steps` is negative.
+            ValueError: as `init`, `steps` is negative, or the history is not finite.
         """
         if steps < 0:
             raise ValueError(f"steps must not be negative; got {steps}")
-        return rollout(self, self.init(history, context), repeat(dt, steps))
+        taken = given(history, self.ndim, next(self.parameters(), torch.zeros(())))
+        require_rank(taken.history, self.name, self.ndim)
+        require_finite(taken.history, self.description.channels)
+        with torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
+            state = self.init(taken.history, context)
+        frames = rollout(self, state, repeat(dt, steps))
+        return taken.back(frames if gradients else without_graph(frames))
 
     def save_pretrained(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write a checkpoint directory (`config.json` + `model.safetensors`); see `checkpoint`."""

@@ -52,3 +52,13 @@ def rollout(
             fields = torch.where(mask, fields, given)
             state = state.corrected(fields)
         yield fields
+
+
+def without_graph(frames: Iterator[Tensor]) -> Iterator[Tensor]:
+    """The same frames, computed without a graph for gradients, whatever the caller's mode is."""
+    while True:
+        with torch.no_grad():  # not around the yield: it would change the caller's mode
+            frame = next(frames, None)
+        if frame is None:
+            return
+        yield frame

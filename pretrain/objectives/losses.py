@@ -6,14 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...datasets.fields.masking import masked_metric, scored
+from ...datasets.fields.masking import RELATIVE, Fill, Metric, over_mask, scored, truth_mean
+from ...datasets.fields.metrics import root
 from ...datasets.fields.normalization import Normalizer
 from ...datasets.fields.vocabulary import vectors
 from ...datasets.fields.window import Window
 
-# Metrics per frame and field whose mean is a loss.
-MEANS = ("vrmse", "relative_l1", "relative_l2")
-LOSSES = (*MEANS, "relative_mse", "grouped_relative_l1")
+LOSSES = ("vrmse", "relative_l1", "relative_l2", "relative_mse", "grouped_relative_l1")
 
 
 def loss_of(
@@ -24,7 +23,7 @@ def loss_of(
         return grouped_relative_l1(prediction, window, normalizer)
     if name == "relative_mse":
         return relative_mse(prediction, window)
-    return mean_metric(name, prediction, window)
+    return _mean(*_MEANS[name], prediction, window)
 
 
 def mean_metric(
@@ -34,10 +33,35 @@ def mean_metric(
 
     What is masked does not count, and neither does a field that is masked entirely.
     """
+    return _mean(*RELATIVE[name], prediction, window)
+
+
+def damped_vrmse(prediction: Tensor, truth: Tensor, ndim: int) -> Float[Tensor, "..."]:
+    """√(⟨(p − y)²⟩ / (⟨(y − ⟨y⟩)²⟩ + 1e-7)): as a loss, the VRMSE of no more than a bounded weight.
+
+    Frames that hardly vary would else outweigh all others. Per channel, (..., C).
+    """
+    space = tuple(range(truth.ndim - ndim, truth.ndim))
+    error = (prediction - truth).square().mean(space)
+    variance = (truth - truth.mean(space, keepdim=True)).square().mean(space)
+    return root(error / (variance + 1e-7))
+
+
+# Losses that are means of a measure per frame and field.
+_MEANS: dict[str, tuple[Metric, Fill]] = {
+    "vrmse": (damped_vrmse, truth_mean),
+    "relative_l1": RELATIVE["relative_l1"],
+    "relative_l2": RELATIVE["nrmse"],
+}
+
+
+def _mean(
+    metric: Metric, fill: Fill, prediction: Float[Tensor, "B T C *S"], window: Window
+) -> Float[Tensor, ""]:
     ndim, mask = window.grid.ndim, window.context.mask
     if mask is None:
-        return masked_metric(name, prediction, window.target, ndim, None).mean()
-    values = masked_metric(name, prediction, window.target, ndim, mask.unsqueeze(1))
+        return metric(prediction, window.target, ndim).mean()
+    values = over_mask(metric, fill, prediction, window.target, ndim, mask.unsqueeze(1))
     weights = scored(mask, ndim).to(values).unsqueeze(1).expand_as(values)
     return (values * weights).sum() / weights.sum().clamp_min(1)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pelagos.datasets.fields import metrics
 
-ERRORS = [metrics.rmse, metrics.nrmse, metrics.vrmse, metrics.relative_l1, metrics.relative_l2]
+ERRORS = [metrics.rmse, metrics.nrmse, metrics.vrmse, metrics.well_vrmse, metrics.relative_l1]
 ALL = [*ERRORS, metrics.correlation]
 
 # One sample, one channel, four points.
@@ -23,8 +23,8 @@ PREDICTION = torch.tensor([[2.0, -1.0, 1.0, 1.0]], dtype=torch.float64)  # e = 1
     [
         (metrics.rmse, math.sqrt(5 / 4)),
         (metrics.nrmse, math.sqrt(5 / 12)),
-        (metrics.relative_l2, math.sqrt(5 / 12)),
-        (metrics.vrmse, math.sqrt(1.25 / (2 + 1e-7))),
+        (metrics.vrmse, math.sqrt(1.25 / 2)),
+        (metrics.well_vrmse, math.sqrt(1.25 / (8 / 3 + 1e-7))),
         (metrics.relative_l1, 3 / 6),
         # deviations: p 1.25, -1.75, .25, .25 (⟨p⟩ = .75); y 0, -2, 2, 0
         (metrics.correlation, 1.0 / math.sqrt(2 * 1.1875)),
@@ -44,15 +44,42 @@ def test_pure_sines() -> None:
     chord = 2 * math.sin(0.15)  # ‖sin(x + δ) − sin x‖ / ‖sin x‖
     assert float(metrics.nrmse(shifted, truth, 1)) == pytest.approx(chord)
     assert float(metrics.rmse(shifted, truth, 1)) == pytest.approx(chord / math.sqrt(2))
-    assert float(metrics.vrmse(shifted, truth, 1)) == pytest.approx(chord, rel=1e-6)
+    assert float(metrics.vrmse(shifted, truth, 1)) == pytest.approx(chord, rel=1e-12)
     assert float(metrics.correlation(shifted, truth, 1)) == pytest.approx(math.cos(0.3))
 
 
 def test_the_mean_scores_one_in_vrmse() -> None:
     truth = 5 + torch.sin(waves())[None]
     mean = torch.full_like(truth, 5)
-    assert float(metrics.vrmse(mean, truth, 1)) == pytest.approx(1, rel=1e-6)
+    assert float(metrics.vrmse(mean, truth, 1)) == pytest.approx(1, rel=1e-12)
     assert float(metrics.nrmse(mean, truth, 1)) < 0.15
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-4, 1.0, 1e6])
+@pytest.mark.parametrize("offset", [0.0, 273.15])
+def test_vrmse_is_the_same_in_every_unit(scale: float, offset: float) -> None:
+    x = waves()
+    truth, shifted = (scale * torch.sin(x + d)[None] for d in (0.0, 0.3))
+    truth, shifted = truth + scale * offset, shifted + scale * offset
+    assert float(metrics.vrmse(shifted, truth, 1)) == pytest.approx(2 * math.sin(0.15), rel=1e-9)
+
+
+def test_the_published_vrmse_is_that_of_the_well() -> None:
+    """As its code computes it, with the sample variance, in single precision."""
+    generator = torch.Generator().manual_seed(0)
+    truth, guess = 1e-3 * torch.randn(2, 5, 3, 8, 6, generator=generator)
+    y, x = truth.movedim(1, -1), guess.movedim(1, -1)  # channels last
+    published = ((x - y) ** 2).mean((1, 2)) / (torch.std(y, dim=(1, 2)) ** 2 + 1e-7)
+    found = metrics.well_vrmse(guess, truth, 2)
+    torch.testing.assert_close(found, published.sqrt())
+    assert not torch.allclose(found, metrics.vrmse(guess, truth, 2), rtol=0.03)
+
+
+def test_vrmse_of_a_constant_is_finite() -> None:
+    truth = torch.full((1, 8), 300.0, dtype=torch.float64)
+    assert float(metrics.vrmse(truth, truth, 1)) == 0
+    assert float(metrics.vrmse(truth + 3e-4, truth, 1)) == pytest.approx(1.0)
+    assert float(metrics.vrmse(truth * 0, truth * 0, 1)) == 0
 
 
 @pytest.mark.parametrize("metric", ALL)
@@ -186,21 +213,35 @@ def drifting() -> tuple[Tensor, Tensor, Tensor]:
 
 def test_valid_until_the_correlation_falls() -> None:
     prediction, truth, times = drifting()
-    # cos(0.6) = 0.825, cos(0.8) = 0.697
-    assert metrics.valid_time(prediction, truth, times, 1).tolist() == [4.0]
-    assert metrics.valid_time(prediction, truth, times, 1, 0.6).tolist() == [5.0]
+    # cos(0.6) = 0.825, cos(0.8) = 0.697, cos(1) = 0.540
+    at = [math.cos(0.2 * t) for t in range(9)]
+    found = metrics.valid_time(prediction, truth, times, 1).tolist()
+    assert found == pytest.approx([3 + (at[3] - 0.8) / (at[3] - at[4])])
+    assert found == pytest.approx([math.acos(0.8) / 0.2], rel=0.01)
+    found = metrics.valid_time(prediction, truth, times, 1, 0.6).tolist()
+    assert found == pytest.approx([4 + (at[4] - 0.6) / (at[4] - at[5])])
+    assert found == pytest.approx([math.acos(0.6) / 0.2], rel=0.01)
+
+
+def test_what_fails_at_the_first_step_was_never_valid() -> None:
+    prediction, truth, times = drifting()
+    assert metrics.valid_time(torch.zeros_like(truth), truth, times, 1).tolist() == [0.0]
+    assert metrics.valid_time(prediction, truth, times, 1, 0.99).tolist() == [0.0]
+    one = slice(0, 1)
+    assert metrics.valid_time(prediction[one], truth[one], times[one], 1).tolist() == [1.0]
 
 
 def test_valid_until_the_error_rises() -> None:
     prediction, truth, times = drifting()
-    # 2 sin(0.1 t): 0.389 at t = 1.95 …, 0.591 at t = 3
-    assert metrics.valid_time(prediction, truth, times, 1, 0.5, "nrmse").tolist() == [3.0]
+    low, high = 2 * math.sin(0.2), 2 * math.sin(0.3)  # at t = 2 and 3
+    found = metrics.valid_time(prediction, truth, times, 1, 0.5, "nrmse").tolist()
+    assert found == pytest.approx([2 + (0.5 - low) / (high - low)])
 
 
 def test_the_first_failure_counts_and_nan_fails() -> None:
     prediction, truth, times = drifting()
     prediction[1] = torch.nan
-    assert metrics.valid_time(prediction, truth, times, 1).tolist() == [2.0]
+    assert metrics.valid_time(prediction, truth, times, 1).tolist() == [1.0]
 
 
 def test_a_forecast_that_never_fails_has_the_last_lead_time() -> None:
@@ -390,8 +431,10 @@ def test_what_stays_constant_and_is_predicted_exactly_stays_valid() -> None:
     prediction[2, 1] += 1e-9  # rounding
     prediction[1, 2, 3] = 1e-9  # no rounding: the truth is 0
     prediction[3, 0] = -truth[3, 0]
-    assert metrics.valid_time(prediction, truth, leads, 1).tolist() == [4.0, 4.0, 2.0]
+    # The first field turns from correlation 1 to −1 in the last step, the third has none.
+    found = metrics.valid_time(prediction, truth, leads, 1).tolist()
+    assert found == pytest.approx([3 + 0.2 / 2, 4.0, 1.0])
     prediction[0, 1] = math.nan
-    assert metrics.valid_time(prediction, truth, leads, 1)[1] == 1.0
+    assert metrics.valid_time(prediction, truth, leads, 1)[1] == 0.0
     # The correlation itself stays as it is published: 0 where there is none.
     assert (metrics.correlation(truth, truth, 1)[:, 1:] == 0).all()

@@ -39,7 +39,7 @@ def predicted(operator, train=False):
     shape = (2, operator.history, len(FIELDS), *(16,) * operator.ndim)
     history = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     with torch.set_grad_enabled(train):
-        return torch.stack(list(operator.rollout(history, dt=0.1, steps=2)))
+        return torch.stack(list(operator.rollout(history, dt=0.1, steps=2, gradients=True)))
 
 
 def assert_unchanged(operator, before):

@@ -11,9 +11,13 @@ from pelagos.datasets import open_store
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.fields.normalization import Statistics
 from pelagos.datasets.fields.window import Context
+from pelagos.datasets.layouts.well import WellData, write_file
 from pelagos.datasets.simulation.simulate import simulate
+from pelagos.finetune.assimilate.assimilate import assimilate as run_assimilation
 from pelagos.finetune.assimilate.assimilator import Assimilator
 from pelagos.finetune.assimilate.observations import Domain, ObservationFile
+from pelagos.finetune.assimilate.settings import Outputs, Settings
+from pelagos.finetune.assimilate.start import start_from
 from pelagos.finetune.cli.console import main
 from pelagos.operators import Description, EnsembleGain, Observation, Sensors, assimilate, create
 from pelagos.operators.assimilation.exponential import Derivative
@@ -87,6 +91,31 @@ def write(path, rows, header=HEADER):
         writer.writerow(header)
         writer.writerows(rows)
     return path
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_on_land_there_is_no_estimate(members: int, tmp_path) -> None:
+    """Neither a value nor a spread; what is not land has both."""
+    land = np.arange(128) < 40
+    data = WellData(
+        dataset="sea",
+        grid=Grid.unit((128,)),
+        times=DT * np.arange(3),
+        fields={"u": np.where(land, 0.0, np.sin(2 * np.pi * np.arange(128) / 128))[None, None]
+                .repeat(3, 1)},
+        mask=~land[None, None],
+    )  # fmt: skip
+    write_file(tmp_path / "sea.hdf5", data)
+    rows = [[DT, 0.5 + 0.1 * k, "u", 0.2, 0.1] for k in range(4)]
+    sensors = write(tmp_path / "sensors.csv", rows)
+    operator, out = exact_observer(), tmp_path / "analysis.nc"
+    start = start_from(operator, open_store(tmp_path / "sea.hdf5"), 0, 0)
+    settings = Settings(members=members, variance=1.0, forecast=2)
+    run_assimilation(operator, start, sensors, Outputs(out), settings)
+    with xarray.open_dataset(out) as found:
+        assert found.sizes["time"] == 3
+        for name in ("u", "u_spread"):
+            assert (np.isnan(found[name].to_numpy()) == land).all()
 
 
 def test_sparse_noisy_irregular_sensors_find_the_wave(wave, checkpoint, tmp_path, capsys):

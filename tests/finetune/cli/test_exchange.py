@@ -152,10 +152,16 @@ def test_weights_without_their_configuration_name_the_option(dymixop, tmp_path, 
     assert "--config" in capsys.readouterr().err
 
 
-def test_a_run_directory_names_its_checkpoint(scot, tmp_path):
+def test_a_run_directory_is_opened_by_its_checkpoint(scot, tmp_path):
     main(["import", str(scot), str(tmp_path / "run" / "checkpoint")])
-    with pytest.raises(ValueError, match=r"; open \S+run/checkpoint$"):
-        from_pretrained(tmp_path / "run")
+    run, checkpoint = (from_pretrained(tmp_path / name) for name in ("run", "run/checkpoint"))
+    assert run.description == checkpoint.description
+    for name, value in checkpoint.state_dict().items():
+        assert torch.equal(run.state_dict()[name], value)
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "recipe.yaml").write_text("steps: 1\n")
+    with pytest.raises(ValueError, match="begun has no checkpoint yet; finish it"):
+        from_pretrained(tmp_path / "begun")
 
 
 def test_published_weights_where_a_checkpoint_is_wanted_name_the_remedy(scot):

@@ -17,7 +17,16 @@ from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.layouts.well import WellData, write_file
 from pelagos.finetune.forecast.evaluate import evaluate, write_evaluation
 from pelagos.finetune.forecast.predict import predict, write_prediction
-from pelagos.finetune.report.comparison import EQUAL, HELPED, HURT, UNKNOWN, compare
+from pelagos.finetune.report.comparison import (
+    BEATS,
+    EQUAL,
+    HELPED,
+    HURT,
+    LOSES,
+    MIXED,
+    UNKNOWN,
+    compare,
+)
 from pelagos.finetune.report.report import write_report
 from pelagos.pretrain.run.records import read_runs
 
@@ -187,6 +196,68 @@ def test_ways_to_predict_are_not_compared_and_are_told_how_to_repeat(make_run) -
         assert option in text
         assert "pelagos evaluate &#39;" in text  # a path with a space
     assert "predicted after 0.1, 0.35" in text
+
+
+def test_where_nothing_was_pretrained_runs_stand_beside_persistence(make_run, tmp_path) -> None:
+    """Nobody asks whether pretraining helped."""
+    runs = [make_run("good", init_from=None), make_run("bad", init_from=None, gain=1.5)]
+    (comparison,) = compare(read_runs(runs[:1]))
+    assert (comparison.verdict, comparison.tone) == (BEATS, "even")
+    assert "persistence (the last known frame, repeated) scores" in comparison.sentences[0]
+    assert compare(read_runs(runs))[0].verdict == MIXED
+    assert compare(read_runs(runs[1:]))[0].verdict == LOSES
+    text = _text(write_report(runs, tmp_path / "r.html").read_text())
+    assert "pretraining helped" not in text
+
+
+def _rows(page: str) -> dict[str, list[str]]:
+    """The cells of the table of scores by the run's name; the best end in a star."""
+    found = {}
+    for row in re.findall(r'<tr role="row".*?</tr>', page.split("<tbody")[1], re.DOTALL):
+        [name] = re.findall(r"</span>(.*?)<small>", row)
+        cells = re.findall(r'<td role="cell" data-label="[^"]+"( class="best")?>(.*?)</td>', row)
+        found[name] = [text + "★" * bool(best) for best, text in cells]
+    return found
+
+
+def test_what_was_never_valid_is_not_the_best(make_run, tmp_path) -> None:
+    """At lead time 0.25 · 4 the fastest wave has lost its correlation from the first step on."""
+    run = make_run("run", init_from=None, gain=-1.0)
+    path = run / "evaluation.json"
+    result = json.loads(path.read_text())
+    assert result["summary"]["valid_time"] == 0.0
+    rows = _rows(write_report([run], tmp_path / "r.html").read_text())
+    assert rows["run"][3] == "0.00 s"
+    assert rows["persistence"][3].endswith("★")
+    result["summary"]["persistence"]["valid_time"] = 0.0
+    path.write_text(json.dumps(result))
+    rows = _rows(write_report([run], tmp_path / "r.html", overwrite=True).read_text())
+    assert rows["run"][3] == rows["persistence"][3] == "0.00 s"
+
+
+def test_a_steady_problem_has_no_valid_time(make_run, tmp_path) -> None:
+    run = make_run("run", init_from=None)
+    path = run / "evaluation.json"
+    result = json.loads(path.read_text())
+    path.write_text(json.dumps(result | {"steady": True, "steps": 1, "lead_times": [1.0]}))
+    page = write_report([run], tmp_path / "r.html").read_text()
+    rows, text = _rows(page), _text(page)
+    assert rows["run"][3] == rows["persistence"][3] == "–"
+    assert "zero everywhere" in text
+    assert "the solution, from its inputs" in text
+    for words in ("Error over lead time", "last known frame", "1 predicted"):
+        assert words not in text
+
+
+def test_other_versions_scores_are_not_compared(make_run) -> None:
+    runs = [make_run("a"), make_run("b", init_from=None)]
+    path = runs[0] / "evaluation.json"
+    result = json.loads(path.read_text())
+    result["conventions"]["vrmse"] = "Otherwise."
+    path.write_text(json.dumps(result))
+    (comparison,) = compare(read_runs(runs))
+    assert comparison.verdict == UNKNOWN
+    assert "scored by the same version" in comparison.sentences[0]
 
 
 def test_other_differences_of_the_recipes_are_named(make_run) -> None:

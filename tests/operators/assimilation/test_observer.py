@@ -200,14 +200,14 @@ def test_a_learned_linear_part_finds_the_symbol():
     operator.tendency = Zero()
     truth = exact(equation, Zero(), grid, parameters={"diffusivity": 0.02})
     u, context = smooth(grid, batch=8), Context(("u",), grid)
-    target = next(truth.rollout(u, context, dt=0.1, steps=1))
+    target = next(truth.rollout(u, context, dt=0.1, steps=1, gradients=True))
     optimizer = torch.optim.LBFGS(
         [operator.even, operator.odd], max_iter=60, line_search_fn="strong_wolfe"
     )
 
     def loss():
         optimizer.zero_grad()
-        found = next(operator.rollout(u, context, dt=0.1, steps=1))
+        found = next(operator.rollout(u, context, dt=0.1, steps=1, gradients=True))
         error = 1e4 * (found - target).square().mean()
         error.backward()
         return error

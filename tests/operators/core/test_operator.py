@@ -90,7 +90,9 @@ class TestContract:
             frames = [operator.step(state, dt)[1] for dt in window.lead_times.unbind(1)]
             torch.testing.assert_close(prediction, torch.stack(frames, 1))
         else:
-            rolled = list(operator.rollout(window.history, window.context, dt=0.5, steps=3))
+            rolled = list(
+                operator.rollout(window.history, window.context, dt=0.5, steps=3, gradients=True)
+            )
             assert torch.equal(prediction, torch.stack(rolled, 1))
 
     def test_state_is_explicit(self, name, ndim):

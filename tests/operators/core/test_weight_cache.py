@@ -66,7 +66,8 @@ def made(name, seed=0):
 
 
 def last_frame(operator, steps=3):
-    return list(operator.rollout(HISTORY.to(next(operator.parameters())), dt=1.0, steps=steps))[-1]
+    history = HISTORY.to(next(operator.parameters()))
+    return list(operator.rollout(history, dt=1.0, steps=steps, gradients=True))[-1]
 
 
 @pytest.fixture(params=[*SMALL])

@@ -42,7 +42,8 @@ def load_vector(name):
 def predict(operator, context, arrays, x):
     history = x.unflatten(1, (operator.history, -1))
     steps = arrays["output"].shape[1]
-    return torch.stack(list(operator.rollout(history, context, dt=1.0, steps=steps)), 1)
+    frames = operator.rollout(history, context, dt=1.0, steps=steps, gradients=True)
+    return torch.stack(list(frames), 1)
 
 
 @pytest.mark.parametrize("name", VECTORS)
@@ -138,7 +139,7 @@ def values(*shape, seed=0):
 
 
 def once(operator, history, context, dt=1.0):
-    return next(operator.rollout(history, context, dt=dt, steps=1))
+    return next(operator.rollout(history, context, dt=dt, steps=1, gradients=True))
 
 
 class TestBoundaries:
@@ -289,7 +290,8 @@ def test_the_backward_pass_in_1d_is_that_of_the_plain_operations(boundary, point
         return torch.autograd.grad(prediction.cos().sum(), [start, *operator.parameters()])
 
     def rolled_out():
-        return torch.stack(list(operator.rollout(start, context, dt=1.0, steps=2)), 1)
+        frames = operator.rollout(start, context, dt=1.0, steps=2, gradients=True)
+        return torch.stack(list(frames), 1)
 
     used, layer = [], mixing_1d.mixing_layer
     monkeypatch.setattr(mixing_1d, "mixing_layer", lambda *a: used.append(1) or layer(*a))
