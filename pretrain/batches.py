@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset
 
 from ..datasets.fields.window import Window
+from ..datasets.sampling.dealing import deal
 from ..datasets.sampling.mixture import Mixture
 from .recipe import TrainRecipe
 from .run.stop import SIGNALS
@@ -38,11 +39,14 @@ def micro_batches(
 ) -> Generator[tuple[int, Window]]:
     """This process's micro-batches with their global numbers, in order, after `step` steps.
 
+    Those of a step are the same for every number of processes, and dealt so that all are done at
+    about the same time (see `dealing`).
+
     Raises:
         ValueError: the data of the next one cannot be read; as without data-loading processes.
     """
-    share = micro_batches_per_process(recipe, accelerator.num_processes)
-    sampler = _Share(recipe, step, accelerator.process_index, share)
+    micro_batches_per_process(recipe, accelerator.num_processes)
+    sampler = _Share(mixture, recipe, step, accelerator)
     loader = DataLoader(
         _MicroBatches(mixture),
         batch_size=None,
@@ -101,14 +105,19 @@ class _MicroBatches(Dataset[tuple[int, Window | Exception]]):
 class _Share(torch.utils.data.Sampler[int]):
     """Global numbers of one process's micro-batches, in order, from a step on."""
 
-    def __init__(self, recipe: TrainRecipe, step: int, rank: int, share: int) -> None:
-        self.first, self.steps = rank * share, range(step, recipe.steps)
-        self.share, self.per_step = share, recipe.micro_batches
+    def __init__(
+        self, mixture: Mixture, recipe: TrainRecipe, step: int, accelerator: Accelerator
+    ) -> None:
+        self.mixture, self.steps = mixture, range(step, recipe.steps)
+        self.per_step = recipe.micro_batches
+        self.rank, self.processes = accelerator.process_index, accelerator.num_processes
 
     def __iter__(self) -> Iterator[int]:
         for step in self.steps:
-            start = step * self.per_step + self.first
-            yield from range(start, start + self.share)
+            start = step * self.per_step
+            numbers = range(start, start + self.per_step)
+            dealt = deal(self.mixture.costs(numbers), self.processes)
+            yield from (numbers[place] for place in dealt[self.rank])
 
     def __len__(self) -> int:
-        return len(self.steps) * self.share
+        return len(self.steps) * (self.per_step // self.processes)

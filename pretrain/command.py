@@ -52,7 +52,8 @@ def pretrain(
     """Train one operator on a mixture of datasets.
 
     Every key of the recipe can be overridden by its dotted name, as in --optimizer.learning-rate
-    3e-4. `pelagos recipe list` names the recipes that ship, `pelagos recipe schema` all keys.
+    3e-4. `pelagos recipe list` names the recipes that ship; `pelagos recipe new DATA` prints one
+    for data of your own, with all keys.
 
     Args:
         recipe: a YAML file, or the name of a recipe that ships.
@@ -61,6 +62,7 @@ def pretrain(
     Examples:
         pelagos pretrain quickstart runs/pretrain
         pelagos pretrain my.yaml runs/mine --optimizer.learning-rate 3e-4 --steps 5000
+        pelagos pretrain my.yaml runs/tried --steps 20 --profile 5
         torchrun --nproc_per_node 2 -m pelagos.pretrain my.yaml runs/mine --resume auto
         accelerate launch -m pelagos.pretrain my.yaml runs/mine
     """

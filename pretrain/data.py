@@ -19,6 +19,7 @@ from ..datasets.stores.store import Store
 from ..operators.core.operator import Operator
 from .objectives.registry import objective_of
 from .recipe import DataConfig, TrainRecipe
+from .selection import require_scored
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,10 @@ def training_data(recipe: TrainRecipe, stores: Sequence[Store], operator: Operat
     """Mixture and validation windows for an operator.
 
     Raises:
-        ValueError: the operator cannot learn what the objective asks for, or trajectories are too
-            short.
+        ValueError: the operator cannot learn what the objective asks for, trajectories are too
+            short, or the dataset whose score is to choose the best weights is none of them.
     """
+    require_scored(recipe, [store.name for store in stores])
     return TrainingData(
         build_mixture(recipe, stores, operator), validation_windows(recipe, operator)
     )
@@ -107,7 +109,7 @@ def training_data(recipe: TrainRecipe, stores: Sequence[Store], operator: Operat
 def build_mixture(recipe: TrainRecipe, stores: Sequence[Store], operator: Operator) -> Mixture:
     """The training windows of all datasets, with their shares, augmentations and order."""
     objective, fields = objective_of(recipe.objective), operator.description.fields
-    parts, augmentations = [], []
+    parts, augmentations, sizes = [], [], []
     for store, data in zip(stores, recipe.data, strict=True):
         windows = objective.windows(store, data, operator)
         share = data.weight * len(windows) ** recipe.size_exponent
@@ -117,8 +119,9 @@ def build_mixture(recipe: TrainRecipe, stores: Sequence[Store], operator: Operat
         for part in windows.by_step():
             parts.append((part, share * len(part) / len(windows)))
             augmentations.append(augmentation)
-    micro_batch, streams = recipe.micro_batch, recipe.micro_batches
-    return Mixture(parts, micro_batch, recipe.seed, augmentations, streams=streams)
+            sizes.append(data.micro_batch or recipe.micro_batch)
+    streams = recipe.micro_batches
+    return Mixture(parts, recipe.micro_batch, recipe.seed, augmentations, streams, sizes)
 
 
 def validation_windows(recipe: TrainRecipe, operator: Operator) -> dict[str, list[Window]]:

@@ -5,6 +5,7 @@ What is found on the device stays there until the loop looks, so that no step wa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..datasets.base.appearing import appearing_file
+from ..datasets.fields.window import Window
 from ..datasets.sampling.mixture import Mixture
 from .ranks import Ranks
 from .run.state import latest
@@ -28,6 +30,22 @@ class Bad:
     step: int
     number: int
     what: str
+
+
+class NotFinite(ValueError):
+    """Training cannot go on like this: what was not finite, with a remedy.
+
+    Attributes:
+        found: what it was, in words.
+        step: of which optimizer step.
+    """
+
+    def __init__(self, found: str, step: int, saved: Path | None) -> None:
+        kept = f"the last good state is {saved}" if saved else "nothing was saved yet"
+        super().__init__(
+            f"{found}; {kept}. Lower optimizer.learning_rate, clip gradients, or look at these data"
+        )
+        self.found, self.step = found, step
 
 
 class Watch:
@@ -56,22 +74,18 @@ class Watch:
         """Look at everything since the last time.
 
         Raises:
-            ValueError: a value was not finite; the first one is named, with its data.
+            NotFinite: a value was not finite; the first one is named, with its data.
         """
         bad = self._first()
-        if bad is None:
-            return
-        saved = latest(self.run)
-        kept = f"the last good state is {saved}" if saved else "nothing was saved yet"
-        raise ValueError(
-            f"{bad}; {kept}. Lower optimizer.learning_rate, clip gradients, or look at these data"
-        )
+        if bad is not None:
+            step, found = bad
+            raise NotFinite(found, step, latest(self.run))
 
     def skips(self, step: int, norm: Tensor) -> str | None:
         """What is wrong with a step that must be left out, or None if nothing is.
 
         Raises:
-            ValueError: too many in a row: the weights themselves are bad.
+            NotFinite: too many in a row: the weights themselves are bad.
         """
         if isfinite(norm.item()):
             self.skipped = 0
@@ -79,10 +93,11 @@ class Watch:
         self.skipped += 1
         if self.skipped > PATIENCE:
             self.require_finite()
-        return self._first()
+        bad = self._first()
+        return None if bad is None else bad[1]
 
-    def _first(self) -> str | None:
-        """What was not finite first on any process, in words; forgets what was seen."""
+    def _first(self) -> tuple[int, str] | None:
+        """Step of what was not finite first on any process, and what; forgets what was seen."""
         seen, self.seen = self.seen, []
         if not seen:
             return None
@@ -91,25 +106,45 @@ class Watch:
         mine = None
         if wrong:
             bad, value = wrong[0]
-            places = self._keep(bad) if bad.number >= 0 else ""
-            mine = (
-                bad.step,
-                bad.number < 0,
-                f"the {bad.what} is {value} at step {bad.step}{places}",
-            )
+            own = [each.number for each, _ in seen if each.step == bad.step and each.number >= 0]
+            places = self._keep(bad.step, own if bad.number < 0 else [bad.number])
+            words = f"the {bad.what} is {value} at step {bad.step}{places}"
+            mine = (bad.step, bad.number < 0, words)
         found = [each for each in self.ranks.gather(mine) if each is not None]
-        return min(found)[2] if found else None
+        if not found:
+            return None
+        step, _, words = min(found)
+        return step, words
 
-    def _keep(self, bad: Bad) -> str:
-        """Write the micro-batch to the run; where its windows come from, in words."""
-        window = self.mixture.batch(bad.number)
-        path = self.run / f"nonfinite-step-{bad.step:08d}-batch-{bad.number}.safetensors"
-        places = self.mixture.origins(bad.number)
-        tensors = {k: getattr(window, k).contiguous() for k in ("history", "target", "lead_times")}
-        try:
-            with appearing_file(path, overwrite=True) as draft:
-                save_file(tensors, draft, {"windows": "\n".join(places)})
-        except ValueError:  # the disk may be full; the message matters more
-            return f"; its windows are {'; '.join(places[:2])}"
+    def _keep(self, step: int, numbers: Sequence[int]) -> str:
+        """Write micro-batches to the run; where their windows come from, in words."""
+        places, kept = [], ""
+        for number in numbers:
+            path = self.run / f"nonfinite-step-{step:08d}-batch-{number}.safetensors"
+            origins = self.mixture.origins(number)
+            places += origins
+            try:
+                with appearing_file(path, overwrite=True) as draft:
+                    about = {"windows": "\n".join(origins)}
+                    save_file(_tensors(self.mixture.batch(number)), draft, about)
+            except ValueError:  # the disk may be full; the message matters more
+                continue
+            kept = kept or f" (kept in {path}{' and others' if len(numbers) > 1 else ''})"
+        if not places:
+            return ""
         more = f" and {len(places) - 2} more" if len(places) > 2 else ""
-        return f"; its windows are {'; '.join(places[:2])}{more} (kept in {path})"
+        return f"; its windows are {'; '.join(places[:2])}{more}{kept}"
+
+
+def _tensors(window: Window) -> dict[str, Tensor]:
+    """All that an operator sees of a micro-batch, and what it should predict."""
+    context = window.context
+    found = {
+        "history": window.history,
+        "target": window.target,
+        "lead_times": window.lead_times,
+        "constants": context.constants,
+        "parameters": context.parameters,
+        "mask": context.mask,
+    }
+    return {name: tensor.contiguous() for name, tensor in found.items() if tensor is not None}

@@ -21,6 +21,7 @@ from ..datasets.base.config import Checked, nearest
 from ..datasets.fields.normalization import NORMALIZERS, Statistics, normalizer_from_dict
 from ..datasets.simulation.settings import Settings
 from ..operators.core.registry import OPERATORS
+from .average import AverageConfig
 from .objectives.registry import OBJECTIVES
 from .objectives.rollout import RolloutConfig
 
@@ -67,14 +68,17 @@ class DataConfig(Checked):
         weight: its share of the micro-batches, relative to the others; see also `size_exponent`.
         stride: stored frames per time step of the operator.
         every: distance between the first frames of neighbouring windows.
+        micro_batch: windows of it per forward pass, where the recipe's number does not suit its
+            grid (more of a small one); a step has as many micro-batches. null: the recipe's.
         trajectories: use only so many training trajectories (nested, seeded); null: all.
         time_scale: physical time that the operator's network sees as 1 on this dataset; null: the
             recipe's.
         augment: symmetries by which every sample is moved at random: "flip", "rotate", "roll",
             "galilean"; see `datasets.augmentation`.
         parity: "even" or "odd" under reflections, for names that do not say it.
-        holes: "refuse", or "skip": what becomes of windows that touch values which are missing in
-            some frames only; null: as the dataset's description says, else "refuse".
+        holes: what becomes of values that are missing in some frames only: "refuse" them, "skip"
+            the windows that touch them, or "mask" such points in all frames of their trajectory;
+            null: as the dataset's description says, else "refuse".
         cache: "memory" keeps the training trajectories there once they are read.
     """
 
@@ -88,11 +92,12 @@ class DataConfig(Checked):
     weight: Positive = 1.0
     stride: AtLeastOne = 1
     every: AtLeastOne = 1
+    micro_batch: AtLeastOne | None = None
     trajectories: int | None = None
     time_scale: Positive | None = None
     augment: tuple[str, ...] = ()
     parity: dict[str, str] = field(default_factory=dict)
-    holes: Literal["refuse", "skip"] | None = None
+    holes: Literal["refuse", "skip", "mask"] | None = None
     cache: Literal["none", "memory"] = "none"
 
     def __post_init__(self) -> None:
@@ -159,11 +164,28 @@ class ValidationConfig(Checked):
         every: optimizer steps between validations.
         trajectories: trajectories per dataset.
         horizon: frames to roll out.
+        best: by which score the best weights are chosen: "mean" of all datasets, or that of one
+            dataset, by its name.
     """
 
     every: AtLeastOne = 200
     trajectories: AtLeastOne = 8
     horizon: AtLeastOne = 10
+    best: str = "mean"
+
+
+@dataclass(frozen=True)
+class EarlyStoppingConfig(Checked):
+    """Training ends before its last step where validation gets no better.
+
+    Attributes:
+        patience: so many validations in a row without a better score end it; of an objective that
+            trains in phases, those of the last one count.
+        min_delta: by how much a score (VRMSE) must be smaller to count as better.
+    """
+
+    patience: AtLeastOne
+    min_delta: NotNegative = 0.0
 
 
 @dataclass(frozen=True)
@@ -190,7 +212,8 @@ class TrainRecipe(Checked):
             for steady problems).
         objective: its `kind` ("rollout", "all2all", "assimilation" or another package's) and the
             settings of that one; see `objectives`.
-        optimizer, validation: as above.
+        optimizer: AdamW with warm-up and decay.
+        validation: rollouts on the valid splits, which are scored on the way.
         steps: optimizer steps.
         batch: windows per optimizer step, over all processes.
         micro_batch: windows per forward pass; each comes from one dataset.
@@ -203,7 +226,15 @@ class TrainRecipe(Checked):
         stop_within: seconds between being told to stop and the end of the process; training says
             so where its steps are too slow for that.
         on_nonfinite: what to do where a loss or a gradient is not finite: "stop", naming the data;
-            or "skip" the step (every step then waits for its gradient).
+            "skip" the step (every step then waits for its gradient); or "rewind", go back to the
+            last state and on from there with the data in another order.
+        rewinds: how often a run may go back in this way.
+        average: keep an average of the weights along training too; null: none.
+        early_stopping: end training where validation gets no better; null: never.
+        publish: which weights become the run's checkpoint: the "last" ones, the "best" by
+            validation (which are in `checkpoint/best` otherwise), or the "average".
+        profile: so many optimizer steps are traced (torch.profiler), the third one first; the
+            trace is kept in the run.
         workers: data-loading processes per training process.
         trackers: where else the log goes: "wandb", "tensorboard", "mlflow" or another package's.
         wandb: "offline" or "online": wandb is told too, and keeps its files in the run or sends
@@ -232,7 +263,12 @@ class TrainRecipe(Checked):
     log_every: AtLeastOne = 10
     save_every: AtLeastOne = 200
     keep: AtLeastOne = 2
-    on_nonfinite: Literal["stop", "skip"] = "stop"
+    on_nonfinite: Literal["stop", "skip", "rewind"] = "stop"
+    rewinds: AtLeastOne = 3
+    average: AverageConfig | None = None
+    early_stopping: EarlyStoppingConfig | None = None
+    publish: Literal["last", "best", "average"] = "last"
+    profile: Count = 0
     stop_within: Positive = 20.0
     workers: Count = 0
     trackers: tuple[str, ...] = ()
@@ -245,6 +281,12 @@ class TrainRecipe(Checked):
         if self.normalizer is not None and self.normalizer != {"name": Statistics.name}:
             normalizer_from_dict(self.normalizer)
         self._check_simulated()
+        if self.publish == "average" and self.average is None:
+            raise ValueError("publish: average needs one; set average, as in {decay: 0.999}")
+        if self.profile and self.profile + 2 > self.steps:
+            raise ValueError(
+                f"profile ({self.profile}) must leave the first two of the steps ({self.steps})"
+            )
         if self.batch % self.micro_batch:
             raise ValueError(
                 f"batch ({self.batch}) must be a multiple of micro_batch ({self.micro_batch})"

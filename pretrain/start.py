@@ -62,6 +62,8 @@ def describe(
     usual = Statistics({}, {}) if first.steady else WindowScaling()
     known = donor or Description(fields=("u",), normalizer=usual)
     normalizer = recipe.normalizer or normalizer_to_dict(known.normalizer)
+    if donor and normalizer["name"] == donor.normalizer.name == WindowScaling.name:
+        normalizer = {"offset": normalizer_to_dict(donor.normalizer)["offset"], **normalizer}
     fields, inputs = recipe.fields or first.fields, recipe.inputs or first.inputs
     named = (*fields, "time", "length")
     check_units("the checkpoint", known.units, f"dataset {first.name!r}", first.units, named)

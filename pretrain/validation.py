@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from ..datasets.fields.window import Window, collate
 from .objectives.losses import mean_metric
 
+Validated = dict[str, tuple[float, float]]  # dataset -> VRMSE of model and persistence
+
 
 def validate(
     model: nn.Module,
@@ -21,7 +23,7 @@ def validate(
     batch: int,
     accelerator: Accelerator,
     stops: Callable[[], bool],
-) -> dict[str, tuple[float, float]] | None:
+) -> Validated | None:
     """Mean VRMSE of model and persistence per dataset, over windows, frames and fields.
 
     What is masked does not count. A steady problem has no frame to persist: zero takes its place.

@@ -38,19 +38,19 @@ def _mapping(cls: Any) -> dict[str, Any]:
         "type": "object",
         "description": _summary(cls),
         "properties": _properties(cls),
-        "required": [field.name for field in fields if not _has_default(field)],
+        "required": [field.name for field in fields if not has_default(field)],
         "additionalProperties": False,
     }
 
 
 def _properties(cls: Any) -> dict[str, Any]:
     """Schema, description and default of every key."""
-    found, texts = {}, _descriptions(cls)
+    found, texts = {}, descriptions(cls)
     for field in (field for field in dataclasses.fields(cls) if field.init):
         hint, about = hints(cls)[field.name], {}
         if field.name in texts:
             about["description"] = texts[field.name]
-        if _has_default(field):
+        if has_default(field):
             made = field.default_factory
             value = field.default if made is dataclasses.MISSING else made()
             about["default"] = component(value, hint)
@@ -58,7 +58,8 @@ def _properties(cls: Any) -> dict[str, Any]:
     return found
 
 
-def _has_default(field: dataclasses.Field[Any]) -> bool:
+def has_default(field: dataclasses.Field[Any]) -> bool:
+    """Whether a key may be left out."""
     return not field.default is field.default_factory is dataclasses.MISSING
 
 
@@ -127,7 +128,7 @@ def _summary(cls: type) -> str:
     return " ".join(inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0].split())
 
 
-def _descriptions(cls: type) -> dict[str, str]:
+def descriptions(cls: type) -> dict[str, str]:
     """What the docstrings' "Attributes:" say, those of base classes included."""
     found = {}
     for base in reversed(cls.__mro__):

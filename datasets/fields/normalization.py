@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..base.annotations import OneOrMore, Positive
+from ..base.annotations import NotNegative, OneOrMore, Positive
 from ..base.config import Checked, build, plain
 from ..base.registry import Registry
 from .metrics import root
@@ -187,6 +187,9 @@ class Statistics(Normalizer):
 class WindowScaling(Checked, Normalizer):
     """Scale by the history itself: its RMS going in, the RMS of its increments coming out.
 
+    Where a channel is far from zero (a temperature in kelvin), its RMS says nothing of how it
+    varies, and the network would see a constant. So of its mean only `offset` deviations are left.
+
     Per window and channel, over time and space. Works on any dataset without statistics, at any
     amplitude, and makes persistence the zero output. Needs at least two history frames.
 
@@ -197,6 +200,8 @@ class WindowScaling(Checked, Normalizer):
 
     Attributes:
         growth: largest growth of the relative increment along a forecast; null: no bound.
+        offset: largest mean of a channel that the network sees, in its deviations; what is more is
+            subtracted. Null: nothing is, as in checkpoints of earlier versions.
         floor: smallest scale of increments, as a fraction of the channel's RMS, positive; keeps
             constant channels finite. The RMS has no floor but that of the number format, the
             smallest whose square is a normal number (1e-19 in float32): for channels that are zero.
@@ -204,6 +209,7 @@ class WindowScaling(Checked, Normalizer):
     """
 
     growth: OneOrMore | None = None
+    offset: NotNegative | None = 10.0
     floor: Positive = 1e-6
     constant: dict[str, tuple[str, ...]] = field(default_factory=dict)
     name: ClassVar[str] = "window"
@@ -217,7 +223,7 @@ class WindowScaling(Checked, Normalizer):
         first: Scaling | None = None,
         inputs: tuple[str, ...] = (),
     ) -> Scaling:
-        """Scale RMS(history), increment RMS(differences of consecutive frames).
+        """Scale RMS(history − shift), increment RMS(differences of consecutive frames).
 
         Raises:
             ValueError: the history has a single frame, or the problem is steady.
@@ -235,16 +241,31 @@ class WindowScaling(Checked, Normalizer):
             )
         over = (1, *range(3, history.ndim))
         smallest = torch.finfo(history.dtype).tiny ** 0.5
-        scale = root(history.square().mean(over)).clamp_min(smallest)
+        size = root(history.square().mean(over)).clamp_min(smallest)
         increment = root(history.diff(dim=1).square().mean(over))
-        increment = torch.maximum(increment, self.floor * scale)
+        increment = torch.maximum(increment, self.floor * size)
+        shift, scale = self._centred(history, over, size)
         shape = _per_channel(history)
-        scale, increment = scale.reshape(shape), increment.reshape(shape)
+        shift, scale, increment = (x.reshape(shape) for x in (shift, scale, increment))
         if self.growth is not None and first is not None:
             assert first.increment is not None
             bound = self.growth * first.increment / first.scale * scale
             increment = torch.minimum(increment, bound)
-        return Scaling(torch.zeros_like(scale), scale, increment)
+        return Scaling(shift, scale, increment)
+
+    def _centred(
+        self, history: Float[Tensor, "B T C *S"], over: tuple[int, ...], size: Float[Tensor, "B C"]
+    ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]]:
+        """What is subtracted, 0 where little of the mean is too much, and the RMS of the rest."""
+        if self.offset is None:
+            return torch.zeros_like(size), size
+        variance, mean = torch.var_mean(history, over, correction=0)
+        # Below this, a channel that is constant would show the rounding of its numbers.
+        deviation = torch.maximum(root(variance), 1e-5 * size)
+        most = self.offset * deviation
+        left = torch.minimum(torch.maximum(mean, -most), most)
+        scale = torch.hypot(deviation, left)
+        return mean - left, torch.where(mean == left, size, scale)
 
     def constants(self, dataset: str) -> frozenset[str]:
         """Fields that never varied in the training data."""

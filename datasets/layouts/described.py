@@ -33,8 +33,8 @@ single precision, and stated in the provenance) and `name`.
 What is missing in every frame of a trajectory is its mask: not predicted, learned or scored.
 `mask: array` names an array instead, not 0 where fields are predicted (`mask: not array`: 0 there,
 as of land); `fill` is the value (0; or name: value) that the fields have on input where they are
-not. What is missing in some frames only
-is refused, or with `holes: skip` the windows that touch them are left out.
+not. What is missing in some frames only is refused; with `holes: skip` the windows that touch it
+are left out, with `holes: mask` such points are masked in all frames of their trajectory.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Description:
     name: str = ""
     mask: str = MISSING
     fill: float | dict[str, float] = 0.0
-    holes: Literal["refuse", "skip"] = "refuse"
+    holes: Literal["refuse", "skip", "mask"] = "refuse"
     regrid: Regrid | None = None
     staggered: dict[str, str | list[str]] = field(default_factory=dict)
     padding: float | str = ""

@@ -28,8 +28,9 @@ class Header:
         provenance: how the data were made; anything that JSON can hold.
         filled: names of the fields that the file does not hold: the layout gives them one value.
         mask_fill: field -> the value that takes the place of what is missing; 0 for others.
-        holes: what is done with values that are missing in some frames only: "refuse", or "skip",
-            which leaves out the windows that touch them.
+        holes: what is done with values that are missing in some frames only: "refuse";
+            "skip", which leaves out the windows that touch them; or "mask", by which such points
+            count as missing in all frames of their trajectory.
     """
 
     name: str = ""
@@ -46,7 +47,7 @@ class Header:
     provenance: dict[str, Any] = field(default_factory=dict)
     filled: tuple[str, ...] = ()
     mask_fill: dict[str, float] = field(default_factory=dict)
-    holes: Literal["refuse", "skip"] = "refuse"
+    holes: Literal["refuse", "skip", "mask"] = "refuse"
 
     def __post_init__(self) -> None:
         if not self.parameter_names:

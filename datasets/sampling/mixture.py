@@ -7,12 +7,15 @@ of W takes its share of the numbers k. Nothing has to be replayed to continue at
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from ..fields.window import Window, collate
 from .augmentation import Augmentation
+from .order import permutation
 from .windows import Windows
 
 TURN = 2**32  # one turn of the wheel on which the datasets' shares lie
@@ -34,7 +37,9 @@ class Mixture:
 
     Args:
         parts: windows of each dataset, and its weight (positive; need not sum to 1).
-        batch: windows per micro-batch.
+        batch: windows per micro-batch,
+        batches: and of each part, where they differ: of large grids fewer fit, of small ones more
+            are needed to keep a processor busy.
         seed: of the order.
         streams: of endless datasets; the others have one.
         augmentations: one per part, or None for windows as they are; each sample is moved by
@@ -51,22 +56,31 @@ class Mixture:
         seed: int,
         augmentations: Sequence[Augmentation | None] = (),
         streams: int = 1,
+        batches: Sequence[int] = (),
     ) -> None:
         if not parts:
             raise ValueError("a mixture needs at least one dataset; got none")
-        if batch < 1 or not 0 <= seed < 2**63:
+        sizes = tuple(batches) or (batch,) * len(parts)
+        if min(sizes) < 1 or not 0 <= seed < 2**63:
             raise ValueError(f"batch must be positive, seed in [0, 2⁶³); got {batch} and {seed}")
         for windows, weight in parts:
             _check_part(windows, weight)
         self.parts = [windows for windows, _ in parts]
         self.augmentations = tuple(augmentations) or (None,) * len(parts)
-        assert len(self.augmentations) == len(self.parts)
-        self.batch_size, self.seed = batch, seed
+        assert len(self.augmentations) == len(self.parts) == len(sizes)
+        self.sizes, self.seed = sizes, seed
         shares = np.cumsum([0.0, *(weight for _, weight in parts)])
         self._edges = [round(TURN * share / shares[-1]) for share in shares.tolist()]
         self._offset = int(_generator(seed).integers(TURN))
         self._streams = [streams if windows.store.endless else 1 for windows in self.parts]
-        self._orders: dict[tuple[int, int], tuple[int, np.ndarray]] = {}
+        self._orders: dict[tuple[int, int], tuple[int, Sequence[int] | np.ndarray]] = {}
+
+    def reordered(self, seed: int) -> Mixture:
+        """The same windows with the same shares, in the order of another seed."""
+        other = copy.copy(self)
+        other.seed, other._orders = seed, {}
+        other._offset = int(_generator(seed).integers(TURN))
+        return other
 
     def draw(self, k: int) -> tuple[int, list[int]]:
         """Part and window indices of micro-batch k = 0, 1, …"""
@@ -80,7 +94,7 @@ class Mixture:
         streams = self._streams[part]
         chosen = [windows.in_epoch(epoch, streams)[index] for epoch, index in places]
         if augmentation is not None:
-            first = k * self.batch_size
+            first = k * max(self.sizes)
             chosen = [
                 augmentation(window, _sample_generator(self.seed, first + i))
                 for i, window in enumerate(chosen)
@@ -93,13 +107,40 @@ class Mixture:
         windows, streams = self.parts[part], self._streams[part]
         return [windows.in_epoch(epoch, streams).origin(index) for epoch, index in places]
 
+    def costs(self, numbers: Iterable[int]) -> list[float]:
+        """About what micro-batches cost, relative to each other: their points.
+
+        All cost the same where a dataset is endless: a process solves what its own micro-batches
+        need, and these must stay its own.
+        """
+        if any(windows.store.endless for windows in self.parts):
+            return [1.0 for _ in numbers]
+        points = [math.prod(windows.store.grid.shape) for windows in self.parts]
+        chosen = (self._part(k) for k in numbers)
+        return [float(points[part] * self.sizes[part]) for part in chosen]
+
+    def windows_before(self, k: int) -> int:
+        """How many windows the micro-batches before number k hold."""
+        if len({*self.sizes}) == 1:
+            return k * self.sizes[0]
+        total = 0
+        for part, size in enumerate(self.sizes):
+            for stream in range(self._streams[part]):
+                count = max(0, -(-(k - stream) // self._streams[part]))
+                total += size * self._drawn_before(count, part, stream)
+        return total
+
+    def _part(self, k: int) -> int:
+        """The part of micro-batch k."""
+        position = (self._offset + k * STEP) % TURN
+        return int(np.searchsorted(self._edges, position, side="right")) - 1
+
     def _places(self, k: int) -> tuple[int, list[tuple[int, int]]]:
         """Part of micro-batch k, and the epoch and index of its windows."""
-        position = (self._offset + k * STEP) % TURN
-        part = int(np.searchsorted(self._edges, position, side="right")) - 1
+        part = self._part(k)
         before, stream = divmod(k, self._streams[part])
-        first = self._drawn_before(before, part, stream) * self.batch_size
-        return part, [self._window(part, stream, first + i) for i in range(self.batch_size)]
+        first = self._drawn_before(before, part, stream) * self.sizes[part]
+        return part, [self._window(part, stream, first + i) for i in range(self.sizes[part])]
 
     def _drawn_before(self, count: int, part: int, stream: int) -> int:
         """How many of the first `count` micro-batches of a stream are of `part`.
@@ -118,7 +159,8 @@ class Mixture:
         epoch = turn * self._streams[part] + stream
         known, order = self._orders.get((part, stream), (-1, np.empty(0, np.int64)))
         if known != epoch:
-            order = _generator(self.seed, part + 1, epoch).permutation(len(self.parts[part]))
+            generator = _generator(self.seed, part + 1, epoch)
+            order = permutation(len(self.parts[part]), generator)
             self._orders[part, stream] = (epoch, order)
         return epoch, int(order[place])
 

@@ -1,7 +1,8 @@
 """Missing values: NaN in the same places of every frame are a mask, any others are holes.
 
 What is missing in the first frame of a trajectory decides; where holes are skipped, what is missing
-in all of its frames. A source that says its mask itself is believed, and NaN elsewhere are holes.
+in all of its frames; where they are masked, what is missing in any. A source that says its mask
+itself is believed, and NaN elsewhere are holes.
 """
 
 from __future__ import annotations
@@ -67,10 +68,12 @@ def find_gaps(files: Files, i: int) -> Gaps:
     A field that is missing everywhere has no mask: nothing of it is there to be learned.
 
     Args:
-        files: of the trajectory; their header says whether holes are skipped.
+        files: of the trajectory; their header says whether holes are skipped or masked.
         i: its number.
     """
     skip, stated = files.header.holes == "skip", files.mask(i)
+    if files.header.holes == "mask":
+        return _always_there(files, i, stated)
     missing = None if stated is None else ~stated.numpy()
     if missing is None:
         first = np.isnan(files.read(i, slice(0, 1))[0])
@@ -86,6 +89,24 @@ def find_gaps(files: Files, i: int) -> Gaps:
               for k in range(len(block)))  # fmt: skip
     whole = np.array([gaps.hole(frame) is None for frame in frames])
     return Gaps(gaps.valid, gaps.stated, whole)
+
+
+def _always_there(files: Files, i: int, stated: Tensor | None) -> Gaps:
+    """What is missing in any frame of trajectory i is masked in all; others may hold values.
+
+    A frame in which a field is missing everywhere says nothing about points: it is a hole.
+    """
+    shape = (len(files.header.fields), *files.header.grid.shape)
+    missing = np.zeros(shape, bool)
+    for block in _blocks(files, i):
+        absent = np.isnan(block)
+        if stated is not None:
+            absent &= stated.numpy()
+        there = ~absent.reshape(*absent.shape[:2], -1).all(axis=-1)
+        missing |= (absent & there.reshape(*there.shape, *(1,) * (absent.ndim - 2))).any(axis=0)
+    if stated is not None:
+        missing |= ~stated.numpy()
+    return Gaps(torch.from_numpy(~missing), stated=True)
 
 
 def fill_constants(

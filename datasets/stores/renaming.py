@@ -17,7 +17,7 @@ def renamed(
     names: Mapping[str, str],
     *,
     dataset: str | None = None,
-    holes: Literal["refuse", "skip"] | None = None,
+    holes: Literal["refuse", "skip", "mask"] | None = None,
 ) -> Store:
     """The same trajectories, whose fields, constant fields and parameters have other names.
 

@@ -55,8 +55,8 @@ class Store:
         inputs: of a steady problem, the names of the input fields: its constant fields without
             coordinates (`coordinate_x`, …); else ().
         sources: the files, in order of their trajectories.
-        holes: what is done with values that are missing in some frames only: "refuse", or "skip",
-            which leaves out the windows that touch them (see `missing`).
+        holes: what is done with values that are missing in some frames only: "refuse", "skip"
+            or "mask" (see `layouts.source.Header` and `missing`).
         endless: whether every epoch has trajectories of its own.
     """
 

@@ -63,14 +63,17 @@ class Timelines:
         self._of: list[list[Timeline]] = []
         rows = [_rows(source) for source in sources]
         everything = [times for each in rows for times in each]
-        self.first, self.dt = _common(everything)
+        longer = [times for times in everything if len(times) > 1]  # a single frame has no step
+        self.first, self.dt = _common(longer or everything)
         for each in rows:
             if self.dt is not None and self.first:
                 self._of.append([Timeline(spacing(times)) for times in each])
             else:
                 self._of.append([timeline(times) for times in each])
         if self.dt is None:
-            known = [line.step for each in self._of for line in each]
+            lines = itertools.chain.from_iterable(self._of)
+            steps = zip(everything, lines, strict=True)
+            known = [line.step for times, line in steps if len(times) > 1 or not longer]
             self.dt = _same(known)
             self._of = [[_rounded(line, known) for line in each] for each in self._of]
 

@@ -54,6 +54,8 @@ class Values:
                 f"got start {start}, stop {stop}, step {step}"
             )
         frames = slice(start, stop, step)
+        if self._header.holes == "mask" and i not in self._gaps:
+            self._find_gaps(i)  # whatever these frames hold
         values = torch.from_numpy(self._files.read(i, frames))
         gaps = self._gaps.get(i)
         if gaps is None:
@@ -121,7 +123,11 @@ class Values:
     def mask(self, i: int) -> Bool[Tensor, "C *S"] | None:
         """Where the fields of trajectory i are predicted; None: everywhere."""
         place = self._files.locate(i)
-        if i not in self._gaps and not self._finite.seen(place, 0) and self._files.mask(i) is None:
+        if self._header.holes == "mask" and i not in self._gaps:
+            self._find_gaps(i)
+        elif (
+            i not in self._gaps and not self._finite.seen(place, 0) and self._files.mask(i) is None
+        ):
             first = torch.from_numpy(self._files.read(i, slice(0, 1)))
             if self._finite.first_bad(place, slice(0, 1, 1), first) is not None:
                 self._find_gaps(i)
@@ -130,7 +136,8 @@ class Values:
     def mask_after_reading(self, i: int) -> Bool[Tensor, "C *S"] | None:
         """The same of a trajectory that frames have been read of; reads no frame."""
         stated = self._files.mask(i)
-        if stated is not None or i not in self._gaps:
+        masked = self._header.holes == "mask" and i in self._gaps
+        if not masked and (stated is not None or i not in self._gaps):
             return stated
         valid = self._gaps[i].valid
         return None if valid.all() else valid.clone()
@@ -160,5 +167,8 @@ class Values:
         when = "" if frame is None else f" (time {self._files.times(i)[frame]:g})"
         remedy = "repair or leave out this trajectory"
         if frame is not None and self._header.holes == "refuse":
-            remedy += ", or the windows that touch such frames by `holes: skip`"
+            remedy += (
+                ", or the windows that touch such frames by `holes: skip`, or these points by "
+                "`holes: mask`"
+            )
         return f"{path}: {what}{when} of trajectory {local} {fault}; {remedy}"

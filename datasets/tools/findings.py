@@ -72,7 +72,7 @@ def _not_finite(store: Store, table: Table) -> Iterator[Finding]:
             f"trajectories; the first{when} of trajectory {local} of {path}",
             "repair these trajectories or leave them out: reading one stops training (only what is "
             "missing in all frames of a trajectory is a mask; `holes: skip` leaves out the windows "
-            f"that touch others; {PADDED})",
+            f"that touch others, `holes: mask` masks these points in all frames; {PADDED})",
         )
 
 

@@ -243,7 +243,7 @@ def _images(picture: _Picture) -> Figure:
         for ax in line[len(panels) :]:
             ax.set_axis_off()
         mapped = [
-            _show(ax, values.T, scale, _extent(store), _aspect(store))
+            _show(ax, _image(store, values), scale, _extent(store), _aspect(store))
             for ax, values in zip(line, panels, strict=False)
         ]
         for ax in line[1:]:
@@ -264,7 +264,7 @@ def _images(picture: _Picture) -> Figure:
 
 def _axes_label(store: Store) -> str:
     """What lies across and upwards in an image, and whether as long as it is."""
-    across, up = (with_unit(store, "length", axis) for axis in store.axes[:2])
+    across, up = (with_unit(store, "length", store.axes[axis]) for axis in _drawn(store))
     return f"{across} →   {up} ↑" + (", not to scale" if _aspect(store) == "auto" else "")
 
 
@@ -315,7 +315,7 @@ def _animate(
                 if values.ndim == 1:
                     artist.set_ydata(values)
                 else:
-                    artist.set_data(np.ma.masked_invalid(values.T))
+                    artist.set_data(np.ma.masked_invalid(_image(store, values)))
             writer.grab_frame()
             bar.advance(1.0)
 
@@ -325,9 +325,11 @@ def _first_frame(ax: Axes, picture: _Picture, channel: int, scale: _Scale) -> An
     store, name = picture.store, picture.fields[channel]
     ax.set_title(with_unit(store, name), fontsize=9.5)
     if store.grid.ndim > 1:
-        ax.set(xlabel=with_unit(store, "length", store.axes[0]))
-        ax.set(ylabel=with_unit(store, "length", store.axes[1]))
-        return _show(ax, picture.values[0, channel].T, scale, _extent(store), _aspect(store))
+        across, up = _drawn(store)
+        ax.set(xlabel=with_unit(store, "length", store.axes[across]))
+        ax.set(ylabel=with_unit(store, "length", store.axes[up]))
+        values = _image(store, picture.values[0, channel])
+        return _show(ax, values, scale, _extent(store), _aspect(store))
     (x,) = store.grid.coordinates()
     margin = 0.05 * (scale.high - scale.low) or 1.0
     ax.set(ylim=(scale.low - margin, scale.high + margin), xlabel=store.axes[0])
@@ -363,20 +365,35 @@ def _color_bar(figure: Figure, mapped: Any, axes: Any) -> None:
 
 def _panel_size(store: Store, largest: float = 1.7) -> tuple[float, float]:
     """Height and width of an image in inches, as the domain is shaped, within 1 : 4."""
-    width, height = store.grid.lengths[:2]
+    width, height = (store.grid.lengths[axis] for axis in _drawn(store))
     ratio = min(4.0, max(1 / 4, height / width))
     return (largest * ratio, largest) if ratio <= 1 else (largest * 1.2, largest * 1.2 / ratio)
 
 
 def _aspect(store: Store) -> _Aspect:
     """Lengths to scale, but of domains that would be a line."""
-    width, height = store.grid.lengths[:2]
+    width, height = (store.grid.lengths[axis] for axis in _drawn(store))
     return "equal" if 1 / THIN <= height / width <= THIN else "auto"
 
 
 def _extent(store: Store) -> _Box:
-    x, y = store.grid.coordinates()[:2]
-    return (*_edges(x.numpy()), *_edges(y.numpy()))
+    x, y = (store.grid.coordinates()[axis].numpy() for axis in _drawn(store))
+    return (*_edges(x), *_edges(y))
+
+
+def _drawn(store: Store) -> tuple[int, int]:
+    """The axes that lie across and upwards: the first and the second, but of maps (latitude first)
+    and of arrays (y, x) the second and the first.
+    """
+    first, second = (axis.lower() for axis in store.axes[:2])
+    north = first.startswith("lat") or first.endswith("y")
+    east = second.startswith("lon") or second.endswith("x")
+    return (1, 0) if north and east else (0, 1)
+
+
+def _image(store: Store, values: np.ndarray) -> np.ndarray:
+    """A frame (X, Y) as an image has it: rows upwards."""
+    return values if _drawn(store) == (1, 0) else values.T
 
 
 def _edges(points: np.ndarray) -> tuple[float, float]:

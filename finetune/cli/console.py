@@ -49,6 +49,7 @@ COMMANDS = {
     ),
     "recipe list": Command("name the recipes that ship", ".recipes", "names"),
     "recipe show": Command("print a recipe that ships", ".recipes", "show"),
+    "recipe new": Command("print a recipe for data of your own", ".recipes", "new"),
     "recipe schema": Command(
         "print what a recipe may say, as JSON schema for an editor", ".recipes", "schema"
     ),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...datasets.base.config import nearest
+from ...datasets.base.options import Source
 from ...pretrain.command import RECIPES as PRETRAINING
 
 FINETUNING = Path(__file__).parents[1] / "recipes"
@@ -45,6 +46,31 @@ def show(name: str, command: Literal["pretrain", "finetune"] | None = None, /) -
     if name not in found:
         raise ValueError(f"no recipe {name!r}{nearest(name, [*found])}")
     print(found[name].read_text(encoding="utf-8"), end="")
+
+
+def new(*data: Source, operator: str = "dymixop") -> None:
+    """Print a recipe for data of your own: every key, with what it means.
+
+    What is set follows from the data; sizes are to start from. A key after `#` has its default.
+
+    Args:
+        data: datasets, in any layout.
+        operator: which operator is trained.
+
+    Examples:
+        pelagos recipe new data/burgers_1d > my.yaml
+        pelagos recipe new data/heat_1d data/burgers_1d --operator observer > my.yaml
+    """
+    from ...datasets.base.commented import commented
+    from ...pretrain.draft import draft
+    from ...pretrain.recipe import TrainRecipe
+
+    if not data:
+        raise ValueError("missing but required: DATA, one dataset or several")
+    paths = [*data]
+    text = commented(TrainRecipe, draft(paths, operator))
+    print(f"# A recipe for {', '.join(paths)}; try it with: pelagos pretrain FILE RUN --dry-run")
+    print(f"\n{text}", end="")
 
 
 def schema(command: Literal["pretrain", "finetune"] = "pretrain", /) -> None:

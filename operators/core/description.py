@@ -17,6 +17,7 @@ from ...datasets.fields.normalization import (
     Normalizer,
     Scaling,
     Standard,
+    WindowScaling,
     normalizer_from_dict,
     normalizer_to_dict,
 )
@@ -145,6 +146,13 @@ def description_from_dict(values: Mapping[str, Any]) -> Description:
         raise ValueError(f"normalizer must be a mapping with a name; got {normalizer!r}")
     return Description(
         **arguments(Description, rest),
-        normalizer=normalizer_from_dict(normalizer),
+        normalizer=normalizer_from_dict(_of_then(normalizer)),
         grid=None if grid is None else build(Grid, grid, prefix="grid"),
     )
+
+
+def _of_then(normalizer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What earlier versions did where they say nothing of it."""
+    if normalizer["name"] != WindowScaling.name:
+        return normalizer
+    return {"offset": None, **normalizer}

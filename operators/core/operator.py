@@ -27,6 +27,7 @@ from .observation import Observation, Sensors
 from .rollout import rollout
 from .state import FieldAxis, State
 from .time_steps import TimeSteps
+from .weight_cache import look_again
 
 OperatorT = TypeVar("OperatorT", bound="Operator")
 
@@ -151,6 +152,8 @@ class Operator(nn.Module, ABC):
         if context is None:
             context = self.description.context(tuple(history.shape[3:]))
         self._check_history(history, context)
+        if not (self.training or torch.is_grad_enabled()):
+            look_again(self)
         context = self.description.masked(context, len(history))
         scaling, conditions = self.description.scaling(history, context), self.conditions(context)
         return State(history, context, torch.zeros(len(history)), scaling, conditions)

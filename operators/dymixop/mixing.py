@@ -58,6 +58,10 @@ class MixingLayer(nn.Module):
         self.expand = Convolution(n, h, 2 * h, k_mix)
         self.contract = Convolution(n, 2 * h, h, k_mix)
 
+    def collapsing(self) -> tuple[nn.Module, ...]:
+        """The parts of which `kernels` are made."""
+        return self.locals, self.linear, self.differences, self.expand, self.contract
+
     def kernels(self, width: float) -> Kernels:
         """The convolutions into which the layer collapses, on a grid of relative width `width`."""
         local = side_by_side(cast(list[Convolution], [*self.locals]))

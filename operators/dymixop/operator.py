@@ -33,9 +33,9 @@ from ..core.observation import Observation, Sensors
 from ..core.operator import Operator
 from ..core.state import FieldAxis, State
 from ..core.time_steps import same_step
+from ..core.weight_cache import WeightCache
 from ..layers.convolution import Convolution, FiniteDifference, compose, convolution
 from ..layers.spectral import SpectralConvolution
-from ..layers.weight_cache import WeightCache
 from .kernels import Kernels
 from .mixing import MixingLayer, evolved, plus
 
@@ -226,8 +226,10 @@ class DyMixOp(Operator):
         if any(type(layer) is not MixingLayer for layer in layers):
             return self._collapse([None] * len(layers))
         own = cast(list[MixingLayer], layers)
+        ends = self.lift, self.reduce, self.unreduce, self.unlift
+        inner = [part for layer in own for part in layer.collapsing()]
         return self.collapsed.get(
-            self, width, lambda: self._collapse([layer.kernels(width) for layer in own])
+            (*ends, *inner), width, lambda: self._collapse([each.kernels(width) for each in own])
         )
 
     def _collapse(self, layers: list[Kernels | None]) -> Collapsed:

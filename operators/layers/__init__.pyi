@@ -7,4 +7,3 @@ from .convolution import sum_of as sum_of
 from .resampling import fourier_resample as fourier_resample
 from .spectral import SpectralConvolution as SpectralConvolution
 from .spectral import spectral_convolution as spectral_convolution
-from .weight_cache import WeightCache as WeightCache

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..layers.weight_cache import WeightCache
+from ..core.weight_cache import WeightCache
 from .attention_kernel import attend, attend_and_learn, differentiates_by_hand
 from .position_bias import PositionBias, expand
 from .tiling import WindowGrid
@@ -66,7 +66,8 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Float[Tensor, "B T D"], grid: WindowGrid) -> Float[Tensor, "B T D"]:
         """Attention of the tokens of a grid (row-major) within its windows."""
-        prepared = self.prepared.get(self, grid, lambda: self._prepare(grid))
+        weights = (self.position, self.log_scale, *([] if self.bias is None else [self.bias]))
+        prepared = self.prepared.get(weights, grid, lambda: self._prepare(grid))
         projected = F.linear(grid.partition(x), self.weight, prepared.bias)
         tiles = [x.shape[0] * tokens for tokens in prepared.tokens]
         if prepared.biases:

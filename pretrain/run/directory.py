@@ -4,7 +4,8 @@ RUN/recipe.yaml     the resolved recipe
 RUN/run_id          a word of its own, which its states carry
 RUN/jobs/           who trained here, and who does (see `jobs`)
 RUN/log.jsonl       the record: one JSON object per line
-RUN/state/          training state to resume from (see `resume`)
+RUN/state/          training state to resume from (see `state`)
+RUN/best/           the best weights by validation (see `best`)
 RUN/checkpoint/     the trained operator; its presence marks a finished run
 """
 
@@ -26,6 +27,7 @@ from ...datasets.base.appearing import (
 from ...datasets.base.config import plain, read
 from ...datasets.base.paths import require_text
 from ..recipe import TrainRecipe
+from .best import FOLDER as BEST
 from .jobs import JOBS, require_unheld
 
 IDENTITY = "run_id"
@@ -40,6 +42,10 @@ _MAY_CHANGE = (
     "keep",
     "stop_within",
     "on_nonfinite",
+    "rewinds",
+    "early_stopping",
+    "publish",
+    "profile",
     "validation",
     "cache",
 )
@@ -126,7 +132,7 @@ def remove_leftovers(run: Path) -> None:
     for left in run.glob(".*"):
         if is_draft(left, run / "recipe.yaml"):
             left.unlink()
-    for folder in (run, run / "state"):
+    for folder in (run, run / "state", run / BEST):
         remove_drafts(folder)
 
 

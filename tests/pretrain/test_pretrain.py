@@ -30,8 +30,8 @@ from pelagos.pretrain.objectives.rollout import Rollout
 from pelagos.pretrain.optimizer import build_optimizer, schedule
 from pelagos.pretrain.recipe import OptimizerConfig, TrainRecipe
 from pelagos.pretrain.run import state as resume
+from pelagos.pretrain.run.history import rewind
 from pelagos.pretrain.run.jobs import held
-from pelagos.pretrain.run.log import rewind
 from pelagos.pretrain.run.state import latest
 from pelagos.pretrain.run.stop import REQUEUE
 
@@ -130,7 +130,8 @@ def uninterrupted(data, tmp_path_factory):
 
 def test_a_run_leaves_all_that_is_promised(uninterrupted, data):
     names = sorted(path.name for path in uninterrupted.iterdir())
-    assert names == ["checkpoint", "jobs", "log.jsonl", "recipe.yaml", "run_id", "state"]
+    expected = ["best", "checkpoint", "jobs", "log.jsonl", "recipe.yaml", "run_id", "state"]
+    assert names == expected
     assert [r["step"] for r in records(uninterrupted)] == [2, 4, 6, 8, 10, 12]
     valid = records(uninterrupted, "valid")
     assert [(r["step"], r["dataset"]) for r in valid] == [
@@ -281,9 +282,7 @@ def stopped(recipe, tmp_path):
     run = tmp_path / "run"
     main([recipe(), str(run)])
     AcceleratorState._reset_state(reset_partial_state=True)
-    for path in (run / "checkpoint").iterdir():
-        path.unlink()
-    (run / "checkpoint").rmdir()
+    shutil.rmtree(run / "checkpoint")
     return latest(run), [recipe(), str(run), "--resume", "auto"]
 
 
@@ -456,6 +455,7 @@ def test_a_draft_of_a_failed_start_is_no_run(recipe, tmp_path):
     (tmp_path / "run" / ".recipe.yaml").write_text("data: [")
     main([recipe(steps=2), str(tmp_path / "run")])
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
+        "best",
         "checkpoint",
         "jobs",
         "log.jsonl",

@@ -105,9 +105,12 @@ def test_a_tracker_is_told_what_the_log_says(recipe, fake, tmp_path):
     assert settings["optimizer.learning_rate"] == 1e-3
     assert settings["objective.kind"] == "rollout"
     assert all(isinstance(value, (bool, int, float, str)) for value in settings.values())
-    assert [step for _, _, step in logged] == [0, 2, 4, 4] == [r["step"] for r in records(run)]
+    kinds = ["valid", "train", "speed", "train", "speed", "valid"]
+    assert [r["kind"] for r in records(run)] == kinds
+    assert [step for _, _, step in logged] == [r["step"] for r in records(run)]
     assert logged[1][1]["train/loss"] == records(run)[1]["loss"]
-    assert logged[3][1]["valid/advection_1d/vrmse"] == records(run)[3]["vrmse"]
+    assert logged[2][1]["speed/step_seconds"] == records(run)[2]["step_seconds"]
+    assert logged[5][1]["valid/advection_1d/vrmse"] == records(run)[5]["vrmse"]
 
 
 @pytest.mark.parametrize("method", ["start", "settings", "log", "finish"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from processes import leave
+from safetensors.torch import load_file
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.optim import AdamW
@@ -13,6 +14,7 @@ from torch.optim import AdamW
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.fields.window import Context, Window
 from pelagos.operators import create, from_pretrained, names
+from pelagos.pretrain.average import Average
 from pelagos.pretrain.run import state as resume
 
 SMALL = {
@@ -55,17 +57,32 @@ def main(name, folder):
     for seed in range(3):  # both processes see the same window: averaging changes nothing
         step(sharded, optimizer, seed)
         step(plain, plain_optimizer, seed)
-    progress = resume.Progress(3, 6, 1.0)
-    resume.save_state(folder, sharded, sharded, optimizer, progress, accelerator)
+    average, plain_average = Average(sharded, 0.9), Average(plain, 0.9)
+    step(sharded, optimizer, 3)
+    step(plain, plain_optimizer, 3)
+    average.update(1)
+    plain_average.update(1)
+    progress = resume.Progress(4, 8, 1.0)
+    resume.save_state(folder, sharded, sharded, optimizer, progress, accelerator, 2, average)
     state = resume.latest(folder)
     for key, value in from_pretrained(state / "operator").state_dict().items():
         torch.testing.assert_close(value, plain.state_dict()[key])
+    with plain_average.swapped():
+        for key, value in load_file(state / "average.safetensors").items():
+            torch.testing.assert_close(value, plain.state_dict()[key])
 
     again, again_optimizer = fresh(True)
-    assert resume.load_state(state, again, again, again_optimizer) == progress
-    step(sharded, optimizer, 3)
-    step(again, again_optimizer, 3)
-    for a, b in zip(sharded.parameters(), again.parameters(), strict=True):
+    again_average = Average(again, 0.9)
+    assert resume.load_state(state, again, again, again_optimizer, again_average) == progress
+    step(sharded, optimizer, 4)
+    step(again, again_optimizer, 4)
+    require_equal(sharded, again)
+    with average.swapped(), again_average.swapped():
+        require_equal(sharded, again)
+
+
+def require_equal(one, other):
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
         assert torch.equal(a.full_tensor(), b.full_tensor())
 
 

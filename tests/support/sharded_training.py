@@ -27,7 +27,12 @@ def losses(recipe, run, sharded):
     pretrain(recipe, run)
     AcceleratorState._reset_state()
     torch.distributed.barrier()
-    return [json.loads(line).get("loss", 0.0) for line in (run / "log.jsonl").open()]
+    lines = map(json.loads, (run / "log.jsonl").open())
+    return [line["loss" if line["kind"] == "train" else "vrmse"] for line in lines if _counts(line)]
+
+
+def _counts(line):
+    return line["kind"] in ("train", "valid")
 
 
 def main(data, folder):
@@ -42,7 +47,8 @@ def main(data, folder):
             "micro_batch": 2,
             "log_every": 1,
             "save_every": 3,
-            "validation": {"every": 6, "trajectories": 1, "horizon": 2},
+            "validation": {"every": 3, "trajectories": 1, "horizon": 2},
+            "average": {"decay": 0.5},  # validated too, between the steps
         }
         recipe = build(TrainRecipe, values)
         for precision, tolerance in (("fp32", 1e-5), ("bf16", 2e-2)):
@@ -50,7 +56,8 @@ def main(data, folder):
             runs = [Path(folder) / f"{name}-{precision}-{kind}" for kind in ("whole", "shards")]
             whole, shards = (losses(recipe, run, run is runs[1]) for run in runs)
             torch.testing.assert_close(shards, whole, rtol=tolerance, atol=tolerance)
-            assert whole[1] != whole[-2], "nothing was learned"
+            assert whole[2] != whole[-3], "nothing was learned"
+            assert whole[-2] != whole[-1], "the average is the last"
         trained = (from_pretrained(run / "checkpoint").state_dict() for run in runs)
         assert [{k: v.dtype for k, v in state.items()} for state in trained]
 

@@ -172,3 +172,39 @@ def test_growth_bounds_the_relative_increment_along_a_forecast():
     torch.testing.assert_close(scaled.increment, 10 * first.increment)
     with pytest.raises(ValueError, match=r"growth must be at least 1"):
         WindowScaling(growth=0.5)
+
+
+@pytest.mark.parametrize("offset", [0.0, 9.0, 1e2, -1e2, 1e4])
+def test_a_field_far_from_zero_is_seen_to_vary(offset: float) -> None:
+    """A sine of deviation 1, and a mean of so many: at most ten of them are left."""
+    x = torch.linspace(0, 2 * torch.pi, 65)[:-1]
+    wave = 2**0.5 * torch.stack([(x + t / 9).sin() for t in range(3)])[None, :, None]
+    history = wave + offset
+    scaling = WindowScaling().scaling(history, ("T",), "")
+    left = max(-10.0, min(10.0, offset))
+    scale = (1 + left**2) ** 0.5
+    expected = (wave + left) / scale
+    torch.testing.assert_close(scaling.encode(history), expected, rtol=0, atol=1e-3)
+    increment = wave.diff(dim=1).square().mean().sqrt()
+    assert scaling.increment is not None
+    torch.testing.assert_close(scaling.increment.squeeze(), increment, rtol=1e-2, atol=0)
+
+
+def test_a_field_near_zero_is_scaled_as_ever() -> None:
+    """To the bit."""
+    history = make_history(8) + 3.0
+    new = WindowScaling().scaling(history, FIELDS, "")
+    old = WindowScaling(offset=None).scaling(history, FIELDS, "")
+    assert torch.equal(new.scale, old.scale)
+    assert torch.equal(new.shift, old.shift)
+    assert not old.shift.any()
+
+
+@pytest.mark.parametrize("value", [7.0, -293.15, 1e5])
+def test_the_rounding_of_a_constant_is_not_seen(value: float) -> None:
+    history = torch.full((1, 3, 1, 64), value)
+    history[..., ::2] = torch.nextafter(history[..., ::2], torch.tensor(torch.inf))
+    scaling = WindowScaling().scaling(history, ("T",), "")
+    encoded = scaling.encode(history)
+    assert encoded.diff(dim=-1).abs().max() < 0.02
+    assert encoded.abs().max() < 1.1

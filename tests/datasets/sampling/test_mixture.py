@@ -49,6 +49,14 @@ def test_draws_do_not_depend_on_earlier_draws(parts: list[Windows]) -> None:
     assert make(parts, [1, 2, 3]).draw(10**12) == mixture.draw(10**12)  # no replay
 
 
+def test_another_order_is_that_of_another_seed(parts: list[Windows]) -> None:
+    first = make(parts, [1, 2, 3])
+    drawn = [first.draw(k) for k in range(30)]
+    other, fresh = first.reordered(7), make(parts, [1, 2, 3], seed=7)
+    assert [other.draw(k) for k in range(30)] == [fresh.draw(k) for k in range(30)] != drawn
+    assert [first.draw(k) for k in range(30)] == drawn
+
+
 def test_draws_are_pinned(parts: list[Windows]) -> None:
     """A change of the order would break resumed runs, and the comparison with older ones."""
     mixture = make(parts, [1, 2, 3], batch=2, seed=5)
@@ -144,3 +152,25 @@ def test_windows_of_different_time_steps_do_not_mix(tmp_path: Path) -> None:
         Mixture([(Windows(store, 2, 1), 1.0)], 2, 0)
     batch = Mixture([(Windows(store, 1, 1), 1.0)], 10, 0).batch(0)  # no step within one frame
     assert sorted(set(batch.lead_times.flatten().tolist())) == pytest.approx([0.1, 0.2])
+
+
+def test_micro_batches_of_a_part_have_their_own_size(parts: list[Windows]) -> None:
+    sizes = (4, 1, 2)
+    mixture = Mixture([(part, 1.0) for part in parts], 9, 3, batches=sizes)
+    same = Mixture([(part, 1.0) for part in parts], 1, 3)
+    seen: dict[int, list[int]] = {0: [], 1: [], 2: []}
+    for k in range(60):
+        part, indices = mixture.draw(k)
+        assert part == same.draw(k)[0]  # the shares are of micro-batches
+        assert len(indices) == sizes[part]
+        assert mixture.windows_before(k) == sum(map(len, seen.values()))
+        seen[part] += indices
+    for part, size in enumerate(SIZES):
+        assert sorted(seen[part][:size]) == [*range(size)]
+    assert make(parts, [1, 2, 3], batch=5).windows_before(7) == 35
+
+
+def test_costs_are_points(parts: list[Windows]) -> None:
+    mixture = Mixture([(part, 1.0) for part in parts], 1, 3, batches=(4, 1, 2))
+    drawn = [mixture.draw(k)[0] for k in range(20)]
+    assert mixture.costs(range(20)) == [[16.0, 5.0, 12.0][part] for part in drawn]

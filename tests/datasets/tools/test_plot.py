@@ -151,3 +151,22 @@ def test_uneven_times_stand_where_they_are() -> None:
     assert np.mean(frames == 0) == pytest.approx(0.05, abs=0.01)  # up to 0.5
     assert np.mean(frames == 2) == pytest.approx(0.45, abs=0.01)  # from 5.5 on
     assert module._even(np.array([0.0, 1.0, 2.0]))[0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("axes", "across"),
+    [(("lat", "lon"), 1), (("COADSY", "COADSX"), 1), (("y", "x"), 1), (("x", "y"), 0)],
+)
+def test_maps_have_north_upwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axes: tuple[str, str], across: int
+) -> None:
+    values = np.random.default_rng(0).normal(size=(1, 2, 4, 8)).astype("f4")
+    grid = Grid((4, 8), (4.0, 8.0), ("open", "periodic"))
+    write_file(tmp_path / "a.hdf5", WellData("map", grid, np.arange(2.0), {"u": values}))
+    store = open_store(tmp_path / "a.hdf5")
+    monkeypatch.setattr(store, "axes", axes)
+    extent = module._extent(store)
+    assert extent[1] - extent[0] == (8.0 if across else 4.0)
+    image = module._image(store, values[0, 0])
+    np.testing.assert_array_equal(image, values[0, 0] if across else values[0, 0].T)
+    assert module._axes_label(store).startswith(axes[across])

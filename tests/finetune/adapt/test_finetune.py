@@ -3,8 +3,10 @@
 import shutil
 
 import pytest
+import torch
 import yaml
 from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
 
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.finetune.cli.training import main
@@ -62,6 +64,17 @@ def test_normaliser_and_time_scale_are_the_checkpoints(donor, recipe, tmp_path, 
 def test_another_normaliser_is_said(donor, recipe, tmp_path, capsys):
     main([recipe(normalizer={"name": "window"}), str(tmp_path / "run"), "--init-from", str(donor)])
     assert "statistics → window" in capsys.readouterr().err
+
+
+def test_an_earlier_window_normaliser_stays_as_it_was(recipe, tmp_path):
+    """Weights that never saw a mean subtracted, with a setting that the recipe adds."""
+    before = {"name": "window", "offset": None}
+    pretrain([recipe(normalizer=before), str(tmp_path / "donor")])
+    AcceleratorState._reset_state(reset_partial_state=True)
+    arguments = [str(tmp_path / "run"), "--init-from", str(tmp_path / "donor")]
+    main([recipe(normalizer={"name": "window", "growth": 1.5}), *arguments])
+    normalizer = from_pretrained(tmp_path / "run" / "checkpoint").description.normalizer
+    assert (normalizer.growth, normalizer.offset) == (1.5, None)
 
 
 def test_frozen_weights_stay(donor, recipe, tmp_path):
@@ -149,3 +162,26 @@ def test_lora_goes_on_to_the_bit_and_is_published_as_plain_weights(
 def test_lora_needs_a_checkpoint(recipe, tmp_path):
     with pytest.raises(ValueError, match="lora needs init_from: fresh weights must be trained"):
         main([recipe(), str(tmp_path / "run"), *LORA])
+
+
+@pytest.mark.parametrize(
+    "method", [{"name": "lora", "rank": 2}, {"name": "freeze", "parts": ["mixing"]}]
+)
+def test_averages_of_what_is_trained_are_published_as_plain_weights(
+    method, donor, recipe, tmp_path
+):
+    """Over one step of decay 2/11: between the weights of the start and the last ones."""
+    changes = {"average": {}, "publish": "average", "method": method, "steps": 1}
+    short = {"validation": {"every": 1, "trajectories": 1, "horizon": 3}}
+    main([recipe(**changes, **short), str(tmp_path / "run"), "--init-from", str(donor)])
+    path = tmp_path / "run" / "checkpoint"
+    first, average = (from_pretrained(p).state_dict() for p in (donor / "checkpoint", path))
+    assert first.keys() == average.keys() == from_pretrained(path / "best").state_dict().keys()
+    changed = {name for name in first if not first[name].equal(average[name])}
+    assert changed
+    if method["name"] == "freeze":
+        assert not any(name.startswith("mixing") for name in changed)
+        last = load_file(state.latest(tmp_path / "run") / "operator" / "model.safetensors")
+        for name in changed:
+            expected = 2 / 11 * first[name] + 9 / 11 * last[name]
+            torch.testing.assert_close(average[name], expected, rtol=1e-5, atol=1e-7)

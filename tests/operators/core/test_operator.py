@@ -310,3 +310,13 @@ def test_default_context_is_the_unit_box():
     history = window_for(operator).history
     state = operator.init(history)
     assert state.context == Context(("u", "v"), Grid.unit(GRIDS[2]))
+
+
+def test_the_window_normaliser_of_an_earlier_checkpoint_subtracts_nothing(tmp_path):
+    """It did not know of `offset`; new ones do."""
+    path = build("dymixop", 1, WindowScaling()).save_pretrained(tmp_path / "checkpoint")
+    assert from_pretrained(path).description.normalizer.offset == 10.0
+    config = json.loads((path / "config.json").read_text())
+    del config["normalizer"]["offset"]
+    (path / "config.json").write_text(json.dumps(config))
+    assert from_pretrained(path, verify=False).description.normalizer.offset is None

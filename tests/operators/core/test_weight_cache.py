@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.fields.window import Context, Window
 from pelagos.operators import create, from_pretrained
+from pelagos.operators.core.weight_cache import WeightCache
 from pelagos.operators.dymixop.mixing import MixingLayer
-from pelagos.operators.layers.weight_cache import WeightCache
 from pelagos.operators.multiscale.position_bias import PositionBias
+from pelagos.pretrain.average import Average
 
 SMALL = {
     "dymixop": {"hidden": 4, "layers": 2, "modes": 3},
@@ -27,11 +29,35 @@ SMALL = {
 }
 # What computes it, and how often for the whole operator.
 COMPUTED = {"dymixop": (MixingLayer, "kernels", 2), "multiscale": (PositionBias, "forward", 4)}
+# Published functions of weights are cached in these two; the others are to be as right without.
+OTHERS = {
+    "observer": {
+        "hidden": 4,
+        "layers": 1,
+        "modes": 3,
+        "correction": {"modes": 3, "hidden": 4},
+    },
+    "assimilated": {
+        "predictor": {"name": "dymixop", **SMALL["dymixop"]},
+        "correction": {"modes": 3, "hidden": 4},
+    },
+}
+EDITS = {
+    "data.copy_": lambda p: p.data.copy_(1.5 * p),
+    "data.mul_": lambda p: p.data.mul_(1.5),
+    "set data": lambda p: setattr(p, "data", p.data * 1.5),
+    "numpy": lambda p: np.multiply(p.detach().numpy(), 1.5, out=p.detach().numpy()),
+    "storage": lambda p: p.untyped_storage().copy_((1.5 * p.detach()).untyped_storage()),
+    "detached": lambda p: p.detach().mul_(1.5),
+    "swap": lambda p: torch.utils.swap_tensors(p, torch.nn.Parameter(1.5 * p.detach())),
+    "one number": lambda p: p.detach().numpy().reshape(-1).__setitem__(0, 0.7),
+}
 HISTORY = torch.linspace(0, 6, 16).sin()[None, None, None]
 
 
 def made(name, seed=0):
-    operator = create(name, fields=("u",), ndim=1, seed=seed, **SMALL[name]).eval()
+    config = (SMALL | OTHERS)[name]
+    operator = create(name, fields=("u",), ndim=1, seed=seed, **config).eval()
     with torch.no_grad():  # published initial gains are next to 0
         for parameter in operator.parameters():
             parameter.add_(0.1 * torch.ones_like(parameter).cumsum(0).sin())
@@ -93,6 +119,36 @@ def test_no_weights_but_todays(name, guard, change):
         after = last_frame(operator)
     assert not torch.equal(before, after)
     torch.testing.assert_close(after, last_frame(operator).detach())
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("name", [*SMALL, *OTHERS])
+def test_every_edit_is_seen(name, edit):
+    """Against a fresh operator with the same weights, which has computed nothing before."""
+    operator = made(name)
+    with torch.no_grad():
+        before = last_frame(operator)
+        for parameter in operator.parameters():
+            EDITS[edit](parameter)
+        after = last_frame(operator)
+        fresh = made(name)
+        fresh.load_state_dict(operator.state_dict())
+        assert torch.equal(after, last_frame(fresh))
+        assert not torch.equal(before, after)
+
+
+def test_swapped_weights_are_seen_and_so_is_the_way_back(name):
+    """As for validation of an average."""
+    operator = made(name)
+    average = Average(operator, 0.9)
+    with torch.no_grad():
+        before = last_frame(operator)
+        for parameter in operator.parameters():
+            parameter.mul_(1.5)
+        changed = last_frame(operator)
+        with average.swapped():
+            assert torch.equal(last_frame(operator), before)
+        assert torch.equal(last_frame(operator), changed)
 
 
 def test_weights_made_in_inference_mode_work(name, tmp_path):

@@ -1,0 +1,201 @@
+"""What is trained: an operator with its objective, optimizer and average, on all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+
+from ..datasets.fields.window import Window
+from ..operators.core.operator import Operator
+from .average import Average
+from .batches import micro_batches_per_process
+from .job import Job
+from .meter import Meter, gradient_norms
+from .nonfinite import Watch
+from .objectives.base import Phase
+from .objectives.registry import objective_of
+from .optimizer import forget_resting, set_learning_rates
+from .recipe import TrainRecipe
+from .run import state as resume
+from .run.log import Log
+from .selection import AVERAGE, LAST
+from .sharding import accumulating, shard
+from .validation import Validated, validate
+
+_VALIDATION = 2**62  # no micro-batch has so large a number: validation draws numbers of its own
+
+
+class Taken(NamedTuple):
+    """One optimizer step: this process's mean loss, gradient norm, learning rate, and the norms of
+    the gradient's parts where the step is logged."""
+
+    loss: Tensor
+    norm: Tensor
+    rate: float
+    parts: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The data in one order, and who looks at what is learned from them.
+
+    Attributes:
+        batches: this process's micro-batches with their numbers.
+        seed: of the order.
+        watch: whether losses and gradients are finite.
+        meter: how fast it goes.
+    """
+
+    batches: Generator[tuple[int, Window]]
+    seed: int
+    watch: Watch
+    meter: Meter
+
+
+class Trainee:
+    """An operator in training: prepared for its processes, with objective and optimizer."""
+
+    def __init__(
+        self,
+        operator: Operator,
+        optimizer: Optimizer,
+        recipe: TrainRecipe,
+        job: Job,
+    ) -> None:
+        accelerator = job.accelerator
+        self.share = micro_batches_per_process(recipe, accelerator.num_processes)
+        self.objective = objective_of(recipe.objective)
+        self.phases = self.objective.phases(operator, recipe.steps)
+        self.operator, self.optimizer = operator, optimizer
+        self.recipe, self.job, self.accelerator = recipe, job, accelerator
+        self.normalizer = operator.description.normalizer
+        self.model: nn.Module
+        if job.shards:
+            self.model = shard(operator, optimizer, accelerator)
+        else:
+            self.model = accelerator.prepare(operator)
+        self.model.train()
+        config = recipe.average
+        self.average = None if config is None else Average(operator, config.decay)
+
+    def save(self, run: Path, progress: resume.Progress) -> None:
+        """Save the training state."""
+        resume.save_state(
+            run,
+            self.operator,
+            self.model,
+            self.optimizer,
+            progress,
+            self.accelerator,
+            self.recipe.keep,
+            self.average,
+        )
+
+    def load(self, state: Path) -> resume.Progress:
+        """Take a saved training state."""
+        return resume.load_state(state, self.operator, self.model, self.optimizer, self.average)
+
+    def weights(self, kind: str) -> dict[str, Tensor]:
+        """The last weights or the average, whole, on the main process; every process calls it."""
+        if self.average is None or kind == LAST:
+            return resume.full_weights(self.model)
+        with self.average.swapped():
+            return {k: v.clone() for k, v in resume.full_weights(self.model).items()}
+
+    def step(self, step: int, feed: Feed, log: Log, logs: bool) -> Taken:
+        """One optimizer step; `logs`: a log line will tell of it."""
+        config, accelerator = self.recipe.optimizer, self.accelerator
+        rate = set_learning_rates(self.optimizer, step - 1, self.phases, config)
+        total = self._gradient(step, self._phase(step, log), feed)
+        forget_resting(self.optimizer)
+        parts = gradient_norms(self.operator) if logs else {}
+        clip = inf if config.clip is None else config.clip
+        norm = accelerator.clip_grad_norm_(self.model.parameters(), clip)
+        assert norm is not None
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        feed.watch.norm(step, norm)
+        wrong = feed.watch.skips(step, norm) if self.recipe.on_nonfinite == "skip" else None
+        if wrong is None:
+            self.optimizer.step()  # Accelerate's adds what only fp16 and XLA need
+        else:
+            log.say(f"{wrong}; this step is skipped")
+            log.record("skipped", step=step, why=wrong)
+            total, norm = torch.zeros_like(total), torch.zeros_like(norm)
+        if self.average is not None:
+            self.average.update(step)
+        self.optimizer.zero_grad()
+        return Taken(total, norm, rate, parts)
+
+    def _phase(self, step: int, log: Log) -> Phase:
+        """The phase of a step; the first step of a later one says so."""
+        phase = next(phase for phase in self.phases if step - 1 in phase.steps)
+        if step - 1 == phase.steps.start > 0:
+            log.say(phase.begins)
+        return phase
+
+    def _gradient(self, step: int, phase: Phase, feed: Feed) -> Tensor:
+        """Accumulate the gradient of this process's micro-batches; their mean loss."""
+        accelerator = self.accelerator
+        total = torch.zeros((), device=accelerator.device)
+        for i in range(self.share):
+            number, window = feed.meter.next(feed.batches)
+            # Whatever draws random numbers (dropout) depends on the micro-batch alone.
+            seed = _seed(feed.seed, number)
+            _set_seed(seed, accelerator.device)
+            window = window.to(accelerator.device, non_blocking=True)
+            waiting = i + 1 < self.share
+            with accumulating(self.model, accelerator) if waiting else nullcontext():
+                loss = phase.loss(self.model, window, self.normalizer, seed) / self.share
+                accelerator.backward(loss)
+            total += loss.detach()
+            feed.watch.loss(step, number, loss)
+            feed.meter.loss(window.context.dataset, loss)
+        return total
+
+    def validate(self, windows: Mapping[str, Sequence[Window]]) -> dict[str, Validated] | None:
+        """Every dataset's scores with the last weights, and with the average if there is one.
+
+        None: told to stop on the way.
+        """
+        found = {LAST: self._scores(windows)}
+        if self.average is not None and found[LAST] is not None:
+            with self.average.swapped():
+                found[AVERAGE] = self._scores(windows)
+        complete = {weights: scores for weights, scores in found.items() if scores is not None}
+        return complete if len(complete) == len(found) else None
+
+    def _scores(self, windows: Mapping[str, Sequence[Window]]) -> Validated | None:
+        """With the same random numbers every time, if any."""
+
+        def predict(window: Window, number: int) -> Tensor:
+            seed = _seed(self.recipe.seed, _VALIDATION + number)
+            return self.objective.predict(self.model, window, self.normalizer, seed)
+
+        batch, stops = self.recipe.micro_batch, self.job.stops
+        return validate(self.model, predict, windows, batch, self.accelerator, stops)
+
+
+def _set_seed(seed: int, device: torch.device) -> None:
+    """As `torch.manual_seed`, for the devices in use.
+
+    That one keeps each call, with the stack it came from, for every kind of device that may be used
+    later: a third of a millisecond, and some memory, per step.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(seed)
+
+
+def _seed(seed: int, number: int) -> int:
+    """A seed for micro-batch `number`, unrelated to its neighbours'."""
+    return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0])
