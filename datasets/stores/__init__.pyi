@@ -1,4 +1,6 @@
 from .missing import PADDED as PADDED
+from .opening import AS_IT_IS as AS_IT_IS
+from .opening import Reading as Reading
 from .opening import open_store as open_store
 from .renaming import renamed_header as renamed_header
 from .statistics import complete as complete

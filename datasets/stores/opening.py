@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,6 +19,21 @@ from .joining import join
 from .store import Store
 
 Given: TypeAlias = Mapping[str, int | float | str]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read.
+
+    Attributes:
+        layout, units: as `open_store` takes them.
+    """
+
+    layout: str | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
+
+
+AS_IT_IS = Reading()
 
 
 def open_store(

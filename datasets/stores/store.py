@@ -143,11 +143,7 @@ class Store:
         return self._files.read(i, frames, channels)
 
     def with_holes(self, i: int, frame: int) -> Float[Tensor, "C *S"]:
-        """A frame of trajectory i as `read` gives it, but NaN where it has holes.
-
-        Raises:
-            ValueError: a value is infinite.
-        """
+        """A frame of trajectory i as `read` gives it, but NaN where it has holes."""
         return self._values.with_holes(i, frame)
 
     def constants(self, i: int) -> Float[Tensor, "K *S"] | None:
@@ -171,9 +167,7 @@ class Store:
         return self._values.mask(i)
 
     def mask_after_reading(self, i: int) -> Bool[Tensor, "C *S"] | None:
-        """As `mask`, of a trajectory that frames have been read of: had they no NaN, no other is
-        read to know that the file states a mask or there is none.
-        """
+        """As `mask`, of a trajectory that frames have been read of; reads no other."""
         return self._values.mask_after_reading(i)
 
     def gaps(self, i: int) -> Gaps | None:

@@ -11,7 +11,7 @@ import hashlib
 import math
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -29,7 +29,7 @@ from ..fields.vocabulary import UNSPLIT
 from ..layouts import well
 from ..layouts.index import state_of
 from ..layouts.well_reader import WellFile
-from ..stores.opening import open_store
+from ..stores.opening import AS_IT_IS, Reading, open_store
 from ..stores.statistics import complete
 from ..stores.store import Store
 from ..stores.survey import blocks
@@ -75,8 +75,7 @@ def convert(
     *,
     name: str | None = None,
     split: str | None = None,
-    layout: str | None = None,
-    units: Mapping[str, str] | None = None,
+    reading: Reading = AS_IT_IS,
     shard: int | None = None,
     overwrite: bool = False,
     spread: Spread = ALONE,
@@ -93,7 +92,7 @@ def convert(
         out: the new dataset's folder.
         name: its name; the source's by default.
         split: convert only this split.
-        layout, units: as for `open_store`.
+        reading: its layout, where contents should not decide, and units to convert to.
         shard: trajectories per file; by default, as many as fit into 512 MiB.
         overwrite: delete a converted dataset there first.
         spread: processes that write the files, which are the same for any number of them; the one
@@ -105,7 +104,7 @@ def convert(
     Raises:
         ValueError: the source cannot be read or holds NaN, or the folder holds something else.
     """
-    store = open_store(source, split, layout, units=units)
+    store = open_store(source, split, reading.layout, units=reading.units)
     recipe = Recipe(
         name=_plain_name(store.name if name is None else name),
         source=str(source) if "://" in str(source) else str(Path(source).absolute()),

@@ -216,15 +216,16 @@ def convert(
         pelagos data convert 1D_Burgers_Sols_Nu0.01.hdf5 data/burgers_nu0.01
         pelagos data convert NS-Sines.nc data/ns_sines --shard 500
     """
+    from ...datasets.stores.opening import Reading as StoredReading
     from ...datasets.tools.convert import convert as run
 
+    given = StoredReading(reading.layout, reading.units)
     path = run(
         source,
         out,
         name=name,
         split=reading.split,
-        layout=reading.layout,
-        units=reading.units,
+        reading=given,
         shard=shard,
         overwrite=overwrite,
         spread=spreading.spread(),

@@ -30,8 +30,8 @@ class WeightCache(nn.Module):
         super().__init__()
         self._kept: dict[Hashable, Any] = {}
         self._versions: tuple[tuple[int, int], ...] = ()
+        self._weights: list[Tensor] = []
         self._copy: Tensor | None = None
-        self._doubted = False
         self._sharing = False
 
     def get(
@@ -67,26 +67,39 @@ class WeightCache(nn.Module):
             self._sharing = False
             self._kept.clear()
 
-    def look_again(self) -> None:
-        """Compare the weights themselves before a result is used again."""
-        self._doubted = True
+    def changed(self) -> Tensor | None:
+        """Whether weights are others than those of which results are kept, on their device.
+
+        None: nothing is kept (any more).
+        """
+        if self._copy is None:
+            return None
+        if _versions(self._weights) != self._versions:  # also where shards were given back
+            self.forget()
+            return None
+        now = _together(self._weights)
+        if now.shape != self._copy.shape:
+            self.forget()
+            return None
+        return torch.ne(now, self._copy).any()
+
+    def forget(self) -> None:
+        """Results are computed anew."""
+        self._kept.clear()
+        self._weights, self._copy = [], None
 
     def train(self, mode: bool = True) -> WeightCache:
         """Forget what was kept."""
-        self._forget()
+        self.forget()
         return super().train(mode)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> WeightCache:
         """Another type or device: forget what was kept."""
-        self._forget()
+        self.forget()
         return super()._apply(fn, recurse)
 
-    def _forget(self) -> None:
-        self._kept.clear()
-        self._copy = None
-
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kept": {}, "_copy": None, "_sharing": False}
+        return {**self.__dict__, "_kept": {}, "_weights": [], "_copy": None, "_sharing": False}
 
     def _current(self, parts: Sequence[nn.Module | Tensor]) -> bool:
         """Whether results may be kept; drops those of earlier weights."""
@@ -95,26 +108,36 @@ class WeightCache(nn.Module):
         weights = _weights(parts)
         if any(weight.is_inference() for weight in weights):  # these do not count their versions
             return False
-        versions = tuple((weight.data_ptr(), weight._version) for weight in weights)
+        versions = _versions(weights)
         if self._copy is None or versions != self._versions:
             self._kept.clear()
-            self._versions, self._copy = versions, _together(weights)
-        elif self._doubted:
-            now = _together(weights)
-            if not torch.equal(now, self._copy):  # waits for the device
-                self._kept.clear()
-                self._copy = now
-        self._doubted = False
+            self._versions, self._weights, self._copy = versions, weights, _together(weights)
         return True
 
 
 def look_again(module: nn.Module) -> None:
-    """At the start of a prediction: everywhere in the module, compare the weights themselves."""
+    """At the start of a prediction: everywhere in a module, compare the weights themselves.
+
+    It waits for their device once.
+    """
+    caches: list[WeightCache] = []
+    _find(module, caches)
+    found = [(cache, flag) for cache in caches if (flag := cache.changed()) is not None]
+    if not found:
+        return
+    place = found[0][1].device
+    changed = torch.stack([flag.to(place) for _, flag in found]).tolist()
+    for (cache, _), differs in zip(found, changed, strict=True):
+        if differs:
+            cache.forget()
+
+
+def _find(module: nn.Module, caches: list[WeightCache]) -> None:
     if isinstance(module, WeightCache):
-        module.look_again()
+        caches.append(module)
     for part in module._modules.values():  # `modules()` takes four times as long
         if part is not None:
-            look_again(part)
+            _find(part, caches)
 
 
 def _weights(parts: Sequence[nn.Module | Tensor]) -> list[Tensor]:
@@ -132,6 +155,10 @@ def _collect(module: nn.Module, found: list[Tensor]) -> None:
     for part in module._modules.values():
         if part is not None:
             _collect(part, found)
+
+
+def _versions(weights: Sequence[Tensor]) -> tuple[tuple[int, int], ...]:
+    return tuple((weight.data_ptr(), weight._version) for weight in weights)
 
 
 def _together(weights: Sequence[Tensor]) -> Tensor:

@@ -12,6 +12,7 @@ import pytest
 import xarray
 
 from pelagos.datasets import open_store
+from pelagos.datasets.stores.opening import Reading
 from pelagos.datasets.tools.convert import convert
 from pelagos.datasets.tools.precision import rounding_findings
 from pelagos.finetune.cli.console import main
@@ -45,7 +46,7 @@ def test_everything_is_converted(tmp_path: Path) -> None:
     assert store.parameter_table().tolist() == [[2000.0]]
     assert {name: store.units[name] for name in units} == units
     assert open_store(path).units["u"] == "degC"
-    copy = open_store(convert(path, tmp_path / "out", units=units))
+    copy = open_store(convert(path, tmp_path / "out", reading=Reading(units=units)))
     assert copy.trajectory(0).equal(store.trajectory(0))
     assert copy.units["u"] == "K"
 

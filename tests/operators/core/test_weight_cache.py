@@ -50,6 +50,7 @@ EDITS = {
     "storage": lambda p: p.untyped_storage().copy_((1.5 * p.detach()).untyped_storage()),
     "detached": lambda p: p.detach().mul_(1.5),
     "swap": lambda p: torch.utils.swap_tensors(p, torch.nn.Parameter(1.5 * p.detach())),
+    "other data": lambda p: setattr(p, "data", p.data.flip(0).contiguous()),
     "one number": lambda p: p.detach().numpy().reshape(-1).__setitem__(0, 0.7),
 }
 HISTORY = torch.linspace(0, 6, 16).sin()[None, None, None]
