@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import repeat
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -21,13 +20,12 @@ from torch import Tensor, nn
 from ...datasets.fields.normalization import Scaling
 from ...datasets.fields.window import Context, Window
 from . import checkpoint
-from .conditions import Conditions, conditions_of
+from .conditions import conditions_of
 from .description import Description
-from .given import given, require_finite
 from .history import require_history, require_rank
 from .observation import Observation, Sensors
 from .recognition import recognised, warn_of_parameters
-from .rollout import rollout, without_graph
+from .rollout import roll_out, rollout
 from .state import FieldAxis, State
 from .surroundings import context_of, with_batch
 from .time_steps import TimeSteps
@@ -47,12 +45,9 @@ class Operator(nn.Module, ABC):
         direct: whether it is continuous in time and `forward` predicts every lead time directly
             from the history. Otherwise `forward` is the rollout.
         conditioned: whether it takes the description's constant fields and parameters as extra
-            inputs, which `step` finds in `state.conditions`.
+            inputs, found in `state.conditions`; else a description that names some is refused.
         measured: config keys that a training run takes from its data where the recipe says nothing.
         wraps: config key that holds another operator, by `name` and its own config; "": none.
-
-    Raises:
-        ValueError: the description names extra inputs and the operator takes none.
     """
 
     name: ClassVar[str]
@@ -148,34 +143,24 @@ class Operator(nn.Module, ABC):
     def init(self, history: Float[Tensor, "B T C *S"], context: Context | None = None) -> State:
         """The state after `history`; without a context, on the training grid.
 
-        Its context masks the fields that never varied in the training data. Data of an unknown
-        name are taken for the training dataset whose statistics are nearest, with a warning.
+        Fields that never varied in training are masked. Data of an unknown name are taken for the
+        training dataset whose statistics are nearest, with a warning.
 
         Raises:
-            ValueError: wrong rank, number of frames, fields or time step; or no context is given
-                and the training grid has other points.
+            ValueError: rank, frames, fields, time step or conditions do not fit; no context, and
+                other points than the training grid's.
         """
         require_rank(history, self.name, self.ndim)
-        if context is None:
-            context = context_of(history, self.description)
+        context = context or context_of(history, self.description)
         context = recognised(with_batch(context, len(history)), history, self.description)
         self._check_history(history, context)
         if not (self.training or torch.is_grad_enabled()):
             look_again(self)
         context = self.description.masked(context, len(history))
-        scaling, conditions = self.description.scaling(history, context), self.conditions(context)
-        if not (self.training or torch.compiler.is_compiling()):
-            warn_of_parameters(conditions, self.description)
-        return State(history, context, torch.zeros(len(history)), scaling, conditions)
-
-    def conditions(self, context: Context) -> Conditions:
-        """The constant fields and parameters that the description names, scaled.
-
-        Raises:
-            ValueError: the context lacks one, or a parameter that is scaled by its logarithm is
-                not positive.
-        """
-        return conditions_of(context, self.description, self.name)
+        conditions = conditions_of(context, self.description, self.name)
+        warn_of_parameters(conditions, self.description, self.training)
+        scaling, time = self.description.scaling(history, context), torch.zeros(len(history))
+        return State(history, context, time, scaling, conditions)
 
     def forward(self, window: Window) -> Float[Tensor, "B T C *S"]:
         """Prediction at the window's lead times, in physical units."""
@@ -197,24 +182,14 @@ class Operator(nn.Module, ABC):
         Args:
             history: (B, T, C, *S), or (T, C, *S) of one trajectory, a tensor or a NumPy array, in
                 physical units; the frames, (B, C, *S) or (C, *S), are of the same kind.
-            context: what stays the same along it, with or without a batch axis; None: the history
-                lies on the training grid.
-            dt: physical time of a step.
-            steps: number of them.
+            context: with or without a batch axis; None: the history lies on the training grid.
+            dt, steps: physical time of a step, and number of steps.
             gradients: keep the graph for a backward pass, whose memory grows with the steps.
 
         Raises:
             ValueError: as `init`, `steps` is negative, or the history is not finite.
         """
-        if steps < 0:
-            raise ValueError(f"steps must not be negative; got {steps}")
-        taken = given(history, self.ndim, next(self.parameters(), torch.zeros(())))
-        require_rank(taken.history, self.name, self.ndim)
-        require_finite(taken.history, self.description.channels)
-        with torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
-            state = self.init(taken.history, context)
-        frames = rollout(self, state, repeat(dt, steps))
-        return taken.back(frames if gradients else without_graph(frames))
+        return roll_out(self, history, context, dt=dt, steps=steps, gradients=gradients)
 
     def save_pretrained(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write a checkpoint directory (`config.json` + `model.safetensors`); see `checkpoint`."""
@@ -244,9 +219,8 @@ class Operator(nn.Module, ABC):
         """Refuse what `step` cannot take; every `step` begins with it.
 
         Raises:
-            ValueError: an observation, which this operator cannot assimilate; a dt that is not
-                positive, not the history's spacing, or never trained at. Where the operator is
-                continuous, a dt outside the trained range is only warned about.
+            ValueError: an observation that cannot be assimilated; a dt that is not positive, not
+                the history's spacing, or never trained at (where continuous, only warned of).
         """
         if observation is not None and not self.assimilates:
             raise ValueError(f"{self.name} predicts but cannot assimilate: it takes no observation")

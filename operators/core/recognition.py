@@ -91,14 +91,15 @@ def recognised_cold(context: Context, description: Description) -> Context:
     return replace(context, dataset=POOLED)
 
 
-def warn_of_parameters(conditions: Conditions, description: Description) -> None:
+def warn_of_parameters(conditions: Conditions, description: Description, training: bool) -> None:
     """Warn of parameters that are far outside what was trained, naming each and the training's.
 
     Args:
         conditions: scaled, as the operator takes them.
         description: of the operator; parameters without a scale have no range that is known.
+        training: nothing is said while training, whose data are what they are.
     """
-    if conditions.parameters is None:
+    if training or conditions.parameters is None or torch.compiler.is_compiling():
         return
     for name, scaled in zip(description.parameters, conditions.parameters.unbind(1), strict=True):
         if name not in description.condition_scales:

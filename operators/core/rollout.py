@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from ...datasets.fields.window import Context
+from .given import given, require_finite
+from .history import require_rank
 
 if TYPE_CHECKING:
     from .observation import Observation, Sensors
@@ -52,6 +58,27 @@ def rollout(
             fields = torch.where(mask, fields, given)
             state = state.corrected(fields)
         yield fields
+
+
+def roll_out(
+    operator: Operator,
+    history: Tensor | np.ndarray,
+    context: Context | None,
+    *,
+    dt: float,
+    steps: int,
+    gradients: bool,
+) -> Iterator[Any]:
+    """What `Operator.rollout` does: from what people hand in to frames of the same kind."""
+    if steps < 0:
+        raise ValueError(f"steps must not be negative; got {steps}")
+    taken = given(history, operator.ndim, next(operator.parameters(), torch.zeros(())))
+    require_rank(taken.history, operator.name, operator.ndim)
+    require_finite(taken.history, operator.description.channels)
+    with torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
+        state = operator.init(taken.history, context)
+    frames = rollout(operator, state, repeat(dt, steps))
+    return taken.back(frames if gradients else without_graph(frames))
 
 
 def without_graph(frames: Iterator[Tensor]) -> Iterator[Tensor]:

@@ -23,6 +23,7 @@ from pelagos.datasets.stores.store import Store
 from pelagos.finetune.cli.training import main as finetune
 from pelagos.operators import Conditions, Description, Operator, create, from_pretrained
 from pelagos.operators.core import registry
+from pelagos.operators.core.conditions import conditions_of
 from pelagos.pretrain.command import main as pretrain
 
 GRID = Grid.unit((16,))
@@ -141,15 +142,16 @@ def test_conditions_come_scaled_and_in_order(drift: None) -> None:
         parameters=torch.tensor([[1.0, 5.0], [math.e, 5.0]]),
         parameter_names=("nu", "g"),
     )
-    found = operator.conditions(context)
+    found = conditions_of(context, operator.description, operator.name)
     depth, bed = (context.constants[:, 2] - 1) / 2, context.constants[:, 0]
     torch.testing.assert_close(found.constants, torch.stack((depth, bed), 1))
     torch.testing.assert_close(found.parameters, torch.tensor([[0.0], [1.0]]))
     with pytest.raises(ValueError, match=r"constant field\(s\) depth, bed .* has none; add depth"):
         operator.init(torch.zeros(1, 1, 1, 16))
     negative = torch.tensor([[1.0, 5.0], [0.0, 5.0]])
+    wrong = Context(**{**vars(context), "parameters": negative})
     with pytest.raises(ValueError, match="parameter nu of dataset '' must be positive"):
-        operator.conditions(Context(**{**vars(context), "parameters": negative}))
+        conditions_of(wrong, operator.description, operator.name)
 
 
 def test_an_operator_never_ignores_a_condition() -> None:
