@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 
@@ -23,7 +25,8 @@ def run_command(
     With PELAGOS_TRACEBACK=1 in the environment, mistakes keep their traceback too.
     """
     try:
-        command(sys.argv[1:] if argv is None else argv)
+        with _warnings_in_a_line():
+            command(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
     except KeyboardInterrupt:
         # A second one while Python shuts down would end it by a signal, or abort in some library.
@@ -38,6 +41,21 @@ def run_command(
         if os.environ.get("PELAGOS_TRACEBACK") == "1":
             raise
         _stop(f"pelagos: error: {_one_line(error)}", 2)
+
+
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Print warnings as the command's own words, without file names and source code."""
+
+    def plainly(message: Warning | str, *place: object) -> str:
+        return f"pelagos: warning: {' '.join(str(message).split())}\n"
+
+    usual = warnings.formatwarning
+    warnings.formatwarning = plainly
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def call(function: Callable[..., None], argv: Sequence[str], name: str) -> None:

@@ -67,7 +67,7 @@ def test_the_tour_leaves_what_it_says(tour):
         for scope in scopes.values()
         if "frames" in scope
     ]
-    assert shapes == [((4, 1, 128), 10, (1, 1, 128))]
+    assert shapes == [((4, 1, 128), 10, (1, 128))]
 
 
 def test_own_data_opens(tour):

@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import xarray
 
 from pelagos.datasets import equations, open_store
 from pelagos.datasets.base import options, parsing
+from pelagos.datasets.base.cli import run_command
 from pelagos.datasets.simulation.settings import COUNTS
 from pelagos.finetune.cli import console
 from pelagos.finetune.cli import forecast as commands
@@ -533,3 +535,14 @@ def _raise(error: BaseException):
         raise error
 
     return function
+
+
+def test_warnings_are_one_line_without_source_code() -> None:
+    told = []
+
+    def shown(text: str) -> str:
+        return warnings.formatwarning(text, UserWarning, "file.py", 1)
+
+    run_command(lambda _: told.append(shown("the step is far\n   from that of training")), [])
+    assert told == ["pelagos: warning: the step is far from that of training\n"]
+    assert "file.py" in shown("outside of a command")
