@@ -55,8 +55,7 @@ class Store:
         inputs: of a steady problem, the names of the input fields: its constant fields without
             coordinates (`coordinate_x`, …); else ().
         sources: the files, in order of their trajectories.
-        holes: what is done with values that are missing in some frames only: "refuse", "skip"
-            or "mask" (see `layouts.source.Header` and `missing`).
+        holes: what becomes of values missing in some frames only; see `layouts.source.Header`.
         endless: whether every epoch has trajectories of its own.
     """
 
