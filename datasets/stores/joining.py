@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -105,7 +106,28 @@ def _start(source: Source) -> tuple[float, str]:
     return float(source.header.times.flat[0]), str(source.path)
 
 
-class InTime(Source):
+class Joined(Source):
+    """A source of several files, which are read in one way or another."""
+
+    def read(
+        self, trajectory: int, frames: slice, channels: Sequence[int]
+    ) -> Float32[np.ndarray, "T C *S"]:
+        """The given frames and channels of a trajectory."""
+        return self._read(_plain, np.float32, trajectory, frames, channels)
+
+    def read_exactly(
+        self, trajectory: int, frames: slice, channels: Sequence[int]
+    ) -> Float64[np.ndarray, "T C *S"]:
+        """The same in double precision, as exactly as the files have it."""
+        return self._read(_exact, np.float64, trajectory, frames, channels)
+
+    @abstractmethod
+    def _read(
+        self, way: _Way, dtype: type, trajectory: int, frames: slice, channels: Sequence[int]
+    ) -> np.ndarray: ...
+
+
+class InTime(Joined):
     """A run, or several side by side, that is spread over files in time.
 
     Attributes:
@@ -127,18 +149,6 @@ class InTime(Source):
         self._opened: OrderedDict[int, None] = OrderedDict()
         provenance = {**first.header.provenance, "files": len(self.parts)}
         self.header = replace(first.header, times=self._times(), series={}, provenance=provenance)
-
-    def read(
-        self, trajectory: int, frames: slice, channels: Sequence[int]
-    ) -> Float32[np.ndarray, "T C *S"]:
-        """The given frames and channels of a trajectory."""
-        return self._read(_plain, np.float32, trajectory, frames, channels)
-
-    def read_exactly(
-        self, trajectory: int, frames: slice, channels: Sequence[int]
-    ) -> Float64[np.ndarray, "T C *S"]:
-        """The same in double precision, as exactly as the files have it."""
-        return self._read(_exact, np.float64, trajectory, frames, channels)
 
     def _read(
         self, way: _Way, dtype: type, trajectory: int, frames: slice, channels: Sequence[int]
@@ -195,7 +205,7 @@ class InTime(Source):
         return np.concatenate(rows, axis=-1)
 
 
-class Together(Source):
+class Together(Joined):
     """The same trajectories with the fields of several files.
 
     Raises:
@@ -235,18 +245,6 @@ class Together(Source):
             series=_union_of_series(headers),
             provenance=provenance,
         )
-
-    def read(
-        self, trajectory: int, frames: slice, channels: Sequence[int]
-    ) -> Float32[np.ndarray, "T C *S"]:
-        """The given frames and channels of a trajectory."""
-        return self._read(_plain, np.float32, trajectory, frames, channels)
-
-    def read_exactly(
-        self, trajectory: int, frames: slice, channels: Sequence[int]
-    ) -> Float64[np.ndarray, "T C *S"]:
-        """The same in double precision, as exactly as the files have it."""
-        return self._read(_exact, np.float64, trajectory, frames, channels)
 
     def _read(
         self, way: _Way, dtype: type, trajectory: int, frames: slice, channels: Sequence[int]
