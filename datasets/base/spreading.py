@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
-PATIENCE = 5  # times, a second apart, that a process is asked to end
+PATIENCE = 15  # times, a second apart, that a process is asked to end
 SHARES = {  # of a launcher: where it says which share a process has, of how many, from which on
     "torchrun": ("RANK", "WORLD_SIZE", ""),
     "a SLURM array": ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN"),
@@ -155,10 +155,23 @@ def _end(pool: ProcessPoolExecutor) -> None:
 def _begin(threads: int) -> None:
     """In a new process: leave Ctrl-C to the one that started it, end cleanly when told so."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _Leaving())
     os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    sys.unraisablehook = lambda _: None
-    sys.exit(128 + number)
+class _Leaving:
+    """Ends a process by one exception: another signal must not cut its cleaning up short."""
+
+    def __init__(self) -> None:
+        self._under_way = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._under_way:
+            return
+        self._under_way = True
+        sys.unraisablehook = self._lost
+        sys.exit(128 + number)
+
+    def _lost(self, _: object) -> None:
+        """It was raised where Python cannot pass it on: the next signal counts."""
+        self._under_way = False
