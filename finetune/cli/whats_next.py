@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,21 +21,30 @@ def steps(folder: Path) -> list[str]:
         ]
     lines = []
     if not runs:
-        name = datasets[0]
+        name = shlex.quote(datasets[0])
         lines += [
             f"pelagos data check {name}   # before anything is trained on it",
             "pelagos pretrain my.yaml runs/mine   # a recipe: pelagos recipe show quickstart",
         ]
     for run in runs[:MOST]:
+        name, recipe = shlex.quote(run), shlex.quote(f"{run}/recipe.yaml")
         if not (folder / run / "checkpoint").is_dir():
-            lines.append(f"pelagos pretrain {run}/recipe.yaml {run} --resume auto   # not finished")
+            command = _trained_by(folder / run / "recipe.yaml")
+            lines.append(f"pelagos {command} {recipe} {name} --resume auto   # not finished")
         elif not (folder / run / "evaluation.json").exists():
-            dataset = datasets[0] if datasets else "DATASET"
-            lines.append(f"pelagos evaluate {run} {dataset}   # how good is it?")
+            dataset = shlex.quote(datasets[0]) if datasets else "DATASET"
+            lines.append(f"pelagos evaluate {name} {dataset}   # how good is it?")
     done = [run for run in runs if (folder / run / "checkpoint").is_dir()]
     if done:
-        lines.append(f"pelagos report {' '.join(done[:MOST])} --out report.html   # one page")
+        lines.append(f"pelagos report {shlex.join(done[:MOST])} --out report.html   # one page")
     return lines
+
+
+def _trained_by(recipe: Path) -> str:
+    """The command that a run's recipe belongs to; only recipes of fine-tuning name a start."""
+    with recipe.open(encoding="utf-8", errors="replace") as file:
+        starts = any(line.startswith("init_from:") for line in file)
+    return "finetune" if starts else "pretrain"
 
 
 def _found(folder: Path, places: tuple[str, ...], marks: tuple[str, ...]) -> Iterator[str]:
@@ -44,6 +54,5 @@ def _found(folder: Path, places: tuple[str, ...], marks: tuple[str, ...]) -> Ite
         for mark in marks:
             for path in (folder / place).glob(f"*/{mark}"):
                 name = path.parent.relative_to(folder).as_posix()
-                if " " not in name:
-                    found.setdefault(name, path.stat().st_mtime)
+                found.setdefault(name, path.stat().st_mtime)
     yield from sorted(found, key=lambda name: -found[name])

@@ -495,3 +495,19 @@ def test_sha256sum_reads_the_checksums(tmp_path: Path) -> None:
     told = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=root, capture_output=True)
     assert told.returncode == 0
     assert told.stdout.count(b": OK") == len([p for p in root.rglob("*") if p.is_file()]) - 1
+
+
+def test_checksums_that_others_wrote_are_read(tmp_path: Path) -> None:
+    root = simulate("advection_1d", tmp_path, trajectories={"train": 1}, frames=2)
+    listed = root / "SHA256SUMS"
+    listed.write_text("")
+    script = "find . -type f -exec sha256sum --binary {} + > SHA256SUMS"  # it lists itself
+    subprocess.run(["bash", "-c", script], cwd=root, check=True)
+    assert " *./data/train/" in listed.read_text()
+    kinds = {f.kind for f in check(open_store(root), verify=True).findings}
+    assert not kinds & {"checksum", "no checksums"}
+    (root / "more").mkdir()
+    (root / "more" / "SHA256SUMS").write_text("0" * 64 + "  gone.txt\n")
+    subprocess.run(["bash", "-c", script], cwd=root, check=True)
+    told = [f.text for f in check(open_store(root), verify=True).findings if f.kind == "checksum"]
+    assert told == [f"{root / 'more' / 'gone.txt'} is missing, says SHA256SUMS"]

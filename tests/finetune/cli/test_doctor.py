@@ -58,6 +58,12 @@ def test_what_comes_next_follows_from_what_is_there(
     run.mkdir(parents=True)
     (run / "recipe.yaml").touch()
     assert commands() == ["pelagos pretrain runs/one/recipe.yaml runs/one --resume auto"]
+    (run / "recipe.yaml").write_text("steps: 3\ninit_from: null\n")
+    assert commands() == ["pelagos finetune runs/one/recipe.yaml runs/one --resume auto"]
+    run.rename(tmp_path / "runs/my one")
+    told = ["pelagos finetune 'runs/my one/recipe.yaml' 'runs/my one' --resume auto"]
+    assert commands() == told
+    (tmp_path / "runs/my one").rename(run)
     (run / "checkpoint").mkdir()
     report = "pelagos report runs/one --out report.html"
     assert commands() == ["pelagos evaluate runs/one data/mine", report]
