@@ -74,7 +74,7 @@ class DataConfig(Checked):
         time_scale: physical time that the operator's network sees as 1 on this dataset; null: the
             recipe's.
         augment: symmetries by which every sample is moved at random: "flip", "rotate", "roll",
-            "galilean"; see `datasets.augmentation`.
+            "galilean"; see `datasets.sampling.augmentation`.
         parity: "even" or "odd" under reflections, for names that do not say it.
         holes: what becomes of values that are missing in some frames only: "refuse" them, "skip"
             the windows that touch them, or "mask" such points in all frames of their trajectory;
