@@ -1,5 +1,6 @@
 """The commands and code of the README, and of the page about data, run as written."""
 
+import pkgutil
 import re
 import shlex
 from pathlib import Path
@@ -113,3 +114,12 @@ def test_prose_is_within_120_columns(page):
     assert [
         line for line in long if not re.match(r"pelagos |torchrun |\[\S+\]\(\S+\)$", line)
     ] == []
+
+
+NAME = re.compile(r"`(?:pelagos\.)?((?:datasets|operators|pretrain|finetune)(?:\.\w+)+)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_name_in_python_exists(page):
+    for name in NAME.findall(page.read_text()):
+        pkgutil.resolve_name(f"pelagos.{name}")
