@@ -200,7 +200,9 @@ class Course:
         if trainee.accelerator.is_main_process:
             path = best_of(self.run, best.step)
             publish(self.run, adaptation, path, self.recipe.publish)
-            log.say(f"the best of all validations was at step {best.step} (VRMSE {best.score:.4f})")
+            at = f"was at step {best.step} (VRMSE {best.score:.4f})"
+            none = "is not known, as no score was finite; the last weights are published"
+            log.say(f"the best of all validations {at if path else none}")
         trainee.accelerator.wait_for_everyone()
         return trainee.accelerator.unwrap_model(trainee.model)
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from pelagos.datasets.base.config import build
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.operators import from_pretrained
+from pelagos.operators.core.checkpoint import read_state
 from pelagos.pretrain import trainee
 from pelagos.pretrain.command import main
 from pelagos.pretrain.job import Job
@@ -247,3 +248,13 @@ def test_an_average_cannot_begin_later(train):
     shutil.rmtree(run / "checkpoint")
     with pytest.raises(ValueError, match="made by another recipe: average was None, now"):
         train("run", "--resume", "auto", average={})
+
+
+def test_where_every_rollout_blew_up_the_last_weights_are_published(train, scored, capsys):
+    scored(*[("inf", "inf")] * 5)
+    run = train(publish="best")
+    assert not (run / "checkpoint" / "best").exists()
+    told = capsys.readouterr().err
+    assert "no score was finite; the last weights are published" in told
+    last, own = (read_state(path) for path in (latest(run) / "operator", run / "checkpoint"))
+    assert all(torch.equal(last[name], own[name]) for name in own)
