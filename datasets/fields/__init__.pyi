@@ -14,6 +14,7 @@ from .masking import truth_mean as truth_mean
 from .metrics import root as root
 from .moments import Moments as Moments
 from .moments import mean_of_known as mean_of_known
+from .normalization import FLOOR as FLOOR
 from .normalization import POOLED as POOLED
 from .normalization import Identity as Identity
 from .normalization import Normalizer as Normalizer

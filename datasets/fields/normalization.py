@@ -9,6 +9,7 @@ names of the history's channels where they are not those of the prediction (stea
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -288,6 +289,9 @@ class WindowScaling(Checked, Normalizer):
         return frozenset(self.constant.get(dataset, ()))
 
 
+FLOOR = 1e-6  # of the root mean square: a smaller standard deviation is rounding
+
+
 @dataclass(frozen=True)
 class Standard(Checked):
     """`(x − mean) / std` of a constant field or parameter, or of its natural logarithm.
@@ -303,6 +307,17 @@ class Standard(Checked):
     mean: float = 0.0
     std: Positive = 1.0
     log: bool = False
+
+    @classmethod
+    def of(cls, mean: float, std: float) -> Standard:
+        """Of what has this mean and deviation; what does not vary is scaled by its size."""
+        varies = std > FLOOR * math.hypot(mean, std)
+        return cls(mean, std if varies else abs(mean) or 1.0)
+
+    @property
+    def of_one_value(self) -> bool:
+        """Whether it never varied in the training data, as its deviation is its size."""
+        return not self.log and self.std == (abs(self.mean) or 1.0)
 
     def encode(self, values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Scaled values."""

@@ -10,13 +10,12 @@ from jaxtyping import Float
 
 from ..base.processes import ALONE, Processes
 from ..fields.moments import Moments
-from ..fields.normalization import POOLED, Standard, Statistics
+from ..fields.normalization import FLOOR, POOLED, Standard, Statistics
 from ..fields.vocabulary import UNSPLIT
 from ..stores.statistics import constant_moments, field_moments
 from ..stores.store import Store
 
 Table = dict[str, tuple[float, float]]  # name -> mean and standard deviation
-FLOOR = 1e-6  # smallest standard deviation, as a fraction of the root mean square
 CONSTANT = 1e-12  # the same, of values that do not vary: less than single precision can vary
 
 
@@ -71,14 +70,14 @@ def condition_scales(
     for store in stores:
         _require_conditions(store, constant_fields, parameters)
     constants = _pool([_constants(store, constant_fields, processes) for store in stores])
-    scales = {name: _standard(*constants[name]) for name in constant_fields}
+    scales = {name: Standard.of(*constants[name]) for name in constant_fields}
     for name in parameters:
         columns = [_parameter(store, name) for store in stores]
         low, high = min(map(np.min, columns)), max(map(np.max, columns))
         log = bool(low > 0 and high > 10 * low)
         values = [np.log(column) if log else column for column in columns]
         pooled = _pool([{name: (float(v.mean()), float(v.std()))} for v in values])
-        scales[name] = replace(_standard(*pooled[name]), log=log)
+        scales[name] = replace(Standard.of(*pooled[name]), log=log)
     return scales
 
 
@@ -97,11 +96,6 @@ def _require_conditions(
                 f"{', '.join(known) or 'none'}. Leave it out of `conditions`, which must name what "
                 "all datasets have"
             )
-
-
-def _standard(mean: float, std: float) -> Standard:
-    varies = std > FLOOR * float(np.hypot(mean, std))
-    return Standard(mean, std if varies else abs(mean) or 1.0)
 
 
 def _parameter(store: Store, name: str) -> Float[np.ndarray, " n"]:

@@ -18,6 +18,7 @@ from .conditions import Conditions
 from .description import Description
 
 FAR = 6.0  # deviations of training data beyond which a prediction is an extrapolation
+SAME = 1e-3  # of a parameter that never varied, up to which a value is that one
 _SHOWN = 6  # names in a message
 
 
@@ -104,10 +105,15 @@ def warn_of_parameters(conditions: Conditions, description: Description, trainin
     for name, scaled in zip(description.parameters, conditions.parameters.unbind(1), strict=True):
         if name not in description.condition_scales:
             continue
-        largest = max(scaled.tolist(), key=abs)
-        if abs(largest) > FAR:
-            scale = description.scale_of(name)
-            value = scale.mean + largest * scale.std
+        largest, scale = max(scaled.tolist(), key=abs), description.scale_of(name)
+        value = scale.mean + largest * scale.std
+        if scale.of_one_value and abs(largest) > SAME:
+            warnings.warn(
+                f"parameter {name} = {value:.4g} was {scale.mean:.4g} in all of the training data; "
+                "the prediction is an extrapolation",
+                stacklevel=4,
+            )
+        elif abs(largest) > FAR:
             trained = f"{scale.mean:.4g} ± {scale.std:.3g}"
             if scale.log:
                 value = float(torch.tensor(value).exp())

@@ -177,6 +177,7 @@ def recipe(folder: Path, *roots: Path, **changes: object) -> str:
     return str(path)
 
 
+@pytest.mark.filterwarnings("ignore:parameter gravity = 1 was 9.81")
 def test_training_with_all_conditions_and_fine_tuning_without_new_scales(
     drift: None, sea: Path, tmp_path: Path
 ) -> None:

@@ -280,6 +280,7 @@ def test_statistics_that_are_not_by_name_warn_of_nothing() -> None:
     [
         (Standard(1.0, 0.5), 3.9, 4.1, r"viscosity = 4.1 is 6.2 deviations .* 1 ± 0.5"),
         (Standard(1.0, 0.5), -1.9, -2.1, r"viscosity = -2.1 is 6.2 deviations"),
+        (Standard.of(0.01, 0.0), 0.01, 0.03, r"viscosity = 0.03 was 0.01 in all of the training"),
         (Standard(0.0, 1.0, log=True), 400.0, 500.0, r"viscosity = 500 is 6.21 .* exp\(0 ± 1\)"),
     ],
 )
