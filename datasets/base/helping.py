@@ -6,6 +6,7 @@ import inspect
 import shutil
 import textwrap
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from cyclopts.argument import Argument, ArgumentCollection
 

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 Field = Float[Tensor, "..."]  # (..., C, *S)
-EPSILON = 1e-12  # smallest divisor: zero error over zero truth is 0, not NaN
+EPSILON = 1e-12  # divisor in place of 0: zero error over zero truth is 0, not NaN
 EXACT = 1e-6  # relative error of a constant field that is predicted exactly, up to rounding
 # First wave numbers (periods per domain) of PDEBench's low, middle and high band.
 BANDS = (0, 4, 12)
@@ -31,20 +31,21 @@ def rmse(prediction: Field, truth: Field, ndim: int) -> Float[Tensor, "..."]:
     return root(_mean_square(_error(prediction, truth, ndim), ndim))
 
 
-def nrmse(prediction: Field, truth: Field, ndim: int) -> Float[Tensor, "..."]:
-    """Root mean square error over that of the truth, ‖p − y‖₂ / max(‖y‖₂, ε), norms √⟨·²⟩.
+def nrmse(prediction: Field, truth: Field, ndim: int, least: float = 0.0) -> Float[Tensor, "..."]:
+    """Root mean square error over that of the truth, ‖p − y‖₂ / ‖y‖₂, norms √⟨·²⟩.
 
-    Also called the relative L2 error; ε = 1e-12.
+    Also called the relative L2 error; over 1e-12 where the truth is zero everywhere, and over
+    `least` where it is smaller.
     """
-    return _ratio(rmse(prediction, truth, ndim), root(_mean_square(truth, ndim)))
+    return _ratio(rmse(prediction, truth, ndim), root(_mean_square(truth, ndim)), least)
 
 
 def vrmse(prediction: Field, truth: Field, ndim: int) -> Float[Tensor, "..."]:
-    """RMSE in standard deviations of the truth over space, √⟨(p − y)²⟩ / max(σ, 1e-6 √⟨y²⟩, ε).
+    """RMSE in standard deviations of the truth over space, √⟨(p − y)²⟩ / max(σ, 1e-6 √⟨y²⟩).
 
     σ² = ⟨(y − ⟨y⟩)²⟩; predicting the mean scores 1. The same in every unit: its smallest divisor
-    is relative, where a field is constant up to the rounding of single precision; ε = 1e-12 is
-    for fields of zeros. The Well's is `well_vrmse`.
+    is relative, where a field is constant up to the rounding of single precision; 1e-12 stands in
+    place of 0, for fields of zeros. The Well's is `well_vrmse`.
     """
     deviation = root(_mean_square(_centred(truth, ndim), ndim))
     least = EXACT * root(_mean_square(truth, ndim))
@@ -62,11 +63,13 @@ def well_vrmse(prediction: Field, truth: Field, ndim: int) -> Float[Tensor, "...
     return root(error / (truth.var(_space(truth, ndim)) + 1e-7))
 
 
-def relative_l1(prediction: Field, truth: Field, ndim: int) -> Float[Tensor, "..."]:
-    """‖p − y‖₁ / max(‖y‖₁, ε), norms ⟨|·|⟩ over space, ε = 1e-12."""
+def relative_l1(
+    prediction: Field, truth: Field, ndim: int, least: float = 0.0
+) -> Float[Tensor, "..."]:
+    """‖p − y‖₁ / ‖y‖₁, norms ⟨|·|⟩ over space; over 1e-12 or `least` as `nrmse`."""
     space = _space(truth, ndim)
     error = _error(prediction, truth, ndim).abs().mean(space)
-    return _ratio(error, truth.abs().mean(space))
+    return _ratio(error, truth.abs().mean(space), least)
 
 
 def grouped_relative_l1(
@@ -170,7 +173,7 @@ def spectral_rmse(
 def drift(
     prediction: Float[Tensor, "..."], initial: Field, ndim: int, power: int = 1
 ) -> Float[Tensor, "..."]:
-    """Change of a conserved integral, (⟨u^m⟩ − ⟨u₀^m⟩) / max(⟨|u₀|^m⟩, ε), m = `power`.
+    """Change of a conserved integral, (⟨u^m⟩ − ⟨u₀^m⟩) / ⟨|u₀|^m⟩, m = `power`.
 
     m = 1 for a conserved mean (mass, momentum), m = 2 for a conserved energy.
 
@@ -232,12 +235,10 @@ def spread_error_ratio(
 
 
 def correlation(prediction: Field, truth: Field, ndim: int) -> Float[Tensor, "..."]:
-    """Pearson correlation over space; 0 where either field is constant."""
+    """Pearson correlation over space; 0 where either field is constant, up to rounding."""
     _error(prediction, truth, ndim)
-    one, two = _centred(prediction, ndim), _centred(truth, ndim)
-    covariance = (one * two).mean(_space(truth, ndim))
-    scaled = _ratio(covariance, root(_mean_square(one, ndim)))
-    return _ratio(scaled, root(_mean_square(two, ndim)))
+    one, two = _standardised(prediction, ndim), _standardised(truth, ndim)
+    return (one * two).mean(_space(truth, ndim))
 
 
 def energy_spectrum(field: Field, ndim: int) -> Float[Tensor, "..."]:
@@ -404,5 +405,15 @@ def _centred(field: Field, ndim: int) -> Tensor:
     return field - field.mean(_space(field, ndim), keepdim=True)
 
 
-def _ratio(value: Tensor, norm: Tensor) -> Tensor:
-    return value / norm.clamp_min(EPSILON)
+def _standardised(field: Field, ndim: int) -> Tensor:
+    """Deviations from the mean over their root mean square; 0 where they are rounding errors."""
+    centred = _centred(field, ndim)
+    deviation = root(_mean_square(centred, ndim))
+    rounding = 4 * torch.finfo(field.dtype).eps * root(_mean_square(field, ndim))
+    deviation = deviation.masked_fill(deviation <= rounding, torch.inf)
+    return centred / deviation.reshape(*deviation.shape, *(1,) * ndim)
+
+
+def _ratio(value: Tensor, norm: Tensor, least: float = 0.0) -> Tensor:
+    norm = norm.clamp_min(least)
+    return value / norm.masked_fill(norm == 0, EPSILON)

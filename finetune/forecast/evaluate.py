@@ -64,7 +64,8 @@ CONVENTIONS = {
     "√(⟨(p − y)²⟩ / (s² + 1e-7)), s² the variance with the divisor N − 1, 1e-7 in squared units of "
     "the field.",
     "nrmse": "Root mean square error over the root mean square of the truth, "
-    "√(⟨(p − y)²⟩ / ⟨y²⟩); the same number as the relative L2 error.",
+    "√(⟨(p − y)²⟩ / ⟨y²⟩); the same number as the relative L2 error. Of a frame whose truth is "
+    "zero everywhere, vrmse, nrmse and relative_l1 are the error over 1e-12.",
     "relative_l1": "Mean absolute error over the mean absolute value of the truth, "
     "⟨|p − y|⟩ / ⟨|y|⟩.",
     "correlation": "Pearson correlation over space; 0 where a field is constant.",

@@ -73,6 +73,7 @@ def predict(
             elsewhere = masked_points(store, plan.fields, i)
             if elsewhere is not None:
                 predicted[row, step.index][elsewhere] = stored[row, step.index][elsewhere] = np.nan
+    known = np.isfinite(stored).any()
     variables: dict[str, Any] = {}
     dims = ("trajectory", "time", *store.axes)
     for channel, name in enumerate(plan.fields):
@@ -82,7 +83,7 @@ def predict(
             predicted[:, :, channel],
             {"long_name": f"predicted {name}"} | unit,
         )
-        if np.isfinite(stored).any():
+        if known:
             about = {"long_name": f"stored {name}"} | unit
             variables[name + TRUTH] = (dims, stored[:, :, channel], about)
     return xarray.Dataset(variables, _coordinates(store, plan), _attributes(operator, store, plan))

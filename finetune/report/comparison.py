@@ -104,7 +104,7 @@ def _against_persistence(runs: Sequence[Run]) -> Comparison:
         evaluation = run.scores
         store, summary = evaluation["store"], evaluation["summary"]
         error, baseline = summary["vrmse"], summary["persistence"]["vrmse"]
-        better.append(error is not None and error < baseline)
+        better.append(_beats(error, baseline))
         sentences.append(
             f"{run.name}: the mean VRMSE over {store['trajectories']} trajectories of "
             f"{store['name']} ({store['split']} split) is {score(error)}; persistence "
@@ -171,9 +171,16 @@ def _versus(what: str, ours: Summary, theirs: Summary, key: str, unit: str = "")
     return f"{text}: {size}{less if one < two else more}."
 
 
-def _persistence(ours: float | None, theirs: float | None, baseline: float, words: str) -> str:
+def _beats(error: float | None, baseline: float | None) -> bool:
+    """Whether an error is the smaller; no frame need have been scored."""
+    return error is not None and baseline is not None and error < baseline
+
+
+def _persistence(
+    ours: float | None, theirs: float | None, baseline: float | None, words: str
+) -> str:
     """Whether the two beat the baseline, which is `words`."""
-    beaten = [error is not None and error < baseline for error in (ours, theirs)]
+    beaten = [_beats(error, baseline) for error in (ours, theirs)]
     what = f"persistence ({words}), which scores {score(baseline)}"
     if all(beaten):
         far = min(ours or 0.0, theirs or 0.0) > 1

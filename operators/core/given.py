@@ -31,7 +31,7 @@ class Given:
         """Predictions (B, C, *S) in the kind of the history."""
         for frame in frames:
             fields = frame[0] if self.single else frame
-            yield fields.cpu().numpy() if self.array else fields
+            yield _array(fields) if self.array else fields
 
 
 def given(history: Tensor | np.ndarray, ndim: int, like: Tensor) -> Given:
@@ -81,6 +81,12 @@ def require_finite(history: Tensor, fields: Sequence[str]) -> None:
         f"{history.shape[1]}{of} ({int(broken.sum())} such value(s) in all); fill them, or leave "
         "the frame out"
     )
+
+
+def _array(fields: Tensor) -> np.ndarray:
+    if fields.dtype == torch.bfloat16:  # which NumPy does not have
+        fields = fields.float()
+    return fields.cpu().numpy()
 
 
 def _tensor(history: Any, like: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ was renamed, say, are taken for the dataset under whose statistics their history
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass, replace
 
@@ -36,8 +37,8 @@ class Size:
         """Mean negative log-likelihood of values of this size under a normal distribution of
         another, without its constant."""
         std = training.std or 1e-6 * (abs(training.mean) or 1.0)  # never varied: up to rounding
-        squares = self.std**2 + (self.mean - training.mean) ** 2
-        return float(torch.tensor(std).log()) + squares / (2 * std**2)
+        spread, gap = self.std / std, (self.mean - training.mean) / std
+        return math.log(std) + (spread * spread + gap * gap) / 2  # `**` would overflow
 
     def far_from(self, training: Size) -> bool:
         """Whether values of this size are outside what was trained."""

@@ -73,6 +73,8 @@ def roll_out(
     if steps < 0:
         raise ValueError(f"steps must not be negative; got {steps}")
     taken = given(history, operator.ndim, next(operator.parameters(), torch.zeros(())))
+    if gradients and taken.array:
+        raise ValueError("arrays carry no gradients; give the history as a tensor, or no gradients")
     require_rank(taken.history, operator.name, operator.ndim)
     require_finite(taken.history, operator.description.channels)
     with torch.set_grad_enabled(gradients and torch.is_grad_enabled()):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors
 
 Result = TypeVar("Result")
+_NOTHING: Any = object()
 
 
 class WeightCache(nn.Module):
@@ -49,9 +50,10 @@ class WeightCache(nn.Module):
         """
         if torch.compiler.is_compiling() or not (self._sharing or self._current(weights)):
             return compute()
-        if key not in self._kept:
-            self._kept[key] = compute()
-        return self._kept[key]
+        found = self._kept.get(key, _NOTHING)  # once: another thread may empty it meanwhile
+        if found is _NOTHING:
+            found = self._kept[key] = compute()
+        return found
 
     @contextmanager
     def shared(self) -> Iterator[None]:

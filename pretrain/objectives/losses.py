@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...datasets.fields.masking import RELATIVE, Fill, Metric, over_mask, scored, truth_mean
-from ...datasets.fields.metrics import root
+from ...datasets.fields.masking import (
+    RELATIVE,
+    Fill,
+    Metric,
+    over_mask,
+    scored,
+    truth_mean,
+    zeros,
+)
+from ...datasets.fields.metrics import EPSILON, nrmse, relative_l1, root
 from ...datasets.fields.normalization import Normalizer
 from ...datasets.fields.vocabulary import vectors
 from ...datasets.fields.window import Window
@@ -47,11 +57,12 @@ def damped_vrmse(prediction: Tensor, truth: Tensor, ndim: int) -> Float[Tensor, 
     return root(error / (variance + 1e-7))
 
 
-# Losses that are means of a measure per frame and field.
+# Losses that are means of a measure per frame and field. Frames of rounding errors alone would
+# outweigh all others: as a loss, a relative error has a smallest divisor.
 _MEANS: dict[str, tuple[Metric, Fill]] = {
     "vrmse": (damped_vrmse, truth_mean),
-    "relative_l1": RELATIVE["relative_l1"],
-    "relative_l2": RELATIVE["nrmse"],
+    "relative_l1": (partial(relative_l1, least=EPSILON), zeros),
+    "relative_l2": (partial(nrmse, least=EPSILON), zeros),
 }
 
 

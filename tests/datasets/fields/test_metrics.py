@@ -438,3 +438,24 @@ def test_what_stays_constant_and_is_predicted_exactly_stays_valid() -> None:
     assert metrics.valid_time(prediction, truth, leads, 1)[1] == 0.0
     # The correlation itself stays as it is published: 0 where there is none.
     assert (metrics.correlation(truth, truth, 1)[:, 1:] == 0).all()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-13, 1e20])
+@pytest.mark.parametrize("name", ["nrmse", "vrmse", "relative_l1", "correlation"])
+def test_fields_in_units_in_which_they_are_tiny_score_the_same(name: str, scale: float) -> None:
+    """A permeability in m², a density in g/cm³ of interstellar gas."""
+    metric = getattr(metrics, name)
+    expected = metric(PREDICTION, TRUTH, 1)
+    torch.testing.assert_close(metric(scale * PREDICTION, scale * TRUTH, 1), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("points", [16, 1000, 12288])
+@pytest.mark.parametrize("value", [101325.3, 273.15, 1.1e9, 0.1])
+def test_rounding_errors_of_constants_do_not_correlate(dtype, points: int, value: float) -> None:
+    """The mean of equal numbers is not always the number."""
+    truth = torch.full((1, points), value, dtype=dtype)
+    assert metrics.correlation(2.3 * truth, truth, 1).tolist() == [0]
+    assert not metrics.agrees(2.3 * truth, truth, 1).any()
+    wave = value + 1e-3 * value * torch.sin(torch.arange(points, dtype=dtype))[None]
+    assert float(metrics.correlation(wave, wave, 1)) == pytest.approx(1, abs=1e-3)

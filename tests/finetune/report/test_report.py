@@ -210,6 +210,20 @@ def test_where_nothing_was_pretrained_runs_stand_beside_persistence(make_run, tm
     assert "pretraining helped" not in text
 
 
+def test_frames_of_which_nothing_is_known_beat_nothing(make_run, tmp_path) -> None:
+    """All stored frames have holes everywhere: there is no score of anything."""
+    runs = [make_run("a", init_from=None), make_run("b")]
+    for run in runs:
+        path = run / "evaluation.json"
+        result = json.loads(path.read_text())
+        for summary in (result["summary"], result["summary"]["persistence"]):
+            summary |= dict.fromkeys(("vrmse", "vrmse_median", "vrmse_one_step", "nrmse"))
+        path.write_text(json.dumps(result))
+    assert compare(read_runs(runs[:1]))[0].verdict == LOSES
+    assert compare(read_runs(runs))[0].verdict == UNKNOWN
+    write_report(runs, tmp_path / "r.html")
+
+
 def _rows(page: str) -> dict[str, list[str]]:
     """The cells of the table of scores by the run's name; the best end in a star."""
     found = {}

@@ -6,6 +6,7 @@ The operator's answer is worked out by hand: `Told` gives back what it was told 
 from __future__ import annotations
 
 import gc
+import math
 import re
 import warnings
 import weakref
@@ -21,6 +22,7 @@ from pelagos.datasets.fields.normalization import Standard, Statistics
 from pelagos.datasets.fields.window import Context
 from pelagos.operators.core.description import Description
 from pelagos.operators.core.operator import Operator
+from pelagos.operators.core.recognition import Size
 
 TRAINED = Grid((8,), (22.0,), ("wall",), (-11.0,))
 
@@ -107,6 +109,12 @@ def test_tensors_come_back_as_tensors(history) -> None:
     np.testing.assert_array_equal(torch.stack(frames).reshape(2, 8), EXPECTED)
 
 
+def test_numpy_has_no_bfloat16() -> None:
+    frame = next(told().bfloat16().rollout(HISTORY.numpy(), dt=0.1, steps=1))
+    assert frame.dtype == np.float32
+    np.testing.assert_allclose(frame[0, 0], EXPECTED[0], rtol=1e-2)
+
+
 @pytest.mark.parametrize(
     ("history", "message"),
     [
@@ -173,6 +181,11 @@ def test_a_rollout_keeps_no_graph_unless_asked_for() -> None:
     assert operator.gain.grad is not None
     # d/dg Σ g (g u + 22) + 22 = Σ 2 g u + 22
     assert operator.gain.grad.item() == pytest.approx((4 * LAST + 22).sum())
+
+
+def test_arrays_carry_no_gradients() -> None:
+    with pytest.raises(ValueError, match="arrays carry no gradients; give the history as a tensor"):
+        told().rollout(HISTORY.numpy(), dt=0.1, steps=1, gradients=True)
 
 
 def test_memory_does_not_grow_with_the_steps() -> None:
@@ -263,6 +276,15 @@ def test_fields_that_never_varied_tell_datasets_apart() -> None:
         answer(operator, torch.full((1, 2, 1, 8), 3.0), "renamed")
     with pytest.warns(UserWarning, match="'sea' are taken"):
         answer(operator, 3 + 0.1 * WAVE, "renamed")
+
+
+@pytest.mark.parametrize("unit", [1e-60, 1e-200, 1e200])
+def test_datasets_are_told_apart_in_every_unit(unit: float) -> None:
+    sea, lake, seen = (Size(unit * mean, unit * std) for mean, std in ((10, 2), (0, 0.1), (9, 1)))
+    assert seen.misfit(sea) < seen.misfit(lake)
+    # ln 2 + (1² + 1²) / (2 · 2²)
+    expected = math.log(2 * unit) + 0.25
+    assert seen.misfit(sea) == pytest.approx(expected)
 
 
 def test_statistics_that_are_not_by_name_warn_of_nothing() -> None:

@@ -189,3 +189,15 @@ def test_a_window_in_training_computes_it_once(computed, name):
     assert len(computed) == 2
     operator(window).square().mean().backward()  # a second graph, not the first again
     assert len(computed) == 4
+
+
+def test_another_thread_may_empty_it_meanwhile():
+    class Emptied(dict):
+        def __setitem__(self, key, value):
+            """What another thread's first prediction does right after."""
+
+    cache = WeightCache().eval()
+    with torch.no_grad():
+        cache.get([torch.ones(2)], "before", lambda: 1)
+        cache._kept = Emptied()
+        assert cache.get(cache._weights, "key", lambda: 7) == 7
