@@ -238,7 +238,7 @@ def require_channels(
             f"dataset {store.name!r} has no field {', '.join(missing)}; "
             f"it has {', '.join(store.fields)}"
         )
-    if not any(name in store.fields for name in fields):
+    if fields and not any(name in store.fields for name in fields):
         raise ValueError(
             f"dataset {store.name!r} has none of the fields {', '.join(fields)}, all of which "
             f"would be filled; it has {', '.join(store.fields)}"
