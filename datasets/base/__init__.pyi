@@ -42,7 +42,6 @@ from .manifest import MANIFEST as MANIFEST
 from .manifest import faults as faults
 from .manifest import require_intact as require_intact
 from .manifest import seal as seal
-from .manifest import settle as settle
 from .manifest import write_manifest as write_manifest
 from .options import Counts as Counts
 from .options import Device as Device

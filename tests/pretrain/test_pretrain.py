@@ -18,7 +18,6 @@ import torch
 import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pelagos.datasets.base.config import read
@@ -483,11 +482,11 @@ def test_a_gradient_that_is_not_finite_does_not_replace_the_last_state(
 def test_a_full_disk_leaves_no_debris(recipe, tmp_path, monkeypatch):
     run = tmp_path / "run"
 
-    def full(tensors, path):
+    def full(path, tensors):
         path.write_bytes(b"half")
-        raise SafetensorError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("pelagos.pretrain.run.state.save_file", full)
+    monkeypatch.setattr("pelagos.pretrain.run.state.write_tensors", full)
     with pytest.raises(ValueError, match="disk is full"):
         main([recipe(), str(run)])
     assert not list((run / "state").iterdir())
