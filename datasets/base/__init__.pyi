@@ -63,6 +63,8 @@ from .processes import ALONE as ALONE
 from .processes import Processes as Processes
 from .progress import Bar as Bar
 from .registry import Registry as Registry
+from .sealed import sealed as sealed
+from .sealed import unsealed as unsealed
 from .spreading import Share as Share
 from .spreading import Spread as Spread
 from .spreading import in_processes as in_processes

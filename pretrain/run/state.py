@@ -40,6 +40,7 @@ from ...operators.core.writing import write_tensors
 from ..average import Average
 from .best import forget_earlier
 from .directory import identity
+from .history import extent
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -74,9 +75,11 @@ class _Saved(Progress):
 
     Attributes:
         run: of which run (see `directory.identity`); empty if it is not known.
+        log: what was on record (see `history.extent`); of an earlier version it is not known.
     """
 
     run: str = ""
+    log: tuple[int, str] = (0, "")
 
 
 def latest(run: Path) -> Path | None:
@@ -136,6 +139,15 @@ def read_progress(state: Path) -> Progress:
     return Progress(saved.step, saved.samples, saved.seconds, saved.rewinds)
 
 
+def recorded_in(state: Path) -> tuple[int, str]:
+    """What was on record when `state` was saved (see `history.extent`).
+
+    Raises:
+        ValueError: as `read_progress`.
+    """
+    return _read_saved(state).log
+
+
 def _read_saved(state: Path) -> _Saved:
     path = state / "progress.json"
     try:
@@ -164,7 +176,7 @@ def save_state(
     if accelerator.is_main_process:
         folder = run / "state"
         final = folder / f"step-{progress.step:08d}"
-        saved = _Saved(**asdict(progress), run=identity(run))
+        saved = _Saved(**asdict(progress), run=identity(run), log=extent(run, progress.step))
         if (run / "log.jsonl").exists():
             flush(run / "log.jsonl")  # the record of a step is on disk before its state
         files = {_MOMENTS_FILE: _flatten(state)}
