@@ -14,6 +14,7 @@ from pathlib import Path
 from .appearing import appearing_file
 
 MANIFEST = "SHA256SUMS"
+_OF_ZARR = (".zgroup", ".zarray", ".zattrs", ".zmetadata")  # hidden, and part of a dataset
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](?:\./)?([^\n]+)")  # as sha256sum writes it, too
 
 
@@ -122,9 +123,10 @@ def _counted(folder: Path, above: str = "") -> Iterator[str]:
 
 
 def _shown(folder: Path) -> Iterator[str]:
-    """The same without hidden files, which others may be writing, and the manifest."""
+    """The same without the manifest, and hidden files but those of Zarr: others may write them."""
     for name in _counted(folder):
-        if name != MANIFEST and not any(part.startswith(".") for part in Path(name).parts):
+        parts = [part for part in Path(name).parts if part not in _OF_ZARR]
+        if name != MANIFEST and not any(part.startswith(".") for part in parts):
             yield name
 
 
