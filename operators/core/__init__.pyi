@@ -21,3 +21,4 @@ from .tensors import load_state as load_state
 from .time_steps import SAME_STEP as SAME_STEP
 from .time_steps import same_step as same_step
 from .weight_cache import WeightCache as WeightCache
+from .writing import write_tensors as write_tensors

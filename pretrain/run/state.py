@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -34,13 +32,15 @@ from torch.optim import Optimizer
 
 from ...datasets.base.appearing import appearing_folder, flush
 from ...datasets.base.config import build
-from ...datasets.base.manifest import MANIFEST, require_intact, seal, settle
+from ...datasets.base.manifest import MANIFEST, require_intact, seal
 from ...datasets.base.texts import MOST_JSON, parse_json, read_text
 from ...operators.core import checkpoint
 from ...operators.core.operator import Operator
+from ...operators.core.writing import write_tensors
 from ..average import Average
 from .best import forget_earlier
 from .directory import identity
+from .history import extent
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -75,9 +75,11 @@ class _Saved(Progress):
 
     Attributes:
         run: of which run (see `directory.identity`); empty if it is not known.
+        log: what was on record (see `history.extent`); of an earlier version it is not known.
     """
 
     run: str = ""
+    log: tuple[int, str] = (0, "")
 
 
 def latest(run: Path) -> Path | None:
@@ -137,6 +139,15 @@ def read_progress(state: Path) -> Progress:
     return Progress(saved.step, saved.samples, saved.seconds, saved.rewinds)
 
 
+def recorded_in(state: Path) -> tuple[int, str]:
+    """What was on record when `state` was saved (see `history.extent`).
+
+    Raises:
+        ValueError: as `read_progress`.
+    """
+    return _read_saved(state).log
+
+
 def _read_saved(state: Path) -> _Saved:
     path = state / "progress.json"
     try:
@@ -165,19 +176,19 @@ def save_state(
     if accelerator.is_main_process:
         folder = run / "state"
         final = folder / f"step-{progress.step:08d}"
-        saved = _Saved(**asdict(progress), run=identity(run))
+        saved = _Saved(**asdict(progress), run=identity(run), log=extent(run, progress.step))
         if (run / "log.jsonl").exists():
             flush(run / "log.jsonl")  # the record of a step is on disk before its state
+        files = {_MOMENTS_FILE: _flatten(state)}
+        if averaged is not None:
+            files[AVERAGE] = averaged
         with appearing_folder(final) as draft:
             (draft / "operator").mkdir()
-            _write_tensors(draft / _MOMENTS_FILE, _flatten(state))
-            with ThreadPoolExecutor(1) as pool:  # the largest file settles while others are written
-                settled = pool.submit(settle, draft / _MOMENTS_FILE)
-                checkpoint.fill(draft / "operator", checkpoint.config_of(operator), weights)
-                if averaged is not None:
-                    _write_tensors(draft / AVERAGE, averaged)
             (draft / "progress.json").write_text(json.dumps(asdict(saved)) + "\n")
-            seal(draft, {_MOMENTS_FILE: settled.result()})
+            with ThreadPoolExecutor(len(files)) as pool:  # one file waits for the disk, others not
+                written = {n: pool.submit(write_tensors, draft / n, t) for n, t in files.items()}
+                checkpoint.fill(draft / "operator", checkpoint.config_of(operator), weights)
+            seal(draft, {name: each.result() for name, each in written.items()})
         _remove_older(run, keep)
     accelerator.wait_for_everyone()
 
@@ -274,14 +285,7 @@ def _remove_older(run: Path, keep: int) -> None:
 def _flatten(state: dict[str, Any]) -> dict[str, Tensor]:
     """`{"name/moment": tensor}` from an optimizer's state by parameter name."""
     return {
-        f"{name}/{moment}": value.contiguous()
+        f"{name}/{moment}": value
         for name, entries in state.items()
         for moment, value in entries.items()
     }
-
-
-def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    try:
-        save_file(tensors, path)
-    except SafetensorError as error:
-        raise OSError(f"{path}: {error}") from None
