@@ -184,10 +184,8 @@ def _as_saved(state: Path) -> Operator:
 
 def _summary(recipe: TrainRecipe, operator: Operator, stores: Sequence[Store], job: Job) -> str:
     count = sum(p.numel() for p in operator.parameters() if p.requires_grad)
-    shards = (
-        ", with parameters sharded by block (FSDP2) in single precision; other --fsdp options have "
-        "no effect"
-    )
+    half = ", gathered in bf16" if recipe.precision == "bf16" else ""
+    shards = f", with parameters sharded by block (FSDP2){half}; other --fsdp options do nothing"
     return (
         f"{operator.name} with {count:,} trainable parameters on "
         f"{', '.join(store.name for store in stores)}; {recipe.steps} steps of {recipe.batch} "
