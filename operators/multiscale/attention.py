@@ -4,6 +4,10 @@
 
 with the position bias β, which is the same in every window. Every other block shifts the windows
 by half their width.
+
+The published code keeps the two ends of an axis apart by a mask of −200 where a window holds both.
+Cutting such windows is the same and faster, unless τ is so large that what is masked still counts:
+the largest score is at most τ + 16 above it, the largest of the others may be as low as −τ.
 """
 
 from __future__ import annotations
@@ -18,11 +22,15 @@ from torch import Tensor, nn
 
 from ..core.weight_cache import WeightCache
 from .attention_kernel import attend, attend_and_learn, differentiates_by_hand
-from .position_bias import PositionBias, expand
+from .position_bias import BIAS_RANGE, PositionBias, expand
 from .tiling import WindowGrid
 
 # Upper bound of the temperature τ.
 LARGEST_SCALE = 100.0
+# What the published code adds to scores of tokens that are no neighbours.
+MASK = -200.0
+# Masked keys whose weights are at most exp(this) of the others' do not count in single precision.
+NEGLIGIBLE = -25.0
 
 
 class Prepared(NamedTuple):
@@ -82,12 +90,33 @@ class WindowAttention(nn.Module):
     def _prepare(self, grid: WindowGrid) -> Prepared:
         channels, tiles = self.output_bias.shape[0], grid.tiles
         table, shapes = self.position(grid.window), [shape for shape, _ in tiles]
-        by_hand = differentiates_by_hand(table)
+        by_hand = differentiates_by_hand(table) and not grid.masked
         scale = self.log_scale.clamp_max(math.log(LARGEST_SCALE)).exp()
         return Prepared(
             bias=None if self.bias is None else F.pad(self.bias, (0, channels)),
             lengths=torch.stack((scale, torch.ones_like(scale)))[..., None],
             tokens=[count * math.prod(shape) for shape, count in tiles],
             table=table,
-            biases=[] if by_hand else expand(table, grid.window, shapes),
+            biases=[] if by_hand else _masked(expand(table, grid.window, shapes), grid),
         )
+
+    def lets_masked_through(self) -> bool:
+        """Whether scores can be so far apart that the mask of the published code does not hide."""
+        scale = self.log_scale.detach().exp().clamp_max(LARGEST_SCALE)
+        return bool((2 * scale + BIAS_RANGE + MASK > NEGLIGIBLE).any())
+
+
+def _masked(biases: list[Float[Tensor, "H _ _"]], grid: WindowGrid) -> list[Float[Tensor, "H _ _"]]:
+    """β of every kind of tile, with the mask between tokens of different ends of an axis."""
+    if not grid.masked:
+        return biases
+    found = []
+    for bias, edges in zip(biases, grid.edges, strict=True):
+        kind = torch.zeros(grid.window, dtype=torch.long, device=bias.device)
+        for axis, edge in enumerate(edges):
+            if edge:
+                kept = grid.window[axis] - grid.shift[axis]
+                kind.movedim(axis, 0)[kept:] += 2**axis
+        apart = kind.flatten()[:, None] != kind.flatten()
+        found.append(bias + MASK * apart)
+    return found
