@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .constants import constant
+from .precision import single
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -128,9 +129,9 @@ def compose(outer: Convolution, inner: Convolution) -> tuple[Tensor, Tensor]:
     """
     assert inner.bias is not None
     assert outer.bias is not None
-    last, first = _full(outer.weight, outer.bias), _full(inner.weight, inner.bias)
+    factors = [single(w) for w in (outer.weight, outer.bias, inner.weight, inner.bias)]
     with torch.autocast(outer.weight.device.type, enabled=False):
-        return _compose(*last, *first)
+        return _compose(*factors)
 
 
 def _compose(
@@ -145,11 +146,6 @@ def _compose(
     reach = [size - 1 for size in weight.shape[2:]]
     full = _CONV[ndim](inner.transpose(0, 1), weight.flip(axes), padding=reach)
     return full.transpose(0, 1), bias + weight.flatten(2).sum(2) @ inner_bias
-
-
-def _full(*weights: Tensor) -> list[Tensor]:
-    """In at least single precision."""
-    return [w.to(torch.promote_types(w.dtype, torch.float32)) for w in weights]
 
 
 def side_by_side(branches: Sequence[Convolution]) -> tuple[Tensor, Tensor]:
@@ -170,7 +166,7 @@ def sum_of(
     Every tap of the sum is a combination of the branches' taps: one small matrix product gathers
     them, makes the finite differences sum to zero and divides them by the grid width.
     """
-    weights = _full(*(branch.weight for branch in branches))
+    weights = [single(branch.weight) for branch in branches]
     ndim = weights[0].ndim - 2
     sizes = tuple(weight.shape[-1] for weight in weights)
     zero_sum = tuple(isinstance(branch, FiniteDifference) for branch in branches)
@@ -178,8 +174,9 @@ def sum_of(
     with torch.autocast(device.type, enabled=False):
         taps = torch.cat([weight.flatten(2) for weight in weights], 2)
         kernel = taps @ _gathering(sizes, zero_sum, width, ndim, dtype, device)
-        biases = [b.bias for b in branches if isinstance(b, Convolution) and b.bias is not None]
-        bias = sum(_full(*biases[1:]), start=_full(biases[0])[0])
+        own = [b.bias for b in branches if isinstance(b, Convolution) and b.bias is not None]
+        biases = [single(bias) for bias in own]
+        bias = sum(biases[1:], start=biases[0])
     return kernel.unflatten(2, (max(sizes),) * ndim), bias
 
 

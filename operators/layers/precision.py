@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 class SinglePrecision(nn.Module):
@@ -17,3 +18,8 @@ class SinglePrecision(nn.Module):
     """
 
     entrances: ClassVar[tuple[str, ...]] = ()
+
+
+def single(weight: Tensor) -> Tensor:
+    """A weight in at least single precision; blocks of sharded training may have it in half."""
+    return weight.to(torch.promote_types(weight.dtype, torch.float32))

@@ -4,6 +4,10 @@
 
 with the position bias β, which is the same in every window. Every other block shifts the windows
 by half their width.
+
+The published code keeps the two ends of an axis apart by a mask of −200 where a window holds both.
+Cutting such windows is the same and faster, unless τ is so large that what is masked still counts:
+the largest score is at most τ + 16 above it, the largest of the others may be as low as −τ.
 """
 
 from __future__ import annotations
@@ -17,12 +21,17 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..layers.precision import single
 from .attention_kernel import attend, attend_and_learn, differentiates_by_hand
-from .position_bias import PositionBias, expand, position_tables, stacked
+from .position_bias import BIAS_RANGE, PositionBias, expand, position_tables, stacked
 from .tiling import WindowGrid
 
 # Upper bound of the temperature τ.
 LARGEST_SCALE = 100.0
+# What the published code adds to scores of tokens that are no neighbours.
+MASK = -200.0
+# Masked keys whose weights are at most exp(this) of the others' do not count in single precision.
+NEGLIGIBLE = -25.0
 
 
 class Prepared(NamedTuple):
@@ -82,6 +91,11 @@ class WindowAttention(nn.Module):
             mixed = attend(projected, prepared.lengths, tiles, biases)
         return grid.merge(F.linear(mixed, self.output_weight, self.output_bias))
 
+    def lets_masked_through(self) -> bool:
+        """Whether scores can be so far apart that the mask of the published code does not hide."""
+        scale = self.log_scale.detach().exp().clamp_max(LARGEST_SCALE)
+        return bool((2 * scale + BIAS_RANGE + MASK > NEGLIGIBLE).any())
+
 
 def prepare(attentions: Sequence[WindowAttention], grid: WindowGrid) -> list[Prepared]:
     """What follows from the weights of blocks alike on one grid, of all of them at once.
@@ -90,15 +104,31 @@ def prepare(attentions: Sequence[WindowAttention], grid: WindowGrid) -> list[Pre
     """
     count, channels = len(attentions), attentions[0].output_bias.shape[0]
     tables = position_tables([each.position for each in attentions], grid.window)
-    scale = stacked([each.log_scale for each in attentions])
+    scale = single(stacked([each.log_scale for each in attentions]))
     scale = scale.clamp_max(math.log(LARGEST_SCALE)).exp()
     lengths = torch.stack((scale, torch.ones_like(scale)), 1)[..., None].unbind(0)
     biases = [each.bias for each in attentions if each.bias is not None]
     padded = F.pad(stacked(biases), (0, channels)).unbind(0) if biases else [None] * count
     kinds: list[list[Tensor]] = [[] for _ in attentions]
-    if not differentiates_by_hand(tables):
+    if grid.masked or not differentiates_by_hand(tables):
         shapes = [shape for shape, _ in grid.tiles]
-        for kind in expand(tables.flatten(0, 1), grid.window, shapes):
+        for kind in _masked(expand(tables.flatten(0, 1), grid.window, shapes), grid):
             for own, bias in zip(kinds, kind.unflatten(0, (count, -1)).unbind(0), strict=True):
                 own.append(bias)
     return [Prepared(*own) for own in zip(padded, lengths, tables.unbind(0), kinds, strict=True)]
+
+
+def _masked(biases: list[Float[Tensor, "H _ _"]], grid: WindowGrid) -> list[Float[Tensor, "H _ _"]]:
+    """β of every kind of tile, with the mask between tokens of different ends of an axis."""
+    if not grid.masked:
+        return biases
+    found = []
+    for bias, edges in zip(biases, grid.edges, strict=True):
+        kind = torch.zeros(grid.window, dtype=torch.long, device=bias.device)
+        for axis, edge in enumerate(edges):
+            if edge:
+                kept = grid.window[axis] - grid.shift[axis]
+                kind.movedim(axis, 0)[kept:] += 2**axis
+        apart = kind.flatten()[:, None] != kind.flatten()
+        found.append(bias + MASK * apart)
+    return found

@@ -34,7 +34,7 @@ from ..core.operator import Operator
 from ..core.state import FieldAxis, State
 from ..core.weight_cache import WeightCache
 from ..layers.resampling import fourier_resample
-from .attention import Prepared
+from .attention import Prepared, WindowAttention
 from .blocks import (
     Block,
     TransformerBlock,
@@ -116,6 +116,11 @@ class MultiscaleTransformer(Operator):
         stages = (*self.encoder, *self.decoder, *self.skips)
         return [block for stage in stages for block in stage.children()]
 
+    def lets_masked_through(self) -> bool:
+        """Whether "cut" and "masked" `edges` differ, as an attention is very sharp."""
+        parts = (part for part in self.modules() if isinstance(part, WindowAttention))
+        return any([part.lets_masked_through() for part in parts])
+
     def field_axes(self) -> dict[str, tuple[FieldAxis, ...]]:
         """The embedding sees every field, then conditions; recovery and mixing give the fields."""
         channels, fields = self.description.channels, self.description.fields
@@ -179,7 +184,8 @@ class MultiscaleTransformer(Operator):
         working = self.config.resolution or points
         x = fourier_resample(fields, working)
         config = self.config
-        grids = pyramid(working, periodic, config.patch, config.window, len(config.depths))
+        levels, masked = len(config.depths), config.edges == "masked"
+        grids = pyramid(working, periodic, config.patch, config.window, levels, masked)
         output = self._levels(x, grids, self.conditioning(time))
         if self.config.learn_residual:
             output = output + x[:, : output.shape[1]]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..layers.constants import constant
+from ..layers.precision import single
 
 # Ceiling of the bias, width of its network, base of the logarithm.
 BIAS_RANGE, BIAS_HIDDEN, COORDINATE_RANGE = 16.0, 512, 8.0
@@ -49,15 +50,15 @@ def position_tables(
     networks: Sequence[PositionBias], window: tuple[int, ...]
 ) -> Float[Tensor, "L H offsets"]:
     """The tables of several networks with as many heads, at once."""
-    weights = (
-        stacked([network.hidden_weight for network in networks]),
-        stacked([network.hidden_bias for network in networks]),
-        stacked([network.weight for network in networks]),
+    parts = (
+        [network.hidden_weight for network in networks],
+        [network.hidden_bias for network in networks],
+        [network.weight for network in networks],
     )
-    with torch.autocast(weights[0].device.type, enabled=False):  # 16 has no spare digits
-        weights = tuple(w.to(torch.promote_types(w.dtype, torch.float32)) for w in weights)
+    with torch.autocast(parts[0][0].device.type, enabled=False):  # 16 has no spare digits
+        inner, bias, outer = (single(stacked(part)) for part in parts)
         learns = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-        return (_Tables.apply if learns else _tables)(*weights, window)
+        return (_Tables.apply if learns else _tables)(inner, bias, outer, window)
 
 
 def stacked(weights: Sequence[Tensor]) -> Tensor:
