@@ -146,6 +146,7 @@ class OptimizerConfig(Checked):
         betas: decay rates of the moment estimates.
         weight_decay: decoupled decay of weights; biases and scalars are not decayed.
         clip: largest gradient norm; null: no clipping.
+        fused: whether one kernel updates many parameters; null: on GPUs.
     """
 
     learning_rate: Positive = 1e-3
@@ -154,6 +155,7 @@ class OptimizerConfig(Checked):
     betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
     weight_decay: NotNegative = 1e-4
     clip: Positive | None = 1.0
+    fused: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,11 @@ class TrainRecipe(Checked):
         micro_batch: windows per forward pass; each comes from one dataset.
         seed: of the initial weights and of the data order.
         precision: "fp32", or "bf16" for autocast.
+        tf32: whether GPUs compute products and convolutions of single-precision numbers as TF32
+            (10 bits of the fraction): faster, and less exact.
+        compile: "block" compiles every block of the operator when it is first used (minutes), once
+            for blocks that are alike; "graphs" runs what is compiled as CUDA graphs too, for small
+            operators whose shapes repeat.
         log_every: optimizer steps between log lines.
         save_every: optimizer steps between saves of the training state.
         keep: how many training states, the newest, stay in the run; at least two do, of which one
@@ -260,6 +267,8 @@ class TrainRecipe(Checked):
     micro_batch: AtLeastOne = 16
     seed: Seed = 0
     precision: Literal["fp32", "bf16"] = "fp32"
+    tf32: bool = False
+    compile: Literal["none", "block", "graphs"] = "none"
     log_every: AtLeastOne = 10
     save_every: AtLeastOne = 200
     keep: AtLeastOne = 2

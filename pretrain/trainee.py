@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from ..datasets.fields.window import Window
 from ..operators.core.operator import Operator
+from .accelerating import begin_pass
 from .average import Average
 from .batches import micro_batches_per_process
 from .job import Job
@@ -154,6 +155,7 @@ class Trainee:
             _set_seed(seed, accelerator.device)
             window = window.to(accelerator.device, non_blocking=True)
             waiting = i + 1 < self.share
+            begin_pass(self.recipe.compile)
             with accumulating(self.model, accelerator) if waiting else nullcontext():
                 loss = phase.loss(self.model, window, self.normalizer, seed) / self.share
                 accelerator.backward(loss)
@@ -179,6 +181,7 @@ class Trainee:
 
         def predict(window: Window, number: int) -> Tensor:
             seed = _seed(self.recipe.seed, _VALIDATION + number)
+            begin_pass(self.recipe.compile)
             return self.objective.predict(self.model, window, self.normalizer, seed)
 
         batch, stops = self.recipe.micro_batch, self.job.stops

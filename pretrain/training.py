@@ -20,6 +20,7 @@ from ..datasets.sampling.mixture import Mixture
 from ..datasets.stores.store import Store
 from ..operators.core import checkpoint
 from ..operators.core.operator import Operator
+from .accelerating import compile_blocks, tf32
 from .adaptation import Adaptation
 from .batches import micro_batches_per_process
 from .command import RECIPES, Launch
@@ -112,7 +113,8 @@ def start_job(recipe: TrainRecipe, launch: Launch) -> Iterator[Job]:
                 "start one per GPU, or set ACCELERATE_USE_CPU=1"
             )
         micro_batches_per_process(recipe, found)
-        yield job
+        with tf32(recipe.tf32, accelerator.device):
+            yield job
 
 
 def run_training(
@@ -163,11 +165,13 @@ def run_training(
         if saved is not None and adaptation is not None:
             adaptation.prepare(operator, recipe.seed)
         phases = objective_of(recipe.objective).phases(operator, recipe.steps)
-        optimizer = build_optimizer(operator, recipe.optimizer, rates, phases)
+        device = accelerator.device
+        optimizer = build_optimizer(operator, recipe.optimizer, rates, phases, device)
         data = training_data(recipe, stores, operator)
         for line in (_summary(recipe, operator, stores, job), *left_out(operator, stores)):
             say(f"{title}: {line}")
         _try_out(operator, data.mixture)
+        compile_blocks(operator, recipe.compile, device)
         if launch.dry_run:
             return
         if status is Status.NEW:
@@ -184,10 +188,8 @@ def _as_saved(state: Path) -> Operator:
 
 def _summary(recipe: TrainRecipe, operator: Operator, stores: Sequence[Store], job: Job) -> str:
     count = sum(p.numel() for p in operator.parameters() if p.requires_grad)
-    shards = (
-        ", with parameters sharded by block (FSDP2) in single precision; other --fsdp options have "
-        "no effect"
-    )
+    half = ", gathered in bf16" if recipe.precision == "bf16" else ""
+    shards = f", with parameters sharded by block (FSDP2){half}; other --fsdp options do nothing"
     return (
         f"{operator.name} with {count:,} trainable parameters on "
         f"{', '.join(store.name for store in stores)}; {recipe.steps} steps of {recipe.batch} "
