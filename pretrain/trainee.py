@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from math import inf
@@ -19,6 +19,7 @@ from ..datasets.fields.window import Window
 from ..operators.core.operator import Operator
 from .average import Average
 from .batches import micro_batches_per_process
+from .held_out import LongWindows
 from .job import Job
 from .meter import Meter, gradient_norms
 from .nonfinite import Watch
@@ -32,7 +33,7 @@ from .selection import AVERAGE, LAST
 from .sharding import accumulating, shard
 from .validation import Validated, validate
 
-_VALIDATION = 2**62  # no micro-batch has so large a number: validation draws numbers of its own
+_VALIDATION = 2**62  # no micro-batch has this number: validation draws numbers of its own
 
 
 class Taken(NamedTuple):
@@ -162,7 +163,7 @@ class Trainee:
             feed.meter.loss(window.context.dataset, loss)
         return total
 
-    def validate(self, windows: Mapping[str, Sequence[Window]]) -> dict[str, Validated] | None:
+    def validate(self, windows: Mapping[str, LongWindows]) -> dict[str, Validated] | None:
         """Every dataset's scores with the last weights, and with the average if there is one.
 
         None: told to stop on the way.
@@ -174,12 +175,13 @@ class Trainee:
         complete = {weights: scores for weights, scores in found.items() if scores is not None}
         return complete if len(complete) == len(found) else None
 
-    def _scores(self, windows: Mapping[str, Sequence[Window]]) -> Validated | None:
+    def _scores(self, windows: Mapping[str, LongWindows]) -> Validated | None:
         """With the same random numbers every time, if any."""
 
-        def predict(window: Window, number: int) -> Tensor:
-            seed = _seed(self.recipe.seed, _VALIDATION + number)
-            return self.objective.predict(self.model, window, self.normalizer, seed)
+        seed = _seed(self.recipe.seed, _VALIDATION)
+
+        def predict(window: Window, first: int) -> Tensor:
+            return self.objective.predict(self.model, window, self.normalizer, seed, first)
 
         batch, stops = self.recipe.micro_batch, self.job.stops
         return validate(self.model, predict, windows, batch, self.accelerator, stops)
