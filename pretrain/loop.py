@@ -62,7 +62,7 @@ def train(
     course = Course(Trainee(operator, optimizer, recipe, job), data, run)
     progress = course.resume()
     log = Log(run, title, progress.step, recipe, job.accelerator.is_main_process)
-    with log, job.saving(log, run):
+    with log, job.saving(log, run), course.trainee.saver:
         course.announce(progress.step, log)
         while True:
             try:
@@ -97,6 +97,7 @@ def _follow(course: Course, progress: resume.Progress, log: Log) -> None:
             running += taken.loss
             log.advance()
             pace.step(log)
+            trainee.saver.check()
             trace()
             stopping = job.stops()
             if not (logs or stopping):

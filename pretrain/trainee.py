@@ -29,6 +29,7 @@ from .optimizer import forget_resting, set_learning_rates
 from .recipe import TrainRecipe
 from .run import state as resume
 from .run.log import Log
+from .run.saving import Saver, Trained
 from .selection import AVERAGE, LAST
 from .sharding import accumulating, shard
 from .validation import Validated, validate
@@ -88,19 +89,12 @@ class Trainee:
         self.model.train()
         config = recipe.average
         self.average = None if config is None else Average(operator, config.decay)
+        self.saver = Saver(recipe.states, recipe.keep, accelerator, sharded=job.shards)
 
     def save(self, run: Path, progress: resume.Progress) -> None:
-        """Save the training state."""
-        resume.save_state(
-            run,
-            self.operator,
-            self.model,
-            self.optimizer,
-            progress,
-            self.accelerator,
-            self.recipe.keep,
-            self.average,
-        )
+        """Save the training state, or begin to (see `saver`)."""
+        trained = Trained(self.operator, self.model, self.optimizer, self.average)
+        self.saver.save(run, trained, progress)
 
     def load(self, state: Path) -> resume.Progress:
         """Take a saved training state."""

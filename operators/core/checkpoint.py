@@ -103,11 +103,16 @@ def write(path: Path, config: dict[str, Any], state: dict[str, Tensor]) -> Path:
 
 def fill(folder: Path, config: dict[str, Any], state: dict[str, Tensor]) -> None:
     """Write all files into a folder that has no name yet (see `write`)."""
-    text = json.dumps(config, indent=2, allow_nan=False) + "\n"
-    (folder / CONFIG).write_text(text)
+    write_config(folder, config)
     contiguous = {name: tensor.contiguous() for name, tensor in state.items()}
     save_file(contiguous, folder / WEIGHTS, metadata={"format": "pt"})
     seal(folder)
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Write `config.json` into a folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, allow_nan=False) + "\n")
 
 
 def from_pretrained(path: str | Path, *, verify: bool = True) -> Operator:
