@@ -55,10 +55,6 @@ class Course:
         """Whether validation says that training should end."""
         return self.selection.exhausted
 
-    def samples(self, step: int) -> int:
-        """Windows that all processes have seen after a step."""
-        return self.data.mixture.windows_before(step * self.recipe.micro_batches)
-
     def resume(self) -> resume.Progress:
         """Go on from the run's latest state, if it has one."""
         state = resume.latest(self.run)
@@ -197,6 +193,11 @@ class Course:
             f"{failure.found}; back to step {progress.step}, and on with the data in another order "
             f"({rewinds} of {self.recipe.rewinds} times)"
         )
+        if self.recipe.tracked_by:
+            log.say(
+                f"{', '.join(self.recipe.tracked_by)} cannot go back: what was told of steps "
+                f"{progress.step + 1} to {failure.step} stays there; log.jsonl has what counts"
+            )
         return progress
 
     def finish(self, adaptation: Adaptation | None, log: Log) -> Operator:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from math import inf
@@ -56,12 +56,14 @@ class Feed:
         seed: of the order.
         watch: whether losses and gradients are finite.
         meter: how fast it goes.
+        samples: windows that all processes have seen after a step; this order may follow another.
     """
 
     batches: Generator[tuple[int, Window]]
     seed: int
     watch: Watch
     meter: Meter
+    samples: Callable[[int], int]
 
 
 class Trainee:
