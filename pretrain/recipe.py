@@ -177,6 +177,20 @@ class ValidationConfig(Checked):
 
 
 @dataclass(frozen=True)
+class StatesConfig(Checked):
+    """How training states are written.
+
+    Attributes:
+        sharded: where there are several processes, each writes the pieces that it has, instead of
+            sending them to one; null: where parameters are sharded.
+        background: training goes on meanwhile; takes host memory for a copy.
+    """
+
+    sharded: bool | None = None
+    background: bool = False
+
+
+@dataclass(frozen=True)
 class EarlyStoppingConfig(Checked):
     """Training ends before its last step where validation gets no better.
 
@@ -230,6 +244,7 @@ class TrainRecipe(Checked):
         save_every: optimizer steps between saves of the training state.
         keep: how many training states, the newest, stay in the run; at least two do, of which one
             may be damaged.
+        states: by whom training states are written, and whether training waits for it.
         stop_within: seconds between being told to stop and the end of the process; training says
             so where its steps are too slow for that.
         on_nonfinite: what to do where a loss or a gradient is not finite: "stop", naming the data;
@@ -272,6 +287,7 @@ class TrainRecipe(Checked):
     log_every: AtLeastOne = 10
     save_every: AtLeastOne = 200
     keep: AtLeastOne = 2
+    states: StatesConfig = field(default_factory=StatesConfig)
     on_nonfinite: Literal["stop", "skip", "rewind"] = "stop"
     rewinds: AtLeastOne = 3
     average: AverageConfig | None = None

@@ -33,6 +33,7 @@ from .optimizer import build_optimizer
 from .recipe import TrainRecipe, find_recipe
 from .run.directory import Status, create_run, inspect_run
 from .run.owning import owned
+from .run.shared import require_shared
 from .run.state import latest
 from .run.tracking import require_trackers
 from .start import create_operator, left_out
@@ -176,6 +177,7 @@ def run_training(
             return
         if status is Status.NEW:
             ranks.once(take)
+        require_shared(run, ranks)
         train(operator, optimizer, data, recipe, run, job, title=title, adaptation=adaptation)
     say(f"{title}: done; the checkpoint is {run / checkpoint.OF_A_RUN}")
     accelerator.end_training()  # leaves the process group, so that no process aborts another

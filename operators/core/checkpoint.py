@@ -103,10 +103,15 @@ def write(path: Path, config: dict[str, Any], state: dict[str, Tensor]) -> Path:
 
 def fill(folder: Path, config: dict[str, Any], state: dict[str, Tensor]) -> None:
     """Write all files into a folder that has no name yet (see `write`)."""
-    text = json.dumps(config, indent=2, allow_nan=False) + "\n"
-    (folder / CONFIG).write_text(text)
+    write_config(folder, config)
     weights = write_tensors(folder / WEIGHTS, state, {"format": "pt"})
     seal(folder, {WEIGHTS: weights})
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Write `config.json` into a folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, allow_nan=False) + "\n")
 
 
 def from_pretrained(path: str | Path, *, verify: bool = True) -> Operator:
