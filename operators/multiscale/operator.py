@@ -30,11 +30,13 @@ from ...datasets.fields.window import Context, Window
 from ..core.description import Description
 from ..core.observation import Observation, Sensors
 from ..core.operator import Operator
+from ..core.parts import Parts
 from ..core.state import FieldAxis, State
 from ..layers.resampling import fourier_resample
 from .blocks import residual_blocks, transformer_blocks
 from .conditioning import Affine, Conditioning
 from .config import MultiscaleConfig
+from .order import blocks_in_order
 from .resizing import Embedding, Merging, Recovery, Unmerging
 from .tiling import WindowGrid, pyramid
 
@@ -104,6 +106,11 @@ class MultiscaleTransformer(Operator):
         """Blocks of all levels, down, up and across."""
         stages = (*self.encoder, *self.decoder, *self.skips)
         return [block for stage in stages for block in stage.children()]
+
+    def parts(self) -> Parts:
+        """All gains and shifts of norms lie in the conditioning."""
+        blocks = blocks_in_order(self.config)
+        return Parts(("embedding",), blocks, ("recovery",), ("conditioning",))
 
     def field_axes(self) -> dict[str, tuple[FieldAxis, ...]]:
         """The embedding sees every field, then conditions; recovery and mixing give the fields."""
