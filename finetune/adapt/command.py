@@ -115,6 +115,6 @@ def _tell(
     """What came over, what is trained, and how far the data are from the checkpoint's."""
     console = Console(stderr=True)
     console.print(report.table())
-    console.print(share_trained(operator), highlight=False, markup=False)
+    console.print(share_trained(operator), highlight=False, markup=False, soft_wrap=True)
     for line in distances(before, operator.description, stores):
         console.print(f"warning: {line}", highlight=False, markup=False, soft_wrap=True)

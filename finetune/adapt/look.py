@@ -15,7 +15,7 @@ from ...operators.core.operator import Operator
 from ...operators.core.parts import members
 from .recipe import FinetuneRecipe
 
-WINDOWS = 4  # of each dataset that are looked at
+WINDOWS = 2  # of each dataset that are looked at
 FAR = 10.0  # a prediction spread over so many deviations of the data is on another scale
 
 

@@ -148,8 +148,8 @@ def require_base(adapter: Adapter, base: Mapping[str, Tensor], named: str, direc
     if found != adapter.base.sha256:
         raise ValueError(
             f"{directory} adds to {adapter.base.source} (weights {adapter.base.sha256[:12]}…), and "
-            f"{named} holds others ({found[:12]}…); give the checkpoint that it was trained from "
-            "(--base, in Python base=)"
+            f"{named} holds others ({found[:12]}…); give the one that it was trained from: pelagos "
+            f"adapter merge {directory} OUT --base CHECKPOINT (in Python base=)"
         )
 
 

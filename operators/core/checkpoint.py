@@ -156,8 +156,8 @@ def _adapted(directory: Path, base: str | Path | None, verify: bool) -> Operator
         opened = from_pretrained(source, verify=verify)
     except ValueError as error:
         raise ValueError(
-            f"{directory} adds to {about.base.source}, which cannot be opened ({error}); give its "
-            "base (--base, in Python base=)"
+            f"{directory} adds to {about.base.source}, which cannot be opened ({error}); say where "
+            f"that is: pelagos adapter merge {directory} OUT --base CHECKPOINT (in Python base=)"
         ) from None
     state = opened.state_dict()
     adapter.require_base(about, state, source, directory)

@@ -39,10 +39,8 @@ def folder_of(path: str | Path) -> Path:
     """
     name, known = str(path).removeprefix(NAMED), shipped()
     if name not in known:
-        listed = ", ".join(known) or f"none (${FOLDERS} names folders of your own)"
-        raise ValueError(
-            f"no checkpoint {NAMED}{name}{nearest(name, [*known])}; there are: {listed}"
-        )
+        none = "" if known else f"; there are none (${FOLDERS} names folders of your own)"
+        raise ValueError(f"no checkpoint {NAMED}{name}{nearest(name, [*known])}{none}")
     return known[name]
 
 
