@@ -39,8 +39,8 @@ def folder_of(path: str | Path) -> Path:
     """
     name, known = str(path).removeprefix(NAMED), shipped()
     if name not in known:
-        none = "" if known else f"; there are none (${FOLDERS} names folders of your own)"
-        raise ValueError(f"no checkpoint {NAMED}{name}{nearest(name, [*known])}{none}")
+        none = f"; there are none (${FOLDERS} names folders of your own)"
+        raise ValueError(f"no checkpoint {path}{nearest(name, [*known]) if known else none}")
     return known[name]
 
 
