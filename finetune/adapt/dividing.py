@@ -13,7 +13,8 @@ from ...datasets.stores.store import Store
 
 NEEDED = ("train", "valid")
 SHARE = 0.1  # of the trajectories, for validation, and again for a test where that leaves some
-_IN_TIME = {"by": "time", "train": 0.8, "valid": 0.2}
+Splits = dict[str, int | float | str]  # as recipes have them
+_IN_TIME: Splits = {"by": "time", "train": 0.8, "valid": 0.2}
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _training_folder(path: Path) -> Path | None:
     return next((p for p in (path / "data" / "train", path / "train") if p.is_dir()), None)
 
 
-def _ways(count: int) -> Iterator[dict[str, float | str]]:
+def _ways(count: int) -> Iterator[Splits]:
     """Ways to divide so many trajectories, the best first."""
     if count * SHARE >= 1:
         yield {"train": 1 - 2 * SHARE, "valid": SHARE, "test": SHARE, "order": "random"}
@@ -77,7 +78,7 @@ def _ways(count: int) -> Iterator[dict[str, float | str]]:
     yield dict(_IN_TIME)
 
 
-def _told(store: Store, splits: Mapping[str, float | str], parts: list[Store]) -> str:
+def _told(store: Store, splits: Splits, parts: list[Store]) -> str:
     """What was divided how, in words."""
     train, valid = parts
     if splits.get("by") == "time":
