@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...datasets.base.config import build
+from ...datasets.fields.normalization import Statistics, normalizer_to_dict
 from ...datasets.sampling.windows import Windows
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
@@ -48,13 +49,15 @@ class Asked:
     """What people say beside checkpoint and data, as far as other settings follow from it.
 
     Attributes:
-        fields: they name the fields, which may all be new then.
-        steps, batch: as recipes have them; None: by the size of the data.
+        fields, conditions: they name these, which may be other ones than the checkpoint's then.
+        steps, batch, log_every: as recipes have them; None: by the size of the data.
     """
 
     fields: bool = False
+    conditions: bool = False
     steps: int | None = None
     batch: int | None = None
+    log_every: int | None = None
 
 
 def draft(donor: Donor, data: str | Sequence[Mapping[str, Any]], asked: Asked) -> Draft:
@@ -74,12 +77,14 @@ def draft(donor: Donor, data: str | Sequence[Mapping[str, Any]], asked: Asked) -
     entries, notes = [d.entry for d in divided], [d.note for d in divided if d.note]
     values: dict[str, Any] = {
         "data": entries,
-        "operator": {"name": donor.operator, **_kept(donor, "history")},
+        "operator": {"name": donor.operator, **_architecture(donor)},
         "init_from": str(donor.source),
+        **_scaling(donor),
     }
     stores = open_stores(build(FinetuneRecipe, values))
     donor.require_dimension(stores)
     notes += [_fields(donor, stores[0], asked.fields)]
+    values |= _conditions(donor, stores[0], asked.conditions)
     for store, entry in zip(stores, entries, strict=True):
         scale, note = _time_scale(donor, store, values, entry)
         if scale is not None:
@@ -87,7 +92,7 @@ def draft(donor: Donor, data: str | Sequence[Mapping[str, Any]], asked: Asked) -
         notes += [note] if note else []
     values["objective"] = _objective(donor, stores, entries)
     values |= _amounts(donor, stores, values, asked)
-    values |= _checks(donor, stores, entries, values["steps"])
+    values |= _checks(donor, stores, values, asked)
     build(FinetuneRecipe, values)
     return Draft(values, (*notes, *_told(values)))
 
@@ -103,8 +108,41 @@ def _told(values: Mapping[str, Any]) -> Iterator[str]:
     yield "normaliser, conditions and architecture are the checkpoint's"
 
 
-def _kept(donor: Donor, *keys: str) -> dict[str, Any]:
-    return {key: donor.config[key] for key in keys if key in donor.config}
+def _architecture(donor: Donor) -> dict[str, Any]:
+    """The operator's config, so that the recipe trains the same one from scratch, too.
+
+    What follows from data is left open: it is the checkpoint's, or from scratch measured anew.
+    """
+    left_open = ("ndim", *get(donor.operator).measured)
+    return {key: value for key, value in donor.config.items() if key not in left_open}
+
+
+def _scaling(donor: Donor) -> dict[str, Any]:
+    """Normaliser and time scale, likewise."""
+    normalizer = normalizer_to_dict(donor.about.normalizer)
+    if normalizer["name"] == Statistics.name:
+        normalizer = {"name": Statistics.name}  # its numbers are those of the data
+    normalizer.pop("constant", None)
+    scale = {} if donor.about.time_scales else {"time_scale": donor.about.time_scale}
+    return {"normalizer": normalizer, **scale}
+
+
+def _conditions(donor: Donor, store: Store, said: bool) -> dict[str, Any]:
+    """The checkpoint's conditions, where nothing was said of them.
+
+    Raises:
+        ValueError: the data lack one.
+    """
+    wanted = donor.about.conditions
+    available = (*store.constant_fields, *store.parameter_names)
+    missing = [name for name in wanted if name not in available]
+    if missing and not said:
+        raise ValueError(
+            f"{donor.source} takes {', '.join(missing)} as an input, and {store.name} has "
+            f"{', '.join(available) or 'no constant field or parameter'}: rename one (--data "
+            f"'[{{path: …, rename: {{…: {missing[0]}}}}}]'), or do without (--conditions '[]')"
+        )
+    return {"conditions": [*wanted]}
 
 
 def _fields(donor: Donor, store: Store, named: bool) -> str:
@@ -215,13 +253,11 @@ def _fast(donor: Donor) -> tuple[str, ...]:
 
 
 def _checks(
-    donor: Donor,
-    stores: Sequence[Store],
-    entries: Sequence[Mapping[str, Any]],
-    steps: int,
+    donor: Donor, stores: Sequence[Store], values: Mapping[str, Any], asked: Asked
 ) -> dict[str, Any]:
     """When training is validated and saved, and ends."""
-    log = min(10, max(1, steps // CHECKS))
+    steps, entries = values["steps"], values["data"]
+    log = asked.log_every or min(10, max(1, steps // CHECKS))
     every = log * max(1, steps // CHECKS // log)
     history = int(donor.config.get("history", 1))
     horizon = 1 if stores[0].steady else max(1, min(VALIDATED, _frames(stores, entries) - history))

@@ -66,10 +66,8 @@ def names_checkpoint(text: str) -> bool:
 
 
 def _drafted(start: str, run: Path | None, overrides: Sequence[str], resume: bool) -> Plan:
-    given = dict(split(overrides))
-    rest = [
-        word for key, value in split(overrides) if key != "data" for word in (f"--{key}", value)
-    ]
+    pairs = split(overrides)
+    given, rest = dict(pairs), [f"--{key}={value}" for key, value in pairs if key != "data"]
     if run is None and "data" in given:
         run = RUNS / f"{_word(given['data'])}_from_{_word(start)}"
     if run is not None and resume and (run / "recipe.yaml").is_file():
@@ -89,11 +87,10 @@ def _drafted(start: str, run: Path | None, overrides: Sequence[str], resume: boo
 
 def _asked(given: dict[str, str]) -> Asked:
     """What other settings follow from; what is no number is refused with the other overrides."""
-    numbers = {
-        key: int(text) for key in ("steps", "batch") if (text := given.get(key, "")).isdigit()
-    }
-    positive = {key: number for key, number in numbers.items() if number > 0}
-    return Asked(fields="fields" in given, **positive)
+    asked = {key: given.get(key, "") for key in ("steps", "batch", "log_every")}
+    numbers = {key: int(text) for key, text in asked.items() if text.isdecimal() and int(text)}
+    said = {key: key in given for key in ("fields", "conditions")}
+    return Asked(**said, **numbers)
 
 
 def _word(text: str) -> str:

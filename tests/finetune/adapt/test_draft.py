@@ -64,7 +64,10 @@ def test_one_line_trains(make, data, tmp_path, monkeypatch, capsys):
     assert "before the first step, on advection_1d: loss" in told.out
     assert "100.0% of the weights loaded" in told.err
     stored = yaml.safe_load((path.parent / "recipe.yaml").read_text())
-    assert stored["operator"] == {"name": "dymixop", "history": 2}
+    own = {"name": "dymixop", "history": 2, "hidden": 6, "layers": 2, "modes": 4}
+    assert stored["operator"].items() >= own.items()
+    assert not {"structure_change", "resolution", "time_input", "ndim"} & {*stored["operator"]}
+    assert stored["normalizer"] == {"name": "statistics"}
     assert stored["objective"]["loss"] == "relative_l2"
     assert stored["objective"]["horizon"] == 4  # at least, so that rollouts stay stable
     assert stored["optimizer"]["clip"] == 2.0
@@ -183,5 +186,24 @@ def test_another_width_and_missing_conditions_name_what_to_do(make, data, tmp_pa
         finetune(str(make()), tmp_path / "a", [*arguments, "--operator.hidden", "16"])
     AcceleratorState._reset_state(reset_partial_state=True)
     conditioned = make(parameters=("viscosity",), grid=Grid.unit((40,)))
-    with pytest.raises(ValueError, match=r"no .* viscosity; .*\(conditions: \[\]\)"):
+    with pytest.raises(ValueError, match=r"takes viscosity as an input.*--conditions '\[\]'"):
         finetune(str(conditioned), tmp_path / "b", arguments)
+    recipe = tmp_path / "recipe.yaml"
+    values = {"data": [{"path": str(data), "splits": {"train": 0.8, "valid": 0.2}}]}
+    values["data"][0]["path"] += "/data/train"
+    recipe.write_text(yaml.safe_dump({**values, "init_from": str(conditioned)}))
+    with pytest.raises(ValueError, match=r"no .* viscosity; .*\(conditions: \[\]\)"):
+        finetune(recipe, tmp_path / "b")
+
+
+def test_the_recipe_trains_the_same_operator_from_scratch(make, data, tmp_path):
+    """For comparison: nothing but the start differs."""
+    arguments = ["--data", str(data), "--steps", "1"]
+    finetune(str(make()), tmp_path / "a", arguments)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    finetune(tmp_path / "a" / "recipe.yaml", tmp_path / "b", ["--init_from", "null"])
+    one, other = (from_pretrained(tmp_path / run) for run in ("a", "b"))
+    ours, theirs = one.description, other.description
+    assert (ours.normalizer, ours.time_scale) == (theirs.normalizer, theirs.time_scale)
+    shapes = [{k: v.shape for k, v in each.state_dict().items()} for each in (one, other)]
+    assert shapes[0] == shapes[1]
