@@ -68,7 +68,7 @@ def describe(
     named = (*fields, *inputs, "time", "length")
     shared = (*named, *known.conditions)
     check_units("the checkpoint", known.units, f"dataset {first.name!r}", first.units, shared)
-    fill = {name: value for name, value in (recipe.fill or known.fill).items() if name in fields}
+    fill = _fill(recipe, known, fields)
     for store in stores:
         _require_channels(store, fields, inputs, fill)
     raw = normalizer["name"] == Identity.name
@@ -91,6 +91,18 @@ def describe(
             "recipe": plain(recipe),
         },
     )
+
+
+def _fill(recipe: TrainRecipe, known: Description, fields: Sequence[str]) -> dict[str, float]:
+    """Values of fields that datasets may lack."""
+    unused = [name for name in recipe.fill or () if name not in fields]
+    if unused:
+        raise ValueError(
+            f"fill: {', '.join(unused)} is not among the fields that are learned, "
+            f"{', '.join(fields)}; name it in the recipe's `fields`, or leave it out"
+        )
+    given = recipe.fill or known.fill
+    return {name: value for name, value in given.items() if name in fields}
 
 
 def _require_channels(

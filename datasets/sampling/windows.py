@@ -238,6 +238,11 @@ def require_channels(
             f"dataset {store.name!r} has no field {', '.join(missing)}; "
             f"it has {', '.join(store.fields)}"
         )
+    if fields and not any(name in store.fields for name in fields):
+        raise ValueError(
+            f"dataset {store.name!r} has none of the fields {', '.join(fields)}, all of which "
+            f"would be filled; it has {', '.join(store.fields)}"
+        )
     absent = [name for name in inputs if name not in store.inputs]
     if absent:
         known = ", ".join(store.inputs) if store.steady else "none, as it is no steady problem"

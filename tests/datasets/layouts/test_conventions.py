@@ -270,3 +270,29 @@ def test_a_mesh_without_axes_is_refused(tmp_path: Path) -> None:
     dataset = xarray.Dataset({"u": (("time", "ncells"), np.ones((T, X)))}, {"time": np.arange(T)})
     with pytest.raises(ValueError, match="'ncells' counts the places of an unstructured mesh"):
         open_store(save(dataset, tmp_path, "netcdf4"))
+
+
+@pytest.mark.parametrize("form", ["zarr2", "zarr3"])
+def test_land_that_zarr_leaves_out_is_land(tmp_path: Path, form: str) -> None:
+    """Chunks of NaN are not stored; a number that is the fill value is not either."""
+    dataset = make()
+    dataset["u"][:, :, 4:] = np.nan
+    path = save(dataset, tmp_path, form, {"u": {"chunks": (2, Y, 4)}})
+    store = open_store(path)
+    mask = store.mask(0)
+    assert mask is not None
+    assert mask[0, :, :4].all()
+    assert not mask[0, :, 4:].any()
+    read = store.read(0, 0, T)[:, 0, :, :4]
+    np.testing.assert_allclose(read, dataset["u"].values[:, :, :4], rtol=1e-6)
+    single = save(make(values=np.ones((1, Y, X)), time=[0]), tmp_path / "single", form)
+    assert open_store(single).trajectory_times(0).tolist() == [0]
+
+
+@pytest.mark.parametrize("form", ["zarr2", "zarr3"])
+def test_chunks_that_were_lost_are_not_land(tmp_path: Path, form: str) -> None:
+    path = save(make(), tmp_path, form, {"u": {"chunks": (2, Y, 4)}})
+    lost = path / "u" / ("1.0.1" if form == "zarr2" else "c/1/0/1")
+    lost.unlink()
+    with pytest.raises(ValueError, match=r"the chunk .*1.0.1 is missing"):
+        open_store(path).read(0, 0, T)
