@@ -20,9 +20,11 @@ from ..datasets.base.annotations import (
 from ..datasets.base.config import Checked, nearest
 from ..datasets.fields.normalization import NORMALIZERS, Statistics, normalizer_from_dict
 from ..datasets.simulation.settings import Settings
+from ..operators.core.operator import Operator
 from ..operators.core.registry import OPERATORS
 from .average import AverageConfig
-from .objectives.registry import OBJECTIVES
+from .objectives.base import Phase
+from .objectives.registry import OBJECTIVES, objective_of
 from .objectives.rollout import RolloutConfig
 
 
@@ -330,6 +332,10 @@ class TrainRecipe(Checked):
             raise ValueError(
                 "data-loading processes cannot use the GPU; simulate there with workers: 0"
             )
+
+    def phases(self, operator: Operator) -> tuple[Phase, ...]:
+        """What is trained when, of this operator: the objective's phases."""
+        return objective_of(self.objective).phases(operator, self.steps)
 
     @property
     def micro_batches(self) -> int:

@@ -137,9 +137,15 @@ def _conditions(
         names = tuple(name for name in available if not name.startswith("coordinate_"))
     missing = [name for name in names if name not in available]
     if missing:
+        remedy = "Name in `conditions` what all datasets have"
+        if recipe.conditions is None:  # they are the checkpoint's
+            remedy = (
+                "The checkpoint takes it as an input: rename one (data[i].rename), or do without "
+                "(conditions: [])"
+            )
         raise ValueError(
             f"dataset {first.name} has no constant field or parameter {', '.join(missing)}; it has "
-            f"{', '.join(available) or 'none'}. Name in `conditions` what all datasets have"
+            f"{', '.join(available) or 'none'}. {remedy}"
         )
     constants = tuple(name for name in names if name in candidates)
     parameters = tuple(name for name in names if name not in candidates)

@@ -256,7 +256,8 @@ def _choose(store: Store, count: int | None, seed: int) -> list[int]:
         return list(range(len(store)))
     if not 1 <= count <= len(store):
         raise ValueError(
-            f"{store.name!r} has {len(store)} trajectories; cannot use {count} of them"
+            f"{store.name!r} has {len(store)} trajectories; cannot use {count} of them: give "
+            f"data.trajectories 1 to {len(store)}, or null for all"
         )
     order = torch.randperm(len(store), generator=torch.Generator().manual_seed(seed))
     return sorted(order[:count].tolist())
