@@ -43,7 +43,7 @@ def open_stores(recipe: TrainRecipe) -> list[Store]:
         ValueError: a dataset cannot be read or does not fit into memory as it should, or datasets
             share a name, differ in rank, or only some are steady problems.
     """
-    stores = [_open(recipe, data, "train") for data in recipe.data]
+    stores = [open_split(recipe, data, "train") for data in recipe.data]
     names = [store.name for store in stores]
     if len(set(names)) < len(names):
         raise ValueError(
@@ -73,7 +73,7 @@ def _cached(recipe: TrainRecipe, stores: list[Store]) -> list[Store]:
     return [kept.get(i, store) for i, store in enumerate(stores)]
 
 
-def _open(
+def open_split(
     recipe: TrainRecipe, data: DataConfig, split: str, trajectories: int | None = None
 ) -> Store:
     """A split of a dataset; `trajectories`: of a simulated one, where not a block of them."""
@@ -132,7 +132,7 @@ def validation_windows(recipe: TrainRecipe, operator: Operator) -> dict[str, lis
     """Per dataset, one long window from the start of each validation trajectory."""
     windows = {}
     for data in recipe.data:
-        store = _open(recipe, data, "valid", recipe.validation.trajectories)
+        store = open_split(recipe, data, "valid", recipe.validation.trajectories)
         count = min(recipe.validation.trajectories, len(store))
         horizon = _validation_horizon(recipe, store, data, operator, count)
         windows[store.name] = [
