@@ -114,9 +114,8 @@ def print_row(row: str, folder: Path) -> None:
                 found = headline(budget, start, metric)
                 cells = [f"{shown(one)} at {one['trajectories']}" for one in found.values()]
                 rest = "" if result["complete"] else " (not finished)"
-                print(
-                    f"| {row} | {budget['steps']} | {start} | {metric} | {' | '.join(cells)} |{rest}"
-                )
+                line = [row, f"{budget['steps']} steps", start, metric, *cells]
+                print(f"| {' | '.join(line)} |{rest}")
     for line in warnings_of(result):
         print(f"  {row}: {line}")
 

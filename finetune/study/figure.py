@@ -64,8 +64,6 @@ def _draw(axes: Axes, budget: Mapping[str, Any], persistence: Mapping[str, Any])
     if level:
         axes.axhline(level, color=BASELINE, linestyle="--", label="persistence")
     axes.set_xlabel("training trajectories")
-    counts = [
-        row["trajectories"] for row in next(iter(budget["curves"].values()))["vrmse"]["curve"]
-    ]
-    axes.set_xticks(counts, [str(count) for count in counts])
+    counts = points(budget["curves"]["pretrained"], "relative_l1")[0]
+    axes.set_xticks(counts, [f"{count:.0f}" for count in counts])
     axes.xaxis.set_minor_locator(NullLocator())

@@ -89,7 +89,8 @@ class Workers:
 
     def _do(self, task: Task) -> None:
         with self._worker() as process:
-            assert process.stdin and process.stdout, "both are pipes"
+            assert process.stdin, "a pipe"
+            assert process.stdout, "another one"
             process.stdin.write(told(task) + "\n")
             process.stdin.flush()
             answer = process.stdout.readline()

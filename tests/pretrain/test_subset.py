@@ -1,6 +1,7 @@
 """A subset of training trajectories is all that training knows of the split."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def levels_of(root: Path, count: int, seed: int) -> set[float]:
 def test_subsets_are_nested(root, seed):
     subsets = [levels_of(root, count, seed) for count in range(1, 6)]
     assert [len(subset) for subset in subsets] == [1, 2, 3, 4, 5]
-    assert all(small < large for small, large in zip(subsets, subsets[1:], strict=False))
+    assert all(small < large for small, large in pairwise(subsets))
 
 
 def test_seeds_choose_other_subsets(root):
