@@ -12,6 +12,7 @@ from ..datasets.sampling.augmentation import Augmentation
 from ..datasets.sampling.mixture import Mixture
 from ..datasets.simulation.endless import EndlessStore
 from ..datasets.stores.cached import keep_in_memory
+from ..datasets.stores.choosing import chosen
 from ..datasets.stores.opening import open_store
 from ..datasets.stores.renaming import renamed
 from ..datasets.stores.store import Store
@@ -90,7 +91,10 @@ def open_split(
         own = {new: name for name, new in data.rename.items()}
         units = {own.get(name, name): unit for name, unit in data.units.items()}
         store = open_store(path, split, layout, splits or None, units)
-        return renamed(store, data.rename, dataset=data.name, holes=data.holes)
+        store = renamed(store, data.rename, dataset=data.name, holes=data.holes)
+        # Training looks at nothing else of the split: statistics are of these trajectories, too.
+        wanted = data.trajectories if split == "train" else None
+        return chosen(store, wanted, data.subset_seed)
     size = trajectories or simulated.block
     return EndlessStore(
         simulated.equation, split, size, simulated, name=data.name, rename=data.rename

@@ -72,7 +72,8 @@ class DataConfig(Checked):
         every: distance between the first frames of neighbouring windows.
         micro_batch: windows of it per forward pass, where the recipe's number does not suit its
             grid (more of a small one); a step has as many micro-batches. null: the recipe's.
-        trajectories: use only so many training trajectories (nested, seeded); null: all.
+        trajectories: use only so many training trajectories, also for statistics; null: all.
+        subset_seed: of their choice; a larger number of one seed contains a smaller one.
         time_scale: physical time that the operator's network sees as 1 on this dataset; null: the
             recipe's.
         augment: symmetries by which every sample is moved at random: "flip", "rotate", "roll",
@@ -96,6 +97,7 @@ class DataConfig(Checked):
     every: AtLeastOne = 1
     micro_batch: AtLeastOne | None = None
     trajectories: int | None = None
+    subset_seed: Seed = 0
     time_scale: Positive | None = None
     augment: tuple[str, ...] = ()
     parity: dict[str, str] = field(default_factory=dict)

@@ -77,6 +77,7 @@ COMMANDS = {
         ".training",
         "finetune",
     ),
+    "study": Command("find out how much data a checkpoint saves", ".study", "study"),
     "predict": Command("roll a checkpoint out from stored initial frames", ".forecast", "predict"),
     "assimilate": Command(
         "estimate fields from observations, and forecast", ".assimilate", "assimilate"

@@ -14,7 +14,9 @@ from .observation import Sensors as Sensors
 from .operator import Operator as Operator
 from .published import PublishedLayout as PublishedLayout
 from .recognition import recognised_cold as recognised_cold
+from .registry import OPERATORS as OPERATORS
 from .registry import create as create
+from .registry import get as get
 from .state import FieldAxis as FieldAxis
 from .state import State as State
 from .tensors import load_state as load_state
