@@ -19,5 +19,14 @@ from .state import FieldAxis as FieldAxis
 from .state import State as State
 from .tensors import load_state as load_state
 from .time_steps import SAME_STEP as SAME_STEP
+from .time_steps import TimeSteps as TimeSteps
 from .time_steps import same_step as same_step
+from .trained import Ranges as Ranges
+from .verdict import Finding as Finding
+from .verdict import Start as Start
+from .verdict import Verdict as Verdict
+from .verdict import drift as drift
+from .verdict import judge as judge
+from .verdict import verdict_from_json as verdict_from_json
 from .weight_cache import WeightCache as WeightCache
+from .wishes import Wishes as Wishes
