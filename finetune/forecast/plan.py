@@ -87,6 +87,7 @@ def make_plan(operator: Operator, store: Store, request: Request, *, beyond: boo
     """
     chosen = _choose(store, request.trajectories)
     description = operator.description
+    _check_parameters(operator, request)
     require_channels(store, description.fields, description.inputs, description.fill)
     named = description.named
     check_units("the operator", description.units, f"dataset {store.name!r}", store.units, named)
@@ -115,6 +116,16 @@ def make_plan(operator: Operator, store: Store, request: Request, *, beyond: boo
         fill=description.fill,
         mode=request.mode,
     )
+
+
+def _check_parameters(operator: Operator, request: Request) -> None:
+    known = operator.description.parameters
+    unknown = [name for name in request.parameters if name not in known]
+    if unknown:
+        raise ValueError(
+            f"this {operator.name} takes no parameter {', '.join(unknown)}; it takes "
+            f"{', '.join(known) or 'none'}"
+        )
 
 
 def _steady_plan(operator: Operator, trajectories: tuple[int, ...], request: Request) -> Plan:

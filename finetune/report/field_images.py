@@ -15,7 +15,7 @@ import xarray
 from jaxtyping import Float
 
 from ...pretrain.run.records import Run
-from ..forecast.predict import TRUTH
+from ..forecast.predict import TRUTH, stored
 from .charts import MAX_FIELDS, with_unit
 from .comparison import number
 from .figures import Drawing, Panel, image, image_grid
@@ -81,7 +81,8 @@ def field_images(runs: Sequence[Run]) -> Iterator[FieldImages]:
             continue
         try:
             with xarray.open_dataset(run.prediction, engine="h5netcdf") as data:
-                _collect(i, data.isel(trajectory=0).load(), groups)
+                one = data.isel(trajectory=0, member=0, missing_dims="ignore")
+                _collect(i, one.load(), groups)
         except (OSError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())
             yield FieldImages(f"{run.name}: prediction.nc cannot be shown ({reason})", [], False)
@@ -95,7 +96,7 @@ def _collect(run: int, data: xarray.Dataset, groups: dict[tuple, _Group]) -> Non
     """Sort the fields of a prediction into groups."""
     names = [name for name in data.data_vars if f"{name}{TRUTH}" in data or TRUTH not in str(name)]
     for name in names[:MAX_FIELDS]:
-        predicted, truth = data[name], data.get(f"{name}{TRUTH}")
+        predicted, truth = data[name], stored(data, str(name))
         about = (data.attrs["dataset"], data.attrs["split"], int(data["trajectory"]))
         frames = tuple(data["lead_time"].values.tolist())
         key = (name, *about, data.attrs["start"], data.attrs["history"], frames)

@@ -22,6 +22,7 @@ from .time_steps import SAME_STEP as SAME_STEP
 from .time_steps import TimeSteps as TimeSteps
 from .time_steps import same_step as same_step
 from .trained import Ranges as Ranges
+from .verdict import FINITE as FINITE
 from .verdict import Finding as Finding
 from .verdict import Start as Start
 from .verdict import Verdict as Verdict

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -51,34 +52,58 @@ def members_of(operator: Operator, wishes: Wishes) -> list[Member]:
     return [Member(operator), *(Member(other) for other in asked)]
 
 
+@dataclass(frozen=True)
+class Perturbation:
+    """How initial states are perturbed.
+
+    Attributes:
+        size: in standard deviations of each field over space.
+        seed: of all members.
+    """
+
+    size: float
+    seed: int
+
+
 def perturbed(
-    history: Float[Tensor, "N T C *S"], member: Member, wishes: Wishes, mask: Tensor | None
+    history: Float[Tensor, "N T C *S"],
+    member: int,
+    how: Perturbation,
+    mask: Tensor | None,
+    first: int = 0,
 ) -> Float[Tensor, "N T C *S"]:
     """The history of a member: random fields are added, the same in all frames.
 
-    They have the spectrum of each field's own last frame, `wishes.perturbation` times its standard
-    deviation over space, and are 0 where it is masked.
+    They have the spectrum of each field's own last frame, a multiple of its standard deviation over
+    space, and are 0 where it is masked. They are the same in whatever batches samples come.
 
     Args:
         history: as it is given.
-        member: of which ensemble; number 0 is not perturbed.
-        wishes: size and seed.
+        member: its number; 0 is not perturbed.
+        how: size and seed.
         mask: (N, C, *S) where fields are predicted; None: everywhere.
+        first: number of the first of these samples among all.
     """
-    if not member.number or not wishes.perturbation:
+    if not member or not how.size:
         return history
-    generator = torch.Generator().manual_seed(wishes.seed * 1_000_003 + member.number)
     last = history[:, -1].double().cpu()
     space: Sequence[int] = tuple(range(2, last.ndim))
     anomaly = last - last.mean(space, keepdim=True)
-    noise = torch.randn(anomaly.shape, generator=generator, dtype=torch.float64)
+    noise = torch.stack(
+        [_noise(row.shape, (how.seed, member, i)) for i, row in enumerate(anomaly, first)]
+    )
     amplitude = torch.fft.rfftn(anomaly, dim=space).abs()
     field = torch.fft.irfftn(
         amplitude * torch.fft.rfftn(noise, dim=space), s=anomaly.shape[2:], dim=space
     )
     size = anomaly.square().mean(space, keepdim=True).sqrt()
     found = field.square().mean(space, keepdim=True).sqrt().clamp_min(1e-300)
-    change = (wishes.perturbation * size / found * field).to(history)
+    change = (how.size * size / found * field).to(history)
     if mask is not None:
         change = torch.where(mask.to(change.device), change, 0.0)
     return history + change.unsqueeze(1)
+
+
+def _noise(shape: torch.Size, seed: tuple[int, int, int]) -> Tensor:
+    generator = np.random.default_rng(seed)
+    return torch.from_numpy(generator.standard_normal(tuple(shape)))

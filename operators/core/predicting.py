@@ -24,7 +24,7 @@ from ...datasets.fields.window import Context
 from .given import given, require_finite
 from .history import require_rank
 from .leads import Leads, lead_steps
-from .members import Member, members_of, perturbed
+from .members import Member, Perturbation, members_of, perturbed
 from .predicted import Labels, assemble
 from .rollout import rollout
 from .surroundings import context_of
@@ -219,9 +219,9 @@ def _all_frames(
     fields = window.context.fields
     count = len(window.history)
     shape = (len(members), count, len(window.leads.kept), len(fields), *window.context.grid.shape)
-    found = torch.empty(shape)
+    found, how = torch.empty(shape), Perturbation(wishes.perturbation, wishes.seed)
     for m, member in enumerate(members):
-        history = perturbed(window.history, member, wishes, window.context.mask)
+        history = perturbed(window.history, member.number, how, window.context.mask)
         dataset = ""
         for begin in range(0, count, wishes.batch):
             rows = slice(begin, begin + wishes.batch)

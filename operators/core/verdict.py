@@ -26,6 +26,7 @@ Status = Literal["inside", "outside", "unknown"]
 MARGIN = 0.5  # widths of the trained range by which a number may be outside of it
 LARGEST_SPREAD = 0.7  # of members, in standard deviations over space, beyond which they are lost
 DRIFTS = {"mean": 0.05, "size": 0.05}  # the narrowest ranges of drifts
+FINITE = "finite values"
 _ORDER = ("inside", "unknown", "outside")
 
 
@@ -186,8 +187,8 @@ def judge_end(operator: Operator, start: Start, last: Tensor) -> Verdict:
     if broken.any():
         count = int(broken.flatten(1).any(1).sum())
         text = f"{count} of {len(last)} are infinite or NaN"
-        return Verdict((Finding("finite values", "outside", text, math.inf),))
-    findings = [Finding("finite values", "inside", "all are finite")]
+        return Verdict((Finding(FINITE, "outside", text, math.inf),))
+    findings = [Finding(FINITE, "inside", "all are finite")]
     about = operator.description
     if start.context.steady or not about.trained:
         return Verdict(tuple(findings))
