@@ -62,6 +62,9 @@ COMMANDS = {
         "finetune",
     ),
     "predict": Command("roll a checkpoint out from stored initial frames", ".forecast", "predict"),
+    "calibrate": Command(
+        "give a checkpoint error bands from held-out trajectories", ".calibrate", "calibrate"
+    ),
     "assimilate": Command(
         "estimate fields from observations, and forecast", ".assimilate", "assimilate"
     ),

@@ -20,6 +20,7 @@ import xarray
 from ...datasets.base.appearing import naming_full_disk, refuse_existing
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
+from ...operators.core.predicted import BAND, band_attributes
 from ...operators.core.verdict import (
     FINITE,
     Start,
@@ -328,4 +329,9 @@ def _labels(job: _Job) -> xarray.Dataset:
         leads = np.array([job.plan.leads[k] for k in job.known])
         about = {"long_name": "time since last given frame, of stored frames"}
         found[TRUTH_TIME] = ((TRUTH_TIME,), leads, about | unit_of(job.store, "time"))
-    return xarray.Dataset({}, found, attributes(job.operator, job.store, job.plan))
+    calibration, bands = job.operator.description.calibration, {}
+    for name in job.plan.fields if calibration else ():
+        assert calibration is not None
+        about = band_attributes(calibration, name, job.store.units.get(name))
+        bands[name + BAND] = (("time",), calibration.band(name, job.plan.leads), about)
+    return xarray.Dataset(bands, found, attributes(job.operator, job.store, job.plan))

@@ -14,6 +14,7 @@ import numpy as np
 import xarray
 from jaxtyping import Float
 
+from ...operators.core.predicted import BAND
 from ...pretrain.run.records import Run
 from ..forecast.predict import TRUTH, stored
 from .charts import MAX_FIELDS, with_unit
@@ -94,7 +95,7 @@ def field_images(runs: Sequence[Run]) -> Iterator[FieldImages]:
 
 def _collect(run: int, data: xarray.Dataset, groups: dict[tuple, _Group]) -> None:
     """Sort the fields of a prediction into groups."""
-    names = [name for name in data.data_vars if f"{name}{TRUTH}" in data or TRUTH not in str(name)]
+    names = [name for name in data.data_vars if not str(name).endswith((TRUTH, BAND))]
     for name in names[:MAX_FIELDS]:
         predicted, truth = data[name], stored(data, str(name))
         about = (data.attrs["dataset"], data.attrs["split"], int(data["trajectory"]))

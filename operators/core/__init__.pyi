@@ -1,3 +1,6 @@
+from .calibration import Calibration as Calibration
+from .calibration import conformal as conformal
+from .calibration import score as score
 from .checkpoint import HUB as HUB
 from .checkpoint import directory_of as directory_of
 from .checkpoint import from_pretrained as from_pretrained
@@ -12,8 +15,11 @@ from .foreign import required as required
 from .observation import Observation as Observation
 from .observation import Sensors as Sensors
 from .operator import Operator as Operator
+from .predicted import BAND as BAND
+from .predicted import band_attributes as band_attributes
 from .published import PublishedLayout as PublishedLayout
 from .recognition import recognised_cold as recognised_cold
+from .redescribing import redescribe as redescribe
 from .registry import create as create
 from .state import FieldAxis as FieldAxis
 from .state import State as State

@@ -14,11 +14,13 @@ from torch import Tensor
 
 from ...datasets.base.config import plain
 from ...datasets.fields.labelled import Labelled
+from .calibration import Calibration
 from .verdict import Verdict
 
 if TYPE_CHECKING:
     from .operator import Operator
 
+BAND = "_band"
 MEMBER, LEAD, TIME = "member", "lead_time", "time"
 CONVENTIONS = "CF-1.11"
 
@@ -69,8 +71,24 @@ def assemble(
         array = xarray.DataArray(values, dims=dims, attrs=_about(operator, source, name))
         array = array.transpose(MEMBER, *_order(source, time))
         variables[name] = array if labels.ensemble else array.isel({MEMBER: 0}, drop=True)
+        calibration = operator.description.calibration
+        if calibration is not None and time:
+            half = calibration.band(name, labels.leads) / abs(scale)
+            about = band_attributes(calibration, name, array.attrs.get("units"))
+            variables[f"{name}{BAND}"] = xarray.Variable((time,), half, about)
     coordinates = _coordinates(labels, time, len(fields) if labels.ensemble else 0)
     return xarray.Dataset(variables, coordinates, _attributes(operator, source, verdict))
+
+
+def band_attributes(calibration: Calibration, name: str, unit: str | None) -> dict[str, str]:
+    """What a variable of error bands says of itself."""
+    share = f"{calibration.coverage:g}"
+    text = (
+        f"with probability {share}, a share {share} of the points is within ± this; by "
+        f"{calibration.trajectories} trajectories of {calibration.dataset}"
+    )
+    known = {"units": unit} if unit else {}
+    return {"long_name": f"error band of {name}", "comment": text, **known}
 
 
 def _time(operator: Operator, labels: Labels) -> str | None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ...datasets.fields.features import FEATURES, NARROWEST, beyond, features
 from ...datasets.fields.grid import Grid
 from ...datasets.fields.window import Context
-from .time_steps import same_step, within
+from .time_steps import SAME_STEP, same_step, within
 from .trained import Range, Ranges, Trained
 
 if TYPE_CHECKING:
@@ -166,6 +166,7 @@ def judge_start(operator: Operator, start: Start) -> Verdict:
     ranges = _nearest(trained, start.context.dataset, seen, start.context.channels)
     findings = [
         *_steps(operator, start.steps),
+        *_bands(operator, start.leads),
         *_grid(start.context, [r.grid for r in trained.values() if r.grid] or about.grid),
         *_parameters(start.context, ranges, about.parameters),
     ]
@@ -290,6 +291,18 @@ def _steps(operator: Operator, steps: Sequence[float]) -> Iterator[Finding]:
     shown = wrong[0] if wrong else steps[0]
     text = f"{shown:g}; in training {low:g}" + (f" to {high:g}" if high > low else "")
     yield Finding("time step", "outside" if wrong else "inside", text, float(len(wrong)))
+
+
+def _bands(operator: Operator, leads: Sequence[float]) -> Iterator[Finding]:
+    found = operator.description.calibration
+    if found is None:
+        yield Finding("error bands", "unknown", "not calibrated on held-out data")
+    elif leads and leads[-1] > found.leads[-1] * (1 + SAME_STEP):
+        text = f"lead time {leads[-1]:g}; calibrated up to {found.leads[-1]:g}"
+        yield Finding("error bands", "unknown", text)
+    else:
+        text = f"{found.coverage:g} by {found.trajectories} held-out trajectories"
+        yield Finding("error bands", "inside", text)
 
 
 def _grid(context: Context, known: Sequence[Grid] | Grid | None) -> Iterator[Finding]:
