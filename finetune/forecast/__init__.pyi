@@ -6,7 +6,10 @@ from .frames import forecast as forecast
 from .frames import truth as truth
 from .plan import make_plan as make_plan
 from .predict import TRUTH as TRUTH
-from .predict import nonfinite as nonfinite
+from .predict import stored as stored
 from .predict import write_prediction as write_prediction
+from .request import Ensemble as Ensemble
 from .request import Mode as Mode
 from .request import Request as Request
+from .stream import Written as Written
+from .stream import write_forecast as write_forecast

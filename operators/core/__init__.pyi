@@ -1,3 +1,6 @@
+from .calibration import Calibration as Calibration
+from .calibration import conformal as conformal
+from .calibration import score as score
 from .checkpoint import HUB as HUB
 from .checkpoint import directory_of as directory_of
 from .checkpoint import from_pretrained as from_pretrained
@@ -12,8 +15,11 @@ from .foreign import required as required
 from .observation import Observation as Observation
 from .observation import Sensors as Sensors
 from .operator import Operator as Operator
+from .predicted import BAND as BAND
+from .predicted import band_attributes as band_attributes
 from .published import PublishedLayout as PublishedLayout
 from .recognition import recognised_cold as recognised_cold
+from .redescribing import redescribe as redescribe
 from .registry import OPERATORS as OPERATORS
 from .registry import create as create
 from .registry import get as get
@@ -21,6 +27,16 @@ from .state import FieldAxis as FieldAxis
 from .state import State as State
 from .tensors import load_state as load_state
 from .time_steps import SAME_STEP as SAME_STEP
+from .time_steps import TimeSteps as TimeSteps
 from .time_steps import same_step as same_step
+from .trained import Ranges as Ranges
+from .verdict import FINITE as FINITE
+from .verdict import Finding as Finding
+from .verdict import Start as Start
+from .verdict import Verdict as Verdict
+from .verdict import drift as drift
+from .verdict import judge as judge
+from .verdict import verdict_from_json as verdict_from_json
 from .weight_cache import WeightCache as WeightCache
+from .wishes import Wishes as Wishes
 from .writing import write_tensors as write_tensors
