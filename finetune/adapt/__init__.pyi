@@ -1,4 +1,5 @@
 from .command import finetune as finetune
+from .donor import donor_of as donor_of
 from .methods.base import Method as Method
 from .methods.registry import METHODS as METHODS
 from .recipe import FinetuneRecipe as FinetuneRecipe
