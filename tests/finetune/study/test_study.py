@@ -354,10 +354,10 @@ def test_the_command_goes_on_after_ctrl_c(root, tmp_path):
         assert first.poll() is None
         time.sleep(0.05)
     os.kill(first.pid, signal.SIGINT)
-    first.communicate(timeout=100)
+    first.communicate(timeout=300)
     assert first.returncode == 130
     assert list(log.parent.glob("state/step-*")) or (log.parent / "score.json").is_file()
-    again = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    again = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert again.returncode == 0, again.stderr
     assert "gains of pretraining" in again.stdout
     assert found(tmp_path / "s")["complete"]
