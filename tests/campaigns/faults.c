@@ -43,12 +43,13 @@ __attribute__((constructor)) static void begin(void) {
 }
 
 static int inside(const char *path) {
-    char full[4096];
+    char here[4096];
+    size_t length = strlen(place);
     if (path[0] != '/') {
-        if (!getcwd(full, sizeof full)) return 0;
-        return !strncmp(full, place, strlen(place));
+        if (!getcwd(here, sizeof here)) return 0;
+        path = here;
     }
-    return !strncmp(path, place, strlen(place));
+    return !strncmp(path, place, length) && (path[length] == '/' || !path[length]);
 }
 
 static int inside_file(int file) {

@@ -16,7 +16,8 @@ from children import command
 from layout_files import FILES
 
 from pelagos.datasets.base.manifest import write_manifest
-from pelagos.operators import create
+from pelagos.datasets.fields.normalization import Statistics
+from pelagos.operators import Description, create
 
 RECIPE: dict[str, Any] = {
     "operator": {"name": "dymixop", "history": 2, "hidden": 2, "layers": 1, "modes": 2},
@@ -95,7 +96,10 @@ TASKS: dict[str, Task] = {
     "predict": _once("predict", "../made/whole", WAVE, "--out", "prediction.nc"),
     "evaluate": _once("evaluate", "../made/whole", WAVE, "--out", "evaluation.json"),
     "report": _once("report", "../made/whole", "--out", "report.html"),
-    "assimilate": _once("assimilate", "../made/observer", "../made/seen.csv", "--out", "found.nc"),
+    "assimilate": _once(
+        *("assimilate", "../made/observer", "../made/seen.csv", "--history", WAVE, "--cold"),
+        *("--out", "found.nc"),
+    ),
     "export": _once("export", "../made/model", "exported"),
     "import": _once("import", "../made/exported", "imported", "--fields", "u"),
 }
@@ -214,11 +218,15 @@ def make(folder: Path) -> Made:
         (made.made / f"{name}.yaml").write_text(text)
     _run(made, ("pretrain", "kept.yaml", "whole"))
     small = {"hidden": 2, "layers": 1, "modes": 2}
-    observed = {**small, "correction": {"modes": 4, "hidden": 2}}
+    scales = Statistics({"*": {"u": 0.5}}, {"*": {"u": 0.7}})
+    known = Description(("u",), normalizer=scales, time_steps=(0.1,), time_scale=0.1)
     create("dymixop", fields=("u",), ndim=1, history=2, **small).save_pretrained(
         made.made / "model"
     )
-    create("observer", fields=("u",), ndim=1, **observed).save_pretrained(made.made / "observer")
+    observer = create(
+        "observer", description=known, ndim=1, correction={"modes": 4, "hidden": 2}, **small
+    )
+    observer.save_pretrained(made.made / "observer")
     (made.made / "seen.csv").write_text(OBSERVATIONS)
     _run(made, ("export", "model", "exported"))
     _run(made, ("evaluate", "whole", WAVE, "--out", "evaluation.json"))
