@@ -53,10 +53,6 @@ class Course:
         """Whether validation says that training should end."""
         return self.selection.exhausted
 
-    def samples(self, step: int) -> int:
-        """Windows that all processes have seen after a step."""
-        return self.data.mixture.windows_before(step * self.recipe.micro_batches)
-
     def resume(self) -> resume.Progress:
         """Go on from the run's latest state, if it has one."""
         state = resume.latest(self.run)
@@ -93,11 +89,15 @@ class Course:
             log.record("recipe", step=step, change=change)
             log.say(f"from here on, {change}")
 
+    def _latest(self) -> Path | None:
+        """The newest state, as the main process sees it."""
+        return self.ranks.once(lambda: resume.latest(self.run))
+
     def begin(self, progress: resume.Progress, log: Log) -> bool:
         """Make up for a validation that was due and is not on record: that of fresh weights, or one
         that was stopped. False: told to stop on the way."""
         step, recipe = progress.step, self.recipe
-        if recipe.on_nonfinite == "rewind" and resume.latest(self.run) is None:
+        if recipe.on_nonfinite == "rewind" and self._latest() is None:
             self.save(progress)  # there is always a state to go back to
         due = step % recipe.validation.every == 0 or step == recipe.steps
         if due and self._scored < step:
@@ -175,7 +175,8 @@ class Course:
         Raises:
             NotFinite: the failure, where the recipe does not ask for this (any more).
         """
-        state = resume.latest(self.run)
+        self.trainee.saver.wait()
+        state = self._latest()
         if self.recipe.on_nonfinite != "rewind" or state is None:
             raise failure
         if rewinds > self.recipe.rewinds:
@@ -190,11 +191,17 @@ class Course:
             f"{failure.found}; back to step {progress.step}, and on with the data in another order "
             f"({rewinds} of {self.recipe.rewinds} times)"
         )
+        if self.recipe.tracked_by:
+            log.say(
+                f"{', '.join(self.recipe.tracked_by)} cannot go back: what was told of steps "
+                f"{progress.step + 1} to {failure.step} stays there; log.jsonl has what counts"
+            )
         return progress
 
     def finish(self, adaptation: Adaptation | None, log: Log) -> Operator:
         """Publish the run's checkpoint; the trained operator."""
         trainee, best = self.trainee, self.selection.standing
+        trainee.saver.wait()
         if trainee.accelerator.is_main_process:
             path = best_of(self.run, best.step)
             publish(self.run, adaptation, path, self.recipe.publish)

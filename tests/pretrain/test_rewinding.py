@@ -176,3 +176,20 @@ def test_it_goes_back_so_often_and_no_more(train, seeds, poison, capsys):
     with pytest.raises(NotFinite, match=r"the loss is nan at step 5; .*step-00000004"):
         train(rewinds=2)
     assert "training went back 2 times already" in capsys.readouterr().err
+
+
+def test_samples_are_those_that_were_learned_from(train, data, monkeypatch):
+    """Also where datasets have micro-batches of their own, of which another order draws others."""
+    loss, seen = Rollout.loss, []
+
+    def noted(self, model, window, normalizer, seed):
+        seen.append(len(window.history))
+        value = loss(self, model, window, normalizer, seed)
+        return value * (math.nan if len(seen) == 10 else 1.0)  # in step 5
+
+    monkeypatch.setattr(Rollout, "loss", noted)
+    entries = [{"path": data, "name": "one"}, {"path": data, "name": "two", "micro_batch": 3}]
+    run = train(data=entries)
+    counted = [sum(seen[:8][: 2 * step]) for step in range(1, 5)]
+    counted += [sum(seen[:8]) + sum(seen[10:][: 2 * step]) for step in range(1, 5)]
+    assert [r["samples"] for r in lines(run) if r["kind"] == "train"] == counted
