@@ -129,6 +129,8 @@ int rename(const char *from, const char *to) {
     REAL(rename); FAILS_UNLESS_REMOVING(OF_NAME(to)) return real(from, to); }
 int renameat(int a, const char *from, int b, const char *to) {
     REAL(renameat); FAILS_UNLESS_REMOVING(OF_NAME(to)) return real(a, from, b, to); }
+int renameat2(int a, const char *from, int b, const char *to, unsigned flags) {
+    REAL(renameat2); FAILS_UNLESS_REMOVING(OF_NAME(to)) return real(a, from, b, to, flags); }
 int link(const char *from, const char *to) { REAL(link); FAILS(OF_NAME(to)) return real(from, to); }
 int linkat(int a, const char *from, int b, const char *to, int flags) {
     REAL(linkat); FAILS(OF_NAME(to)) return real(a, from, b, to, flags); }

@@ -41,7 +41,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "plain": RECIPE,
     "kept": {**RECIPE, **KEPT},
     "workers": {**RECIPE, "workers": 1},
-    "ranks": {**RECIPE, **KEPT, "micro_batch": 1},
+    "ranks": {**RECIPE, **KEPT, "micro_batch": 1, "states": {"sharded": True}},
+    "background": {**RECIPE, **KEPT, "states": {"background": True}},
     "lora": {**RECIPE, "method": {"name": "lora", "rank": 1}},
 }
 CONTAINERS = (
@@ -91,6 +92,7 @@ TASKS: dict[str, Task] = {
     "pretrain": _train("plain"),
     "pretrain, all kept": _train("kept"),
     "pretrain, a worker": _train("workers"),
+    "pretrain, saving meanwhile": _train("background"),
     "pretrain, two processes": _train("ranks", 2),
     "finetune": _train("lora"),
     "predict": _once("predict", "../made/whole", WAVE, "--out", "prediction.nc"),
@@ -100,6 +102,9 @@ TASKS: dict[str, Task] = {
         *("assimilate", "../made/observer", "../made/seen.csv", "--history", WAVE, "--cold"),
         *("--out", "found.nc"),
     ),
+    "adapter export": _once("adapter", "export", "../made/adapted", "adapter"),
+    "adapter merge": _once("adapter", "merge", "../made/adapter", "merged"),
+    "publish": _once("publish", "../made/whole", "--to", ".", "--name", "mine"),
     "export": _once("export", "../made/model", "exported"),
     "import": _once("import", "../made/exported", "imported", "--fields", "u"),
 }
@@ -228,6 +233,8 @@ def make(folder: Path) -> Made:
     )
     observer.save_pretrained(made.made / "observer")
     (made.made / "seen.csv").write_text(OBSERVATIONS)
+    _run(made, ("finetune", "lora.yaml", "adapted", "--init-from", "model"))
+    _run(made, ("adapter", "export", "adapted", "adapter"))
     _run(made, ("export", "model", "exported"))
     _run(made, ("evaluate", "whole", WAVE, "--out", "evaluation.json"))
     for name in CONTAINERS:
