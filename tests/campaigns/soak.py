@@ -70,7 +70,7 @@ def _sample(process: int) -> list[int] | None:
     try:
         pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
         files = sum(1 for _ in Path(f"/proc/{process}/fd").iterdir())
-        return [pages * os.sysconf("SC_PAGE_SIZE"), files]
+        return None if not pages else [pages * os.sysconf("SC_PAGE_SIZE"), files]
     except (OSError, IndexError):
         return None
 
