@@ -101,7 +101,7 @@ def _assimilate(made: Made, place: Path, end: float) -> None:
     context = collate([store.window(0, 0, 1, 1)]).context
     while time.monotonic() < end:
         both = [Assimilator(operator, context, members=members) for members in (1, 4)]
-        for k in range(1, 200):
+        for k in range(1, 30):  # untrained, it does not stay finite for ever
             where = torch.tensor([[draw.random() * store.grid.lengths[0]]])
             value, noise = torch.tensor([[draw.gauss(0, 1)]]), torch.tensor([[0.5]])
             for each in both:
