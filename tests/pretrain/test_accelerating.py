@@ -40,7 +40,7 @@ def recipe(tmp_path_factory):
         "advection_1d",
         tmp_path_factory.mktemp("data"),
         trajectories={"train": 4, "valid": 2},
-        resolution=16,
+        resolution=48,
         frames=5,
     )
     values = {
