@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -28,11 +28,11 @@ from .data import open_stores, training_data
 from .environment import check_environment, require_all_processes, shards_are_ours
 from .job import Job, job_of
 from .loop import train
-from .objectives.registry import objective_of
 from .optimizer import build_optimizer
 from .recipe import TrainRecipe, find_recipe
 from .run.directory import Status, create_run, inspect_run
 from .run.owning import owned
+from .run.shared import require_shared
 from .run.state import latest
 from .run.tracking import require_trackers
 from .start import create_operator, left_out
@@ -125,7 +125,6 @@ def run_training(
     job: Job,
     *,
     title: str,
-    rates: Mapping[str, float] | None = None,
     adaptation: Adaptation | None = None,
 ) -> None:
     """Check everything, then train.
@@ -136,8 +135,8 @@ def run_training(
         run: directory of the run.
         launch, job: whether it continues, or is only tried; from `start_job`.
         title: shown beside the progress bar.
-        rates: peak learning rates by name of a module or parameter, where they differ.
-        adaptation: what is changed while training; the operator of a new run is prepared already.
+        adaptation: what fine-tuning changes while training; the operator of a new run is prepared
+            already.
 
     Raises:
         ValueError: anything in the recipe, the run directory or the data is wrong.
@@ -164,18 +163,20 @@ def run_training(
         operator = make_operator(recipe, stores, ranks) if saved is None else _as_saved(saved)
         if saved is not None and adaptation is not None:
             adaptation.prepare(operator, recipe.seed)
-        phases = objective_of(recipe.objective).phases(operator, recipe.steps)
-        device = accelerator.device
+        rates = {} if adaptation is None else adaptation.rates(operator)
+        phases, device = recipe.phases(operator), accelerator.device
         optimizer = build_optimizer(operator, recipe.optimizer, rates, phases, device)
         data = training_data(recipe, stores, operator)
         for line in (_summary(recipe, operator, stores, job), *left_out(operator, stores)):
             say(f"{title}: {line}")
-        _try_out(operator, data.mixture)
+        for line in _try_out(operator, data.mixture, adaptation if saved is None else None):
+            say(f"{title}: {line}")
         compile_blocks(operator, recipe.compile, device)
         if launch.dry_run:
             return
         if status is Status.NEW:
             ranks.once(take)
+        require_shared(run, ranks)
         train(operator, optimizer, data, recipe, run, job, title=title, adaptation=adaptation)
     say(f"{title}: done; the checkpoint is {run / checkpoint.OF_A_RUN}")
     accelerator.end_training()  # leaves the process group, so that no process aborts another
@@ -198,15 +199,18 @@ def _summary(recipe: TrainRecipe, operator: Operator, stores: Sequence[Store], j
     )
 
 
-@torch.no_grad()
-def _try_out(operator: Operator, mixture: Mixture) -> None:
+def _try_out(operator: Operator, mixture: Mixture, adaptation: Adaptation | None) -> Sequence[str]:
     """Predict one window of every dataset, so that what cannot work fails before any work.
 
-    In evaluation mode, in which no statistics are learned; training sets its own.
+    In evaluation mode, in which no statistics are learned; training sets its own. Gives what
+    fine-tuning says of its start.
     """
     operator.eval()
     for windows in mixture.parts:
-        if not operator(collate([windows[0]])).isfinite().all():
+        with torch.no_grad():
+            finite = operator(collate([windows[0]])).isfinite().all()
+        if not finite:
             raise ValueError(
                 f"the first prediction on {windows.store.name} is not finite; normalise its fields"
             )
+    return () if adaptation is None else adaptation.look(operator, mixture)

@@ -31,6 +31,7 @@ from ...datasets.fields.window import Context, Window
 from ..core.description import Description
 from ..core.observation import Observation, Sensors
 from ..core.operator import Operator
+from ..core.parts import Parts
 from ..core.state import FieldAxis, State
 from ..core.weight_cache import WeightCache
 from ..layers.resampling import fourier_resample
@@ -45,6 +46,7 @@ from .blocks import (
 )
 from .conditioning import Affine, Conditioning
 from .config import MultiscaleConfig
+from .order import blocks_in_order
 from .resizing import Embedding, Merging, Recovery, Unmerging
 from .tiling import WindowGrid, pyramid
 
@@ -120,6 +122,11 @@ class MultiscaleTransformer(Operator):
         """Whether "cut" and "masked" `edges` differ, as an attention is very sharp."""
         parts = (part for part in self.modules() if isinstance(part, WindowAttention))
         return any([part.lets_masked_through() for part in parts])
+
+    def parts(self) -> Parts:
+        """All gains and shifts of norms lie in the conditioning."""
+        blocks = blocks_in_order(self.config)
+        return Parts(("embedding",), blocks, ("recovery",), ("conditioning",))
 
     def field_axes(self) -> dict[str, tuple[FieldAxis, ...]]:
         """The embedding sees every field, then conditions; recovery and mixing give the fields."""

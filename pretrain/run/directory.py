@@ -40,6 +40,7 @@ _MAY_CHANGE = (
     "log_every",
     "save_every",
     "keep",
+    "states",
     "stop_within",
     "on_nonfinite",
     "rewinds",
