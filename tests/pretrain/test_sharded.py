@@ -26,6 +26,11 @@ def test_blocks_gather_half_precision_and_lose_no_more_than_autocast():
     run(script, launcher=TWO)
 
 
+def test_gradients_lie_as_distributed_training_keeps_them():
+    script = Path(__file__).parents[1] / "support" / "ddp_strides.py"
+    run(script, launcher=TWO)
+
+
 def test_training_with_shards_is_training(tmp_path, monkeypatch):
     """Every operator, in both precisions, on data far from zero, against DDP."""
     data = simulate(
