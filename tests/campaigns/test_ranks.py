@@ -51,7 +51,7 @@ def test_torchrun_starts_a_killed_job_again(tmp_path: Path) -> None:
         command = [sys.executable, *launcher, "--max-restarts", restarts, script, restarts]
         done = subprocess.run(
             [*command, str(recipe), str(tmp_path / name), "--resume", "auto"],
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
             capture_output=True,
             text=True,
             timeout=400,
