@@ -18,13 +18,11 @@ from .nonfinite import NotFinite
 from .run import state as resume
 from .run.best import best_of, forget_later, save_best
 from .run.directory import changes_of
-from .run.history import drop_validation, has_record, rewind, validations
+from .run.history import ENDED, drop_validation, has_record, rewind, validations
 from .run.log import REWOUND, Log
 from .run.publishing import publish
 from .selection import LAST, Selection
 from .trainee import Trainee
-
-_ENDED = "early_stopping"  # the kind of record which says that it ended training
 
 
 def order_seed(seed: int, rewinds: int) -> int:
@@ -104,7 +102,7 @@ class Course:
         due = step % recipe.validation.every == 0 or step == recipe.steps
         if due and self._scored < step:
             return self.validate(step, log)
-        if self.enough and not self.ranks.once(lambda: has_record(self.run, _ENDED)):
+        if self.enough and not self.ranks.once(lambda: has_record(self.run, ENDED)):
             self._end(step, log)
         return True
 
@@ -160,7 +158,7 @@ class Course:
 
     def _end(self, step: int, log: Log) -> None:
         best, waited = self.selection.standing, self.selection.standing.waited
-        log.record(_ENDED, step=step, best=best.step, vrmse=best.score, waited=waited)
+        log.record(ENDED, step=step, best=best.step, vrmse=best.score, waited=waited)
         log.say(
             f"training ends at step {step}: {waited} validations were no better than before; the "
             f"best was at step {best.step} (VRMSE {best.score:.4f})"

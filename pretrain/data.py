@@ -12,6 +12,7 @@ from ..datasets.sampling.augmentation import Augmentation
 from ..datasets.sampling.mixture import Mixture
 from ..datasets.simulation.endless import EndlessStore
 from ..datasets.stores.cached import keep_in_memory
+from ..datasets.stores.choosing import chosen
 from ..datasets.stores.opening import open_store
 from ..datasets.stores.renaming import renamed
 from ..datasets.stores.store import Store
@@ -90,7 +91,10 @@ def open_split(
         own = {new: name for name, new in data.rename.items()}
         units = {own.get(name, name): unit for name, unit in data.units.items()}
         store = open_store(path, split, layout, splits or None, units)
-        return renamed(store, data.rename, dataset=data.name, holes=data.holes)
+        store = renamed(store, data.rename, dataset=data.name, holes=data.holes)
+        # Training looks at nothing else of the split: statistics are of these trajectories, too.
+        wanted = data.trajectories if split == "train" else None
+        return chosen(store, wanted, data.subset_seed)
     size = trajectories or simulated.block
     return EndlessStore(
         simulated.equation, split, size, simulated, name=data.name, rename=data.rename
@@ -105,10 +109,19 @@ def training_data(recipe: TrainRecipe, stores: Sequence[Store], operator: Operat
             short, or the dataset whose score is to choose the best weights is none of them.
     """
     require_scored(recipe, [store.name for store in stores])
-    valid = [
-        open_split(recipe, data, "valid", recipe.validation.trajectories) for data in recipe.data
-    ]
-    return TrainingData(build_mixture(recipe, stores, operator), held_out(recipe, valid, operator))
+    mixture = build_mixture(recipe, stores, operator)
+    return TrainingData(mixture, validation_windows(recipe, operator))
+
+
+def validation_windows(recipe: TrainRecipe, operator: Operator) -> dict[str, LongWindows]:
+    """Per dataset, one long window of each validation trajectory.
+
+    Raises:
+        ValueError: trajectories are too short, or have too few frames without missing values.
+    """
+    count = recipe.validation.trajectories
+    stores = [open_split(recipe, data, "valid", count) for data in recipe.data]
+    return held_out(recipe, stores, operator)
 
 
 def build_mixture(recipe: TrainRecipe, stores: Sequence[Store], operator: Operator) -> Mixture:

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from ..datasets.fields.window import Window
 from ..operators.core.operator import Operator
+from .accelerating import begin_pass
 from .average import Average
 from .batches import micro_batches_per_process
 from .held_out import LongWindows
@@ -79,7 +80,7 @@ class Trainee:
         accelerator = job.accelerator
         self.share = micro_batches_per_process(recipe, accelerator.num_processes)
         self.objective = objective_of(recipe.objective)
-        self.phases = self.objective.phases(operator, recipe.steps)
+        self.phases = recipe.phases(operator)
         self.operator, self.optimizer = operator, optimizer
         self.recipe, self.job, self.accelerator = recipe, job, accelerator
         self.normalizer = operator.description.normalizer
@@ -151,6 +152,7 @@ class Trainee:
             _set_seed(seed, accelerator.device)
             window = window.to(accelerator.device, non_blocking=True)
             waiting = i + 1 < self.share
+            begin_pass(self.recipe.compile)
             with accumulating(self.model, accelerator) if waiting else nullcontext():
                 loss = phase.loss(self.model, window, self.normalizer, seed) / self.share
                 accelerator.backward(loss)
@@ -186,6 +188,7 @@ class Trainee:
         seed = _seed(self.recipe.seed, _VALIDATION)
 
         def predict(window: Window, first: int) -> Tensor:
+            begin_pass(self.recipe.compile)
             return self.objective.predict(self.model, window, self.normalizer, seed, first)
 
         batch = self.recipe.micro_batch

@@ -80,6 +80,28 @@ class Outlook:
     windows: float
 
 
+def foretell(
+    operator: Operator,
+    optimizer: Optimizer,
+    data: TrainingData,
+    recipe: TrainRecipe,
+    job: Job,
+    price: float | None,
+) -> list[str]:
+    """What a job would take, a line each for people; every process calls it. The operator learns.
+
+    Args:
+        operator, optimizer, data, recipe, job: what `train` would be given.
+        price: of an hour of one process.
+
+    Raises:
+        ValueError: data cannot be read, or a loss is not finite.
+    """
+    found = measure(operator, optimizer, data, recipe, job)
+    outlook = foresee(found, data, recipe, job.ranks.count)
+    return told(found, outlook, operator, job.ranks.count, price)
+
+
 def measure(
     operator: Operator, optimizer: Optimizer, data: TrainingData, recipe: TrainRecipe, job: Job
 ) -> Measured:

@@ -119,7 +119,6 @@ class Objective(ABC, Generic[ConfigT]):
             stride=data.stride,
             every=data.every,
             selection=Selection(
-                data.trajectories,
                 fields=about.fields,
                 inputs=about.inputs,
                 fill=about.fill,

@@ -22,8 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -36,14 +34,16 @@ from torch.optim import Optimizer
 
 from ...datasets.base.appearing import appearing_folder, flush
 from ...datasets.base.config import build
-from ...datasets.base.manifest import MANIFEST, require_intact, seal, settle
+from ...datasets.base.manifest import MANIFEST, require_intact, seal
 from ...datasets.base.texts import MOST_JSON, parse_json, read_text
 from ...operators.core import checkpoint
 from ...operators.core.operator import Operator
+from ...operators.core.writing import write_tensors
 from ..average import Average
 from . import shards
 from .best import forget_earlier
 from .directory import identity
+from .history import extent
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -79,9 +79,11 @@ class _Saved(Progress):
 
     Attributes:
         run: of which run (see `directory.identity`); empty if it is not known.
+        log: what was on record (see `history.extent`); of an earlier version it is not known.
     """
 
     run: str = ""
+    log: tuple[int, str] = (0, "")
 
 
 def latest(run: Path) -> Path | None:
@@ -146,6 +148,15 @@ def read_progress(state: Path) -> Progress:
     """
     saved = _read_saved(state)
     return Progress(saved.step, saved.samples, saved.seconds, saved.rewinds)
+
+
+def recorded_in(state: Path) -> tuple[int, str]:
+    """What was on record when `state` was saved (see `history.extent`).
+
+    Raises:
+        ValueError: as `read_progress`.
+    """
+    return _read_saved(state).log
 
 
 def _read_saved(state: Path) -> _Saved:
@@ -214,17 +225,16 @@ def write_whole(
         progress: how far the run is.
         keep: how many states, the newest, stay.
     """
-    weights, moments = _part(tensors, _OPERATOR), _part(tensors, _MOMENTS_OF)
+    files = {_MOMENTS_FILE: _part(tensors, _MOMENTS_OF)}
     averaged = _part(tensors, _AVERAGED)
+    if averaged:
+        files[AVERAGE] = averaged
     with appearing_state(run, progress, keep) as draft:
         (draft / "operator").mkdir()
-        _write_tensors(draft / _MOMENTS_FILE, {k: v.contiguous() for k, v in moments.items()})
-        with ThreadPoolExecutor(1) as pool:  # the largest file settles while others are written
-            settled = pool.submit(settle, draft / _MOMENTS_FILE)
-            checkpoint.fill(draft / "operator", config, weights)
-            if averaged:
-                _write_tensors(draft / AVERAGE, averaged)
-        seal(draft, {_MOMENTS_FILE: settled.result()})
+        with ThreadPoolExecutor(len(files)) as pool:  # one file waits for the disk, others not
+            written = {n: pool.submit(write_tensors, draft / n, t) for n, t in files.items()}
+            checkpoint.fill(draft / "operator", config, _part(tensors, _OPERATOR))
+        seal(draft, {name: each.result() for name, each in written.items()})
 
 
 @contextmanager
@@ -238,7 +248,7 @@ def appearing_state(run: Path, progress: Progress, keep: int) -> Iterator[Path]:
         progress: how far the run is.
         keep: how many states, the newest, stay.
     """
-    saved = _Saved(**asdict(progress), run=identity(run))
+    saved = _Saved(**asdict(progress), run=identity(run), log=extent(run, progress.step))
     if (run / "log.jsonl").exists():
         flush(run / "log.jsonl")  # the record of a step is on disk before its state
     with appearing_folder(run / "state" / f"step-{progress.step:08d}") as draft:
@@ -384,10 +394,3 @@ def _remove_older(run: Path, keep: int) -> None:
     for path in (run / "state").glob(".step-*"):
         if path.is_dir() and _STATE.fullmatch(path.name.lstrip(".").split(".")[0]):
             shutil.rmtree(path)
-
-
-def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    try:
-        save_file(tensors, path)
-    except SafetensorError as error:
-        raise OSError(f"{path}: {error}") from None

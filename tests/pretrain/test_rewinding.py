@@ -13,6 +13,7 @@ from processes import TWO
 
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.pretrain.command import main
+from pelagos.pretrain.course import Course
 from pelagos.pretrain.job import Job
 from pelagos.pretrain.nonfinite import NotFinite
 from pelagos.pretrain.objectives.rollout import Rollout
@@ -130,6 +131,21 @@ def test_interrupted_is_uninterrupted(train, seeds, poison, monkeypatch, at):
     cut = train("cut", "--resume", "auto")
     assert lines(cut) == lines(whole)
     assert weights(cut) == weights(whole)
+
+
+def test_killed_after_the_state_of_the_start(train, monkeypatch):
+    """The log is empty then."""
+    expected, save = weights(train("whole")), Course.save
+
+    def save_and_die(self, progress):
+        save(self, progress)
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(Course, "save", save_and_die)
+    with pytest.raises(RuntimeError, match="killed"):
+        train()
+    monkeypatch.setattr(Course, "save", save)
+    assert weights(train("run", "--resume", "auto")) == expected
 
 
 def test_killed_before_the_next_state(train, seeds, poison):
