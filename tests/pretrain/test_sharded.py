@@ -56,15 +56,23 @@ def test_training_with_shards_is_training(tmp_path, monkeypatch):
         ),
         ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "1"}, "--fsdp_version 2"),
         (
+            {
+                "TORCHELASTIC_MAX_RESTARTS": "3",
+                "TORCHELASTIC_USE_AGENT_STORE": "True",
+                "WORLD_SIZE": "2",
+            },
+            "export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before it",
+        ),
+        (
             {"ACCELERATE_MIXED_PRECISION": "no", "MASTER_PORT": "29500"},
             "was to start several processes and started one",
         ),
     ],
 )
 def test_what_a_launcher_asks_for_is_honoured_or_refused(variables, match, monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
     recipe = build(TrainRecipe, {"data": [{"path": "data"}], "operator": {"name": "dymixop"}})
     with pytest.raises(ValueError, match=match), start_job(recipe, Launch()):
         pass
