@@ -64,9 +64,10 @@ class SpectralConvolution(nn.Module):
 
     def product(self, modes: Float[Tensor, "B 2 *K C"]) -> Float[Tensor, "B 2 *K D"]:
         """R times low modes."""
-        inputs, outputs = self.weight.shape[-3:-1]
+        weight = self.weight  # once: it may be computed
+        inputs, outputs = weight.shape[-3:-1]
         kept = modes.shape[2:-1]
-        weight = self.weight.to(modes.dtype).reshape(-1, inputs, 2 * outputs)
+        weight = weight.to(modes.dtype).reshape(-1, inputs, 2 * outputs)
         rows = modes.reshape(2 * modes.shape[0], -1, inputs).transpose(0, 1)
         parts = torch.bmm(rows, weight).reshape(-1, modes.shape[0], 2, outputs, 2)
         (rr, ri), (ir, ii) = (part.unbind(-1) for part in parts.unbind(2))
