@@ -37,6 +37,7 @@ from ..operators.core.registry import create, get
 from .known_linear import resolve_linear
 from .objectives.registry import objective_of
 from .recipe import DataConfig, TrainRecipe
+from .trained import trained_ranges
 
 WINDOW = WindowScaling.name
 _FITTED = 16  # trajectories, and frames of each, that are looked at before training
@@ -85,6 +86,8 @@ def describe(
         **_time_scales(recipe, stores, known),
         time_steps=_lead_times(recipe, stores),
         grid=grids.pop() if len(grids) == 1 else None,
+        axes=first.axes if all(store.axes == first.axes for store in stores) else (),
+        trained=trained_ranges(stores, inputs or fields),
         provenance={
             "pelagos": version("pelagos"),
             "datasets": [store.name for store in stores],

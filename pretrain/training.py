@@ -20,6 +20,7 @@ from ..datasets.sampling.mixture import Mixture
 from ..datasets.stores.store import Store
 from ..operators.core import checkpoint
 from ..operators.core.operator import Operator
+from .accelerating import compile_blocks, tf32
 from .adaptation import Adaptation
 from .batches import micro_batches_per_process
 from .command import RECIPES, Launch
@@ -31,6 +32,7 @@ from .optimizer import build_optimizer
 from .recipe import TrainRecipe, find_recipe
 from .run.directory import Status, create_run, inspect_run
 from .run.owning import owned
+from .run.shared import require_shared
 from .run.state import latest
 from .run.tracking import require_trackers
 from .start import create_operator, left_out
@@ -111,7 +113,8 @@ def start_job(recipe: TrainRecipe, launch: Launch) -> Iterator[Job]:
                 "start one per GPU, or set ACCELERATE_USE_CPU=1"
             )
         micro_batches_per_process(recipe, found)
-        yield job
+        with tf32(recipe.tf32, accelerator.device):
+            yield job
 
 
 def run_training(
@@ -161,17 +164,19 @@ def run_training(
         if saved is not None and adaptation is not None:
             adaptation.prepare(operator, recipe.seed)
         rates = {} if adaptation is None else adaptation.rates(operator)
-        phases = recipe.phases(operator)
-        optimizer = build_optimizer(operator, recipe.optimizer, rates, phases)
+        phases, device = recipe.phases(operator), accelerator.device
+        optimizer = build_optimizer(operator, recipe.optimizer, rates, phases, device)
         data = training_data(recipe, stores, operator)
         for line in (_summary(recipe, operator, stores, job), *left_out(operator, stores)):
             say(f"{title}: {line}")
         for line in _try_out(operator, data.mixture, adaptation if saved is None else None):
             say(f"{title}: {line}")
+        compile_blocks(operator, recipe.compile, device)
         if launch.dry_run:
             return
         if status is Status.NEW:
             ranks.once(take)
+        require_shared(run, ranks)
         train(operator, optimizer, data, recipe, run, job, title=title, adaptation=adaptation)
     say(f"{title}: done; the checkpoint is {run / checkpoint.OF_A_RUN}")
     accelerator.end_training()  # leaves the process group, so that no process aborts another
@@ -184,10 +189,8 @@ def _as_saved(state: Path) -> Operator:
 
 def _summary(recipe: TrainRecipe, operator: Operator, stores: Sequence[Store], job: Job) -> str:
     count = sum(p.numel() for p in operator.parameters() if p.requires_grad)
-    shards = (
-        ", with parameters sharded by block (FSDP2) in single precision; other --fsdp options have "
-        "no effect"
-    )
+    half = ", gathered in bf16" if recipe.precision == "bf16" else ""
+    shards = f", with parameters sharded by block (FSDP2){half}; other --fsdp options do nothing"
     return (
         f"{operator.name} with {count:,} trainable parameters on "
         f"{', '.join(store.name for store in stores)}; {recipe.steps} steps of {recipe.batch} "

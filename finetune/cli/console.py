@@ -77,7 +77,11 @@ COMMANDS = {
         ".training",
         "finetune",
     ),
+    "study": Command("find out how much data a checkpoint saves", ".study", "study"),
     "predict": Command("roll a checkpoint out from stored initial frames", ".forecast", "predict"),
+    "calibrate": Command(
+        "give a checkpoint error bands from held-out trajectories", ".calibrate", "calibrate"
+    ),
     "assimilate": Command(
         "estimate fields from observations, and forecast", ".assimilate", "assimilate"
     ),

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ...datasets.base.appearing import appearing_folder
@@ -31,6 +30,7 @@ from .halves import HALF, STORED, widened
 from .shipped import folder_of, is_named
 from .sizes import MOST_TENSORS, TooManyTensors, at_most
 from .tensors import load_state, read_tensors, require_dtypes, require_fit, tensor_names
+from .writing import write_tensors
 
 if TYPE_CHECKING:
     from .operator import Operator
@@ -98,18 +98,22 @@ def write(path: Path, config: dict[str, Any], state: dict[str, Tensor]) -> Path:
     with appearing_folder(path, overwrite=True) as draft:
         try:
             fill(draft, config, state)
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
             raise OSError(f"cannot write {path}: {' '.join(str(error).split())}") from error
     return path
 
 
 def fill(folder: Path, config: dict[str, Any], state: dict[str, Tensor]) -> None:
     """Write all files into a folder that has no name yet (see `write`)."""
-    text = json.dumps(config, indent=2, allow_nan=False) + "\n"
-    (folder / CONFIG).write_text(text)
-    contiguous = {name: tensor.contiguous() for name, tensor in state.items()}
-    save_file(contiguous, folder / WEIGHTS, metadata={"format": "pt"})
-    seal(folder)
+    write_config(folder, config)
+    weights = write_tensors(folder / WEIGHTS, state, {"format": "pt"})
+    seal(folder, {WEIGHTS: weights})
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Write `config.json` into a folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, allow_nan=False) + "\n")
 
 
 def from_pretrained(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -31,6 +32,7 @@ from .state import FieldAxis, State
 from .surroundings import context_of, with_batch
 from .time_steps import TimeSteps
 from .weight_cache import look_again
+from .wishes import Wishes
 
 OperatorT = TypeVar("OperatorT", bound="Operator")
 HistoryT = TypeVar("HistoryT", Tensor, np.ndarray)
@@ -192,6 +194,32 @@ class Operator(nn.Module, ABC):
             ValueError: as `init`, `steps` is negative, or the history is not finite.
         """
         return roll_out(self, history, context, dt=dt, steps=steps, gradients=gradients)
+
+    def predict(self, data: Any, wishes: Wishes | None = None, **asked: Any) -> Any:
+        """Predict from labelled data, a store, a file or an array; the answer is of the same kind.
+
+        Fields, constant fields and parameters are found by name, and units converted. A dataset
+        comes back with the data's dimensions, coordinates and units, the lead time, and a verdict
+        on whether all is inside of what was trained (`verdict_of`); outside, a warning names what.
+
+        Args:
+            data: an `xarray.Dataset` or `DataArray`, anything that has `to_xarray()`, as a store,
+                or the path of a dataset; or a tensor or array (T, C, *S) or (N, T, C, *S) on the
+                training grid, of which the last frames are taken, for (N, T_out, C, *S).
+            wishes: what is asked for.
+            asked: attributes of `Wishes` in place of the wishes', as in `times=…`, `members=8`.
+
+        Returns:
+            An `xarray.Dataset`, or an array as the data. Members are a leading axis.
+
+        Raises:
+            ValueError: the data lack a field or condition, or their units, grid or time step do not
+                fit; a time is asked for that the operator cannot step to; or `strict` is set and
+                the verdict is "outside".
+        """
+        from .predicting import predict  # on use: xarray takes longer to load than the rest
+
+        return predict(self, data, replace(wishes or Wishes(), **asked))
 
     def save_pretrained(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write a checkpoint directory (`config.json` + `model.safetensors`); see `checkpoint`."""

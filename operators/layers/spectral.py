@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .constants import constant
+from .precision import SinglePrecision
 
 # Share of an axis that is not periodic by which it is continued.
 EXTENSION = 0.25
@@ -29,7 +30,7 @@ EXTENSION = 0.25
 MATRIX_MODES = 8
 
 
-class SpectralConvolution(nn.Module):
+class SpectralConvolution(SinglePrecision):
     """Global convolution on the lowest Fourier modes: `y = F⁻¹ R F x`, R one matrix per mode.
 
     Kept are the lowest `modes` of the last axis and the lowest and highest `modes` of the others.
@@ -41,6 +42,8 @@ class SpectralConvolution(nn.Module):
         inputs, outputs: channels.
         modes: kept modes per axis and sign.
     """
+
+    entrances = ("multiply",)
 
     def __init__(self, ndim: int, inputs: int, outputs: int, modes: int) -> None:
         super().__init__()
@@ -64,15 +67,20 @@ class SpectralConvolution(nn.Module):
 
     def product(self, modes: Float[Tensor, "B 2 *K C"]) -> Float[Tensor, "B 2 *K D"]:
         """R times low modes."""
-        weight = self.weight  # once: it may be computed
-        inputs, outputs = weight.shape[-3:-1]
-        kept = modes.shape[2:-1]
-        weight = weight.to(modes.dtype).reshape(-1, inputs, 2 * outputs)
+        kept, inputs = modes.shape[2:-1], modes.shape[-1]
         rows = modes.reshape(2 * modes.shape[0], -1, inputs).transpose(0, 1)
-        parts = torch.bmm(rows, weight).reshape(-1, modes.shape[0], 2, outputs, 2)
+        parts = self.multiply(rows)
+        outputs = parts.shape[-1] // 2
+        parts = parts.reshape(-1, modes.shape[0], 2, outputs, 2)
         (rr, ri), (ir, ii) = (part.unbind(-1) for part in parts.unbind(2))
         mixed = torch.stack((rr - ii, ri + ir))
         return mixed.permute(2, 0, 1, 3).reshape(modes.shape[0], 2, *kept, outputs)
+
+    def multiply(self, rows: Float[Tensor, "K rows C"]) -> Float[Tensor, "K rows _"]:
+        """Every mode's rows times its matrix, whose columns are pairs of real and imaginary."""
+        weight = self.weight  # once: fine-tuning may compute it
+        inputs, outputs = weight.shape[-3:-1]
+        return torch.bmm(rows, weight.to(rows.dtype).reshape(-1, inputs, 2 * outputs))
 
 
 def spectral_convolution(
