@@ -57,6 +57,8 @@ from .options import Parameters as Parameters
 from .options import Source as Source
 from .options import Units as Units
 from .options import named_device as named_device
+from .overrides import apply as apply
+from .overrides import split as split
 from .paths import expanded as expanded
 from .paths import require_text as require_text
 from .processes import ALONE as ALONE

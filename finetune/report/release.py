@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ...datasets.base.appearing import appearing_folder
 from ...datasets.base.config import read
@@ -16,8 +17,9 @@ from ...operators.core import checkpoint
 from ...operators.core.halves import HALF, STORED, halved, widened
 from ...operators.core.operator import Operator
 from ...operators.core.shipped import CARD
-from ...pretrain.data import validation_windows
-from ...pretrain.objectives import mean_metric
+from ...pretrain.data import open_split
+from ...pretrain.held_out import LongWindows, held_out
+from ...pretrain.objectives import metric_sums
 from ...pretrain.recipe import TrainRecipe
 from ...pretrain.run import read_runs
 from ..adapt import FinetuneRecipe
@@ -68,7 +70,9 @@ def release(run: Path, folder: Path, asked: Release, *, overwrite: bool = False)
     recipe = read(
         FinetuneRecipe if "init_from" in found.recipe else TrainRecipe, run / "recipe.yaml"
     )
-    windows = validation_windows(recipe, operator)
+    most = recipe.validation.trajectories
+    stores = [open_split(recipe, data, "valid", most) for data in recipe.data]
+    windows = held_out(recipe, stores, operator)
     error = require_small_error(operator, windows) if asked.half else None
     config = _shared(operator, asked)
     state = {name: value.detach().cpu() for name, value in operator.state_dict().items()}
@@ -84,7 +88,7 @@ def release(run: Path, folder: Path, asked: Release, *, overwrite: bool = False)
     return out
 
 
-def require_small_error(operator: Operator, windows: Mapping[str, Sequence[Window]]) -> float:
+def require_small_error(operator: Operator, windows: Mapping[str, LongWindows]) -> float:
     """The largest error that half precision makes of a first prediction, over its norm.
 
     Raises:
@@ -103,10 +107,10 @@ def require_small_error(operator: Operator, windows: Mapping[str, Sequence[Windo
 
 
 @torch.no_grad()
-def _difference(one: Operator, other: Operator, windows: Sequence[Window]) -> float:
+def _difference(one: Operator, other: Operator, windows: LongWindows) -> float:
     worst = 0.0
-    for window in windows:
-        first = collate([_first(window)])
+    for number in windows.numbers:
+        first = collate([_first(windows[number])])
         prediction = one(first)
         worst = max(worst, float((other(first) - prediction).norm() / prediction.norm()))
     return worst
@@ -117,21 +121,27 @@ def _first(window: Window) -> Window:
 
 
 @torch.no_grad()
-def _scores(operator: Operator, windows: Mapping[str, Sequence[Window]]) -> list[Score]:
+def _scores(operator: Operator, windows: Mapping[str, LongWindows]) -> list[Score]:
     """Mean VRMSE of the first frame and of all, and of persistence, by dataset."""
     found = []
     for name, items in windows.items():
-        totals = torch.zeros(3, dtype=torch.float64)
-        for item in items:
-            window, first = collate([item]), collate([_first(item)])
-            guess = operator(window)
-            still = torch.zeros_like(guess) if item.context.steady else window.history[:, -1:]
-            guesses = ((guess[:, :1], first), (guess, window), (still.expand_as(guess), window))
-            for i, (each, truth) in enumerate(guesses):
-                totals[i] += mean_metric("vrmse", each, truth).double()
-        one, every, persistence = (totals / len(items)).tolist()
-        found.append(Score(name, len(items), len(items[0].lead_times), one, every, persistence))
+        totals, counts = torch.zeros(3), torch.zeros(3)
+        for item in map(items.__getitem__, items.numbers):
+            for i, (guess, truth) in enumerate(_guesses(operator, item)):
+                sums, count = metric_sums("vrmse", guess, truth)
+                totals[i] += sums.sum()
+                counts[i] += count.sum()
+        one, every, persistence = (totals / counts.clamp_min(1)).tolist()
+        found.append(Score(name, len(items), items.horizon, one, every, persistence))
     return found
+
+
+def _guesses(operator: Operator, item: Window) -> list[tuple[Tensor, Window]]:
+    """The first frame, all frames, and persistence at all of them, each with its truth."""
+    window, first = collate([item]), collate([_first(item)])
+    guess = operator(window)
+    last = torch.zeros_like(guess) if item.context.steady else window.history[:, -1:]
+    return [(guess[:, :1], first), (guess, window), (last.expand_as(guess), window)]
 
 
 def _shared(operator: Operator, asked: Release) -> dict[str, Any]:

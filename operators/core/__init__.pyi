@@ -1,7 +1,9 @@
+from .adapter import fingerprint as fingerprint
 from .calibration import Calibration as Calibration
 from .calibration import conformal as conformal
 from .calibration import score as score
 from .checkpoint import HUB as HUB
+from .checkpoint import OF_A_RUN as OF_A_RUN
 from .checkpoint import directory_of as directory_of
 from .checkpoint import from_pretrained as from_pretrained
 from .checkpoint import locate as locate
@@ -12,9 +14,15 @@ from .description import Description as Description
 from .foreign import read_json as read_json
 from .foreign import read_tensors as read_tensors
 from .foreign import required as required
+from .halves import HALF as HALF
+from .halves import STORED as STORED
+from .halves import halved as halved
+from .halves import widened as widened
 from .observation import Observation as Observation
 from .observation import Sensors as Sensors
 from .operator import Operator as Operator
+from .parts import Parts as Parts
+from .parts import names_in as names_in
 from .predicted import BAND as BAND
 from .predicted import band_attributes as band_attributes
 from .published import PublishedLayout as PublishedLayout
@@ -23,6 +31,9 @@ from .redescribing import redescribe as redescribe
 from .registry import OPERATORS as OPERATORS
 from .registry import create as create
 from .registry import get as get
+from .shipped import CARD as CARD
+from .shipped import NAMED as NAMED
+from .shipped import summary as summary
 from .state import FieldAxis as FieldAxis
 from .state import State as State
 from .tensors import load_state as load_state
@@ -30,6 +41,7 @@ from .time_steps import SAME_STEP as SAME_STEP
 from .time_steps import TimeSteps as TimeSteps
 from .time_steps import same_step as same_step
 from .trained import Ranges as Ranges
+from .updates import updated as updated
 from .verdict import FINITE as FINITE
 from .verdict import Finding as Finding
 from .verdict import Start as Start
