@@ -48,8 +48,8 @@ def _sizes(before: Description, after: Description) -> Iterator[str]:
         if low > FAR_SIZE * most or high < least / FAR_SIZE:
             yield (
                 f"{name} varies by {_between(low, high)} here and by {_between(least, most)} in "
-                "the checkpoint's data: are the units the same (data[i].units)? Else a normaliser that "
-                "scales each window (normalizer: {name: window}) keeps sizes apart from shapes"
+                "the checkpoint's data: are the units the same (data[i].units)? Else normalizer: "
+                "{name: window} keeps sizes apart from shapes"
             )
 
 
