@@ -26,6 +26,7 @@ from .observation import Sensors as Sensors
 from .operator import Operator as Operator
 from .parts import Parts as Parts
 from .parts import members as members
+from .parts import names_in as names_in
 from .predicted import BAND as BAND
 from .predicted import band_attributes as band_attributes
 from .published import PublishedLayout as PublishedLayout
