@@ -9,6 +9,7 @@ from .checkpoint import require_free as require_free
 from .conditions import Conditions as Conditions
 from .conditions import everywhere as everywhere
 from .description import Description as Description
+from .exporting import export_step as export_step
 from .foreign import read_json as read_json
 from .foreign import read_tensors as read_tensors
 from .foreign import required as required
@@ -21,6 +22,8 @@ from .published import PublishedLayout as PublishedLayout
 from .recognition import recognised_cold as recognised_cold
 from .redescribing import redescribe as redescribe
 from .registry import create as create
+from .showing import plot_prediction as plot_prediction
+from .showing import verdict_of as verdict_of
 from .state import FieldAxis as FieldAxis
 from .state import State as State
 from .tensors import load_state as load_state
