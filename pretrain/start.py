@@ -69,7 +69,7 @@ def describe(
     named = (*fields, *inputs, "time", "length")
     shared = (*named, *known.conditions)
     check_units("the checkpoint", known.units, f"dataset {first.name!r}", first.units, shared)
-    fill = {name: value for name, value in (recipe.fill or known.fill).items() if name in fields}
+    fill = _fill(recipe, known, fields)
     for store in stores:
         _require_channels(store, fields, inputs, fill)
     raw = normalizer["name"] == Identity.name
@@ -94,6 +94,18 @@ def describe(
             "recipe": plain(recipe),
         },
     )
+
+
+def _fill(recipe: TrainRecipe, known: Description, fields: Sequence[str]) -> dict[str, float]:
+    """Values of fields that datasets may lack."""
+    unused = [name for name in recipe.fill or () if name not in fields]
+    if unused:
+        raise ValueError(
+            f"fill: {', '.join(unused)} is not among the fields that are learned, "
+            f"{', '.join(fields)}; name it in the recipe's `fields`, or leave it out"
+        )
+    given = recipe.fill or known.fill
+    return {name: value for name, value in given.items() if name in fields}
 
 
 def _require_channels(
@@ -128,9 +140,15 @@ def _conditions(
         names = tuple(name for name in available if not name.startswith("coordinate_"))
     missing = [name for name in names if name not in available]
     if missing:
+        remedy = "Name in `conditions` what all datasets have"
+        if recipe.conditions is None:  # they are the checkpoint's
+            remedy = (
+                "The checkpoint takes it as an input: rename one (data[i].rename), or do without "
+                "(conditions: [])"
+            )
         raise ValueError(
             f"dataset {first.name} has no constant field or parameter {', '.join(missing)}; it has "
-            f"{', '.join(available) or 'none'}. Name in `conditions` what all datasets have"
+            f"{', '.join(available) or 'none'}. {remedy}"
         )
     constants = tuple(name for name in names if name in candidates)
     parameters = tuple(name for name in names if name not in candidates)

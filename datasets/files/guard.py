@@ -74,6 +74,19 @@ class Group:
         """As by its name in brackets, but not kept open for the next time."""
         return self._wrapped(_member(self._group.id, name, LINKS))
 
+    def stated(self, name: str, key: str) -> Any:
+        """The attribute `key` of a member; None if it has none.
+
+        Raises:
+            KeyError: there is no such member.
+        """
+        path = _hard(self._group.id, name)
+        if path is not None and not h5a.exists(
+            self._group.id, key.encode(errors="surrogateescape"), obj_name=path
+        ):
+            return None  # without opening it
+        return self.open(name).attrs.get(key)
+
     def open_all(self) -> Iterator[tuple[str, Group | Dataset]]:
         """Names and members, opened one after the other; those outside the file are left out.
 
@@ -203,24 +216,40 @@ class Attributes:
             return default
 
 
-def member(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
-    """The group or dataset `name` below `group`, which must lie in the same file.
+def dataset_at(group: h5py.Group, name: str) -> Any:
+    """The identifier of the dataset `name` below `group`, which must lie in the same file.
 
     Raises:
         ValueError: it lies outside, or declares more than the file can hold.
-        KeyError: there is no such member.
+        KeyError: there is no such dataset.
     """
     found = _member(group.id, name, LINKS)
-    if isinstance(found, h5d.DatasetID):
-        check_dataset(found)
-        return h5py.Dataset(found, readonly=True)  # which remembers its shape
-    if isinstance(found, h5g.GroupID):
-        return h5py.Group(found)
-    raise KeyError(f"{name!r} is neither a group nor a dataset")
+    if not isinstance(found, h5d.DatasetID):
+        raise KeyError(f"{name} is not a dataset")
+    check_dataset(found)
+    return found
+
+
+def _hard(group: Any, name: str) -> bytes | None:
+    """The key of a path all of whose links are hard, which stay inside the file; else None."""
+    if name.startswith("/"):
+        return None
+    key, known, end = name.encode(errors="surrogateescape"), group.links, 0
+    try:
+        while end >= 0:
+            end = key.find(b"/", end + 1)
+            if known.get_info(key if end < 0 else key[:end]).type != h5l.TYPE_HARD:
+                return None
+    except (KeyError, RuntimeError, ValueError):  # none, or below what is no group
+        return None
+    return key
 
 
 def _member(group: Any, name: str, links: int) -> Any:
     """The identifier of what lies at `name`, over at most so many soft links in a row."""
+    key = _hard(group, name)
+    if key is not None:
+        return h5o.open(group, key)
     here = h5g.open(group, b"/") if name.startswith("/") else group
     for part in name.strip("/").split("/"):
         if not isinstance(here, h5g.GroupID):

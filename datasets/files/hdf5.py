@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from .conventions import CODING, DecodedArray, coding
-from .guard import Attributes, Dataset, Group, check_stored, member
+from .guard import Attributes, Dataset, Group, check_stored, dataset_at, h5a
 from .unreadable import Version, require_unchanged, unreadable, version
 
 CACHE = 2**24  # bytes of decoded chunks that a file keeps, or one row of chunks if that is more,
@@ -92,8 +92,7 @@ class Hdf5File:
     def stated(self, names: Sequence[str], key: str) -> list[Any]:
         """One attribute of several arrays; None of those without it."""
         with metadata(self.path, file=self._file) as root:
-            known = (root.open(name).attrs for name in names)
-            return [found[key] if key in found else None for found in known]  # noqa: SIM401
+            return [root.stated(name, key) for name in names]
 
     def dimensions(self, name: str) -> tuple[str, ...]:
         """Names of the dimension scales of a dataset's axes, or their labels."""
@@ -174,20 +173,26 @@ def _place(file: h5py.File, path: Path, name: str) -> Place:
         ValueError: it lies outside the file, or holds more than it declares.
         KeyError: there is no such dataset.
     """
-    dataset = member(file, name)
-    if not isinstance(dataset, h5py.Dataset):
-        raise KeyError(f"{name} is not a dataset")
-    shape: tuple[int, ...] = dataset.shape or ()
-    attributes, dtype = Attributes(dataset, path), dataset.dtype
-    stated = {key: attributes[key] for key in CODING if key in attributes} if attributes else {}
-    coded = tuple(coding(stated, dtype).items()) if stated else ()
-    offset = dataset.id.get_offset()  # None unless contiguous and in this file
+    found = dataset_at(file, name)
+    shape: tuple[int, ...] = found.shape or ()
+    dtype, offset = found.dtype, found.get_offset()  # None unless contiguous and in this file
+    coded = _coded(found, path, dtype)
     if offset is not None and dtype.kind in "fiub" and math.prod(shape):
         return Place(dtype, shape, offset, (0, 0), coded)
+    dataset = h5py.Dataset(found, readonly=True)
     if dataset.chunks is None:
         return Place(dtype, shape, None, (0, 0), coded)
     check_stored(dataset)
     return Place(dtype, shape, None, (cache_size(dataset), _chunk_bytes(dataset)), coded)
+
+
+def _coded(found: Any, path: Path, dtype: np.dtype) -> tuple[tuple[str, Any], ...]:
+    """The attributes of a dataset (its identifier) that change what its numbers are."""
+    if not h5a.get_num_attrs(found):
+        return ()
+    attributes = Attributes(h5py.Dataset(found, readonly=True), path)
+    stated = {key: attributes[key] for key in CODING if key in attributes}
+    return tuple(coding(stated, dtype).items()) if stated else ()
 
 
 def cache_size(dataset: Node) -> int:

@@ -6,7 +6,7 @@ import difflib
 import fnmatch
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class DescribedFile:
         self.file = Centred(open_container(path))
         self.groups: tuple[str, ...] = ()
         self._only: tuple[str, ...] | None = None  # the groups that are looked at; None: all
+        self._known: dict[int, tuple[str, ...]] = {}  # groups by depth, which many patterns ask for
 
     def split(self, text: str) -> tuple[str, int | None]:
         """The array and channel of `name[channel]`."""
@@ -83,9 +84,11 @@ class DescribedFile:
         if self._only is not None:
             return self._only
         depth = pattern.count("/") + 1
-        parts = (key.split("/") for key in self.shapes)
-        groups = {"/".join(part[:depth]) for part in parts if len(part) > depth}
-        return sorted(groups, key=_natural)
+        if depth not in self._known:
+            parts = (key.split("/") for key in self.shapes)
+            groups = {"/".join(part[:depth]) for part in parts if len(part) > depth}
+            self._known[depth] = tuple(sorted(groups, key=_natural))
+        return self._known[depth]
 
     def key(self, name: str) -> str:
         """The full name of an array; of a pattern that of its first group."""
@@ -112,8 +115,12 @@ class DescribedFile:
 
     def role_of(self, key: str, dim: str) -> str:
         """What a dimension of an array is, see `dimensions.role`."""
+        return role(dim, self.attributes_of(key, dim))
+
+    def attributes_of(self, key: str, dim: str) -> Mapping[str, Any]:
+        """The attributes of the coordinate of a dimension of an array; {} if it has none."""
         coordinate = self.coordinate(key, dim)
-        return role(dim, self.file.attributes(coordinate) if coordinate else {})
+        return self.file.attributes(coordinate) if coordinate else {}
 
     def attribute(self, name: str, key: str) -> str:
         """An attribute of an array that is text; "" if it has none.

@@ -184,7 +184,7 @@ def report(
     curves, errors over lead time, fields, spectra, and how it was all made.
 
     Args:
-        runs: run directories.
+        runs: run directories, and folders of studies.
         out: file to write.
         title: heading of the page.
         overwrite: replace an existing file.

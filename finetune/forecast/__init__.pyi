@@ -1,6 +1,10 @@
 from .evaluate import CONVENTIONS as CONVENTIONS
 from .evaluate import VALID as VALID
 from .evaluate import write_evaluation as write_evaluation
+from .frames import Step as Step
+from .frames import forecast as forecast
+from .frames import truth as truth
+from .plan import make_plan as make_plan
 from .predict import TRUTH as TRUTH
 from .predict import stored as stored
 from .predict import write_prediction as write_prediction

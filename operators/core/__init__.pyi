@@ -21,7 +21,9 @@ from .predicted import band_attributes as band_attributes
 from .published import PublishedLayout as PublishedLayout
 from .recognition import recognised_cold as recognised_cold
 from .redescribing import redescribe as redescribe
+from .registry import OPERATORS as OPERATORS
 from .registry import create as create
+from .registry import get as get
 from .showing import plot_prediction as plot_prediction
 from .showing import verdict_of as verdict_of
 from .state import FieldAxis as FieldAxis
@@ -40,3 +42,4 @@ from .verdict import judge as judge
 from .verdict import verdict_from_json as verdict_from_json
 from .weight_cache import WeightCache as WeightCache
 from .wishes import Wishes as Wishes
+from .writing import write_tensors as write_tensors

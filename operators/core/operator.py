@@ -25,6 +25,7 @@ from .conditions import conditions_of
 from .description import Description
 from .history import require_history, require_rank
 from .observation import Observation, Sensors
+from .parts import Parts
 from .recognition import recognised, warn_of_parameters
 from .rollout import roll_out, rollout
 from .state import FieldAxis, State
@@ -46,8 +47,7 @@ class Operator(nn.Module, ABC):
         assimilates: whether `step` can take an observation: an `AssimilatingOperator`.
         direct: whether it is continuous in time and `forward` predicts every lead time directly
             from the history. Otherwise `forward` is the rollout.
-        conditioned: whether it takes the description's constant fields and parameters as extra
-            inputs, found in `state.conditions`; else a description that names some is refused.
+        conditioned: whether `state.conditions` are extra inputs; else a description has none.
         measured: config keys that a training run takes from its data where the recipe says nothing.
         wraps: config key that holds another operator, by `name` and its own config; "": none.
     """
@@ -115,8 +115,7 @@ class Operator(nn.Module, ABC):
         Args:
             frames: reads some frames of a dataset, in physical units, where they are asked for.
             dataset: its name, where the normaliser scales datasets apart.
-            fresh: whether the weights are new, and these the first data; else what the operator
-                knows of data is only extended to these.
+            fresh: whether the weights are new, and these the first data; else these add to others.
         """
 
     @classmethod
@@ -125,8 +124,7 @@ class Operator(nn.Module, ABC):
 
         Args:
             inner: stands at the config key `wraps`; its weights are copied.
-            config: the other keys.
-            seed: of the weights that `inner` does not bring.
+            config, seed: the other keys; and of the weights that `inner` does not bring.
 
         Raises:
             ValueError: this operator wraps none, `inner` is not one that it takes, or a key of the
@@ -137,6 +135,10 @@ class Operator(nn.Module, ABC):
     def blocks(self) -> Sequence[nn.Module]:
         """Modules that are sharded one by one: each owns what only its own `forward` uses."""
         return ()
+
+    def parts(self) -> Parts:
+        """Which parameters do what, by name, for fine-tuning; empty: it does not say."""
+        return Parts()
 
     def field_axes(self) -> Mapping[str, FieldAxis | tuple[FieldAxis, ...]]:
         """Parameters that have an axis (or several) over fields, by parameter name."""

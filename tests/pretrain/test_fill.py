@@ -107,3 +107,17 @@ def test_files_of_different_shape_are_datasets_of_their_own(tmp_path: Path) -> N
     pretrain([recipe(tmp_path, coarse, {"path": str(fine), "name": "fine"}), str(run)])
     description = from_pretrained(run / "checkpoint").description
     assert set(description.normalizer.mean) == {"sea", "fine", "*"}
+
+
+def test_a_value_for_a_field_that_is_not_learned_is_refused(tmp_path) -> None:
+    """The fields are the first dataset's unless named: v would be dropped without a word."""
+    one, two = write(tmp_path, "one", ("u",)), write(tmp_path, "two", ("u", "v"))
+    with pytest.raises(ValueError, match="v is not among the fields that are learned, u; name it"):
+        pretrain([recipe(tmp_path, one, two, fill={"v": 0.0}), str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dataset_of_which_all_would_be_filled_is_refused(tmp_path) -> None:
+    one, two = write(tmp_path, "one", ("u",)), write(tmp_path, "two", ("v",))
+    with pytest.raises(ValueError, match="dataset 'two' has none of the fields u"):
+        pretrain([recipe(tmp_path, one, two, fill={"u": 0.0}), str(tmp_path / "run")])
