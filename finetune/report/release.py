@@ -70,7 +70,6 @@ def release(run: Path, folder: Path, asked: Release, *, overwrite: bool = False)
     recipe = read(
         FinetuneRecipe if "init_from" in found.recipe else TrainRecipe, run / "recipe.yaml"
     )
-    most = recipe.validation.trajectories
     windows = validation_windows(recipe, operator)
     error = require_small_error(operator, windows) if asked.half else None
     config = _shared(operator, asked)
