@@ -2,5 +2,6 @@ from .base import Objective as Objective
 from .base import ObjectiveConfig as ObjectiveConfig
 from .base import Phase as Phase
 from .losses import loss_of as loss_of
+from .losses import mean_metric as mean_metric
 from .registry import OBJECTIVES as OBJECTIVES
 from .registry import objective_of as objective_of
