@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from ...operators.core.halves import HALF, STORED, halved, widened
 from ...operators.core.operator import Operator
 from ...operators.core.shipped import CARD
 from ...pretrain.data import validation_windows
-from ...pretrain.objectives import mean_metric
+from ...pretrain.held_out import LongWindows
+from ...pretrain.objectives import metric_sums
 from ...pretrain.recipe import TrainRecipe
 from ...pretrain.run import read_runs
 from ..adapt import FinetuneRecipe
@@ -84,7 +85,7 @@ def release(run: Path, folder: Path, asked: Release, *, overwrite: bool = False)
     return out
 
 
-def require_small_error(operator: Operator, windows: Mapping[str, Sequence[Window]]) -> float:
+def require_small_error(operator: Operator, windows: Mapping[str, LongWindows]) -> float:
     """The largest error that half precision makes of a first prediction, over its norm.
 
     Raises:
@@ -103,9 +104,10 @@ def require_small_error(operator: Operator, windows: Mapping[str, Sequence[Windo
 
 
 @torch.no_grad()
-def _difference(one: Operator, other: Operator, windows: Sequence[Window]) -> float:
+def _difference(one: Operator, other: Operator, windows: LongWindows) -> float:
     worst = 0.0
-    for window in windows:
+    for number in windows.numbers:
+        window = windows[number]
         first = collate([_first(window)])
         prediction = one(first)
         worst = max(worst, float((other(first) - prediction).norm() / prediction.norm()))
@@ -117,19 +119,21 @@ def _first(window: Window) -> Window:
 
 
 @torch.no_grad()
-def _scores(operator: Operator, windows: Mapping[str, Sequence[Window]]) -> list[Score]:
+def _scores(operator: Operator, windows: Mapping[str, LongWindows]) -> list[Score]:
     """Mean VRMSE of the first frame and of all, and of persistence, by dataset."""
     found = []
     for name, items in windows.items():
-        totals = torch.zeros(3, dtype=torch.float64)
-        for item in items:
+        totals = torch.zeros(3, 2, dtype=torch.float64)  # sums, and of how many
+        for number in items.numbers:
+            item = items[number]
             window, first = collate([item]), collate([_first(item)])
             guess = operator(window)
             still = torch.zeros_like(guess) if item.context.steady else window.history[:, -1:]
             guesses = ((guess[:, :1], first), (guess, window), (still.expand_as(guess), window))
             for i, (each, truth) in enumerate(guesses):
-                totals[i] += mean_metric("vrmse", each, truth).double()
-        one, every, persistence = (totals / len(items)).tolist()
+                sums, counts = metric_sums("vrmse", each, truth)
+                totals[i] += torch.stack([sums, counts])[:, 0].cpu()
+        one, every, persistence = (totals[:, 0] / totals[:, 1].clamp_min(1)).tolist()
         found.append(Score(name, len(items), len(items[0].lead_times), one, every, persistence))
     return found
 

@@ -2,6 +2,6 @@ from .base import Objective as Objective
 from .base import ObjectiveConfig as ObjectiveConfig
 from .base import Phase as Phase
 from .losses import loss_of as loss_of
-from .losses import mean_metric as mean_metric
+from .losses import metric_sums as metric_sums
 from .registry import OBJECTIVES as OBJECTIVES
 from .registry import objective_of as objective_of
