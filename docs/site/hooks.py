@@ -102,7 +102,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Fail where a link or picture of the built site leads nowhere.
+    """Fail where a link or picture of the built site leads nowhere, or needs a network.
 
     Raises:
         PluginError: with the links.
@@ -114,10 +114,12 @@ def on_post_build(config: MkDocsConfig) -> None:
         f"{path.relative_to(site)}: {link}"
         for path, found in pages.items()
         for link in found.links
-        if not _leads_somewhere(path, link, pages)
+        if link in found.fetched or not _leads_somewhere(path, link, pages)
     ]
     if broken:
-        raise PluginError("links that lead nowhere:\n" + "\n".join(sorted(set(broken))))
+        raise PluginError(
+            "links that lead nowhere, or fetch something:\n" + "\n".join(sorted(set(broken)))
+        )
 
 
 class _Links(HTMLParser):
@@ -126,6 +128,7 @@ class _Links(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.links: list[str] = []
+        self.fetched: list[str] = []  # from a network, by a browser that opens the page
         self.anchors: set[str] = {"", "__top"}
 
     @classmethod
@@ -140,6 +143,8 @@ class _Links(HTMLParser):
         link = values.get("href" if tag in ("a", "link") else "src")
         if link is not None:
             self.links.append(link)
+            if tag != "a" and urlsplit(link).scheme in ("http", "https"):
+                self.fetched.append(link)
 
 
 def _leads_somewhere(path: Path, link: str, pages: dict[Path, _Links]) -> bool:
