@@ -62,6 +62,7 @@ from .options import Values as Values
 from .options import named_device as named_device
 from .overrides import apply as apply
 from .overrides import split as split
+from .parsing import app_of as app_of
 from .paths import expanded as expanded
 from .paths import require_text as require_text
 from .processes import ALONE as ALONE
