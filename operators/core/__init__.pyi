@@ -9,6 +9,7 @@ from .checkpoint import require_free as require_free
 from .conditions import Conditions as Conditions
 from .conditions import everywhere as everywhere
 from .description import Description as Description
+from .description import description_to_dict as description_to_dict
 from .exporting import export_step as export_step
 from .foreign import read_json as read_json
 from .foreign import read_tensors as read_tensors
@@ -16,6 +17,8 @@ from .foreign import required as required
 from .observation import Observation as Observation
 from .observation import Sensors as Sensors
 from .operator import Operator as Operator
+from .perturbing import Perturbation as Perturbation
+from .perturbing import perturbed as perturbed
 from .predicted import BAND as BAND
 from .predicted import band_attributes as band_attributes
 from .published import PublishedLayout as PublishedLayout
@@ -39,6 +42,8 @@ from .verdict import Start as Start
 from .verdict import Verdict as Verdict
 from .verdict import drift as drift
 from .verdict import judge as judge
+from .verdict import judge_end as judge_end
+from .verdict import judge_start as judge_start
 from .verdict import verdict_from_json as verdict_from_json
 from .weight_cache import WeightCache as WeightCache
 from .wishes import Wishes as Wishes
