@@ -40,6 +40,7 @@ from .figures import hatch as hatch
 from .made import require_same as require_same
 from .made import write_record as write_record
 from .manifest import MANIFEST as MANIFEST
+from .manifest import digest as digest
 from .manifest import faults as faults
 from .manifest import require_intact as require_intact
 from .manifest import seal as seal
@@ -59,6 +60,8 @@ from .options import Source as Source
 from .options import Units as Units
 from .options import Values as Values
 from .options import named_device as named_device
+from .overrides import apply as apply
+from .overrides import split as split
 from .paths import expanded as expanded
 from .paths import require_text as require_text
 from .processes import ALONE as ALONE

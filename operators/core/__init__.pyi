@@ -1,7 +1,9 @@
+from .adapter import fingerprint as fingerprint
 from .calibration import Calibration as Calibration
 from .calibration import conformal as conformal
 from .calibration import score as score
 from .checkpoint import HUB as HUB
+from .checkpoint import OF_A_RUN as OF_A_RUN
 from .checkpoint import directory_of as directory_of
 from .checkpoint import from_pretrained as from_pretrained
 from .checkpoint import locate as locate
@@ -14,9 +16,16 @@ from .exporting import export_step as export_step
 from .foreign import read_json as read_json
 from .foreign import read_tensors as read_tensors
 from .foreign import required as required
+from .halves import HALF as HALF
+from .halves import STORED as STORED
+from .halves import halved as halved
+from .halves import widened as widened
 from .observation import Observation as Observation
 from .observation import Sensors as Sensors
 from .operator import Operator as Operator
+from .parts import Parts as Parts
+from .parts import members as members
+from .parts import names_in as names_in
 from .perturbing import Perturbation as Perturbation
 from .perturbing import perturbed as perturbed
 from .predicted import BAND as BAND
@@ -27,6 +36,9 @@ from .redescribing import redescribe as redescribe
 from .registry import OPERATORS as OPERATORS
 from .registry import create as create
 from .registry import get as get
+from .shipped import CARD as CARD
+from .shipped import NAMED as NAMED
+from .shipped import summary as summary
 from .showing import plot_prediction as plot_prediction
 from .showing import verdict_of as verdict_of
 from .state import FieldAxis as FieldAxis
@@ -36,6 +48,7 @@ from .time_steps import SAME_STEP as SAME_STEP
 from .time_steps import TimeSteps as TimeSteps
 from .time_steps import same_step as same_step
 from .trained import Ranges as Ranges
+from .updates import updated as updated
 from .verdict import FINITE as FINITE
 from .verdict import Finding as Finding
 from .verdict import Start as Start
