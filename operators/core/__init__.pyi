@@ -24,7 +24,6 @@ from .observation import Observation as Observation
 from .observation import Sensors as Sensors
 from .operator import Operator as Operator
 from .parts import Parts as Parts
-from .parts import members as members
 from .parts import names_in as names_in
 from .perturbing import Perturbation as Perturbation
 from .perturbing import perturbed as perturbed
