@@ -13,8 +13,8 @@ from torch import Tensor
 from ...datasets.base.progress import Bar
 from ...datasets.fields.window import Context, Window, collate
 from ...datasets.stores.store import Store
-from ...operators.core.members import Perturbation, perturbed
 from ...operators.core.operator import Operator
+from ...operators.core.perturbing import Perturbation, perturbed
 from ...operators.core.rollout import rollout
 from ...operators.core.state import State
 from .plan import Plan

@@ -20,14 +20,13 @@ from .halves import HALF as HALF
 from .halves import STORED as STORED
 from .halves import halved as halved
 from .halves import widened as widened
-from .members import Perturbation as Perturbation
-from .members import perturbed as perturbed
 from .observation import Observation as Observation
 from .observation import Sensors as Sensors
 from .operator import Operator as Operator
 from .parts import Parts as Parts
-from .parts import members as members
 from .parts import names_in as names_in
+from .perturbing import Perturbation as Perturbation
+from .perturbing import perturbed as perturbed
 from .predicted import BAND as BAND
 from .predicted import band_attributes as band_attributes
 from .published import PublishedLayout as PublishedLayout

@@ -25,7 +25,7 @@ from . import showing as showing  # `dataset.pelagos` is known from here on
 from .given import given, require_finite
 from .history import require_rank
 from .leads import Leads, lead_steps
-from .members import Member, Perturbation, members_of, perturbed
+from .perturbing import Member, Perturbation, members_of, perturbed
 from .predicted import Labels, assemble
 from .rollout import rollout
 from .surroundings import context_of
