@@ -109,10 +109,19 @@ def training_data(recipe: TrainRecipe, stores: Sequence[Store], operator: Operat
             short, or the dataset whose score is to choose the best weights is none of them.
     """
     require_scored(recipe, [store.name for store in stores])
-    valid = [
-        open_split(recipe, data, "valid", recipe.validation.trajectories) for data in recipe.data
-    ]
-    return TrainingData(build_mixture(recipe, stores, operator), held_out(recipe, valid, operator))
+    mixture = build_mixture(recipe, stores, operator)
+    return TrainingData(mixture, validation_windows(recipe, operator))
+
+
+def validation_windows(recipe: TrainRecipe, operator: Operator) -> dict[str, LongWindows]:
+    """Per dataset, one long window of each validation trajectory.
+
+    Raises:
+        ValueError: trajectories are too short, or have too few frames without missing values.
+    """
+    count = recipe.validation.trajectories
+    stores = [open_split(recipe, data, "valid", count) for data in recipe.data]
+    return held_out(recipe, stores, operator)
 
 
 def build_mixture(recipe: TrainRecipe, stores: Sequence[Store], operator: Operator) -> Mixture:

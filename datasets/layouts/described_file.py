@@ -6,7 +6,7 @@ import difflib
 import fnmatch
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ class DescribedFile:
         """What a dimension of an array is, see `dimensions.role`."""
         return role(dim, self.attributes_of(key, dim))
 
-    def attributes_of(self, key: str, dim: str) -> dict[str, Any]:
+    def attributes_of(self, key: str, dim: str) -> Mapping[str, Any]:
         """The attributes of the coordinate of a dimension of an array; {} if it has none."""
         coordinate = self.coordinate(key, dim)
         return self.file.attributes(coordinate) if coordinate else {}

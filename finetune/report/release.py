@@ -17,8 +17,8 @@ from ...operators.core import checkpoint
 from ...operators.core.halves import HALF, STORED, halved, widened
 from ...operators.core.operator import Operator
 from ...operators.core.shipped import CARD
-from ...pretrain.data import open_split
-from ...pretrain.held_out import LongWindows, held_out
+from ...pretrain.data import validation_windows
+from ...pretrain.held_out import LongWindows
 from ...pretrain.objectives import metric_sums
 from ...pretrain.recipe import TrainRecipe
 from ...pretrain.run import read_runs
@@ -70,9 +70,7 @@ def release(run: Path, folder: Path, asked: Release, *, overwrite: bool = False)
     recipe = read(
         FinetuneRecipe if "init_from" in found.recipe else TrainRecipe, run / "recipe.yaml"
     )
-    most = recipe.validation.trajectories
-    stores = [open_split(recipe, data, "valid", most) for data in recipe.data]
-    windows = held_out(recipe, stores, operator)
+    windows = validation_windows(recipe, operator)
     error = require_small_error(operator, windows) if asked.half else None
     config = _shared(operator, asked)
     state = {name: value.detach().cpu() for name, value in operator.state_dict().items()}

@@ -11,6 +11,7 @@ from .checkpoint import require_free as require_free
 from .conditions import Conditions as Conditions
 from .conditions import everywhere as everywhere
 from .description import Description as Description
+from .description import description_to_dict as description_to_dict
 from .foreign import read_json as read_json
 from .foreign import read_tensors as read_tensors
 from .foreign import required as required
@@ -18,6 +19,8 @@ from .halves import HALF as HALF
 from .halves import STORED as STORED
 from .halves import halved as halved
 from .halves import widened as widened
+from .members import Perturbation as Perturbation
+from .members import perturbed as perturbed
 from .observation import Observation as Observation
 from .observation import Sensors as Sensors
 from .operator import Operator as Operator
@@ -48,6 +51,8 @@ from .verdict import Start as Start
 from .verdict import Verdict as Verdict
 from .verdict import drift as drift
 from .verdict import judge as judge
+from .verdict import judge_end as judge_end
+from .verdict import judge_start as judge_start
 from .verdict import verdict_from_json as verdict_from_json
 from .weight_cache import WeightCache as WeightCache
 from .wishes import Wishes as Wishes
