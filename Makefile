@@ -4,13 +4,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUNTIME := .venv/runtime
 DEV := .venv/dev
+DOCS := .venv/docs
+# uv, where it is there, installs several times as fast as pip.
+UV := $(shell command -v uv)
+INSTALL = $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m pip install \
+	--disable-pip-version-check) --constraint constraints.txt
 
 # The folder `datasets/` must not hide a package of that name when Python starts here.
 export PYTHONSAFEPATH := 1
 # One thread per process: two processes share two cores, and sums keep their order.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help quickstart test campaign lint format clean
+.PHONY: help quickstart test campaign lint format docs clean
 
 help:
 	@echo "make quickstart   set up, simulate, pretrain, fine-tune, evaluate, report (≤ 10 minutes)"
@@ -18,17 +23,22 @@ help:
 	@echo "make campaign     kills, damage, bad disks, odd inputs, many times (some hours); prints a table"
 	@echo "make lint         style, types, import layers"
 	@echo "make format       rewrite the code in the project's style"
+	@echo "make docs         set up, run the tutorials, build the site, check its links: site/index.html"
 	@echo "make clean        remove the environment, caches, and quickstart's data and runs"
 
 $(RUNTIME): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
 	@echo "Installing into .venv (one to three minutes)"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable .
+	$(INSTALL) --editable .
 	@touch $@
 
 $(DEV): $(RUNTIME)
-	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+$(DOCS): $(RUNTIME)
+	$(INSTALL) --editable '.[docs]'
 	@touch $@
 
 test: $(DEV)
@@ -36,6 +46,7 @@ test: $(DEV)
 
 campaign: $(DEV)
 	$(BIN)/python tests/campaigns/campaign.py $(CAMPAIGN)
+	$(BIN)/python tests/campaigns/ranks.py $(RANKS)
 
 lint: $(DEV)
 	$(BIN)/ruff check .
@@ -47,7 +58,20 @@ format: $(DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Tutorials are run again when they, or the code, have changed; each in an empty folder.
+CODE := $(shell find datasets operators pretrain finetune -name '*.py')
+NOTEBOOKS := $(patsubst docs/tutorials/%.py,build/tutorials/%.ipynb,$(wildcard docs/tutorials/*.py))
+
+build/tutorials/%.ipynb: docs/tutorials/%.py $(CODE) | $(DOCS)
+	@rm -rf build/tutorials/$* && mkdir -p build/tutorials/$*
+	ACCELERATE_USE_CPU=1 $(BIN)/jupytext --quiet --to notebook --execute --set-kernel python3 \
+		--run-path build/tutorials/$* --output $@ $<
+
+docs: $(DOCS) $(NOTEBOOKS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Site: site/index.html (open it in a browser)"
+
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache runs/quickstart data/quickstart
+	rm -rf .venv build site *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache runs/quickstart data/quickstart
 
 include quickstart.mk

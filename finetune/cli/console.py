@@ -41,11 +41,16 @@ COMMANDS = {
         "rewrite HDF5 files for fast reading, in the same layout", ".data", "rechunk"
     ),
     "data plot": Command("draw fields, time series, an animation", ".data", "plot"),
+    "completion": Command(
+        "print what a shell needs to complete commands", ".completion", "completion"
+    ),
     "doctor": Command("say what this machine has and lacks", ".doctor", "doctor"),
     "help": Command("print a page that explains a subject: data", ".help", "show"),
     "import": Command("published weights into a checkpoint", ".exchange", "import_weights"),
     "export": Command(
-        "a checkpoint into the layout of the published code", ".exchange", "export_weights"
+        "a checkpoint for the published code, or as a program",
+        ".exchange",
+        "export_weights",
     ),
     "checkpoints": Command(
         "name the checkpoints that ship, and those of your own folders",

@@ -21,6 +21,9 @@ EXTRAS = {
     "hdf5plugin": ("HDF5 files with Blosc, Zstandard or LZ4", "pip install hdf5plugin"),
     "tensorboard": ("the tracker of that name", "pip install tensorboard"),
     "neuraloperator": ("benchmarks against it", "pip install 'pelagos[peers]'"),
+    "the_well": ("benchmarks against its reader", "pip install 'pelagos[peers]'"),
+    "pytest": ("the tests", "pip install 'pelagos[dev]'"),
+    "mkdocs-material": ("the site", "pip install 'pelagos[docs]'"),
 }
 
 

@@ -12,6 +12,7 @@ from .conditions import Conditions as Conditions
 from .conditions import everywhere as everywhere
 from .description import Description as Description
 from .description import description_to_dict as description_to_dict
+from .exporting import export_step as export_step
 from .foreign import read_json as read_json
 from .foreign import read_tensors as read_tensors
 from .foreign import required as required
@@ -37,6 +38,8 @@ from .registry import get as get
 from .shipped import CARD as CARD
 from .shipped import NAMED as NAMED
 from .shipped import summary as summary
+from .showing import plot_prediction as plot_prediction
+from .showing import verdict_of as verdict_of
 from .state import FieldAxis as FieldAxis
 from .state import State as State
 from .tensors import load_state as load_state
