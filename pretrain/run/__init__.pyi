@@ -1,4 +1,3 @@
-from .best import FOLDER as FOLDER
 from .best import all_best as all_best
 from .jobs import held as held
 from .records import EVALUATION_SCHEMA as EVALUATION_SCHEMA
@@ -7,7 +6,6 @@ from .records import PRETRAINING as PRETRAINING
 from .records import SCRATCH as SCRATCH
 from .records import Run as Run
 from .records import read_runs as read_runs
-from .state import AVERAGE as AVERAGE
 from .state import average_of as average_of
 from .state import latest as latest
 from .state import weights_of as weights_of
