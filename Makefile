@@ -46,6 +46,7 @@ test: $(DEV)
 
 campaign: $(DEV)
 	$(BIN)/python tests/campaigns/campaign.py $(CAMPAIGN)
+	$(BIN)/python tests/campaigns/ranks.py $(RANKS)
 
 lint: $(DEV)
 	$(BIN)/ruff check .

@@ -111,7 +111,7 @@ def counted(operator: Operator) -> tuple[int, int]:
 def _pass(operator: Operator) -> None:
     grid = Grid((128, 128), (1.0, 1.0), ("periodic", "periodic"))
     history = torch.randn(1, 1, 4, 128, 128, generator=torch.Generator().manual_seed(1))
-    [out] = operator.rollout(history, Context(FIELDS, grid), dt=0.05, steps=1)
+    [out] = operator.rollout(history, Context(FIELDS, grid), dt=0.05, steps=1, gradients=True)
     out.square().mean().backward()
 
 

@@ -12,6 +12,8 @@ from .core.operator import Operator as Operator
 from .core.registry import create as create
 from .core.registry import names as names
 from .core.rollout import rollout as rollout
+from .core.showing import plot_prediction as plot_prediction
+from .core.showing import verdict_of as verdict_of
 from .core.state import FieldAxis as FieldAxis
 from .core.state import State as State
 from .core.verdict import Verdict as Verdict

@@ -41,8 +41,8 @@ def tf32(wanted: bool, device: torch.device) -> Iterator[None]:
         _set_tf32(*before)
 
 
-def _set_tf32(products: bool, convolutions: bool) -> None:
-    torch.backends.cuda.matmul.allow_tf32 = products
+def _set_tf32(products: bool | str, convolutions: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = bool(products)
     # The module's type does not show its properties.
     torch.backends.cudnn.allow_tf32 = convolutions  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -23,9 +23,10 @@ class Launch:
     Attributes:
         resume: auto: continue the run if it exists; never: refuse to touch it.
         processes: fail unless exactly so many processes take part.
-        dry_run: say what would be trained, and write nothing.
+        dry_run: try some steps; say what the job would take, and write nothing.
         timeout: seconds that processes wait for each other, where PyTorch's limits are too short.
         no_verify: use saved states and checkpoints without checking their SHA-256.
+        price: of an hour of one process, by which a dry run says what the job would cost.
     """
 
     resume: Literal["auto", "never"] = "never"
@@ -33,6 +34,7 @@ class Launch:
     dry_run: bool = False
     timeout: float | None = None
     no_verify: bool = False
+    price: Annotated[float | None, Parameter(parse=False)] = None
 
 
 def main(argv: Sequence[str]) -> None:
@@ -47,6 +49,7 @@ def pretrain(
     /,
     *,
     launch: Launch = Launch(),
+    price: float | None = None,
     overrides: Overrides = (),
 ) -> None:
     """Train one operator on a mixture of datasets.
@@ -58,23 +61,18 @@ def pretrain(
     Args:
         recipe: a YAML file, or the name of a recipe that ships.
         run: directory of the run.
+        price: of an hour of one process (of a GPU): a dry run says what the job would cost.
 
     Examples:
         pelagos pretrain quickstart runs/pretrain
         pelagos pretrain my.yaml runs/mine --optimizer.learning-rate 3e-4 --steps 5000
+        pelagos pretrain my.yaml runs/tried --dry-run --price 2.5
         pelagos pretrain my.yaml runs/tried --steps 20 --profile 5
         torchrun --nproc_per_node 2 -m pelagos.pretrain my.yaml runs/mine --resume auto
         accelerate launch -m pelagos.pretrain my.yaml runs/mine
     """
     from . import training  # slow to import, and help needs none of it
 
-    training.pretrain(
-        recipe,
-        run,
-        overrides,
-        resume=launch.resume == "auto",
-        processes=launch.processes,
-        dry_run=launch.dry_run,
-        timeout=launch.timeout,
-        verify=not launch.no_verify,
-    )
+    if price is not None and not launch.dry_run:
+        raise ValueError("--price is what a dry run computes with; add --dry-run")
+    training.launched(recipe, run, overrides, replace(launch, price=price))

@@ -47,6 +47,7 @@ def check_environment(recipe: TrainRecipe) -> None:
             raise ValueError(
                 f"the launcher sets {variable}={value}, which training does not follow; {remedy}"
             )
+    _require_restarts()
     asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
     # `accelerate launch` says "no" where nothing was asked for.
     if asked != "no" and _PRECISION.get(asked) != recipe.precision:
@@ -55,6 +56,23 @@ def check_environment(recipe: TrainRecipe) -> None:
         raise ValueError(
             f"the launcher asks for mixed precision {asked}, and the recipe for "
             f"{recipe.precision}; {remedy}, or launch without --mixed_precision"
+        )
+
+
+def _require_restarts() -> None:
+    """Refuse a torchrun whose restarts cannot work: processes that it starts again look for each
+    other where those before them were (pytorch/pytorch#135712).
+
+    Raises:
+        ValueError: it would start again, with one store for all attempts.
+    """
+    restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")
+    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE", "") == "True"
+    if shared and restarts not in ("", "0") and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise ValueError(
+            f"torchrun --max-restarts {restarts} would start processes again that do not find each "
+            "other; export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before it (and use --rdzv-backend "
+            "c10d on several machines), or launch with --max-restarts 0"
         )
 
 

@@ -78,9 +78,7 @@ class Meter:
             that a process has had so far).
         """
         took = max(time.perf_counter() - self._since, 1e-9)
-        mine = {"data_wait": self._waited / took, "host_bytes": _host_bytes()}
-        if self.device.type == "cuda":
-            mine["device_bytes"] = float(torch.cuda.max_memory_allocated(self.device))
+        mine = {"data_wait": self._waited / took, **most_memory(self.device)}
         everyone = self.ranks.gather(mine)
         most = {name: round(max(each[name] for each in everyone), 4) for name in mine}
         return {
@@ -117,7 +115,10 @@ def _means(sums: Iterable[Mapping[str, tuple[float, int]]]) -> dict[str, float]:
     return {f"loss/{name}": total / count for name, (total, count) in sorted(totals.items())}
 
 
-def _host_bytes() -> float:
-    """The most memory that this process has had."""
+def most_memory(device: torch.device) -> dict[str, float]:
+    """The most memory that this process has had: `host_bytes` and, with CUDA, `device_bytes`."""
     unit = 1 if sys.platform == "darwin" else 1024
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+    found = {"host_bytes": float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)}
+    if device.type == "cuda":
+        found["device_bytes"] = float(torch.cuda.max_memory_allocated(device))
+    return found

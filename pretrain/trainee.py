@@ -161,19 +161,28 @@ class Trainee:
             feed.meter.loss(window.context.dataset, loss)
         return total
 
-    def validate(self, windows: Mapping[str, LongWindows]) -> dict[str, Validated] | None:
+    def validate(
+        self, windows: Mapping[str, LongWindows], stops: Callable[[], bool] | None = None
+    ) -> dict[str, Validated] | None:
         """Every dataset's scores with the last weights, and with the average if there is one.
 
         None: told to stop on the way.
+
+        Args:
+            windows: to score.
+            stops: whether to stop, in place of the job's answer; the same on all processes.
         """
-        found = {LAST: self._scores(windows)}
+        stops = stops or self.job.stops
+        found = {LAST: self._scores(windows, stops)}
         if self.average is not None and found[LAST] is not None:
             with self.average.swapped():
-                found[AVERAGE] = self._scores(windows)
+                found[AVERAGE] = self._scores(windows, stops)
         complete = {weights: scores for weights, scores in found.items() if scores is not None}
         return complete if len(complete) == len(found) else None
 
-    def _scores(self, windows: Mapping[str, LongWindows]) -> Validated | None:
+    def _scores(
+        self, windows: Mapping[str, LongWindows], stops: Callable[[], bool]
+    ) -> Validated | None:
         """With the same random numbers every time, if any."""
 
         seed = _seed(self.recipe.seed, _VALIDATION)
@@ -182,7 +191,7 @@ class Trainee:
             begin_pass(self.recipe.compile)
             return self.objective.predict(self.model, window, self.normalizer, seed, first)
 
-        batch, stops = self.recipe.micro_batch, self.job.stops
+        batch = self.recipe.micro_batch
         return validate(self.model, predict, windows, batch, self.accelerator, stops)
 
 

@@ -36,6 +36,7 @@ from .run.shared import require_shared
 from .run.state import latest
 from .run.tracking import require_trackers
 from .start import create_operator, left_out
+from .trial import foretell
 
 R = TypeVar("R", bound=TrainRecipe)
 
@@ -61,7 +62,7 @@ def pretrain(
         overrides: of keys of a file, as in `["--optimizer.learning_rate", "3e-4"]`.
         resume: continue the run if it exists; else it must not exist.
         processes: fail unless exactly so many take part; None: any number.
-        dry_run: say what would be trained, and write nothing.
+        dry_run: try some steps; say what the job would take, and write nothing.
         timeout: seconds that processes wait for each other, where PyTorch's limits are too short.
         verify: whether a saved state must be as it was saved (by its SHA-256) to go on from it.
 
@@ -73,12 +74,23 @@ def pretrain(
         SystemExit: on SIGTERM, SIGUSR1 or SIGUSR2, after the state was saved. Its code is 75. In
             another thread than the main one, these signals are not looked at.
     """
+    launch = Launch("auto" if resume else "never", processes, dry_run, timeout, not verify)
+    return launched(recipe, run, overrides, launch)
+
+
+def launched(
+    recipe: TrainRecipe | str | Path, run: str | Path, overrides: Sequence[str], launch: Launch
+) -> Path:
+    """As `pretrain`, with the options of the command line.
+
+    Raises:
+        ValueError, SystemExit: as `pretrain`.
+    """
     if not isinstance(recipe, TrainRecipe):
         recipe = read(TrainRecipe, find_recipe(str(recipe), RECIPES), overrides)
     elif overrides:
         raise ValueError("overrides are of a recipe's file; use dataclasses.replace on a recipe")
     run = Path(run)
-    launch = Launch("auto" if resume else "never", processes, dry_run, timeout, not verify)
     with start_job(recipe, launch) as job:
         run_training(recipe, create_operator, run, launch, job, title="pretrain")
     return run / checkpoint.OF_A_RUN
@@ -167,11 +179,13 @@ def run_training(
         phases, device = recipe.phases(operator), accelerator.device
         optimizer = build_optimizer(operator, recipe.optimizer, rates, phases, device)
         data = training_data(recipe, stores, operator)
-        for line in (_summary(recipe, operator, stores, job), *left_out(operator, stores)):
-            say(f"{title}: {line}")
-        for line in _try_out(operator, data.mixture, adaptation if saved is None else None):
-            say(f"{title}: {line}")
+        looked = _try_out(operator, data.mixture, adaptation if saved is None else None)
         compile_blocks(operator, recipe.compile, device)
+        summary, tried = _summary(recipe, operator, stores, job), []
+        if launch.dry_run:
+            tried = foretell(operator, optimizer, data, recipe, job, launch.price)
+        for line in (summary, *left_out(operator, stores), *looked, *tried):
+            say(f"{title}: {line}")
         if launch.dry_run:
             return
         if status is Status.NEW:

@@ -90,6 +90,11 @@ def _sums(
     return summed.tolist()
 
 
+def passes(windows: Mapping[str, LongWindows], batch: int, processes: int) -> int:
+    """How many batches each process predicts, where `batch` windows fit one."""
+    return max(map(len, _deal(windows, batch, processes)))
+
+
 def _deal(windows: Mapping[str, LongWindows], batch: int, processes: int) -> list[list[_Batch]]:
     """The batches of every process: each has a stretch of all windows, of about the same cost."""
     costs = [of.cost for of in windows.values() for _ in of.numbers]

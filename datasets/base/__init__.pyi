@@ -13,6 +13,7 @@ from .appearing import appearing_file as appearing_file
 from .appearing import appearing_folder as appearing_folder
 from .appearing import flush as flush
 from .appearing import is_draft as is_draft
+from .appearing import naming_full_disk as naming_full_disk
 from .appearing import refuse_existing as refuse_existing
 from .appearing import remove_drafts as remove_drafts
 from .appearing import require_writable as require_writable
@@ -39,6 +40,7 @@ from .figures import hatch as hatch
 from .made import require_same as require_same
 from .made import write_record as write_record
 from .manifest import MANIFEST as MANIFEST
+from .manifest import digest as digest
 from .manifest import faults as faults
 from .manifest import require_intact as require_intact
 from .manifest import seal as seal
@@ -56,7 +58,11 @@ from .options import Overrides as Overrides
 from .options import Parameters as Parameters
 from .options import Source as Source
 from .options import Units as Units
+from .options import Values as Values
 from .options import named_device as named_device
+from .overrides import apply as apply
+from .overrides import split as split
+from .parsing import app_of as app_of
 from .paths import expanded as expanded
 from .paths import require_text as require_text
 from .processes import ALONE as ALONE

@@ -6,6 +6,7 @@ flushed to disk, then renamed. If writing fails nothing is left, and what was th
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import platform
@@ -55,8 +56,9 @@ def appearing_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 def appearing_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """An empty folder to fill, which takes the name `path` once the block has succeeded.
 
-    Its files are on disk by then. Missing folders above it are made. Of a folder that is replaced,
-    a process that is killed between two renames leaves the old contents in `.NAME-old-…/NAME`.
+    Its files are on disk by then. Missing folders above it are made. A folder that is replaced
+    changes its contents at once, where the disk can exchange names; elsewhere a process that is
+    killed between two renames leaves the old contents in `.NAME-old-…/NAME`.
 
     Args:
         path: the folder.
@@ -78,7 +80,7 @@ def appearing_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             _swap(draft, path)
             flush(path.parent)
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            _remove(draft)
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
@@ -197,7 +199,7 @@ def _put_back(holder: Path, path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
@@ -217,10 +219,25 @@ def flush(path: Path) -> None:
 
 
 def _swap(draft: Path, path: Path) -> None:
-    """Rename `draft` to `path`; what was there is put back if that fails."""
+    """Rename `draft` to `path`; what was there takes the draft's name, or is put back."""
     if not path.exists():
         draft.rename(path)
-        return
+    elif not _exchanged(draft, path):
+        _swap_in_two(draft, path)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchange two names at once, where system and disk can: then both are there at any moment."""
+    try:
+        exchange = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, TypeError, AttributeError):  # not Linux, or an old one
+        return False
+    here, at_once = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return exchange(here, os.fsencode(one), here, os.fsencode(other), at_once) == 0
+
+
+def _swap_in_two(draft: Path, path: Path) -> None:
+    """Put `path` away and rename `draft`; what was there is put back if that fails."""
     holder = path.with_name(f".{path.name}-old-{secrets.token_hex(8)}")
     holder.mkdir()
     old = holder / path.name

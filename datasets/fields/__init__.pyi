@@ -16,6 +16,10 @@ from .masking import masked_share as masked_share
 from .masking import over_mask as over_mask
 from .masking import scored as scored
 from .masking import truth_mean as truth_mean
+from .masking import zeros as zeros
+from .metrics import EPSILON as EPSILON
+from .metrics import nrmse as nrmse
+from .metrics import relative_l1 as relative_l1
 from .metrics import root as root
 from .moments import Moments as Moments
 from .moments import mean_of_known as mean_of_known

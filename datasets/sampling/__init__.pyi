@@ -1,3 +1,4 @@
+from .mixture import Mixture as Mixture
 from .pairs import Pairs as Pairs
 from .windows import Selection as Selection
 from .windows import Windows as Windows

@@ -1,5 +1,6 @@
 from .choosing import choose as choose
 from .choosing import chosen as chosen
+from .joining import join as join
 from .missing import PADDED as PADDED
 from .opening import AS_IT_IS as AS_IT_IS
 from .opening import Reading as Reading

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,6 +101,9 @@ class Store:
 
     def __repr__(self) -> str:
         return _summary(self)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(_summary(self))}</pre>"
 
     def n_frames(self, i: int) -> int:
         """Number of frames of trajectory i."""

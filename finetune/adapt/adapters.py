@@ -12,8 +12,7 @@ from ...datasets.base.config import read
 from ...operators.core import adapter, checkpoint
 from ...operators.core.operator import Operator
 from ...operators.core.updates import updated
-from ...pretrain.run.best import FOLDER as BEST
-from ...pretrain.run.state import AVERAGE, latest
+from ...pretrain.run import all_best, average_of, latest, weights_of
 from .recipe import FinetuneRecipe
 
 
@@ -35,7 +34,7 @@ def export_adapter(run: Path, out: Path, *, overwrite: bool = False) -> Path:
     published = checkpoint.locate(run)
     recipe = read(FinetuneRecipe, run / "recipe.yaml")
     config, weights = checkpoint.read_config(published), checkpoint.read_state(published)
-    for state in _states(run):
+    for state in _states(run, recipe):
         operator, kept = _trained(recipe, config, state, run)
         if _merges_into(weights, recipe, config, state, run):
             base = _base(config)
@@ -78,15 +77,15 @@ def _base(config: dict[str, Any]) -> adapter.Base:
     return adapter.Base(str(found.get("source")), str(found.get("sha256")))
 
 
-def _states(run: Path) -> Iterator[dict[str, Tensor]]:
+def _states(run: Path, recipe: FinetuneRecipe) -> Iterator[dict[str, Tensor]]:
     """The trained tensors that the checkpoint may have been published from."""
     state = latest(run)
     if state is not None:
-        last = checkpoint.read_state(state / "operator")
+        last = weights_of(state)
         yield last
-        if (state / AVERAGE).is_file():
-            yield {**last, **checkpoint.read_tensors(state / AVERAGE)}
-    for best in sorted((run / BEST).glob("step-*"), reverse=True):
+        if recipe.average is not None:
+            yield {**last, **average_of(state)}
+    for best in all_best(run):
         yield checkpoint.read_state(best)
 
 

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from ...datasets.fields.normalization import POOLED, Statistics
 from ...datasets.stores.store import Store
 from ...operators.core.description import Description
 
-FAR_SIZE = 30.0  # a factor between deviations of a field before and after
+FAR_SIZE = 30.0  # a factor beyond the range of a field's deviations
 FAR_VALUE = 6.0  # deviations of a parameter from what was trained
 
 
@@ -40,17 +39,33 @@ def _units(before: Description, after: Description) -> Iterator[str]:
 
 
 def _sizes(before: Description, after: Description) -> Iterator[str]:
-    """Fields of another size, where both sides know their statistics."""
-    one, other = before.normalizer, after.normalizer
-    if not (isinstance(one, Statistics) and isinstance(other, Statistics)):
-        return
+    """Fields that vary by another amount than any that the checkpoint saw under their names."""
+    old, new = _deviations(before), _deviations(after)
     for name in after.channels:
-        old, new = (n.std.get(POOLED, {}).get(name, 0.0) for n in (one, other))
-        if old > 0 and new > 0 and not 1 / FAR_SIZE < new / old < FAR_SIZE:
+        if name not in old or name not in new:
+            continue
+        (least, most), (low, high) = old[name], new[name]
+        if low > FAR_SIZE * most or high < least / FAR_SIZE:
             yield (
-                f"{name} varies by {new:.3g} here and by {old:.3g} in the checkpoint's data: are "
-                "the units the same (data[i].units)? As it is, only its shape is known"
+                f"{name} varies by {_between(low, high)} here and by {_between(least, most)} in "
+                "the checkpoint's data: are the units the same (data[i].units)? Else normalizer: "
+                "{name: window} keeps sizes apart from shapes"
             )
+
+
+def _deviations(about: Description) -> dict[str, tuple[float, float]]:
+    """The smallest and largest deviation of every channel over space, in all training data."""
+    found: dict[str, tuple[float, float]] = {}
+    for ranges in about.trained.values():
+        for name, known in ranges.features.items():
+            low, high = (10.0**value for value in known["deviation"])  # a logarithm
+            least, most = found.get(name, (low, high))
+            found[name] = min(low, least), max(high, most)
+    return found
+
+
+def _between(low: float, high: float) -> str:
+    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
 
 
 def _parameters(before: Description, store: Store) -> Iterator[str]:

@@ -23,7 +23,7 @@ from .recipe import FinetuneRecipe
 PASSES = 40  # over the training windows,
 STEPS = (200, 4000)  # but not fewer nor more steps than these
 FEW = 128  # windows, below which the backbone is moved with care
-SLOWER = 0.3, 0.1  # the backbone's rate over that of pretraining, and with few windows
+SLOWER = 0.3  # then, and for operators that are direct: the backbone's rate over pretraining's
 UNROLLED = 4  # frames at least that training feeds back: what one-step training spares blows up
 VALIDATED = 25  # frames at most
 CHECKS = 15  # validations along the way
@@ -233,7 +233,8 @@ def _amounts(
     optimizer = before.get("optimizer")
     optimizer = dict(optimizer) if isinstance(optimizer, Mapping) else {}
     peak = float(optimizer.get("learning_rate", 1e-3))
-    slow = float(f"{peak * SLOWER[count < FEW]:.3g}")
+    careful = (count < FEW) + get(donor.operator).direct
+    slow = float(f"{peak * SLOWER**careful:.3g}")
     return {
         "optimizer": {**optimizer, "learning_rate": slow},
         "learning_rates": dict.fromkeys(_fast(donor), peak),

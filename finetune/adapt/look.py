@@ -12,7 +12,7 @@ from torch.nn.utils import get_total_norm
 from ...datasets.fields.window import Window, collate
 from ...datasets.sampling.mixture import Mixture
 from ...operators.core.operator import Operator
-from ...operators.core.parts import members
+from ...operators.core.parts import names_in
 from .recipe import FinetuneRecipe
 
 WINDOWS = 2  # of each dataset that are looked at
@@ -79,7 +79,7 @@ def _norms(operator: Operator) -> Mapping[str, float]:
     """The gradient's norm by part of the operator; of all of it, where it names none."""
     named = {n: p.grad for n, p in operator.named_parameters() if p.grad is not None}
     parts = {k: v for k, v in operator.parts().named().items() if v}
-    groups = {part: [*members(named, names)] for part, names in parts.items()}
+    groups = {part: [*names_in(named, names)] for part, names in parts.items()}
     groups = {part: names for part, names in groups.items() if names} or {"all": [*named]}
     norms = {}
     for part, names in groups.items():

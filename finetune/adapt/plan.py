@@ -89,7 +89,7 @@ def _asked(given: dict[str, str]) -> Asked:
     """What other settings follow from; what is no number is refused with the other overrides."""
     asked = {key: given.get(key, "") for key in ("steps", "batch", "log_every")}
     numbers = {key: int(text) for key, text in asked.items() if text.isdecimal() and int(text)}
-    return Asked(fields="fields" in given, conditions="conditions" in given, **numbers)
+    return Asked("fields" in given, "conditions" in given, **numbers)
 
 
 def _word(text: str) -> str:

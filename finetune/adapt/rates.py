@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...operators.core.operator import Operator
-from ...operators.core.parts import members
+from ...operators.core.parts import names_in
 from .methods.naming import parts_of
 from .recipe import FinetuneRecipe
 
@@ -22,12 +22,12 @@ def rates_of(recipe: FinetuneRecipe, operator: Operator) -> dict[str, float]:
     """
     rates = _by_module(recipe.learning_rates, operator)
     names = [name for name, _ in operator.named_parameters()]
-    unknown = {part: rate for part, rate in rates.items() if not any(members(names, [part]))}
+    unknown = {part: rate for part, rate in rates.items() if not any(names_in(names, [part]))}
     if recipe.layer_decay is None or unknown:  # the optimizer refuses what is unknown, by name
         return rates
     depths, found = _depths(operator, names), {}
     for name in names:
-        given = max((p for p in rates if any(members([name], [p]))), key=len, default=None)
+        given = max((p for p in rates if any(names_in([name], [p]))), key=len, default=None)
         decay = recipe.layer_decay ** depths.get(name, 0)
         found[name] = recipe.optimizer.learning_rate * decay if given is None else rates[given]
     return found
@@ -38,8 +38,8 @@ def _by_module(given: Mapping[str, float], operator: Operator) -> dict[str, floa
     names = [name for name, _ in operator.named_parameters()]
     parts, rates = operator.parts().named(), {}
     for key, rate in given.items():
-        own = any(members(names, [key]))
-        chosen = [key] if own else [m for m in parts.get(key, ()) if any(members(names, [m]))]
+        own = any(names_in(names, [key]))
+        chosen = [key] if own else [m for m in parts.get(key, ()) if any(names_in(names, [m]))]
         rates |= dict.fromkeys(chosen or [key], rate)
     return rates
 
@@ -49,5 +49,5 @@ def _depths(operator: Operator, names: list[str]) -> dict[str, int]:
     parts = parts_of(operator, "layer_decay")
     count, depths = len(parts.blocks), {}
     for i, block in enumerate(parts.blocks):
-        depths |= dict.fromkeys(members(names, block), count - i)
-    return depths | dict.fromkeys(members(names, parts.embedding), count + 1)
+        depths |= dict.fromkeys(names_in(names, block), count - i)
+    return depths | dict.fromkeys(names_in(names, parts.embedding), count + 1)

@@ -48,7 +48,9 @@ COMMANDS = {
     "help": Command("print a page that explains a subject: data", ".help", "show"),
     "import": Command("published weights into a checkpoint", ".exchange", "import_weights"),
     "export": Command(
-        "a checkpoint into the layout of the published code", ".exchange", "export_weights"
+        "a checkpoint for the published code, or as a program",
+        ".exchange",
+        "export_weights",
     ),
     "checkpoints": Command(
         "name the checkpoints that ship, and those of your own folders",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cyclopts import Parameter
 
-from ...datasets.base.options import File, Names, Positive, Source
+from ...datasets.base.options import Count, File, Names, Positive, Source
 
 if TYPE_CHECKING:
     from ...operators.core.description import Description
@@ -89,18 +90,37 @@ def import_weights(
     print(f"checkpoint: {out} (predict with it, or start from it: --init-from {out})")
 
 
-def export_weights(checkpoint: File, out: File, /, *, no_verify: bool = False) -> None:
-    """Write a checkpoint in the layout that the published code of its operator opens: scOT
-    (Poseidon) for the multiscale transformer, DyMixOp for dymixop.
+def export_weights(
+    checkpoint: File,
+    out: File,
+    /,
+    *,
+    format: Literal["published", "export"] = "published",
+    batch: Count = 1,
+    dataset: str = "",
+    overwrite: bool = False,
+    no_verify: bool = False,
+) -> None:
+    """Write a checkpoint for other programs: in the layout that the published code of its operator
+    opens (scOT, Poseidon, for the multiscale transformer; DyMixOp for dymixop), or one step of it
+    as a program that torch.export.load opens without Pelagos.
 
     Args:
         checkpoint: a checkpoint or run directory.
-        out: a directory that does not exist yet.
+        out: a directory that does not exist yet; for a program a file, such as step.pt2.
+        format: published: weights; export: a program, checked to give the same numbers.
+        batch: samples that a program takes at a time.
+        dataset: as which a program scales its data, where statistics are kept by dataset.
+        overwrite: replace an existing program.
         no_verify: open the checkpoint without checking its SHA-256.
 
     Examples:
         pelagos export runs/finetuned published/finetuned
+        pelagos export runs/mine step.pt2 --format export --batch 8
     """
+    if format == "export":
+        _export_program(checkpoint, out, batch, dataset, overwrite, not no_verify)
+        return
     from ...datasets.fields.normalization import Identity
     from ...operators import published
     from ...operators.core.checkpoint import from_pretrained, locate
@@ -113,6 +133,24 @@ def export_weights(checkpoint: File, out: File, /, *, no_verify: bool = False) -
             f"It has no place for the {normalizer!r} normaliser: what the published code computes "
             "with these weights takes and gives fields scaled by it"
         )
+
+
+def _export_program(
+    checkpoint: Path, out: Path, batch: int, dataset: str, overwrite: bool, verify: bool
+) -> None:
+    from ...datasets.base.appearing import refuse_existing
+    from ...operators.core.checkpoint import from_pretrained, locate
+    from ...operators.core.exporting import export_step
+
+    refuse_existing(out, overwrite)
+    operator = from_pretrained(locate(checkpoint), verify=verify)
+    says = export_step(operator, out, batch=batch, dataset=dataset, overwrite=overwrite)
+    names = ("history", "first", "dt", "constants", "parameters")
+    kept = [n for n in names if n not in ("constants", "parameters")]
+    kept += ["constants"] if says["constant_fields"] else []
+    kept += ["parameters"] if says["parameters"] else []
+    shapes = ", ".join(f"{n} {s}" for n, s in zip(kept, says["shapes"], strict=True))
+    print(f"program: {out} (takes {shapes}; open it with: torch.export.load)")
 
 
 def _at_time_scale(operator: Operator, scale: float) -> Description:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from ...datasets.base.cli import call
 from ...datasets.base.options import File, Overrides, Source
@@ -15,7 +18,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def finetune(
-    start: Source,
+    start: Annotated[Source, Parameter(name="FROM")],
     run: File | None = None,
     /,
     *,

@@ -1,3 +1,4 @@
+from .calibrate import held as held
 from .evaluate import CONVENTIONS as CONVENTIONS
 from .evaluate import VALID as VALID
 from .evaluate import write_evaluation as write_evaluation

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ...datasets.base.appearing import appearing_folder
 from ...datasets.base.config import read
@@ -107,8 +108,7 @@ def require_small_error(operator: Operator, windows: Mapping[str, LongWindows]) 
 def _difference(one: Operator, other: Operator, windows: LongWindows) -> float:
     worst = 0.0
     for number in windows.numbers:
-        window = windows[number]
-        first = collate([_first(window)])
+        first = collate([_first(windows[number])])
         prediction = one(first)
         worst = max(worst, float((other(first) - prediction).norm() / prediction.norm()))
     return worst
@@ -123,19 +123,23 @@ def _scores(operator: Operator, windows: Mapping[str, LongWindows]) -> list[Scor
     """Mean VRMSE of the first frame and of all, and of persistence, by dataset."""
     found = []
     for name, items in windows.items():
-        totals = torch.zeros(3, 2, dtype=torch.float64)  # sums, and of how many
-        for number in items.numbers:
-            item = items[number]
-            window, first = collate([item]), collate([_first(item)])
-            guess = operator(window)
-            still = torch.zeros_like(guess) if item.context.steady else window.history[:, -1:]
-            guesses = ((guess[:, :1], first), (guess, window), (still.expand_as(guess), window))
-            for i, (each, truth) in enumerate(guesses):
-                sums, counts = metric_sums("vrmse", each, truth)
-                totals[i] += torch.stack([sums, counts])[:, 0].cpu()
-        one, every, persistence = (totals[:, 0] / totals[:, 1].clamp_min(1)).tolist()
-        found.append(Score(name, len(items), len(items[0].lead_times), one, every, persistence))
+        totals, counts = torch.zeros(3), torch.zeros(3)
+        for item in map(items.__getitem__, items.numbers):
+            for i, (guess, truth) in enumerate(_guesses(operator, item)):
+                sums, count = metric_sums("vrmse", guess, truth)
+                totals[i] += sums.sum()
+                counts[i] += count.sum()
+        one, every, persistence = (totals / counts.clamp_min(1)).tolist()
+        found.append(Score(name, len(items), items.horizon, one, every, persistence))
     return found
+
+
+def _guesses(operator: Operator, item: Window) -> list[tuple[Tensor, Window]]:
+    """The first frame, all frames, and persistence at all of them, each with its truth."""
+    window, first = collate([item]), collate([_first(item)])
+    guess = operator(window)
+    last = torch.zeros_like(guess) if item.context.steady else window.history[:, -1:]
+    return [(guess[:, :1], first), (guess, window), (last.expand_as(guess), window)]
 
 
 def _shared(operator: Operator, asked: Release) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import yaml
 
 from ...datasets.base.appearing import appearing_file, require_writable
 from ...datasets.base.config import plain, read
-from ...datasets.base.paths import expanded, require_text
+from ...datasets.base.paths import require_text
 from ...datasets.base.progress import Bar
 from ...datasets.stores.store import Store
 from ...operators.core import checkpoint
@@ -28,6 +28,7 @@ from ...pretrain.data import open_split
 from ...pretrain.recipe import find_recipe
 from ...pretrain.run.jobs import held
 from ...pretrain.run.stop import stop_signals
+from ..adapt.donor import donor_of
 from .cells import Cell, Plan, Recipes
 from .figure import write_figure
 from .peer import require_peer
@@ -107,14 +108,15 @@ def _subject(recipe: StudyRecipe) -> _Subject:
     if recipe.study.peer is not None:
         require_peer()
     assert recipe.init_from is not None, "the recipe has been checked"
-    source = checkpoint.locate(expanded(recipe.init_from, "init_from"))
-    donor = checkpoint.from_pretrained(source)
+    start = donor_of(recipe.init_from)
+    donor = checkpoint.from_pretrained(start.source)
     recipes = Recipes(recipe, donor)
     splits = {
         name: open_split(recipes.recipe, recipe.data[0], name)
         for name in ("train", "valid", "test")
     }
     train, test = splits["train"], splits["test"]
+    start.require_dimension([train])
     _require_shared(donor, train, recipe.init_from)
     wanted = recipe.study.test.trajectories
     if wanted is not None and wanted > len(test):
@@ -125,7 +127,7 @@ def _subject(recipe: StudyRecipe) -> _Subject:
     about = {
         "checkpoint": {
             "path": recipe.init_from,
-            "sha256": _digest(checkpoint.directory_of(source)),
+            "sha256": _digest(checkpoint.locate(checkpoint.directory_of(start.source))),
             "operator": donor.name,
             "parameters": sum(p.numel() for p in donor.parameters()),
         },
@@ -153,8 +155,13 @@ def _require_shared(donor: Operator, store: Store, source: str) -> None:
 
 
 def _digest(directory: Path) -> str:
-    with (directory / "model.safetensors").open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Of all weights."""
+    digest = hashlib.sha256()
+    for path in sorted(directory.glob("*.safetensors")):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()
 
 
 class _Running:

@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from ...datasets.base.appearing import appearing_file
 from ...datasets.base.figures import BASELINE, RUNS, STYLE
@@ -45,7 +45,8 @@ def write_figure(result: Mapping[str, Any], path: Path) -> None:
         for axes, budget in zip(panels, budgets, strict=True):
             _draw(axes, budget, result["persistence"])
         panels[0].set_ylabel("relative L1 error of the last frame (median)")
-        panels[0].legend(frameon=False)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
         with appearing_file(path, overwrite=True) as draft:
             figure.savefig(draft, format="svg", metadata={"Date": None})
 
@@ -67,3 +68,6 @@ def _draw(axes: Axes, budget: Mapping[str, Any], persistence: Mapping[str, Any])
     counts = points(budget["curves"]["pretrained"], "relative_l1")[0]
     axes.set_xticks(counts, [f"{count:.0f}" for count in counts])
     axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

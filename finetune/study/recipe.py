@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
-from ...datasets.base.annotations import AtLeastOne, Named, Positive
+from ...datasets.base.annotations import AtLeastOne, Positive
 from ...datasets.base.config import Checked
-from ...operators.core.registry import OPERATORS
 from ...pretrain.recipe import TrainRecipe
 from ..adapt.recipe import FinetuneRecipe
 
@@ -150,12 +149,10 @@ class StudyRecipe(FinetuneRecipe):
     scaled with the learning rate: they are what `optimizer.learning_rate` goes with.
 
     Attributes:
-        operator: keys that differ from the checkpoint's.
         publish: which weights of a training are scored.
         study: what is varied, and how it is scored.
     """
 
-    operator: Annotated[dict[str, Any], Named(OPERATORS, "name")] = field(default_factory=dict)
     publish: Literal["last", "best", "average"] = "best"
     study: StudyConfig = StudyConfig()
 

@@ -172,6 +172,7 @@ def exponential_step(
 
 def _steps(dt: Float[Tensor, " B"], symbol: Tensor) -> Float[Tensor, "b ..."]:
     """The steps shaped to multiply the symbol; a single one where all samples share it."""
-    same = dt.device.type == "cpu" and bool((dt == dt[0]).all())
+    told = dt.device.type == "cpu" and not torch.compiler.is_compiling()
+    same = told and bool((dt == dt[0]).all())
     h = (dt[:1] if same else dt).to(symbol.device, torch.float64)
     return h.reshape(-1, *(1,) * (symbol.ndim - 1))

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ...datasets.base.appearing import appearing_folder
@@ -24,6 +23,7 @@ from ...datasets.base.manifest import require_intact, seal
 from ...datasets.base.texts import MOST_JSON, parse_json, read_text
 from .tensors import load_state, read_tensors
 from .updates import KINDS, merge, owner, put, updated
+from .writing import write_tensors
 
 if TYPE_CHECKING:
     from .operator import Operator
@@ -96,15 +96,15 @@ def write_adapter(
     updates = {name: {"kind": u.kind, **u.settings()} for name, (_, _, u) in found.items()}
     originals = {_original(name) for name in found}
     tensors = {
-        name: value.detach().cpu().contiguous()
+        name: value.detach().cpu()
         for name, value in operator.state_dict().items()
         if name not in kept and name not in originals
     }
     about = plain(Adapter(SCHEMA, base, updates, config))
     with appearing_folder(path, overwrite=overwrite) as draft:
         (draft / ADAPTER).write_text(json.dumps(about, indent=2, allow_nan=False) + "\n")
-        save_file(tensors, draft / UPDATES, metadata={"format": "pt"})
-        seal(draft)
+        written = write_tensors(draft / UPDATES, tensors, {"format": "pt"})
+        seal(draft, {UPDATES: written})
     return path
 
 

@@ -239,6 +239,11 @@ class Operator(nn.Module, ABC):
         """Upload a checkpoint to the Hugging Face hub; returns its address."""
         return checkpoint.push_to_hub(self, repository, **options)
 
+    def _repr_html_(self) -> str:
+        from .showing import operator_html  # on use: it loads xarray
+
+        return operator_html(self)
+
     def scaling(self, state: State) -> Scaling:
         """The normaliser's scaling of a state."""
         return self.description.scaling(state.history, state.context, state.first)

@@ -46,7 +46,7 @@ class Parts:
         return Parts(below(self.embedding), blocks, below(self.recovery), below(self.norms))
 
 
-def members(names: Iterable[str], parts: Iterable[str]) -> Iterator[str]:
+def names_in(names: Iterable[str], parts: Iterable[str]) -> Iterator[str]:
     """The names that are one of the parts, or lie in one."""
     prefixes = tuple(f"{part}." for part in parts)
     return (name for name in names if f"{name}.".startswith(prefixes))

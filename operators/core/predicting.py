@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ...datasets.fields.labelled import Labelled, Wanted, labelled
 from ...datasets.fields.window import Context
+from . import showing as showing  # `dataset.pelagos` is known from here on
 from .given import given, require_finite
 from .history import require_rank
 from .leads import Leads, lead_steps

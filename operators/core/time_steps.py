@@ -6,6 +6,7 @@ import math
 import warnings
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 # Relative difference below which two time steps are the same (times are often stored in float32).
@@ -133,7 +134,8 @@ class TimeSteps:
 
 
 def _values(times: Tensor) -> list[float]:
-    return sorted(set(times.flatten().tolist())) if times.device.type == "cpu" else []
+    told = times.device.type == "cpu" and not torch.compiler.is_compiling()
+    return sorted(set(times.flatten().tolist())) if told else []
 
 
 def _require(possible: bool, value: float) -> None:

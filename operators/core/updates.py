@@ -91,6 +91,7 @@ class Banded(Update):
     """
 
     kind = "banded"
+    order: Tensor
 
     def __init__(
         self,
@@ -115,6 +116,8 @@ class Banded(Update):
             outer.append(nn.Parameter(weight.new_zeros(rank, outputs, 2)))
         self.inner, self.cores = nn.ParameterList(inner), nn.ParameterList(cores)
         self.outer = nn.ParameterList(outer)
+        order = torch.tensor([k for modes in self.members for k in modes]).argsort()
+        self.register_buffer("order", order.to(weight.device), persistent=False)
 
     def settings(self) -> dict[str, Any]:
         """Ranks and scale."""
@@ -131,8 +134,7 @@ class Banded(Update):
                 )
                 for inner, core, outer in zip(self.inner, self.cores, self.outer, strict=True)
             ]
-            order = torch.tensor([k for modes in self.members for k in modes]).argsort()
-            change = torch.cat(bands)[order.to(weight.device)]
+            change = torch.cat(bands)[self.order]
             return weight + self.scale * change.reshape(weight.shape)
 
 

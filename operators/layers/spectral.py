@@ -67,18 +67,20 @@ class SpectralConvolution(SinglePrecision):
 
     def product(self, modes: Float[Tensor, "B 2 *K C"]) -> Float[Tensor, "B 2 *K D"]:
         """R times low modes."""
-        inputs, outputs = self.weight.shape[-3:-1]
-        kept = modes.shape[2:-1]
+        kept, inputs = modes.shape[2:-1], modes.shape[-1]
         rows = modes.reshape(2 * modes.shape[0], -1, inputs).transpose(0, 1)
-        parts = self.multiply(rows).reshape(-1, modes.shape[0], 2, outputs, 2)
+        parts = self.multiply(rows)
+        outputs = parts.shape[-1] // 2
+        parts = parts.reshape(-1, modes.shape[0], 2, outputs, 2)
         (rr, ri), (ir, ii) = (part.unbind(-1) for part in parts.unbind(2))
         mixed = torch.stack((rr - ii, ri + ir))
         return mixed.permute(2, 0, 1, 3).reshape(modes.shape[0], 2, *kept, outputs)
 
     def multiply(self, rows: Float[Tensor, "K rows C"]) -> Float[Tensor, "K rows _"]:
         """Every mode's rows times its matrix, whose columns are pairs of real and imaginary."""
-        inputs, outputs = self.weight.shape[-3:-1]
-        return torch.bmm(rows, self.weight.to(rows.dtype).reshape(-1, inputs, 2 * outputs))
+        weight = self.weight  # once: fine-tuning may compute it
+        inputs, outputs = weight.shape[-3:-1]
+        return torch.bmm(rows, weight.to(rows.dtype).reshape(-1, inputs, 2 * outputs))
 
 
 def spectral_convolution(

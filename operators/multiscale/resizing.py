@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .conditioning import Affine, affine_norm
-from .tokens import EPS, Kernel, Linear, Tokens, convolve
+from .tokens import EPS, Kernel, Linear, Tokens, as_it_lies, convolve
 
 
 class Embedding(nn.Module):
@@ -81,7 +81,7 @@ class Recovery(nn.Module):
         """Fields on `points` from the tokens of the grid `shape`."""
         n, outputs = len(shape), self.bias.shape[0]
         # Patch points before channels, so that spreading them gives channels-last fields.
-        weight = self.weight.movedim(1, -1).flatten(1)
+        weight = as_it_lies(self.weight).movedim(1, -1).flatten(1)
         bias = self.bias.repeat(self.patch**n)
         patches = F.linear(x, weight.T, bias).reshape(
             x.shape[0], *shape, *(self.patch,) * n, outputs

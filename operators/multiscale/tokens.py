@@ -69,10 +69,18 @@ def convolve(
             x = x.index_select(axis, index)
     padding = [0 if wraps else reach for wraps in periodic]
     ndim = x.ndim - 2
-    weight = kernel.weight
+    weight = as_it_lies(kernel.weight)
     if groups > 1 and ndim in _CHANNELS_LAST:
         x = x.contiguous(memory_format=_CHANNELS_LAST[ndim])
     return _CONV[ndim](x, weight, kernel.bias, padding=padding, groups=groups)
+
+
+def as_it_lies(weight: Tensor) -> Tensor:
+    """The weight itself, with a gradient that lies in memory as it does.
+
+    Distributed training compares strides also along axes of length one, where they mean nothing.
+    """
+    return weight.flatten(1).unflatten(1, weight.shape[1:])
 
 
 def to_image(x: Tokens, shape: tuple[int, ...]) -> Float[Tensor, "B D *S"]:

@@ -1,3 +1,5 @@
+from .best import FOLDER as FOLDER
+from .best import all_best as all_best
 from .jobs import held as held
 from .records import EVALUATION_SCHEMA as EVALUATION_SCHEMA
 from .records import PRETRAINED as PRETRAINED
@@ -5,4 +7,8 @@ from .records import PRETRAINING as PRETRAINING
 from .records import SCRATCH as SCRATCH
 from .records import Run as Run
 from .records import read_runs as read_runs
+from .state import AVERAGE as AVERAGE
+from .state import average_of as average_of
+from .state import latest as latest
+from .state import weights_of as weights_of
 from .stop import stop_signals as stop_signals

@@ -32,6 +32,11 @@ def best_of(run: Path, step: int) -> Path | None:
     return path if path.is_dir() else None
 
 
+def all_best(run: Path) -> list[Path]:
+    """The weights that were the best at some step and are kept, the latest first."""
+    return [path for _, path in reversed(_saved(run))]
+
+
 def forget_later(run: Path, step: int) -> None:
     """Remove what was best after `step`, where training goes on from."""
     for number, path in _saved(run):

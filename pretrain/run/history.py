@@ -6,8 +6,9 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
+from os import SEEK_END
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ...datasets.base.appearing import appearing_file
 
@@ -15,6 +16,7 @@ Record = dict[str, Any]
 Scores = dict[str, dict[str, float]]  # weights -> dataset -> VRMSE (not finite: inf)
 
 ENDED = "early_stopping"  # the kind of record which says that it ended training
+_WINDOW = 2**16  # bytes to look at, at a time
 AFTER_A_SAVE = ("valid", ENDED)  # kinds of records about a step that come after its state
 
 
@@ -25,11 +27,36 @@ def extent(run: Path, step: int) -> tuple[int, str]:
     is all that is ever dropped.
     """
     path = run / "log.jsonl"
-    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-    while lines and _comes_after(step, lines[-1]):
-        lines.pop()
-    text = b"".join(lines)
-    return len(text), hashlib.sha256(text).hexdigest()
+    if not path.is_file():
+        return 0, hashlib.sha256().hexdigest()
+    with path.open("rb") as file:
+        length = _length_until(step, file)
+        return length, _digest_of(file, length)
+
+
+def _length_until(step: int, file: BinaryIO) -> int:
+    """Bytes before the lines that may be written after the state of a step; looks at the end."""
+    size, window = file.seek(0, SEEK_END), _WINDOW
+    while True:
+        start = max(0, size - window)
+        file.seek(start)
+        lines = file.read(size - start).splitlines(keepends=True)[start > 0 :]
+        end = size
+        while lines and _comes_after(step, lines[-1]):
+            end -= len(lines.pop())
+        if lines or not start:
+            return end
+        window *= 2
+
+
+def _digest_of(file: BinaryIO, length: int) -> str:
+    """The SHA-256 of the first bytes of a file, or of all if there are less."""
+    file.seek(0)
+    found = hashlib.sha256()
+    while part := file.read(min(_WINDOW, length)):
+        found.update(part)
+        length -= len(part)
+    return found.hexdigest()
 
 
 def _comes_after(step: int, line: bytes) -> bool:
@@ -61,7 +88,7 @@ def require_record(run: Path, known: tuple[int, str]) -> None:
             f"{remedy}"
         )
     with path.open("rb") as file:
-        found = hashlib.sha256(file.read(length)).hexdigest()
+        found = _digest_of(file, length)
     if digest and found != digest:
         raise ValueError(
             f"{path} is damaged: it does not begin with the lines that were there when the last "

@@ -79,6 +79,8 @@ def run(folder: Path, given: argparse.Namespace) -> int:
         from sections import cases
 
         for section in given.sections or COUNTS:
+            if time.monotonic() > end:
+                break
             missing = ledger.missing(section, max(1, round(COUNTS[section] * given.scale)))
             for case in cases(section, missing, folder, given.minutes):
                 ledger.add(case)

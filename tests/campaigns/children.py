@@ -39,6 +39,8 @@ class Ended:
             return f"signal {-self.status}: {self.said[-300:]!r}"
         if "Traceback" in self.said:
             return f"traceback: {self.said[-600:]!r}"
+        if self.status == 1:
+            return f"exit status 1: {self.said[-300:]!r}"
         if self.status == 2 and self.last.count("pelagos: error: ") != 1:
             return f"no error in one line: {self.said[-300:]!r}"
         return ""

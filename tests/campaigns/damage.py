@@ -14,6 +14,7 @@ from made import CONTAINERS, Made
 from pelagos.datasets.base.manifest import MANIFEST, faults
 from pelagos.datasets.layouts import index as indices
 from pelagos.operators import from_pretrained
+from pelagos.operators.core.adapter import read_adapter
 from pelagos.pretrain.run.history import require_record
 from pelagos.pretrain.run.records import read_runs
 from pelagos.pretrain.run.state import latest, recorded_in, set_damaged_aside
@@ -87,6 +88,11 @@ def _checkpoint(place: Path) -> str:
     return ACCEPTED
 
 
+def _adapter(place: Path) -> str:
+    read_adapter(place)
+    return ACCEPTED
+
+
 def _state(run: Path) -> str:
     """The newest is set aside, by name; the one before is taken."""
     newest, said = latest(run), list[str]()
@@ -151,22 +157,12 @@ def _log_run(made: Made) -> Path:
     return path
 
 
-def _adapted(made: Made) -> Path:
-    made.expected("finetune")
-    path = made.folder / "adapted" / "run"
-    if not path.is_dir():
-        from made import TASKS, started
-
-        place = made.place("adapted")
-        assert all(child.wait().status == 0 for child in started(place, TASKS["finetune"]))
-    return path
-
-
 Opened = tuple[Path, Callable[[Path], str]]
 KINDS: dict[str, Callable[[Made], Opened]] = {
     "checkpoint": lambda made: (made.whole / "checkpoint", _checkpoint),
     "state": lambda made: (made.whole, _state),
-    "state of an adapter": lambda made: (_adapted(made), _state),
+    "state of an adapter": lambda made: (made.made / "adapted", _state),
+    "adapter": lambda made: (made.made / "adapter", _adapter),
     "log": lambda made: (_log_run(made), _log),
     "evaluation": lambda made: (made.made / "evaluation.json", _evaluation),
     "index": lambda made: (_kept_index(made), _index),

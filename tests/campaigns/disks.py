@@ -18,7 +18,7 @@ def case(made: Made, number: int) -> Case:
     """A command meets such a disk, says so in a line, and runs again on a good one."""
     draw = random.Random(f"disk {number}")
     names = [name for name, task in TASKS.items() if task.processes == 1]
-    name, way = names[number % len(names)], list(WAYS)[number // len(names) % len(WAYS)]
+    name, way = names[number % len(names)], draw.choice(list(WAYS))
     task, place = TASKS[name], made.place(f"disk {name}")
     expected, most = made.expected(name), max(2, _calls(made, name)[1])
     at = draw.randrange(1, most + 1)

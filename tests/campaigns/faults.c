@@ -43,12 +43,13 @@ __attribute__((constructor)) static void begin(void) {
 }
 
 static int inside(const char *path) {
-    char full[4096];
+    char here[4096];
+    size_t length = strlen(place);
     if (path[0] != '/') {
-        if (!getcwd(full, sizeof full)) return 0;
-        return !strncmp(full, place, strlen(place));
+        if (!getcwd(here, sizeof here)) return 0;
+        path = here;
     }
-    return !strncmp(path, place, strlen(place));
+    return !strncmp(path, place, length) && (path[length] == '/' || !path[length]);
 }
 
 static int inside_file(int file) {
@@ -128,6 +129,8 @@ int rename(const char *from, const char *to) {
     REAL(rename); FAILS_UNLESS_REMOVING(OF_NAME(to)) return real(from, to); }
 int renameat(int a, const char *from, int b, const char *to) {
     REAL(renameat); FAILS_UNLESS_REMOVING(OF_NAME(to)) return real(a, from, b, to); }
+int renameat2(int a, const char *from, int b, const char *to, unsigned flags) {
+    REAL(renameat2); FAILS_UNLESS_REMOVING(OF_NAME(to)) return real(a, from, b, to, flags); }
 int link(const char *from, const char *to) { REAL(link); FAILS(OF_NAME(to)) return real(from, to); }
 int linkat(int a, const char *from, int b, const char *to, int flags) {
     REAL(linkat); FAILS(OF_NAME(to)) return real(a, from, b, to, flags); }

@@ -57,7 +57,8 @@ def _killed(
     others = [
         c.wait(_PEER if killed.killed else PATIENCE) for c in children if c != children[victim]
     ]
-    wrong = [ended.wrong for ended in (killed, *others) if ended.wrong and not ended.killed]
+    wrong = [ended.wrong for ended in others if ended.status != 1 or "Traceback" in ended.said]
+    wrong = [words for words in ("" if killed.killed else killed.wrong, *wrong) if words]
     way = "at a moment" if timed else "at a change" if changes else "at a call"
     return (way if killed.killed else "done before"), "; ".join(wrong)
 

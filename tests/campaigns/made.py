@@ -16,7 +16,8 @@ from children import command
 from layout_files import FILES
 
 from pelagos.datasets.base.manifest import write_manifest
-from pelagos.operators import create
+from pelagos.datasets.fields.normalization import Statistics
+from pelagos.operators import Description, create
 
 RECIPE: dict[str, Any] = {
     "operator": {"name": "dymixop", "history": 2, "hidden": 2, "layers": 1, "modes": 2},
@@ -40,7 +41,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "plain": RECIPE,
     "kept": {**RECIPE, **KEPT},
     "workers": {**RECIPE, "workers": 1},
-    "ranks": {**RECIPE, **KEPT, "micro_batch": 1},
+    "ranks": {**RECIPE, **KEPT, "micro_batch": 1, "states": {"sharded": True}},
+    "background": {**RECIPE, **KEPT, "states": {"background": True}},
     "lora": {**RECIPE, "method": {"name": "lora", "rank": 1}},
 }
 CONTAINERS = (
@@ -90,12 +92,19 @@ TASKS: dict[str, Task] = {
     "pretrain": _train("plain"),
     "pretrain, all kept": _train("kept"),
     "pretrain, a worker": _train("workers"),
+    "pretrain, saving meanwhile": _train("background"),
     "pretrain, two processes": _train("ranks", 2),
     "finetune": _train("lora"),
     "predict": _once("predict", "../made/whole", WAVE, "--out", "prediction.nc"),
     "evaluate": _once("evaluate", "../made/whole", WAVE, "--out", "evaluation.json"),
     "report": _once("report", "../made/whole", "--out", "report.html"),
-    "assimilate": _once("assimilate", "../made/observer", "../made/seen.csv", "--out", "found.nc"),
+    "assimilate": _once(
+        *("assimilate", "../made/observer", "../made/seen.csv", "--history", WAVE, "--cold"),
+        *("--out", "found.nc"),
+    ),
+    "adapter export": _once("adapter", "export", "../made/adapted", "adapter"),
+    "adapter merge": _once("adapter", "merge", "../made/adapter", "merged"),
+    "publish": _once("publish", "../made/whole", "--to", ".", "--name", "mine"),
     "export": _once("export", "../made/model", "exported"),
     "import": _once("import", "../made/exported", "imported", "--fields", "u"),
 }
@@ -214,12 +223,18 @@ def make(folder: Path) -> Made:
         (made.made / f"{name}.yaml").write_text(text)
     _run(made, ("pretrain", "kept.yaml", "whole"))
     small = {"hidden": 2, "layers": 1, "modes": 2}
-    observed = {**small, "correction": {"modes": 4, "hidden": 2}}
+    scales = Statistics({"*": {"u": 0.5}}, {"*": {"u": 0.7}})
+    known = Description(("u",), normalizer=scales, time_steps=(0.1,), time_scale=0.1)
     create("dymixop", fields=("u",), ndim=1, history=2, **small).save_pretrained(
         made.made / "model"
     )
-    create("observer", fields=("u",), ndim=1, **observed).save_pretrained(made.made / "observer")
+    observer = create(
+        "observer", description=known, ndim=1, correction={"modes": 4, "hidden": 2}, **small
+    )
+    observer.save_pretrained(made.made / "observer")
     (made.made / "seen.csv").write_text(OBSERVATIONS)
+    _run(made, ("finetune", "lora.yaml", "adapted", "--init-from", "model"))
+    _run(made, ("adapter", "export", "adapted", "adapter"))
     _run(made, ("export", "model", "exported"))
     _run(made, ("evaluate", "whole", WAVE, "--out", "evaluation.json"))
     for name in CONTAINERS:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +19,10 @@ from ledger import Case
 from made import KEPT, RECIPE, Made
 
 from pelagos.datasets import open_store
-from pelagos.datasets.fields.window import Context
+from pelagos.datasets.fields import collate
 from pelagos.finetune.assimilate.assimilator import Assimilator
 from pelagos.operators import Sensors, from_pretrained
+from pelagos.operators.assimilation.operator import AssimilatingOperator
 from pelagos.pretrain.command import main
 
 SECTION = "soak"
@@ -69,7 +72,7 @@ def _sample(process: int) -> list[int] | None:
     try:
         pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
         files = sum(1 for _ in Path(f"/proc/{process}/fd").iterdir())
-        return [pages * os.sysconf("SC_PAGE_SIZE"), files]
+        return None if not pages else [pages * os.sysconf("SC_PAGE_SIZE"), files]
     except (OSError, IndexError):
         return None
 
@@ -93,40 +96,27 @@ def _stop_at(end: float) -> None:
 
 
 def _assimilate(made: Made, place: Path, end: float) -> None:
-    """One measurement after another, with an ensemble and without."""
-    operator = from_pretrained(made.made / "observer")
-    store, draw = open_store(made.data, "train"), random.Random(0)
-    context = store.window(0, 0, 1, 1).context
-    assert isinstance(context, Context)
-    both = [
-        Assimilator(operator, _batched(context), members=members)  # pyright: ignore
-        for members in (1, 4)
-    ]
-    moment = 0.0
+    """One measurement after another, with an ensemble and without, over and over."""
+    operator, draw = from_pretrained(made.made / "observer"), random.Random(0)
+    assert isinstance(operator, AssimilatingOperator)
+    store = open_store(made.data, "train")
+    context = collate([store.window(0, 0, 1, 1)]).context
     while time.monotonic() < end:
-        moment += 0.1
-        sensors = Sensors(
-            torch.tensor([[[draw.random() * store.grid.lengths[0]]]]),
-            torch.tensor([[draw.gauss(0, 1)]]),
-            torch.zeros(1, 1, dtype=torch.int64),
-            torch.tensor([[0.5]]),
-        )
-        for each in both:
-            each.step(moment, sensors)
-
-
-def _batched(context: Context) -> Context:
-    return context
+        both = [Assimilator(operator, context, members=members) for members in (1, 4)]
+        for k in range(1, 30):  # untrained, it does not stay finite for ever
+            where = torch.tensor([[draw.random() * store.grid.lengths[0]]])
+            value, noise = torch.tensor([[draw.gauss(0, 1)]]), torch.tensor([[0.5]])
+            for each in both:
+                each.step(0.1 * k, Sensors(value, where, ("u",), noise))
 
 
 def _read(made: Made, place: Path, end: float) -> None:
     """Stores of every layout that are opened, read and closed; one that stays open."""
     stays, draw = open_store(made.data, "train"), random.Random(0)
     while time.monotonic() < end:
-        for folder in (made.data, made.made / "described-zarr3" / "data.zarr"):
-            if folder.exists():
-                store = open_store(folder)
-                store.trajectory(draw.randrange(len(store)))
+        for folder in (made.data, made.made / "described-zarr3" / "cube.zarr"):
+            store = open_store(folder)
+            store.trajectory(draw.randrange(len(store)))
         for _ in range(50):
             stays.window(draw.randrange(len(stays)), 0, 2, 1)
 

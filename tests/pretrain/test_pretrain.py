@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -513,6 +514,31 @@ def test_dry_run_writes_nothing(recipe, tmp_path, capsys):
     main([recipe(), str(tmp_path / "run"), "--dry-run"])
     assert "trainable parameters on advection_1d, burgers_1d" in capsys.readouterr().out
     assert not (tmp_path / "run").exists()
+
+
+def test_dry_run_says_what_the_job_would_take(recipe, tmp_path, capsys):
+    main([recipe(), str(tmp_path / "run"), "--dry-run", "--price", "3600"])
+    out = capsys.readouterr().out
+    assert re.search(r"memory of a process, measured in small: [\d.]+ [MG]B of the host", out)
+    assert re.search(r"loading gives [\d,]+ windows/s, the model takes [\d,]+: \w+", out)
+    assert re.search(r"a micro-batch has \d[\d,]+ operations on the device", out)
+    hours, cost = re.search(r"(\S+) process-hours, which cost (\S+) at 3600", out).groups()
+    assert float(cost) == pytest.approx(3600 * float(hours), rel=0.1, abs=0.01)
+
+
+def test_a_dry_run_fails_before_it_says_what_would_be_trained(
+    recipe, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(Rollout, "loss", lambda *_: torch.tensor(math.nan, requires_grad=True))
+    with pytest.raises(ValueError, match="the loss of the first steps is not finite; lower"):
+        main([recipe(), str(tmp_path / "run"), "--dry-run"])
+    assert "trainable parameters" not in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_price_is_of_a_dry_run(recipe, tmp_path):
+    with pytest.raises(ValueError, match="--price is what a dry run computes with"):
+        main([recipe(), str(tmp_path / "run"), "--price", "1"])
 
 
 def test_nan_in_data_is_named(data, recipe, tmp_path):

@@ -26,6 +26,11 @@ def test_blocks_gather_half_precision_and_lose_no_more_than_autocast():
     run(script, launcher=TWO)
 
 
+def test_gradients_lie_as_distributed_training_keeps_them():
+    script = Path(__file__).parents[1] / "support" / "ddp_strides.py"
+    run(script, launcher=TWO)
+
+
 def test_training_with_shards_is_training(tmp_path, monkeypatch):
     """Every operator, in both precisions, on data far from zero, against DDP."""
     data = simulate(
@@ -51,15 +56,23 @@ def test_training_with_shards_is_training(tmp_path, monkeypatch):
         ),
         ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "1"}, "--fsdp_version 2"),
         (
+            {
+                "TORCHELASTIC_MAX_RESTARTS": "3",
+                "TORCHELASTIC_USE_AGENT_STORE": "True",
+                "WORLD_SIZE": "2",
+            },
+            "export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before it",
+        ),
+        (
             {"ACCELERATE_MIXED_PRECISION": "no", "MASTER_PORT": "29500"},
             "was to start several processes and started one",
         ),
     ],
 )
 def test_what_a_launcher_asks_for_is_honoured_or_refused(variables, match, monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
     recipe = build(TrainRecipe, {"data": [{"path": "data"}], "operator": {"name": "dymixop"}})
     with pytest.raises(ValueError, match=match), start_job(recipe, Launch()):
         pass

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ....operators.core.operator import Operator
-from ....operators.core.parts import members
+from ....operators.core.parts import names_in
 from .base import Method
 from .naming import matching, parts_of
 
@@ -35,7 +35,7 @@ class Head(Method[HeadConfig]):
         """Stop the gradients of the backbone; see `Method.prepare`."""
         named = dict(operator.named_parameters())
         head = parts_of(operator, self.config.name).head
-        trained = {*members(named, head), *matching(named, self.config.also, "method.also")}
+        trained = {*names_in(named, head), *matching(named, self.config.also, "method.also")}
         kept = tuple(name for name in named if name not in trained)
         for name in kept:
             named[name].requires_grad_(False)

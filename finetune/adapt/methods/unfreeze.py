@@ -16,7 +16,7 @@ from typing import Literal
 from ....datasets.base.annotations import AtLeastOne, BelowOne
 from ....datasets.base.config import Checked
 from ....operators.core.operator import Operator
-from ....operators.core.parts import members
+from ....operators.core.parts import names_in
 from ....pretrain.objectives import Phase
 from .base import Method
 from .naming import parts_of
@@ -70,7 +70,9 @@ class Unfreeze(Method[UnfreezeConfig]):
         """Names of the parameters that rest, by stage: all blocks, then fewer, then none."""
         names = [name for name, _ in operator.named_parameters()]
         blocks = parts_of(operator, self.config.name).blocks
-        return [frozenset(members(names, _flat(blocks[:left]))) for left in self._left(len(blocks))]
+        return [
+            frozenset(names_in(names, _flat(blocks[:left]))) for left in self._left(len(blocks))
+        ]
 
     def _left(self, blocks: int) -> Iterator[int]:
         """How many blocks rest, by stage."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pelagos.datasets.base.appearing import (
+    _exchanged,
     appearing_file,
     appearing_folder,
     is_draft,
@@ -143,3 +144,63 @@ def test_what_is_refused_before_work_is_done(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(ValueError, match=words):
             refuse_existing(path, overwrite=False)
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    """A folder that is replaced."""
+    with appearing_folder(tmp_path / "out") as draft:
+        put(draft, "old")
+    return tmp_path / "out"
+
+
+def test_a_folder_that_is_replaced_is_there_at_any_moment(
+    there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spare = [there.with_name(name) for name in ("one", "other")]
+    for path in spare:
+        path.mkdir()
+    if not _exchanged(*spare):
+        pytest.skip("this disk exchanges no names")
+    monkeypatch.setattr(Path, "rename", lambda *_: pytest.fail("it is away for a moment"))
+    with appearing_folder(there, overwrite=True) as draft:
+        put(draft, "new")
+    assert held(there) == "new"
+    assert sorted(there.parent.iterdir()) == sorted([there, *spare])
+
+
+def test_a_kill_after_the_exchange_leaves_what_is_removed_later(there: Path) -> None:
+    code = """
+with appearing_folder(path, overwrite=True) as draft:
+    (draft / "a").write_text("new")
+    import pelagos.datasets.base.appearing as module
+    module._remove = lambda _: os._exit(9)
+"""
+    killed(code, there)
+    assert held(there) == "new"
+    with appearing_folder(there, overwrite=True) as draft:
+        put(draft, "newest")
+    assert held(there) == "newest"
+    assert [*there.parent.iterdir()] == [there]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_file_or_a_link_is_replaced_by_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, at_once: bool
+) -> None:
+    target, path = tmp_path / "target", tmp_path / "out"
+    target.mkdir()
+    put(target, "kept")
+    if kind == "file":
+        path.write_text("old")
+    else:
+        path.symlink_to(target)
+    if not at_once:
+        monkeypatch.setattr("pelagos.datasets.base.appearing._exchanged", lambda *_: False)
+    with appearing_folder(path, overwrite=True) as draft:
+        put(draft, "new")
+    assert held(path) == "new"
+    assert not path.is_symlink()
+    assert held(target) == "kept"
+    assert sorted(tmp_path.iterdir()) == [path, target]

@@ -72,7 +72,7 @@ def test_one_line_trains(make, data, tmp_path, monkeypatch, capsys):
     assert stored["objective"]["horizon"] == 4  # at least, so that rollouts stay stable
     assert stored["optimizer"]["clip"] == 2.0
     assert stored["learning_rates"] == {"embedding": 0.004, "recovery": 0.004}
-    assert stored["optimizer"]["learning_rate"] == pytest.approx(0.0004)  # of few windows
+    assert stored["optimizer"]["learning_rate"] == pytest.approx(0.0012)  # of few windows
     assert (stored["batch"], stored["micro_batch"]) == (6, 3)
     assert from_pretrained(path).description.normalizer.name == "statistics"
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -108,12 +108,13 @@ def test_parts_that_are_there_are_kept(tmp_path):
     assert with_splits({"path": str(path)}).entry == {"path": str(path)}
 
 
-def test_more_windows_mean_more_steps_and_larger_strides(make, tmp_path):
+def test_steps_go_by_the_number_of_windows(make, tmp_path):
     path = simulate("advection_1d", tmp_path, trajectories={"train": 40, "valid": 1}, **GRID)
     values = drafted(make(), path)
     assert values["steps"] == 540  # 80 windows 40 times, in batches of 6, in tens
-    assert values["optimizer"]["learning_rate"] == pytest.approx(0.0004)
+    assert values["optimizer"]["learning_rate"] == pytest.approx(0.0012)
     assert drafted(make(), path, batch=8)["micro_batch"] == 2
+    assert drafted(make(), path, log_every=9)["save_every"] % 9 == 0
     assert drafted(make(), path, steps=7)["steps"] == 7
 
 

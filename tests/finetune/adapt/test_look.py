@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,7 @@ from pelagos.finetune.adapt.look import first_look
 from pelagos.finetune.adapt.recipe import FinetuneRecipe
 from pelagos.finetune.adapt.trained import require_trained, share_trained
 from pelagos.operators import Description, create
+from pelagos.operators.core.trained import Ranges
 
 SMALL = {"ndim": 1, "hidden": 6, "layers": 2, "modes": 4}
 
@@ -84,16 +86,23 @@ def test_a_gradient_that_is_not_finite_is_refused_by_part(mixture):
         first_look(operator, RECIPE, mixture)
 
 
+def of_size(low, high):
+    """The ranges of a dataset whose field varies by so much over space."""
+    return {"d": Ranges({"u": {"deviation": (math.log10(low), math.log10(high))}})}
+
+
 def test_data_far_from_the_checkpoints_are_warned_of(store):
     known = described(parameters=("viscosity",), condition_scales={"viscosity": Standard(9.0, 0.1)})
-    known = replace(known, units={"u": "m/s"})
-    after = replace(described(std=50.0), units={})
+    known = replace(known, units={"u": "m/s"}, trained=of_size(0.5, 2.0))
+    after = replace(described(), units={}, trained=of_size(100.0, 1000.0))
     units, sizes, parameters = distances(known, after, [store])
     assert "u in m/s is what they are taken for" in units
-    assert "u varies by 50 here and by 1 in the checkpoint's data" in sizes
+    assert "u varies by 100 to 1e+03 here and by 0.5 to 2 in the checkpoint's data" in sizes
     assert "parameter viscosity of burgers_1d reaches 0.0" in parameters
     assert "knows 9 ± 0.1" in parameters
-    assert not [*distances(described(), described(std=3.0), [store])]
+    near = replace(described(), trained=of_size(10.0, 1000.0))
+    assert not [*distances(replace(described(), trained=of_size(0.5, 2.0)), near, [store])]
+    assert not [*distances(described(), near, [store])]  # an earlier checkpoint says nothing
 
 
 def test_what_is_trained_and_what_that_saves_is_counted():

@@ -12,6 +12,7 @@ import xarray
 
 from pelagos.datasets import open_store
 from pelagos.datasets.fields.grid import Grid
+from pelagos.operators import plot_prediction, verdict_of
 from pelagos.operators.core.trained import Ranges
 from pelagos.operators.core.verdict import verdict_from_json
 
@@ -223,3 +224,22 @@ def test_a_checkpoint_without_ranges_says_unknown(shift) -> None:
     assert found["initial state"] == "unknown"
     assert found["grid"] == "inside"
     assert verdict.status == "inside"
+
+
+def test_what_a_notebook_shows(shift, wave) -> None:
+    operator = known(shift())
+    assert "u [m/s]" in operator._repr_html_()
+    assert "32 points" in operator._repr_html_()
+    assert "12, 0.25 apart" in open_store(wave)._repr_html_()
+    found = operator.predict(labelled([0.0, 0.25]), steps=4, members=3, perturbation=0.1)
+    assert found.pelagos.verdict == verdict_of(found)
+    assert "<td>inside</td>" in found.pelagos.verdict._repr_html_()
+    mean, spread = (axes for axes in found.pelagos.plot().axes if axes.images)
+    np.testing.assert_allclose(mean.images[0].get_array(), found["u"].mean("member"), rtol=1e-5)
+    expected = found["u"].std("member", ddof=1)
+    np.testing.assert_allclose(spread.images[0].get_array(), expected, rtol=1e-5)
+    (one,) = (a for a in plot_prediction(operator.predict(open_store(wave)), trajectory=2).axes
+              if a.images)  # fmt: skip
+    assert one.images[0].get_array().shape == (11, 32)
+    with pytest.raises(ValueError, match="carries no verdict"):
+        verdict_of(labelled([0.0]))

@@ -340,24 +340,24 @@ def test_good_persistence_is_warned_of(done):
 
 def test_the_command_goes_on_after_ctrl_c(root, tmp_path):
     """Real workers, of which one is in the middle of a training that it saves."""
-    asked = recipe(root, trajectories=[1], steps=[400], seeds=1)
+    asked = recipe(root, trajectories=[1], steps=[150], seeds=1)
     path = tmp_path / "recipe.yaml"
     values = yaml.safe_load(yaml.safe_dump(command.plain(asked)))
     values["study"]["learning_rates"] = {k: [1e-3] for k in ("pretrained", "scratch", "peer")}
-    values["save_every"] = 400
-    values["validation"]["every"] = 400
+    values["save_every"] = 150
+    values["validation"]["every"] = 150
     path.write_text(yaml.safe_dump(values))
     words = [sys.executable, "-c", RUN, "study", str(path), str(tmp_path / "s"), "--workers", "1"]
     first = subprocess.Popen(words, stderr=subprocess.DEVNULL)
-    log = tmp_path / "s/cells/pretrained/400-steps-1-trajectories-seed-0-rate-0.001/log.jsonl"
+    log = tmp_path / "s/cells/pretrained/150-steps-1-trajectories-seed-0-rate-0.001/log.jsonl"
     while not (log.is_file() and log.read_text().count('"train"') > 3):
         assert first.poll() is None
         time.sleep(0.05)
     os.kill(first.pid, signal.SIGINT)
-    first.communicate(timeout=100)
+    first.communicate(timeout=300)
     assert first.returncode == 130
     assert list(log.parent.glob("state/step-*")) or (log.parent / "score.json").is_file()
-    again = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    again = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert again.returncode == 0, again.stderr
     assert "gains of pretraining" in again.stdout
     assert found(tmp_path / "s")["complete"]
@@ -376,11 +376,30 @@ def test_a_report_shows_a_study_alone(done, tmp_path):
     assert page.count("<svg") == 2
 
 
-def test_tables_say_what_is_not_there_yet(root, tmp_path, here):
-    here.stop_after = 3
-    with pytest.raises(KeyboardInterrupt):
-        study(recipe(root), tmp_path / "study", workers=1)
+def test_tables_say_what_is_not_there_yet(done):
+    values = found(done)
     console = Console(width=200, record=True, file=io.StringIO())
-    for table in tables(found(tmp_path / "study")):
+    row = values["budgets"][0]["curves"]["scratch"]["vrmse"]["curve"][0]
+    row["done"] = False
+    for table in tables(values):
         console.print(table)
-    assert "…" in console.export_text()
+    lines = console.export_text().splitlines()
+    errors = [line for line in lines if "from scratch" in line and "M^" in line]
+    assert ["…" in line for line in errors] == [False, True]
+
+
+def test_data_of_another_dimension_are_refused(root, tmp_path):
+    plane = create("dymixop", fields=("u",), ndim=2, hidden=4, layers=1, modes=2, history=2)
+    plane.save_pretrained(tmp_path / "plane")
+    with pytest.raises(ValueError, match="works in 2D, and waves is 1D"):
+        study(replace(recipe(root), init_from=str(tmp_path / "plane")), tmp_path / "s", workers=1)
+
+
+def test_another_checkpoint_under_the_same_name_is_refused(root, done, tmp_path):
+    folder = tmp_path / "study"
+    shutil.copytree(done, folder)
+    values = json.loads((folder / "study.json").read_text())
+    values["checkpoint"]["sha256"] = "0" * 64
+    (folder / "study.json").write_text(json.dumps(values))
+    with pytest.raises(ValueError, match="is not the checkpoint any more"):
+        study(recipe(root), folder, workers=1)

@@ -8,7 +8,7 @@ import torch
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.fields.window import Context
 from pelagos.operators import Description, create
-from pelagos.operators.core.parts import Parts, members
+from pelagos.operators.core.parts import Parts, names_in
 
 OPERATORS = {
     "dymixop": {"ndim": 1, "hidden": 6, "layers": 3, "modes": 3, "history": 2},
@@ -32,11 +32,11 @@ def operator(request):
 def test_every_parameter_is_in_one_part(operator):
     names = [name for name, _ in operator.named_parameters()]
     parts = operator.parts()
-    found = [name for part in parts.named().values() for name in members(names, part)]
+    found = [name for part in parts.named().values() for name in names_in(names, part)]
     assert sorted(found) == sorted(names)
     assert parts.blocks
     with_fields = {name for name in operator.field_axes() if name in names}
-    assert with_fields <= {*members(names, parts.head)}
+    assert with_fields <= {*names_in(names, parts.head)}
 
 
 def test_blocks_are_in_the_order_in_which_data_pass_them(operator):
@@ -59,4 +59,4 @@ def test_parts_stand_inside_another_operator():
 
 
 def test_a_name_is_not_the_beginning_of_another():
-    assert [*members(["mixing.1.w", "mixing.10.w", "mixing"], ["mixing.1"])] == ["mixing.1.w"]
+    assert [*names_in(["mixing.1.w", "mixing.10.w", "mixing"], ["mixing.1"])] == ["mixing.1.w"]

@@ -1,0 +1,75 @@
+"""A program that `torch.export` opens gives the operator's own forecast."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pelagos.datasets.fields.grid import Grid
+from pelagos.datasets.fields.normalization import Standard, Statistics, WindowScaling
+from pelagos.datasets.fields.window import Context
+from pelagos.operators import Description, create
+from pelagos.operators.core.exporting import export_step
+
+SMALL = {
+    "dymixop": {"ndim": 1, "history": 2, "hidden": 8, "layers": 2, "modes": 6},
+    "multiscale": {
+        "ndim": 2, "width": 8, "depths": (2, 2), "heads": (2, 2), "skips": (1, 0), "patch": 2,
+        "window": 4,
+    },
+    "observer": {"ndim": 1},
+}  # fmt: skip
+
+
+def described(name: str) -> Description:
+    points = (32,) if SMALL[name]["ndim"] == 1 else (16, 16)
+    statistics = Statistics({"d": {"u": 1.0}}, {"d": {"u": 2.0}})
+    about = Description(
+        ("u",),
+        normalizer=WindowScaling(growth=1.5) if name == "dymixop" else statistics,
+        time_steps=(0.25,),
+        grid=Grid(points, (2.0,) * len(points), ("periodic",) * len(points)),
+    )
+    if name == "observer":
+        return about
+    return replace(about, parameters=("nu",), condition_scales={"nu": Standard(1.0, 2.0)})
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_loop_over_the_program_is_the_rollout(name, tmp_path):
+    operator = create(name, description=described(name), **SMALL[name]).eval()
+    says = export_step(operator, tmp_path / "step.pt2", batch=3)
+    about, grid = operator.description, operator.description.grid
+    generator = torch.Generator().manual_seed(5)
+    history = torch.randn(3, operator.history, 1, *grid.shape, generator=generator)
+    parameters = torch.tensor([[0.5], [1.0], [1.5]])
+    conditions = (parameters,) if about.parameters else ()
+    context = Context(("u",), grid, dataset="d", parameters=parameters, parameter_names=("nu",))
+    expected = [*operator.rollout(history, context, dt=0.25, steps=4)]
+
+    # What a user without Pelagos writes.
+    extra = {"pelagos.json": ""}
+    step = torch.export.load(tmp_path / "step.pt2", extra_files=extra).module()
+    first = history.clone()
+    for frame in expected:
+        with torch.no_grad():
+            fields = step(history, first, torch.tensor(0.25), *conditions)
+        history = torch.cat((history[:, 1:], fields[:, None]), 1)
+        torch.testing.assert_close(fields, frame, rtol=1e-4, atol=1e-5)
+    assert json.loads(extra["pelagos.json"])["fields"] == ["u"]
+    assert says["shapes"][0] == (3, operator.history, 1, *grid.shape)
+
+
+def test_what_cannot_be_a_program(tmp_path):
+    about = described("dymixop")
+    several = replace(about, grid=None)
+    with pytest.raises(ValueError, match="trained on several grids: a program has one"):
+        export_step(create("dymixop", description=several, **SMALL["dymixop"]), tmp_path / "a.pt2")
+    two = Statistics({"a": {"u": 0.0}, "b": {"u": 1.0}}, {"a": {"u": 1.0}, "b": {"u": 1.0}})
+    operator = create("dymixop", description=replace(about, normalizer=two), **SMALL["dymixop"])
+    with pytest.raises(ValueError, match="choose one of a, b, or '\\*' for all"):
+        export_step(operator, tmp_path / "a.pt2")
+    assert not [*tmp_path.iterdir()]
