@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Your own NetCDF, with land
 #
-# A file as people have them: a climatology of the sea's temperature every other day, NaN on land, latitudes from
-# north to south, times in days since a date. Nothing of it is rewritten; Pelagos reads the conventions through the libraries
+# A file as people have them: the temperature of the sea every other day, NaN on land, latitudes from north to south,
+# times in days since a date. Nothing of it is rewritten; Pelagos reads the conventions through the libraries
 # that own them. (It is made here, so that this page needs no network; yours is opened the same way.)
 
 # %%
