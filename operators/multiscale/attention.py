@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..core.transforms import transformed
 from ..core.weight_cache import WeightCache
 from .attention_kernel import attend, attend_and_learn, differentiates_by_hand
 from .position_bias import PositionBias, expand
@@ -70,10 +71,12 @@ class WindowAttention(nn.Module):
         prepared = self.prepared.get(weights, grid, lambda: self._prepare(grid))
         projected = F.linear(grid.partition(x), self.weight, prepared.bias)
         tiles = [x.shape[0] * tokens for tokens in prepared.tokens]
-        if prepared.biases:
-            mixed = attend(projected, prepared.lengths, tiles, prepared.biases)
+        biases, shapes = prepared.biases, [shape for shape, _ in grid.tiles]
+        if not biases and transformed(projected, prepared.lengths):
+            biases = expand(prepared.table, grid.window, shapes)
+        if biases:
+            mixed = attend(projected, prepared.lengths, tiles, biases)
         else:
-            shapes = [shape for shape, _ in grid.tiles]
             mixed = attend_and_learn(
                 projected, prepared.lengths, tiles, prepared.table, grid.window, shapes
             )

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ..core.transforms import transformed
 from ..layers.constants import constant
 
 # Ceiling of the bias, width of its network, base of the logarithm.
@@ -44,7 +45,8 @@ class PositionBias(nn.Module):
         """The table of β over all offsets in a window, row-major."""
         weights = (self.hidden_weight, self.hidden_bias, self.weight)
         with torch.autocast(self.weight.device.type, enabled=False):  # 16 has no spare digits
-            return (_Table.apply if torch.is_grad_enabled() else _table)(*weights, window)
+            by_hand = torch.is_grad_enabled() and not transformed(*weights)
+            return (_Table.apply if by_hand else _table)(*weights, window)
 
 
 def _table(
