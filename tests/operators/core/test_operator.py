@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_operators import CASES, SMALL, build, window_for
+from small_operators import CASES, GRIDS, SMALL, build, window_for
 
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.fields.normalization import Statistics, WindowScaling
