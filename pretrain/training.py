@@ -16,14 +16,13 @@ from accelerate.utils import InitProcessGroupKwargs
 from ..datasets.base.config import read
 from ..datasets.base.processes import Processes
 from ..datasets.fields.window import collate
-from ..datasets.sampling.mixture import Mixture
 from ..datasets.stores.store import Store
 from ..operators.core import checkpoint
 from ..operators.core.operator import Operator
 from .adaptation import Adaptation
 from .batches import micro_batches_per_process
 from .command import RECIPES, Launch
-from .data import open_stores, training_data
+from .data import TrainingData, open_stores, training_data
 from .environment import check_environment, require_all_processes, shards_are_ours
 from .job import Job, job_of
 from .loop import train
@@ -167,7 +166,12 @@ def run_training(
         data = training_data(recipe, stores, operator)
         for line in (_summary(recipe, operator, stores, job), *left_out(operator, stores)):
             say(f"{title}: {line}")
-        _try_out(operator, data.mixture)
+        if job.shards and data.objective.whole:
+            raise ValueError(
+                f"objective.kind {recipe.objective.kind} differentiates forwards, as it is set "
+                "here, which shards of parameters (FSDP) do not allow; train without shards"
+            )
+        _try_out(operator, data)
         if launch.dry_run:
             return
         if status is Status.NEW:
@@ -197,14 +201,16 @@ def _summary(recipe: TrainRecipe, operator: Operator, stores: Sequence[Store], j
 
 
 @torch.no_grad()
-def _try_out(operator: Operator, mixture: Mixture) -> None:
+def _try_out(operator: Operator, data: TrainingData) -> None:
     """Predict one window of every dataset, so that what cannot work fails before any work.
 
     In evaluation mode, in which no statistics are learned; training sets its own.
     """
     operator.eval()
-    for windows in mixture.parts:
-        if not operator(collate([windows[0]])).isfinite().all():
+    for windows in data.mixture.parts:
+        window = collate([windows[0]])
+        if not operator(window).isfinite().all():
             raise ValueError(
                 f"the first prediction on {windows.store.name} is not finite; normalise its fields"
             )
+        data.objective.try_out(operator, window, operator.description.normalizer)

@@ -14,6 +14,7 @@ OBJECTIVES: Registry[type[Objective[Any]]] = Registry(
     "objective",
     {
         "rollout": "pelagos.pretrain.objectives.rollout:Rollout",
+        "pushforward": "pelagos.pretrain.objectives.pushforward:Pushforward",
         "all2all": "pelagos.pretrain.objectives.all2all:All2All",
         "assimilation": "pelagos.pretrain.objectives.assimilation:Assimilation",
     },
