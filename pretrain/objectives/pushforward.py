@@ -43,6 +43,7 @@ class PushforwardConfig(UnrolledConfig):
         curriculum: how the horizon grows along training; null: it is the same at every step.
         leads: how lead times are weighted; null: all the same.
         jacobian: a penalty on the Jacobian of the one-step map; null: none.
+        conservation: a penalty on means over the domain that move; null: none.
         calls: N, the most frames that are predicted without gradient before.
         rise: optimizer steps after which the most of them grows by one, from 0 up to `calls`; 0: it
             is `calls` from the start.

@@ -38,6 +38,7 @@ class RolloutConfig(UnrolledConfig):
         curriculum: how the horizon grows along training; null: it is the same at every step.
         leads: how lead times are weighted; null: all the same.
         jacobian: a penalty on the Jacobian of the one-step map; null: none.
+        conservation: a penalty on means over the domain that move; null: none.
         truncate: frames after which the gradient is cut; 0: never.
     """
 

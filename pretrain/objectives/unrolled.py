@@ -19,6 +19,7 @@ from ...datasets.fields.window import Window
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
 from .base import Objective, ObjectiveConfig
+from .conservation import ConservationConfig, drift, require_conserved
 from .curriculum import CurriculumConfig
 from .jacobian import JacobianConfig, JacobianPenalty, row_norms
 from .leads import LeadsConfig, LeadWeights
@@ -35,12 +36,14 @@ class UnrolledConfig(ObjectiveConfig):
         curriculum: how the horizon grows along training; null: it is the same at every step.
         leads: how lead times are weighted; null: all the same.
         jacobian: a penalty on the Jacobian of the one-step map; null: none.
+        conservation: a penalty on means over the domain that move; null: none.
     """
 
     noise: NotNegative = 0.0
     curriculum: CurriculumConfig | None = None
     leads: LeadsConfig | None = None
     jacobian: JacobianConfig | None = None
+    conservation: ConservationConfig | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,7 +90,13 @@ class Unrolled(Objective[ConfigT]):
         self.whole = config.jacobian is not None
 
     def meet(self, operator: Operator) -> None:
-        """Get ready for its fields."""
+        """Get ready for its fields.
+
+        Raises:
+            ValueError: a field whose mean should stay the same is not among them.
+        """
+        if self.config.conservation is not None:
+            self.config.conservation.require(operator.description.fields)
         if self.config.jacobian is None:
             return
         fields = len(operator.description.fields)
@@ -99,8 +108,10 @@ class Unrolled(Objective[ConfigT]):
         """One forward-mode pass, where the penalty on the Jacobian needs it.
 
         Raises:
-            ValueError: the operator has no forward mode.
+            ValueError: the operator has no forward mode, or what should be conserved is not.
         """
+        if self.config.conservation is not None:
+            require_conserved(window, self.config.conservation.fields, normalizer)
         if self.config.jacobian is not None:
             row_norms(operator, window, normalizer, 0, 1)
 
@@ -118,7 +129,12 @@ class Unrolled(Objective[ConfigT]):
     ) -> Float[Tensor, ""]:
         """The loss of the prediction, lead times weighted, and the penalties."""
         window = replace(window, history=noisy(window, self.config.noise, normalizer, seed))
-        loss = self._weighted(*self.unroll(model, window), normalizer)
+        prediction, truth = self.unroll(model, window)
+        loss = self._weighted(prediction, truth, normalizer)
+        conserved = self.config.conservation
+        if conserved is not None:
+            moved = drift(prediction, window, conserved.fields, normalizer)
+            loss = loss + conserved.weight * moved.square().mean()
         if self._jacobian is not None:
             penalty = self._jacobian(model, window, normalizer, seed)
             loss = loss + self._jacobian.config.weight * penalty
