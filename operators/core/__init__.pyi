@@ -20,4 +20,5 @@ from .state import State as State
 from .tensors import load_state as load_state
 from .time_steps import SAME_STEP as SAME_STEP
 from .time_steps import same_step as same_step
+from .transforms import transformed as transformed
 from .weight_cache import WeightCache as WeightCache
