@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 help:
 	@echo "make quickstart   set up, simulate, pretrain, fine-tune, evaluate, report (≤ 10 minutes)"
 	@echo "make test         set up and run the tests"
-	@echo "make campaign     damage, kill and start at once, many times (an hour); prints a table"
+	@echo "make campaign     kills, damage, bad disks, odd inputs, many times (some hours); prints a table"
 	@echo "make lint         style, types, import layers"
 	@echo "make format       rewrite the code in the project's style"
 	@echo "make clean        remove the environment, caches, and quickstart's data and runs"

@@ -1,17 +1,18 @@
 """What Pelagos adds to the work itself: small windows, steps, saves and openings.
 
-    OMP_NUM_THREADS=1 python benchmarks/overhead.py windows steps hand save groups
+    OMP_NUM_THREADS=1 python benchmarks/overhead.py windows steps hand save checksums groups
     OMP_NUM_THREADS=1 python benchmarks/overhead.py windows --against /path/to/other/bin/python
 
 Every section runs in a process of its own. With --against also in one of each interpreter that is
 named, whose pelagos may be another version: they take turns, a tenth of a second each, so that what
-disturbs one disturbs all. Given are medians over turns of CPU time (of `save` wall time, as it
-waits for disks), and the median over turns of the ratio to the first interpreter.
+disturbs one disturbs all. Given are medians over turns of CPU time (of `save` and `checksums` wall
+time, as they wait for disks), and the median over turns of the ratio to the first interpreter.
 
 windows  microseconds for a window of 5 frames of 64 points of a store
 steps    milliseconds for a step of `pelagos pretrain` of a small operator, without saves
 hand     the same step in a plain loop, its batches made before
 save     milliseconds to save a training state of about 200 MB
+checksums  the time of that save over that of one that hashes no tensors; they take turns
 groups   seconds to open a described HDF5 file of 10,000 groups for the first time
 """
 
@@ -220,6 +221,36 @@ def make_small(root: Path) -> None:
 
 
 def save(folder: Path) -> Iterator[float]:
+    yield from saves(folder, lambda once: 1e3 * once())
+
+
+def checksums(folder: Path) -> Iterator[float]:
+    import hashlib
+
+    class Nothing:
+        """In the place of a hash."""
+
+        def update(self, _: memoryview) -> None: ...
+
+        def hexdigest(self) -> str:
+            return 64 * "0"
+
+    real, first = hashlib.sha256, True
+
+    def both(once: Callable[[], float]) -> float:
+        nonlocal first
+        first, took = not first, {}
+        for made in (real, Nothing) if first else (Nothing, real):
+            hashlib.sha256 = made
+            took[made] = once()
+        hashlib.sha256 = real
+        return took[real] / took[Nothing]
+
+    yield from saves(folder, both)
+
+
+def saves(folder: Path, turn: Callable[[Callable[[], float]], float]) -> Iterator[float]:
+    """What each turn gives, which is given a save that says what it took, in seconds."""
     import torch
     from accelerate import Accelerator
 
@@ -240,13 +271,20 @@ def save(folder: Path) -> Iterator[float]:
     optimizer.step()
     step, accelerator = 0, Accelerator(cpu=True)
     (folder / "run").mkdir()
-    while True:
-        wait()
+
+    def once() -> float:
+        nonlocal step
         step += 1
         progress = state.Progress(step, step, 1.0)
         began = time.perf_counter()
         state.save_state(folder / "run", operator, operator, optimizer, progress, accelerator)
-        yield 1e3 * (time.perf_counter() - began)
+        return time.perf_counter() - began
+
+    for _ in range(3):  # until older states are removed
+        once()
+    while True:
+        wait()
+        yield turn(once)
 
 
 def groups(folder: Path) -> Iterator[float]:
@@ -277,6 +315,7 @@ SECTIONS: dict[str, tuple[Callable[[Path], Iterator[float]], str, int]] = {
     "steps": (steps, "ms", 1000),
     "hand": (hand, "ms", 1000),
     "save": (save, "ms", 12),
+    "checksums": (checksums, "× a save without", 20),
     "groups": (groups, "s", 5),
 }
 

@@ -1,7 +1,9 @@
 from .adapt.command import finetune as finetune
 from .adapt.recipe import FinetuneRecipe as FinetuneRecipe
 from .assimilate.assimilator import Assimilator as Assimilator
+from .forecast.calibrate import calibrate as calibrate
 from .forecast.evaluate import evaluate as evaluate
 from .forecast.predict import predict as predict
 from .forecast.request import Request as Request
+from .forecast.stream import write_forecast as write_forecast
 from .report.report import write_report as write_report

@@ -14,5 +14,8 @@ from .core.registry import names as names
 from .core.rollout import rollout as rollout
 from .core.state import FieldAxis as FieldAxis
 from .core.state import State as State
+from .core.verdict import Verdict as Verdict
+from .core.verdict import verdict_from_json as verdict_from_json
+from .core.wishes import Wishes as Wishes
 from .dymixop.operator import DyMixOp as DyMixOp
 from .multiscale.operator import MultiscaleTransformer as MultiscaleTransformer

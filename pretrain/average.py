@@ -61,6 +61,11 @@ class Average:
         decay = min(self.decay, (1 + step) / (10 + step))
         get_ema_multi_avg_fn(decay)(self._own, self._pieces(), step)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """What is averaged, by name, shared out over processes as the weights are; not copied."""
+        own = zip(self._live.items(), self._own, strict=True)
+        return {name: _like(piece, live) for (name, live), piece in own}
+
     @contextmanager
     def swapped(self) -> Iterator[None]:
         """In this block the module has the average for its weights, and this has its weights."""
@@ -88,3 +93,11 @@ class Average:
 
 def _piece(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor.detach()
+
+
+def _like(piece: Tensor, live: Tensor) -> Tensor:
+    """This process's piece of a tensor that is shared out as `live` is."""
+    if not isinstance(live, DTensor):
+        return piece
+    shape = {"shape": live.shape, "stride": live.stride()}
+    return DTensor.from_local(piece, live.device_mesh, live.placements, run_check=False, **shape)

@@ -18,13 +18,11 @@ from .nonfinite import NotFinite
 from .run import state as resume
 from .run.best import best_of, forget_later, save_best
 from .run.directory import changes_of
-from .run.history import drop_validation, has_record, rewind, validations
+from .run.history import ENDED, drop_validation, has_record, rewind, validations
 from .run.log import REWOUND, Log
 from .run.publishing import publish
 from .selection import LAST, Selection
 from .trainee import Trainee
-
-_ENDED = "early_stopping"  # the kind of record which says that it ended training
 
 
 def order_seed(seed: int, rewinds: int) -> int:
@@ -54,10 +52,6 @@ class Course:
     def enough(self) -> bool:
         """Whether validation says that training should end."""
         return self.selection.exhausted
-
-    def samples(self, step: int) -> int:
-        """Windows that all processes have seen after a step."""
-        return self.data.mixture.windows_before(step * self.recipe.micro_batches)
 
     def resume(self) -> resume.Progress:
         """Go on from the run's latest state, if it has one."""
@@ -95,16 +89,20 @@ class Course:
             log.record("recipe", step=step, change=change)
             log.say(f"from here on, {change}")
 
+    def _latest(self) -> Path | None:
+        """The newest state, as the main process sees it."""
+        return self.ranks.once(lambda: resume.latest(self.run))
+
     def begin(self, progress: resume.Progress, log: Log) -> bool:
         """Make up for a validation that was due and is not on record: that of fresh weights, or one
         that was stopped. False: told to stop on the way."""
         step, recipe = progress.step, self.recipe
-        if recipe.on_nonfinite == "rewind" and resume.latest(self.run) is None:
+        if recipe.on_nonfinite == "rewind" and self._latest() is None:
             self.save(progress)  # there is always a state to go back to
         due = step % recipe.validation.every == 0 or step == recipe.steps
         if due and self._scored < step:
             return self.validate(step, log)
-        if self.enough and not self.ranks.once(lambda: has_record(self.run, _ENDED)):
+        if self.enough and not self.ranks.once(lambda: has_record(self.run, ENDED)):
             self._end(step, log)
         return True
 
@@ -160,7 +158,7 @@ class Course:
 
     def _end(self, step: int, log: Log) -> None:
         best, waited = self.selection.standing, self.selection.standing.waited
-        log.record(_ENDED, step=step, best=best.step, vrmse=best.score, waited=waited)
+        log.record(ENDED, step=step, best=best.step, vrmse=best.score, waited=waited)
         log.say(
             f"training ends at step {step}: {waited} validations were no better than before; the "
             f"best was at step {best.step} (VRMSE {best.score:.4f})"
@@ -177,7 +175,8 @@ class Course:
         Raises:
             NotFinite: the failure, where the recipe does not ask for this (any more).
         """
-        state = resume.latest(self.run)
+        self.trainee.saver.wait()
+        state = self._latest()
         if self.recipe.on_nonfinite != "rewind" or state is None:
             raise failure
         if rewinds > self.recipe.rewinds:
@@ -192,11 +191,17 @@ class Course:
             f"{failure.found}; back to step {progress.step}, and on with the data in another order "
             f"({rewinds} of {self.recipe.rewinds} times)"
         )
+        if self.recipe.tracked_by:
+            log.say(
+                f"{', '.join(self.recipe.tracked_by)} cannot go back: what was told of steps "
+                f"{progress.step + 1} to {failure.step} stays there; log.jsonl has what counts"
+            )
         return progress
 
     def finish(self, adaptation: Adaptation | None, log: Log) -> Operator:
         """Publish the run's checkpoint; the trained operator."""
         trainee, best = self.trainee, self.selection.standing
+        trainee.saver.wait()
         if trainee.accelerator.is_main_process:
             path = best_of(self.run, best.step)
             publish(self.run, adaptation, path, self.recipe.publish)

@@ -1,23 +1,24 @@
-"""What a run reads: the stores of a recipe, training windows from them, and validation windows."""
+"""What a run reads: the stores of a recipe, and training windows from them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..datasets.base.paths import expanded
 from ..datasets.fields.units import check_units
-from ..datasets.fields.window import Window, without
 from ..datasets.sampling.augmentation import Augmentation
 from ..datasets.sampling.mixture import Mixture
 from ..datasets.simulation.endless import EndlessStore
 from ..datasets.stores.cached import keep_in_memory
+from ..datasets.stores.choosing import chosen
 from ..datasets.stores.opening import open_store
 from ..datasets.stores.renaming import renamed
 from ..datasets.stores.store import Store
 from ..operators.core.operator import Operator
+from .held_out import LongWindows, held_out
 from .objectives.base import Objective
 from .objectives.registry import objective_of
 from .recipe import DataConfig, TrainRecipe
@@ -35,7 +36,7 @@ class TrainingData:
     """
 
     mixture: Mixture
-    validation: dict[str, list[Window]]
+    validation: Mapping[str, LongWindows]
     objective: Objective[Any]
 
 
@@ -46,7 +47,7 @@ def open_stores(recipe: TrainRecipe) -> list[Store]:
         ValueError: a dataset cannot be read or does not fit into memory as it should, or datasets
             share a name, differ in rank, or only some are steady problems.
     """
-    stores = [_open(recipe, data, "train") for data in recipe.data]
+    stores = [open_split(recipe, data, "train") for data in recipe.data]
     names = [store.name for store in stores]
     if len(set(names)) < len(names):
         raise ValueError(
@@ -76,10 +77,14 @@ def _cached(recipe: TrainRecipe, stores: list[Store]) -> list[Store]:
     return [kept.get(i, store) for i, store in enumerate(stores)]
 
 
-def _open(
+def open_split(
     recipe: TrainRecipe, data: DataConfig, split: str, trajectories: int | None = None
 ) -> Store:
-    """A split of a dataset; `trajectories`: of a simulated one, where not a block of them."""
+    """A split of a dataset; `trajectories`: of a simulated one, where not a block of them.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
     simulated, splits = data.simulate, dict(data.splits)
     if splits.get("by") == "time":  # nothing that a training window spans is validated
         history = int(recipe.operator.get("history", 1))
@@ -90,7 +95,10 @@ def _open(
         own = {new: name for name, new in data.rename.items()}
         units = {own.get(name, name): unit for name, unit in data.units.items()}
         store = open_store(path, split, layout, splits or None, units)
-        return renamed(store, data.rename, dataset=data.name, holes=data.holes)
+        store = renamed(store, data.rename, dataset=data.name, holes=data.holes)
+        # Training looks at nothing else of the split: statistics are of these trajectories, too.
+        wanted = data.trajectories if split == "train" else None
+        return chosen(store, wanted, data.subset_seed)
     size = trajectories or simulated.block
     return EndlessStore(
         simulated.equation, split, size, simulated, name=data.name, rename=data.rename
@@ -111,6 +119,17 @@ def training_data(recipe: TrainRecipe, stores: Sequence[Store], operator: Operat
     return TrainingData(mixture, validation_windows(recipe, operator), objective)
 
 
+def validation_windows(recipe: TrainRecipe, operator: Operator) -> dict[str, LongWindows]:
+    """Per dataset, one long window of each validation trajectory.
+
+    Raises:
+        ValueError: trajectories are too short, or have too few frames without missing values.
+    """
+    count = recipe.validation.trajectories
+    stores = [open_split(recipe, data, "valid", count) for data in recipe.data]
+    return held_out(recipe, stores, operator)
+
+
 def build_mixture(
     recipe: TrainRecipe, stores: Sequence[Store], operator: Operator, objective: Objective[Any]
 ) -> Mixture:
@@ -129,67 +148,3 @@ def build_mixture(
             sizes.append(data.micro_batch or recipe.micro_batch)
     streams = recipe.micro_batches
     return Mixture(parts, recipe.micro_batch, recipe.seed, augmentations, streams, sizes)
-
-
-def validation_windows(recipe: TrainRecipe, operator: Operator) -> dict[str, list[Window]]:
-    """Per dataset, one long window from the start of each validation trajectory."""
-    windows = {}
-    for data in recipe.data:
-        store = _open(recipe, data, "valid", recipe.validation.trajectories)
-        count = min(recipe.validation.trajectories, len(store))
-        horizon = _validation_horizon(recipe, store, data, operator, count)
-        windows[store.name] = [
-            _validation_window(store, i, operator, horizon, data.stride) for i in range(count)
-        ]
-    return windows
-
-
-def _validation_window(
-    store: Store, i: int, operator: Operator, horizon: int, stride: int
-) -> Window:
-    """From the first frame of trajectory i after which no frame is missing nor has holes."""
-    length = 1 if store.steady else stride * (operator.history + horizon - 1) + 1
-    about, start = operator.description, _validation_start(store, i, length, stride)
-    window = store.window(i, start, operator.history, horizon, stride)
-    window = window.filled(about.fill).select(about.fields, about.inputs)
-    return replace(window, context=without(window.context, about.normalizer.constants(store.name)))
-
-
-def _validation_start(store: Store, i: int, length: int, stride: int) -> int:
-    """The first of `length` frames of trajectory i without gaps and holes; the longest run first.
-
-    Raises:
-        ValueError: it has no such frames.
-    """
-    whole = store.whole_frames(i)
-    for part in sorted(store.stretches(i), key=len, reverse=True):
-        for start in range(part.start, part.stop - length + 1):
-            if whole is None or whole[start : start + length : stride].all():
-                return start
-    path, local = store.origin(i)
-    raise ValueError(
-        f"{path}: trajectory {local} has no {length} frames without missing values to validate "
-        "on; use a shorter validation.horizon"
-    )
-
-
-def _validation_horizon(
-    recipe: TrainRecipe, store: Store, data: DataConfig, operator: Operator, count: int
-) -> int:
-    """Frames to roll out: as many as are wanted and stored."""
-    if store.steady:
-        return 1
-    shortest = min(len(_longest(store, i)) for i in range(count))
-    stored = (shortest - 1) // data.stride + 1
-    horizon = min(recipe.validation.horizon, stored - operator.history)
-    if horizon < 1:
-        raise ValueError(
-            f"the validation trajectories of {store.name} have {stored} frames at stride "
-            f"{data.stride}; needed are {operator.history} + 1"
-        )
-    return horizon
-
-
-def _longest(store: Store, i: int) -> range:
-    """The most frames of a trajectory that follow each other without a gap."""
-    return max(store.stretches(i), key=len)

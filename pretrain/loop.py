@@ -62,7 +62,7 @@ def train(
     course = Course(Trainee(operator, optimizer, recipe, job, data.objective), data, run)
     progress = course.resume()
     log = Log(run, title, progress.step, recipe, job.accelerator.is_main_process)
-    with log, job.saving(log, run):
+    with log, job.saving(log, run), course.trainee.saver:
         course.announce(progress.step, log)
         while True:
             try:
@@ -97,13 +97,14 @@ def _follow(course: Course, progress: resume.Progress, log: Log) -> None:
             running += taken.loss
             log.advance()
             pace.step(log)
+            trainee.saver.check()
             trace()
             stopping = job.stops()
             if not (logs or stopping):
                 continue
             feed.watch.require_finite()
             seconds = round(time.perf_counter() - began, 3)
-            samples = course.samples(step)
+            samples = feed.samples(step)
             done = replace(progress, step=step, samples=samples, seconds=seconds)
             if logs:
                 mean = _mean(running / (step - logged), accelerator)
@@ -111,7 +112,7 @@ def _follow(course: Course, progress: resume.Progress, log: Log) -> None:
                 log.record(
                     "speed",
                     step=step,
-                    **feed.meter.speed(step - logged, samples - course.samples(logged)),
+                    **feed.meter.speed(step - logged, samples - feed.samples(logged)),
                 )
                 running, logged = torch.zeros_like(running), step
             if not course.settle(done, log, logs, stopping):
@@ -128,7 +129,13 @@ def _feed(course: Course, progress: resume.Progress) -> Feed:
     batches = micro_batches(mixture, recipe, trainee.accelerator, progress.step)
     watch = Watch(mixture, course.run, course.ranks)
     meter = Meter(course.ranks, trainee.accelerator.device, trainee.share)
-    return Feed(batches, seed, watch, meter)
+    each = recipe.micro_batches
+    before = progress.samples - mixture.windows_before(progress.step * each)
+
+    def samples(step: int) -> int:
+        return before + mixture.windows_before(step * each)
+
+    return Feed(batches, seed, watch, meter, samples)
 
 
 def _record(

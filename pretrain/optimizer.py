@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
@@ -38,6 +39,7 @@ def build_optimizer(
     config: OptimizerConfig,
     rates: Mapping[str, float] | None = None,
     phases: Sequence[Phase] = (),
+    device: torch.device | None = None,
 ) -> AdamW:
     """AdamW over the trainable parameters; weights decay, biases and scalars do not.
 
@@ -47,6 +49,7 @@ def build_optimizer(
         rates: peak learning rates by name of a module or parameter, for those that differ; the
             innermost counts.
         phases: of the objective, where parameters rest in some of them.
+        device: where it will train; None: where it is.
 
     Raises:
         ValueError: there is none of that name, or nothing is trainable.
@@ -71,12 +74,15 @@ def build_optimizer(
         )
     if not groups:
         raise ValueError("nothing to train: every parameter is frozen")
+    place = device or next(operator.parameters()).device
+    fused = place.type == "cuda" if config.fused is None else config.fused
     return AdamW(
         [
             {"params": members, "lr": rate, "peak": rate, "weight_decay": decay, "rests": rests}
             for (rate, decay, rests), members in groups.items()
         ],
         betas=config.betas,
+        fused=fused or None,  # False would rule out the other fast way, too
     )
 
 

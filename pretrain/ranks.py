@@ -31,6 +31,7 @@ class Ranks(Processes):
     Attributes:
         count: how many there are.
         rank: the number of this one.
+        group: of PyTorch's, with gloo on the host; None for a single one.
     """
 
     def __init__(
@@ -38,17 +39,17 @@ class Ranks(Processes):
     ) -> None:
         super().__init__(sketch)
         self.count, self.rank = accelerator.num_processes, accelerator.process_index
-        self._group: Any = None
+        self.group: Any = None
         if self.count > 1:
             patience = timedelta(seconds=timeout or PATIENCE)
-            self._group = dist.new_group(backend="gloo", timeout=patience)
+            self.group = dist.new_group(backend="gloo", timeout=patience)
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` is set on any process."""
         if self.count == 1:
             return flag
         told = torch.tensor([int(flag)])
-        dist.all_reduce(told, op=dist.ReduceOp.MAX, group=self._group)
+        dist.all_reduce(told, op=dist.ReduceOp.MAX, group=self.group)
         return bool(told)
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
@@ -57,7 +58,7 @@ class Ranks(Processes):
             return super().map(function, items)
         mine = super().map(function, items[self.rank :: self.count])
         shares: list[Any] = [None] * self.count
-        dist.all_gather_object(shares, mine, group=self._group)
+        dist.all_gather_object(shares, mine, group=self.group)
         return [shares[i % self.count][i // self.count] for i in range(len(items))]
 
     def gather(self, value: Result) -> list[Result]:
@@ -65,12 +66,12 @@ class Ranks(Processes):
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
-        dist.all_gather_object(values, value, group=self._group)
+        dist.all_gather_object(values, value, group=self.group)
         return values
 
     def once(self, function: Callable[[], Result]) -> Result:
         """What `function` gives on the main process, which alone calls it."""
         result: list[Any] = [function() if self.rank == 0 else None]
         if self.count > 1:
-            dist.broadcast_object_list(result, src=0, group=self._group)
+            dist.broadcast_object_list(result, src=0, group=self.group)
         return result[0]

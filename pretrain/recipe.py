@@ -20,9 +20,11 @@ from ..datasets.base.annotations import (
 from ..datasets.base.config import Checked, nearest
 from ..datasets.fields.normalization import NORMALIZERS, Statistics, normalizer_from_dict
 from ..datasets.simulation.settings import Settings
+from ..operators.core.operator import Operator
 from ..operators.core.registry import OPERATORS
 from .average import AverageConfig
-from .objectives.registry import OBJECTIVES
+from .objectives.base import Phase
+from .objectives.registry import OBJECTIVES, objective_of
 from .objectives.rollout import RolloutConfig
 
 
@@ -70,7 +72,8 @@ class DataConfig(Checked):
         every: distance between the first frames of neighbouring windows.
         micro_batch: windows of it per forward pass, where the recipe's number does not suit its
             grid (more of a small one); a step has as many micro-batches. null: the recipe's.
-        trajectories: use only so many training trajectories (nested, seeded); null: all.
+        trajectories: use only so many training trajectories, also for statistics; null: all.
+        subset_seed: of their choice; a larger number of one seed contains a smaller one.
         time_scale: physical time that the operator's network sees as 1 on this dataset; null: the
             recipe's.
         augment: symmetries by which every sample is moved at random: "flip", "rotate", "roll",
@@ -94,6 +97,7 @@ class DataConfig(Checked):
     every: AtLeastOne = 1
     micro_batch: AtLeastOne | None = None
     trajectories: int | None = None
+    subset_seed: Seed = 0
     time_scale: Positive | None = None
     augment: tuple[str, ...] = ()
     parity: dict[str, str] = field(default_factory=dict)
@@ -146,6 +150,7 @@ class OptimizerConfig(Checked):
         betas: decay rates of the moment estimates.
         weight_decay: decoupled decay of weights; biases and scalars are not decayed.
         clip: largest gradient norm; null: no clipping.
+        fused: whether one kernel updates many parameters; null: on GPUs.
     """
 
     learning_rate: Positive = 1e-3
@@ -154,6 +159,7 @@ class OptimizerConfig(Checked):
     betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
     weight_decay: NotNegative = 1e-4
     clip: Positive | None = 1.0
+    fused: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +178,20 @@ class ValidationConfig(Checked):
     trajectories: AtLeastOne = 8
     horizon: AtLeastOne = 10
     best: str = "mean"
+
+
+@dataclass(frozen=True)
+class StatesConfig(Checked):
+    """How training states are written.
+
+    Attributes:
+        sharded: where there are several processes, each writes the pieces that it has, instead of
+            sending them to one; null: where parameters are sharded.
+        background: training goes on meanwhile; takes host memory for a copy.
+    """
+
+    sharded: bool | None = None
+    background: bool = False
 
 
 @dataclass(frozen=True)
@@ -219,10 +239,16 @@ class TrainRecipe(Checked):
         micro_batch: windows per forward pass; each comes from one dataset.
         seed: of the initial weights and of the data order.
         precision: "fp32", or "bf16" for autocast.
+        tf32: whether GPUs compute products and convolutions of single-precision numbers as TF32
+            (10 bits of the fraction): faster, and less exact.
+        compile: "block" compiles every block of the operator when it is first used (minutes), once
+            for blocks that are alike; "graphs" runs what is compiled as CUDA graphs too, for small
+            operators whose shapes repeat.
         log_every: optimizer steps between log lines.
         save_every: optimizer steps between saves of the training state.
         keep: how many training states, the newest, stay in the run; at least two do, of which one
             may be damaged.
+        states: by whom training states are written, and whether training waits for it.
         stop_within: seconds between being told to stop and the end of the process; training says
             so where its steps are too slow for that.
         on_nonfinite: what to do where a loss or a gradient is not finite: "stop", naming the data;
@@ -260,9 +286,12 @@ class TrainRecipe(Checked):
     micro_batch: AtLeastOne = 16
     seed: Seed = 0
     precision: Literal["fp32", "bf16"] = "fp32"
+    tf32: bool = False
+    compile: Literal["none", "block", "graphs"] = "none"
     log_every: AtLeastOne = 10
     save_every: AtLeastOne = 200
     keep: AtLeastOne = 2
+    states: StatesConfig = field(default_factory=StatesConfig)
     on_nonfinite: Literal["stop", "skip", "rewind"] = "stop"
     rewinds: AtLeastOne = 3
     average: AverageConfig | None = None
@@ -305,6 +334,10 @@ class TrainRecipe(Checked):
             raise ValueError(
                 "data-loading processes cannot use the GPU; simulate there with workers: 0"
             )
+
+    def phases(self, operator: Operator) -> tuple[Phase, ...]:
+        """What is trained when, of this operator: the objective's phases."""
+        return objective_of(self.objective).phases(operator, self.steps)
 
     @property
     def micro_batches(self) -> int:

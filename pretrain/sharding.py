@@ -1,9 +1,11 @@
 """Sharded parameters (FSDP2): one unit for each block of an operator, and nothing cast unseen.
 
-Parameters are gathered and gradients reduced in single precision, and no input or output is cast:
-with `precision: bf16`, autocast does it where products are made, as it does without shards. (The
-usual policy casts parameters and whole windows: lead times and physical fields lose their digits,
-and so do spectral weights and position biases, which are computed in single precision.)
+With `precision: bf16`, blocks gather their parameters in half precision, at half the traffic, and
+compute under autocast as they do without shards. Spectral weights and statistics of batch norms
+(`SinglePrecision`) are units of their own inside blocks, and stay in single precision; so does what
+belongs to no block: where fields and lead times come in and go out, gains of norms, gates.
+Gradients are reduced, and weights and moments kept, in single precision. No input or output is
+cast. (The usual policy casts whole windows: lead times and physical fields lose their digits.)
 """
 
 from __future__ import annotations
@@ -14,13 +16,20 @@ from contextlib import contextmanager
 import torch
 from accelerate import Accelerator
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import (
+    FSDPModule,
+    MixedPrecisionPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 from torch.optim import Optimizer
 
 from ..operators.core.operator import Operator
+from ..operators.layers.precision import SinglePrecision
 
-_POLICY = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
+_SINGLE = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
+_HALF = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
 
 
 def shard(operator: Operator, optimizer: Optimizer, accelerator: Accelerator) -> nn.Module:
@@ -29,19 +38,37 @@ def shard(operator: Operator, optimizer: Optimizer, accelerator: Accelerator) ->
     Args:
         operator: what is trained.
         optimizer: over its parameters, without moments yet; goes on with their shards.
-        accelerator: the only distribution layer.
+        accelerator: the only distribution layer; says whether blocks compute in half precision.
     """
     operator.to(accelerator.device)
     names = {parameter: name for name, parameter in operator.named_parameters()}
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    half = accelerator.mixed_precision == "bf16"
     for unit in operator.blocks():
-        fully_shard(unit, mesh=mesh, mp_policy=_POLICY)
-    fully_shard(operator, mesh=mesh, mp_policy=_POLICY)
+        if half:
+            _keep_single(unit, mesh)
+        fully_shard(unit, mesh=mesh, mp_policy=_HALF if half else _SINGLE)
+    fully_shard(operator, mesh=mesh, mp_policy=_SINGLE)
     shards = dict(operator.named_parameters())
     for group in optimizer.param_groups:
         group["params"] = [shards[names[parameter]] for parameter in group["params"]]
     # Accelerate adds autocast, and no DistributedDataParallel.
     return accelerator.prepare_model(operator, evaluation_mode=True)
+
+
+def _keep_single(unit: nn.Module, mesh: DeviceMesh) -> None:
+    """Make units of the parts of a block that stay in single precision."""
+    parts = [part for part in unit.modules() if part is not unit]
+    for part in parts:
+        if isinstance(part, SinglePrecision):
+            entrances = part.entrances
+        elif isinstance(part, nn.modules.batchnorm._BatchNorm):
+            entrances = ()
+        else:
+            continue
+        fully_shard(part, mesh=mesh, mp_policy=_SINGLE)
+        for entrance in entrances:
+            register_fsdp_forward_method(part, entrance)
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from ..operators.core.registry import create, get
 from .known_linear import resolve_linear
 from .objectives.registry import objective_of
 from .recipe import DataConfig, TrainRecipe
+from .trained import trained_ranges
 
 WINDOW = WindowScaling.name
 _FITTED = 16  # trajectories, and frames of each, that are looked at before training
@@ -85,6 +86,8 @@ def describe(
         **_time_scales(recipe, stores, known),
         time_steps=_lead_times(recipe, stores),
         grid=grids.pop() if len(grids) == 1 else None,
+        axes=first.axes if all(store.axes == first.axes for store in stores) else (),
+        trained=trained_ranges(stores, inputs or fields),
         provenance={
             "pelagos": version("pelagos"),
             "datasets": [store.name for store in stores],
@@ -137,9 +140,15 @@ def _conditions(
         names = tuple(name for name in available if not name.startswith("coordinate_"))
     missing = [name for name in names if name not in available]
     if missing:
+        remedy = "Name in `conditions` what all datasets have"
+        if recipe.conditions is None:  # they are the checkpoint's
+            remedy = (
+                "The checkpoint takes it as an input: rename one (data[i].rename), or do without "
+                "(conditions: [])"
+            )
         raise ValueError(
             f"dataset {first.name} has no constant field or parameter {', '.join(missing)}; it has "
-            f"{', '.join(available) or 'none'}. Name in `conditions` what all datasets have"
+            f"{', '.join(available) or 'none'}. {remedy}"
         )
     constants = tuple(name for name in names if name in candidates)
     parameters = tuple(name for name in names if name not in candidates)

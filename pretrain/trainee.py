@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from math import inf
@@ -17,8 +17,10 @@ from torch.optim import Optimizer
 
 from ..datasets.fields.window import Window
 from ..operators.core.operator import Operator
+from .accelerating import begin_pass
 from .average import Average
 from .batches import micro_batches_per_process
+from .held_out import LongWindows
 from .job import Job
 from .meter import Meter, gradient_norms
 from .nonfinite import Watch
@@ -27,11 +29,12 @@ from .optimizer import forget_resting, set_learning_rates
 from .recipe import TrainRecipe
 from .run import state as resume
 from .run.log import Log
+from .run.saving import Saver, Trained
 from .selection import AVERAGE, LAST
 from .sharding import accumulating, shard
 from .validation import Validated, validate
 
-_VALIDATION = 2**62  # no micro-batch has so large a number: validation draws numbers of its own
+_VALIDATION = 2**62  # no micro-batch has this number: validation draws numbers of its own
 
 
 class Taken(NamedTuple):
@@ -53,12 +56,14 @@ class Feed:
         seed: of the order.
         watch: whether losses and gradients are finite.
         meter: how fast it goes.
+        samples: windows that all processes have seen after a step; this order may follow another.
     """
 
     batches: Generator[tuple[int, Window]]
     seed: int
     watch: Watch
     meter: Meter
+    samples: Callable[[int], int]
 
 
 class Trainee:
@@ -75,7 +80,7 @@ class Trainee:
         accelerator = job.accelerator
         self.share = micro_batches_per_process(recipe, accelerator.num_processes)
         self.objective = objective
-        self.phases = self.objective.phases(operator, recipe.steps)
+        self.phases = recipe.phases(operator)
         self.operator, self.optimizer = operator, optimizer
         self.recipe, self.job, self.accelerator = recipe, job, accelerator
         self.normalizer = operator.description.normalizer
@@ -87,19 +92,13 @@ class Trainee:
         self.model.train()
         config = recipe.average
         self.average = None if config is None else Average(operator, config.decay)
+        self.saver = Saver(recipe.states, recipe.keep, accelerator, sharded=job.shards)
 
     def save(self, run: Path, progress: resume.Progress) -> None:
-        """Save the training state."""
-        resume.save_state(
-            run,
-            self.operator,
-            self.model,
-            self.optimizer,
-            replace(progress, objective=self.objective.memory()),
-            self.accelerator,
-            self.recipe.keep,
-            self.average,
-        )
+        """Save the training state, or begin to (see `saver`)."""
+        trained = Trained(self.operator, self.model, self.optimizer, self.average)
+        learned = replace(progress, objective=self.objective.memory())
+        self.saver.save(run, trained, learned)
 
     def load(self, state: Path) -> resume.Progress:
         """Take a saved training state."""
@@ -158,6 +157,7 @@ class Trainee:
             _set_seed(seed, accelerator.device)
             window = window.to(accelerator.device, non_blocking=True)
             waiting = i + 1 < self.share
+            begin_pass(self.recipe.compile)
             with accumulating(self.model, accelerator) if waiting else nullcontext():
                 loss = phase.loss(self.model, window, self.normalizer, seed) / self.share
                 accelerator.backward(loss)
@@ -178,7 +178,7 @@ class Trainee:
         assert isinstance(rows, Tensor)
         self.objective.learn(rows[places.argsort()])
 
-    def validate(self, windows: Mapping[str, Sequence[Window]]) -> dict[str, Validated] | None:
+    def validate(self, windows: Mapping[str, LongWindows]) -> dict[str, Validated] | None:
         """Every dataset's scores with the last weights, and with the average if there is one.
 
         None: told to stop on the way.
@@ -190,12 +190,14 @@ class Trainee:
         complete = {weights: scores for weights, scores in found.items() if scores is not None}
         return complete if len(complete) == len(found) else None
 
-    def _scores(self, windows: Mapping[str, Sequence[Window]]) -> Validated | None:
+    def _scores(self, windows: Mapping[str, LongWindows]) -> Validated | None:
         """With the same random numbers every time, if any."""
 
-        def predict(window: Window, number: int) -> Tensor:
-            seed = _seed(self.recipe.seed, _VALIDATION + number)
-            return self.objective.predict(self.model, window, self.normalizer, seed)
+        seed = _seed(self.recipe.seed, _VALIDATION)
+
+        def predict(window: Window, first: int) -> Tensor:
+            begin_pass(self.recipe.compile)
+            return self.objective.predict(self.model, window, self.normalizer, seed, first)
 
         batch, stops = self.recipe.micro_batch, self.job.stops
         return validate(self.model, predict, windows, batch, self.accelerator, stops)

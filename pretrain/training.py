@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from ..datasets.fields.window import collate
 from ..datasets.stores.store import Store
 from ..operators.core import checkpoint
 from ..operators.core.operator import Operator
+from .accelerating import compile_blocks, tf32
 from .adaptation import Adaptation
 from .batches import micro_batches_per_process
 from .command import RECIPES, Launch
@@ -26,11 +27,11 @@ from .data import TrainingData, open_stores, training_data
 from .environment import check_environment, require_all_processes, shards_are_ours
 from .job import Job, job_of
 from .loop import train
-from .objectives.registry import objective_of
 from .optimizer import build_optimizer
 from .recipe import TrainRecipe, find_recipe
 from .run.directory import Status, create_run, inspect_run
 from .run.owning import owned
+from .run.shared import require_shared
 from .run.state import latest
 from .run.tracking import require_trackers
 from .start import create_operator, left_out
@@ -111,7 +112,8 @@ def start_job(recipe: TrainRecipe, launch: Launch) -> Iterator[Job]:
                 "start one per GPU, or set ACCELERATE_USE_CPU=1"
             )
         micro_batches_per_process(recipe, found)
-        yield job
+        with tf32(recipe.tf32, accelerator.device):
+            yield job
 
 
 def run_training(
@@ -122,7 +124,6 @@ def run_training(
     job: Job,
     *,
     title: str,
-    rates: Mapping[str, float] | None = None,
     adaptation: Adaptation | None = None,
 ) -> None:
     """Check everything, then train.
@@ -133,8 +134,8 @@ def run_training(
         run: directory of the run.
         launch, job: whether it continues, or is only tried; from `start_job`.
         title: shown beside the progress bar.
-        rates: peak learning rates by name of a module or parameter, where they differ.
-        adaptation: what is changed while training; the operator of a new run is prepared already.
+        adaptation: what fine-tuning changes while training; the operator of a new run is prepared
+            already.
 
     Raises:
         ValueError: anything in the recipe, the run directory or the data is wrong.
@@ -161,21 +162,21 @@ def run_training(
         operator = make_operator(recipe, stores, ranks) if saved is None else _as_saved(saved)
         if saved is not None and adaptation is not None:
             adaptation.prepare(operator, recipe.seed)
-        phases = objective_of(recipe.objective).phases(operator, recipe.steps)
-        optimizer = build_optimizer(operator, recipe.optimizer, rates, phases)
+        rates = {} if adaptation is None else adaptation.rates(operator)
+        phases, device = recipe.phases(operator), accelerator.device
+        optimizer = build_optimizer(operator, recipe.optimizer, rates, phases, device)
         data = training_data(recipe, stores, operator)
         for line in (_summary(recipe, operator, stores, job), *left_out(operator, stores)):
             say(f"{title}: {line}")
-        if job.shards and data.objective.whole:
-            raise ValueError(
-                f"objective.kind {recipe.objective.kind} differentiates forwards, as it is set "
-                "here, which shards of parameters (FSDP) do not allow; train without shards"
-            )
-        _try_out(operator, data)
+        _require_whole(data, job)
+        for line in _try_out(operator, data, adaptation if saved is None else None):
+            say(f"{title}: {line}")
+        compile_blocks(operator, recipe.compile, device)
         if launch.dry_run:
             return
         if status is Status.NEW:
             ranks.once(take)
+        require_shared(run, ranks)
         train(operator, optimizer, data, recipe, run, job, title=title, adaptation=adaptation)
     say(f"{title}: done; the checkpoint is {run / checkpoint.OF_A_RUN}")
     accelerator.end_training()  # leaves the process group, so that no process aborts another
@@ -188,10 +189,8 @@ def _as_saved(state: Path) -> Operator:
 
 def _summary(recipe: TrainRecipe, operator: Operator, stores: Sequence[Store], job: Job) -> str:
     count = sum(p.numel() for p in operator.parameters() if p.requires_grad)
-    shards = (
-        ", with parameters sharded by block (FSDP2) in single precision; other --fsdp options have "
-        "no effect"
-    )
+    half = ", gathered in bf16" if recipe.precision == "bf16" else ""
+    shards = f", with parameters sharded by block (FSDP2){half}; other --fsdp options do nothing"
     return (
         f"{operator.name} with {count:,} trainable parameters on "
         f"{', '.join(store.name for store in stores)}; {recipe.steps} steps of {recipe.batch} "
@@ -200,17 +199,31 @@ def _summary(recipe: TrainRecipe, operator: Operator, stores: Sequence[Store], j
     )
 
 
-@torch.no_grad()
-def _try_out(operator: Operator, data: TrainingData) -> None:
+def _require_whole(data: TrainingData, job: Job) -> None:
+    """Refuse shards of parameters where the objective cannot do with them."""
+    if job.shards and data.objective.whole:
+        raise ValueError(
+            f"objective.kind {data.objective.config.kind} differentiates forwards, as it is set "
+            "here, which shards of parameters (FSDP) do not allow; train without shards"
+        )
+
+
+def _try_out(
+    operator: Operator, data: TrainingData, adaptation: Adaptation | None
+) -> Sequence[str]:
     """Predict one window of every dataset, so that what cannot work fails before any work.
 
-    In evaluation mode, in which no statistics are learned; training sets its own.
+    In evaluation mode, in which no statistics are learned; training sets its own. Gives what
+    fine-tuning says of its start.
     """
     operator.eval()
     for windows in data.mixture.parts:
         window = collate([windows[0]])
-        if not operator(window).isfinite().all():
+        with torch.no_grad():
+            finite = operator(window).isfinite().all()
+            data.objective.try_out(operator, window, operator.description.normalizer)
+        if not finite:
             raise ValueError(
                 f"the first prediction on {windows.store.name} is not finite; normalise its fields"
             )
-        data.objective.try_out(operator, window, operator.description.normalizer)
+    return () if adaptation is None else adaptation.look(operator, data.mixture)

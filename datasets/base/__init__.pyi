@@ -42,7 +42,6 @@ from .manifest import MANIFEST as MANIFEST
 from .manifest import faults as faults
 from .manifest import require_intact as require_intact
 from .manifest import seal as seal
-from .manifest import settle as settle
 from .manifest import write_manifest as write_manifest
 from .options import Counts as Counts
 from .options import Device as Device
@@ -64,6 +63,8 @@ from .processes import ALONE as ALONE
 from .processes import Processes as Processes
 from .progress import Bar as Bar
 from .registry import Registry as Registry
+from .sealed import sealed as sealed
+from .sealed import unsealed as unsealed
 from .spreading import Share as Share
 from .spreading import Spread as Spread
 from .spreading import in_processes as in_processes

@@ -9,40 +9,29 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .appearing import appearing_file, flush
+from .appearing import appearing_file
 
 MANIFEST = "SHA256SUMS"
-_LARGE = 2**20  # bytes of a file whose way to disk is worth a thread
+_OF_ZARR = (".zgroup", ".zarray", ".zattrs", ".zmetadata")  # hidden, and part of a dataset
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](?:\./)?([^\n]+)")  # as sha256sum writes it, too
 
 
-def seal(folder: Path, settled: Mapping[str, str] | None = None) -> None:
+def seal(folder: Path, known: Mapping[str, str] | None = None) -> None:
     """Write the manifest of a folder that is complete otherwise.
 
     Args:
         folder: which is yet to appear (see `appearing_folder`, which waits for the disk).
-        settled: files below it, with what `settle` gave for them before.
+        known: names of files, and their SHA-256 where it was found while they were written.
     """
-    digests = dict(settled or {})
+    digests = dict(known or {})
     names = list(_counted(folder))
     for name in names:
         if name not in digests:
-            digests[name] = settle(folder / name)
+            digests[name] = digest(folder / name)
     lines = [f"{digests[name]}  {name}\n" for name in names]
     (folder / MANIFEST).write_text("".join(lines), encoding="utf-8")
-
-
-def settle(path: Path) -> str:
-    """The SHA-256 of a file; if it is large, it is brought to disk meanwhile."""
-    if path.stat().st_size < _LARGE:
-        return digest(path)
-    with ThreadPoolExecutor(1) as pool:
-        found = pool.submit(digest, path)
-        flush(path)
-        return found.result()
 
 
 def write_manifest(folder: Path) -> None:
@@ -134,9 +123,10 @@ def _counted(folder: Path, above: str = "") -> Iterator[str]:
 
 
 def _shown(folder: Path) -> Iterator[str]:
-    """The same without hidden files, which others may be writing, and the manifest."""
+    """The same without the manifest, and hidden files but those of Zarr: others may write them."""
     for name in _counted(folder):
-        if name != MANIFEST and not any(part.startswith(".") for part in Path(name).parts):
+        parts = [part for part in Path(name).parts if part not in _OF_ZARR]
+        if name != MANIFEST and not any(part.startswith(".") for part in parts):
             yield name
 
 

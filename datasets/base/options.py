@@ -108,6 +108,14 @@ def parameter(text: str) -> tuple[str, float | tuple[float, float]]:
     return name, interval
 
 
+def value(text: str) -> tuple[str, float]:
+    """`name=value`."""
+    name, equals, found = text.partition("=")
+    if not (name and equals and found):
+        raise ValueError(f"needs name=value, as in viscosity=0.01; got {text!r}")
+    return name, number(found)
+
+
 def unit(text: str) -> tuple[str, str]:
     """`name=unit`."""
     name, equals, found = text.partition("=")
@@ -153,5 +161,6 @@ Lengths = Annotated[
 ]
 Names = Annotated[tuple[str, ...], _read(names, "NAME,…")]
 Parameters = Annotated[dict[str, float | tuple[float, float]], _read_pairs(parameter, "NAME=VALUE")]
+Values = Annotated[dict[str, float], _read_pairs(value, "NAME=VALUE")]
 Units = Annotated[dict[str, str], _read_pairs(unit, "NAME=UNIT")]
 Overrides = Annotated[tuple[str, ...], Parameter(parse=False)]  # see `parsing.parse`

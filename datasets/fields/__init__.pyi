@@ -1,7 +1,12 @@
+from .features import FEATURES as FEATURES
+from .features import NARROWEST as NARROWEST
+from .features import beyond as beyond
 from .grid import BOUNDARIES as BOUNDARIES
 from .grid import Grid as Grid
 from .grid import spacing as spacing
 from .grid import tolerance as tolerance
+from .labelled import Labelled as Labelled
+from .labelled import Wanted as Wanted
 from .masking import RELATIVE as RELATIVE
 from .masking import Fill as Fill
 from .masking import Metric as Metric

@@ -13,7 +13,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar
 
 import torch
@@ -193,11 +193,9 @@ class Statistics(Normalizer):
                 f"no statistics for field(s) {', '.join(missing)} of dataset {dataset!r}; "
                 f"known: {sorted(mean)}. Fine-tune on it, or use the 'window' normaliser"
             )
-        shape = (1, len(fields), *(1,) * (like.ndim - 3))
-        return Scaling(
-            like.new_tensor([mean[field] for field in fields]).reshape(shape),
-            like.new_tensor([std[k] or abs(mean[k]) or 1.0 for k in fields]).reshape(shape),
-        )
+        shifts = tuple(mean[field] for field in fields)
+        scales = tuple(std[field] or abs(mean[field]) or 1.0 for field in fields)
+        return Scaling(_on(shifts, like), _on(scales, like))
 
 
 @dataclass(frozen=True)
@@ -348,6 +346,18 @@ def normalizer_from_dict(values: Mapping[str, Any]) -> Normalizer:
     values = dict(values)
     kind = NORMALIZERS.get(str(values.pop("name", None)))
     return build(kind, values, prefix="normalizer")
+
+
+def _on(values: tuple[float, ...], like: Float[Tensor, "B T C *S"]) -> Float[Tensor, "1 C ..."]:
+    """Numbers of the channels, to broadcast over space: on a device from the first call on."""
+    found = _kept(values, like.dtype, like.device)
+    return found.reshape(1, -1, *(1,) * (like.ndim - 3))
+
+
+@lru_cache(maxsize=256)
+@torch.inference_mode(False)  # first made in a prediction, they still serve training
+def _kept(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=dtype, device=device)
 
 
 def _per_channel(history: Tensor) -> tuple[int, ...]:

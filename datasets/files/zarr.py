@@ -80,13 +80,13 @@ def _open(root: Path, name: str) -> Any:
     try:
         import zarr
 
-        from .zarr_chunks import CheckedStore
+        from .zarr_chunks import CheckedStore, leaves_out
     except ImportError:
         raise ValueError(f"{root} is in Zarr's format; pip install zarr to read it") from None
     folder = _inside(root, name)
     codecs = _check(root, folder, name)
     try:
-        store = CheckedStore(folder, None)
+        store = CheckedStore(folder)
         array = zarr.open_array(store=store, mode="r")
     except Exception as error:
         raise ValueError(f"{folder} is damaged ({error!s:.200}); copy or make it again") from None
@@ -100,6 +100,8 @@ def _open(root: Path, name: str) -> Any:
             f"{folder} stores a chunk in {largest} bytes that should unpack to {unit}; is it "
             f"damaged?"
         )
+    chunks = [path.relative_to(folder).as_posix() for path in sizes if path.name not in MARKS]
+    store.absent = leaves_out(array, chunks)
     store.limit = 8 * unit if "blosc" in codecs else None  # filters may have widened the numbers
     check_declared(folder, name, array.shape, item, stored)
     check_declared(folder, f"a chunk of {name}", (chunk,), 1, stored)

@@ -31,7 +31,7 @@ from ..files.conventions import NO_VARIABLE, texts
 from .arrays import NUMERIC, TIME, TRAJECTORY
 from .described import described_sources
 from .description import FILE, Description
-from .dimensions import CHANNEL, role
+from .dimensions import CHANNEL, forecasts, role
 from .layout import Layout
 from .source import Source
 from .staggering import centres, place
@@ -128,8 +128,15 @@ class Variables:
         for dim in self.dims[name]:
             middle, role = self.middle.get(dim, dim), self.roles[dim]
             words.append(middle if middle in kept else ONE if role in (*SPACE, "") else role)
-        if len(set(words)) < len(words):
-            raise self.unclear(f"{name!r} has the dimensions ({', '.join(self.dims[name])})")
+        twice = next((word for word in words if words.count(word) > 1), None)
+        if twice is not None:
+            pairs = zip(self.dims[name], words, strict=True)
+            alike = ", ".join(dim for dim, word in pairs if word == twice)
+            raise ValueError(
+                f"{self.path}: {name!r} has the dimensions ({', '.join(self.dims[name])}), of "
+                f"which {alike} would all be {twice!r}; keep one of each (Dataset.isel), or make "
+                "one of them (Dataset.stack, then reset_index), and write the file again"
+            )
         return words
 
     def description(self) -> Description:
@@ -318,6 +325,9 @@ def _found(
     dims, lengths = stored.dims, stored.lengths
     said = {dim: file.attributes(dim) if dim in shapes else {} for dim in lengths}
     roles = {dim: role(dim, said[dim]) for dim in lengths}
+    for names in dims.values():
+        known = zip(names, forecasts(names, said.__getitem__), strict=True)
+        roles.update({dim: TRAJECTORY for dim, name in known if name != dim})
     what = {name: role(name, file.attributes(name)) for name in dims}
     meshes = {
         name: (what[name], names)

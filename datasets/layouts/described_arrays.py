@@ -14,7 +14,7 @@ from .arrays import TIME, TRAJECTORY, Variable
 from .described_faces import FaceLine, faces_of
 from .described_file import DescribedFile
 from .description import Description
-from .dimensions import CHANNEL, contradiction, role
+from .dimensions import CHANNEL, contradiction, forecasts, role
 
 SAME = 1e-3  # of a step, up to which the coordinates of two arrays are the same
 
@@ -66,7 +66,8 @@ class DescribedArrays(DescribedFile):
         key = self.key(name)
         names = self.file.dimensions(key)
         axes = self._axes_of(name, shape, constant, names, centred)
-        wrong = contradiction(axes, names, lambda dim: self.role_of(key, dim)) if names else None
+        known = forecasts(names, lambda dim: self.attributes_of(key, dim))
+        wrong = contradiction(axes, known, lambda dim: self.role_of(key, dim)) if names else None
         if wrong is not None:
             raise self.wrong(
                 f"axes: the file calls the axes of {name!r} ({', '.join(names)}), which "

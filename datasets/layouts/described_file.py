@@ -6,7 +6,7 @@ import difflib
 import fnmatch
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -115,8 +115,12 @@ class DescribedFile:
 
     def role_of(self, key: str, dim: str) -> str:
         """What a dimension of an array is, see `dimensions.role`."""
+        return role(dim, self.attributes_of(key, dim))
+
+    def attributes_of(self, key: str, dim: str) -> Mapping[str, Any]:
+        """The attributes of the coordinate of a dimension of an array; {} if it has none."""
         coordinate = self.coordinate(key, dim)
-        return role(dim, self.file.attributes(coordinate) if coordinate else {})
+        return self.file.attributes(coordinate) if coordinate else {}
 
     def attribute(self, name: str, key: str) -> str:
         """An attribute of an array that is text; "" if it has none.

@@ -69,6 +69,24 @@ def role(name: str, attributes: Mapping[str, Any]) -> str:
     return known or (TIME if units and conversion(units, "s") else "")
 
 
+def forecasts(
+    names: Sequence[str], attributes: Callable[[str], Mapping[str, Any]]
+) -> tuple[str, ...]:
+    """Names of dimensions, `trajectory` in place of the time when a forecast was made.
+
+    Of two times that is the one that counts from a date; the other is how far the forecast reaches.
+
+    Args:
+        names: of an array's dimensions.
+        attributes: those of the coordinate of a dimension; {} where there is none.
+    """
+    times = [name for name in names if name and role(name, attributes(name)) == TIME]
+    dated = [name for name in times if SINCE in texts(attributes(name)).get("units", "").lower()]
+    if len(times) != 2 or len(dated) != 1:
+        return tuple(names)
+    return tuple(TRAJECTORY if name == dated[0] else name for name in names)
+
+
 def contradiction(
     axes: Sequence[str], names: Sequence[str], role_of: Callable[[str], str]
 ) -> str | None:

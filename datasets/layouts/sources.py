@@ -138,7 +138,8 @@ def _open_file(asked: _Asked, file: Path, name: str, layout: Layout) -> dict[str
         if asked.layout is None and not layout.matches(file):
             raise ValueError(detect.explain(file, layout.name)) from None
         raise
-    if asked.whole and (len(opened) != 1 or (layout.folders and name != UNSPLIT)):
+    ours = name in (UNSPLIT, asked.path.name)  # of one split's folder, that is what is divided
+    if asked.whole and (len(opened) != 1 or (layout.folders and not ours)):
         raise ValueError(f"{file} is in {layout.name}'s layout, which says its splits itself")
     found = {
         split: [sources] if isinstance(sources, Source) else [*sources]

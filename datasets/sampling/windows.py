@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset
 
 from ..fields.window import Window, without
+from ..stores.choosing import choose
 from ..stores.store import Store
 
 
@@ -76,7 +76,7 @@ class Windows(Dataset[Window]):
         self.stride, self.every = stride, every
         self.fields = store.fields if chosen.fields is None else tuple(chosen.fields)
         self.inputs = store.inputs if chosen.inputs is None else tuple(chosen.inputs)
-        self.trajectories = _choose(store, chosen.trajectories, chosen.seed)
+        self.trajectories = choose(store, chosen.trajectories, chosen.seed)
         # Numbers of the windows that touch no hole, of trajectories that have some.
         self._kept: dict[int, list[int]] = {}
         self._count_all()
@@ -249,14 +249,3 @@ def require_channels(
         raise ValueError(
             f"dataset {store.name!r} has no input field {', '.join(absent)}; it has {known}"
         )
-
-
-def _choose(store: Store, count: int | None, seed: int) -> list[int]:
-    if count is None:
-        return list(range(len(store)))
-    if not 1 <= count <= len(store):
-        raise ValueError(
-            f"{store.name!r} has {len(store)} trajectories; cannot use {count} of them"
-        )
-    order = torch.randperm(len(store), generator=torch.Generator().manual_seed(seed))
-    return sorted(order[:count].tolist())

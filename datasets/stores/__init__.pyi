@@ -1,3 +1,5 @@
+from .choosing import choose as choose
+from .choosing import chosen as chosen
 from .missing import PADDED as PADDED
 from .opening import AS_IT_IS as AS_IT_IS
 from .opening import Reading as Reading

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..fields.units import unlike
+from ..layouts.description import FILE
 from ..layouts.source import Source
 
 
@@ -59,7 +60,11 @@ def check_agreement(first: Source, other: Source, names: Sequence[str] = _NAMES)
         differences.append(("units", one.units, two.units))
     for name, a, b in differences:
         if a != b:
+            apart = name == "fields" and not set(a) & set(b)
+            way = "as datasets of their own"
+            if apart:
+                way += f", or as one by `join: fields` in a {FILE} that names all fields"
             raise ValueError(
                 f"files of one store must agree: {first.path} has {name} {a}, "
-                f"{other.path} has {b}; open them one by one, as datasets of their own"
+                f"{other.path} has {b}; open them one by one, {way}"
             )

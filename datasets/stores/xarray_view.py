@@ -71,8 +71,11 @@ def _coordinates(store: Store, variables: Mapping[str, Any]) -> dict[str, Any]:
 def _variable(store: Store, dims: tuple[str, ...], values: Any, name: str) -> xarray.Variable:
     if isinstance(values, BackendArray):
         values = indexing.LazilyIndexedArray(values)
-    units = {"units": store.units[name]} if name in store.units else {}
-    return xarray.Variable(dims, values, units)
+    about: dict[str, Any] = {"units": store.units[name]} if name in store.units else {}
+    fill = store.sources[0].header.mask_fill.get(name) if name in store.fields else None
+    if fill:
+        about["mask_fill"] = fill  # which stands in windows where the field is masked
+    return xarray.Variable(dims, values, about)
 
 
 def _common_series(store: Store) -> list[str]:

@@ -22,6 +22,7 @@ from ..layouts.described_arrays import DescribedArrays
 from ..layouts.description import CHANNEL, FILE, Description
 from ..layouts.unstructured import REMEDY, lists_of_cells
 from ..stores.opening import open_store
+from .folder_draft import follow, other_fields
 from .named_draft import named_lines
 
 TIMES = ("t", "time", "times", "t-coordinate", "t_coordinate", "t_array", "tspan", "valid_time")
@@ -70,8 +71,10 @@ def draft(path: str | Path) -> str:
     Raises:
         ValueError: nothing can be read there, or no array has numbers on a grid.
     """
-    file = find_files(Path(path).absolute())[0][1]
-    lines = named_lines(file)
+    root = Path(path).absolute()
+    files = [each for _, each in find_files(root)]
+    file, others = files[0], other_fields(files)
+    lines = named_lines(file, others)
     if lines is None:
         arrays = _numeric(file)
         lists = lists_of_cells(arrays)
@@ -82,7 +85,22 @@ def draft(path: str | Path) -> str:
         lines = _lines(file, shapes, guess, members)
     text = "\n".join([*HEAD, *lines, *END]).replace("FILE", file.name)
     text += "".join(f"\n{line}" for line in _regrid(file, text))
-    return text + _tried(file, text)
+    joins = ["fields"] if others else []
+    with _written(text + _join([*joins, "time"])) as where:
+        if len(files) > len(others) + 1 and follow(root, where):
+            joins.append("time")
+    text += _join(joins)
+    return text + _tried(root if joins else file, text)
+
+
+def _join(joins: Sequence[str]) -> str:
+    """The line that makes several files one run."""
+    words = {
+        "fields": "a file for each field",
+        "time": "files that continue each other",
+    }
+    told = ", ".join(words[each] for each in joins)
+    return f"\njoin: [{', '.join(joins)}]  # {told}" if joins else ""
 
 
 def _regrid(file: Path, text: str) -> list[str]:
@@ -139,14 +157,14 @@ def _together(shapes: Mapping[str, Shape]) -> tuple[dict[str, Shape], int]:
 
 
 def _guess(file: Path, shapes: Mapping[str, Shape], grouped: bool) -> _Guess:
-    grids = {name: shape for name, shape in shapes.items() if len(shape) > 1}
-    grids = grids or {name: shape for name, shape in shapes.items() if len(shape) == 1}
+    grids = {name: shape for name, shape in shapes.items() if not _is_line(shape) and shape}
+    grids = grids or {name: shape for name, shape in shapes.items() if shape}
     if not grids:
         raise ValueError(f"{file} holds no array of numbers on a grid; nothing can be described")
     main = max(grids.values(), key=lambda shape: (len(shape), _size(shape)))
     names = [name for name, shape in grids.items() if shape == main]
     guess = _Guess(main, {})
-    lines = {name: shape[0] for name, shape in shapes.items() if len(shape) == 1}
+    lines = {name: _size(shape) for name, shape in shapes.items() if _is_line(shape)}
     inner = [s for s in shapes.values() if 1 < len(s) < len(main) and main[-len(s) :] == s]
     one = grouped or any(len(main) - len(s) == 1 for s in inner)  # a constant field beside a run
     _name_axes(guess, lines, [TIME] if one else [TRAJECTORY, TIME])
@@ -158,6 +176,11 @@ def _guess(file: Path, shapes: Mapping[str, Shape], grouped: bool) -> _Guess:
         else:
             guess.fields[plain] = name
     return guess
+
+
+def _is_line(shape: Shape) -> bool:
+    """Whether an array is one of points along an axis: MATLAB has them as rows or columns."""
+    return len(shape) == 1 or (len(shape) == 2 and 1 in shape)
 
 
 def _size(shape: Shape) -> int:

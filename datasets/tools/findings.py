@@ -15,6 +15,7 @@ from ..stores.missing import PADDED
 from ..stores.store import Store
 from ..stores.survey import Survey, Table
 from ..stores.timeline import Timeline, timeline
+from .folder_draft import continue_each_other
 
 SHIFT = 0.25  # a difference of split means that is reported, in standard deviations
 SPREAD = 1.25  # a ratio of split standard deviations that is reported
@@ -200,6 +201,14 @@ def time_findings(store: Store) -> Iterator[Finding]:
             f"trajectories have different time steps, from {min(known):g} to {max(known):g}",
             "train an operator that takes any time step, or open the files of each as a dataset of "
             "their own",
+        )
+    if [*store.splits] == [UNSPLIT] and continue_each_other(store.sources):
+        yield Finding(
+            "warning",
+            "parts_of_a_run",
+            f"the {len(store.sources)} files continue each other in time, but are read as a "
+            "trajectory each: no window crosses from one to the next",
+            "`join: time` in a description.yaml (pelagos data describe drafts it) makes them one",
         )
     lengths = {source.header.n_frames for source in store.sources}
     if len(lengths) > 1:

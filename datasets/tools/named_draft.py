@@ -13,8 +13,12 @@ from ..layouts.description import CHANNEL
 from ..layouts.unstructured import REMEDY, counts_places
 
 
-def named_lines(file: Path) -> list[str] | None:
+def named_lines(file: Path, others: Sequence[Path] = ()) -> list[str] | None:
     """What the file says, line by line; None where its dimensions have no names.
+
+    Args:
+        file: any, of a store.
+        others: files with the other fields of the store, where each has its own.
 
     Raises:
         ValueError: its fields lie on an unstructured mesh.
@@ -46,6 +50,7 @@ def named_lines(file: Path) -> list[str] | None:
     return [
         *_axes(found, [*fields, *constants]),
         *_fields(file, found, "fields", fields),
+        *(line for other in others for line in _more(other)),
         *(_fields(file, found, "constants", constants) if constants else ()),
         *_not_centred(found, loose),
         *_staggered(found, [*fields, *constants]),
@@ -85,6 +90,12 @@ def _fields(file: Path, found: Variables, key: str, names: Sequence[str]) -> lis
             lines.append(f'  {field}: "{text}"  # {told}')
     container.close()
     return lines
+
+
+def _more(file: Path) -> list[str]:
+    """The lines of the fields of another file."""
+    found = read_variables(file)
+    return _fields(file, found, "fields", list(found.fields()))[1:]
 
 
 def _loose(found: Variables, name: str) -> bool:

@@ -15,6 +15,7 @@ import torch
 from rich.table import Table
 
 from ...operators.core import checkpoint
+from ...operators.core.adapter import fingerprint
 from ...operators.core.description import Description
 from ...operators.core.operator import Operator
 from ...operators.core.registry import create
@@ -108,15 +109,14 @@ def adapt(
             little is in common that starting from the donor must be a mistake.
     """
     config = {**checkpoint.config_of(donor)["config"], **(overrides or {})}
-    provenance = {**description.provenance, "init_from": donor.description.provenance}
+    base = {"source": source, "sha256": fingerprint(donor.state_dict())}
+    start = {"init_from": donor.description.provenance, "base": base}
+    provenance = {**description.provenance, **start}
     description = replace(description, provenance=provenance, license=donor.description.license)
     operator = create(donor.name, description=description, seed=seed, **config)
     report = _copy(donor, operator, source)
     if report.share < LEAST_LOADED:
-        raise ValueError(
-            f"only {report.share:.0%} of the operator's weights are in {source}; "
-            "start from another checkpoint, or from scratch (init_from: null)"
-        )
+        raise ValueError(_too_little(report, donor, overrides or {}))
     if method is None:
         return operator, report
     frozen = method.prepare(operator, seed)
@@ -127,6 +127,25 @@ def adapt(
             f"trained; {method.remedy}"
         )
     return operator, replace(report, frozen=frozen)
+
+
+def _too_little(report: LoadReport, donor: Operator, overrides: Mapping[str, Any]) -> str:
+    """Why so few weights fit, and what to do."""
+    theirs = checkpoint.config_of(donor)["config"]
+    differing = {k: v for k, v in overrides.items() if k in theirs and theirs[k] != v}
+    if differing:
+        told = ", ".join(
+            f"operator.{k} is {v} here and {theirs[k]} there" for k, v in differing.items()
+        )
+        it = "it" if len(differing) == 1 else "them"
+        return (
+            f"the weights of {report.source} do not fit: {told}; leave {it} out, or start from "
+            "scratch (init_from: null)"
+        )
+    return (
+        f"only {report.share:.0%} of the operator's weights are in {report.source}; "
+        "start from another checkpoint, or from scratch (init_from: null)"
+    )
 
 
 @torch.no_grad()

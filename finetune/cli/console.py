@@ -47,6 +47,22 @@ COMMANDS = {
     "export": Command(
         "a checkpoint into the layout of the published code", ".exchange", "export_weights"
     ),
+    "checkpoints": Command(
+        "name the checkpoints that ship, and those of your own folders",
+        ".checkpoints",
+        "checkpoints",
+    ),
+    "publish": Command(
+        "share the checkpoint of a run by name, with a model card", ".checkpoints", "publish"
+    ),
+    "adapter export": Command(
+        "what fine-tuning learned beside its base, as a small folder",
+        ".checkpoints",
+        "adapter_export",
+    ),
+    "adapter merge": Command(
+        "an adapter and its base as a plain checkpoint", ".checkpoints", "adapter_merge"
+    ),
     "recipe list": Command("name the recipes that ship", ".recipes", "names"),
     "recipe show": Command("print a recipe that ships", ".recipes", "show"),
     "recipe new": Command("print a recipe for data of your own", ".recipes", "new"),
@@ -61,7 +77,11 @@ COMMANDS = {
         ".training",
         "finetune",
     ),
+    "study": Command("find out how much data a checkpoint saves", ".study", "study"),
     "predict": Command("roll a checkpoint out from stored initial frames", ".forecast", "predict"),
+    "calibrate": Command(
+        "give a checkpoint error bands from held-out trajectories", ".calibrate", "calibrate"
+    ),
     "assimilate": Command(
         "estimate fields from observations, and forecast", ".assimilate", "assimilate"
     ),
@@ -76,6 +96,7 @@ EXAMPLES = (
     "pelagos data inspect data/burgers_1d",
     "pelagos recipe show quickstart > my.yaml",
     "pelagos pretrain quickstart runs/pretrain",
+    "pelagos finetune runs/pretrain --data data/mine",
     "pelagos finetune quickstart runs/finetuned --init-from runs/pretrain",
     "pelagos evaluate runs/finetuned data/burgers_1d",
     "pelagos report runs/finetuned --out report.html",

@@ -6,15 +6,25 @@ Everything slow to import is imported when a command runs.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from ...datasets.base.appearing import refuse_existing
-from ...datasets.base.options import Count, Device, File, Increasing, Index, Source, named_device
-from ..forecast.request import Mode, Request
+from ...datasets.base.options import (
+    Count,
+    Device,
+    File,
+    Increasing,
+    Index,
+    Positive,
+    Source,
+    Values,
+    named_device,
+)
+from ..forecast.request import Ensemble, Mode, Request
 from .reading import OneSplit
 
 if TYPE_CHECKING:
@@ -46,6 +56,24 @@ class Asked(Request):
     mode: Mode = "autoregressive"
     batch: Count = 16
     device: Device = "auto"
+    parameters: Annotated[dict[str, float], Parameter(parse=False)] = field(default_factory=dict)
+    ensemble: Annotated[Ensemble, Parameter(parse=False)] = field(default_factory=Ensemble)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Perturbed(Ensemble):
+    """An ensemble as it is typed.
+
+    Attributes:
+        members: forecasts of each trajectory, all but the first from perturbed initial states.
+        perturbation: their size, in standard deviations of each field over space.
+        seed: of the perturbations.
+    """
+
+    members: Count = 0
+    perturbation: Positive = 0.01
+    seed: Index = 0
 
 
 def predict(
@@ -55,45 +83,55 @@ def predict(
     *,
     reading: OneSplit = OneSplit(),  # noqa: B008  frozen, as all defaults here
     asked: Asked = Asked(),
+    ensemble: Perturbed = Perturbed(),
+    parameters: Annotated[Values, Parameter(name="--parameter")] = {},  # noqa: B006
     out: File | None = None,
     overwrite: bool = False,
+    strict: bool = False,
     no_verify: bool = False,
 ) -> None:
     """Roll a checkpoint out from stored initial frames, and write the predicted fields, with the
-    stored ones beside them, as NetCDF.
+    stored ones beside them, as NetCDF or Zarr.
+
+    Frames are written as they come: any number of steps fits into memory, and the same command
+    goes on after an interruption.
 
     Args:
         checkpoint: a checkpoint directory, or a run directory (then its checkpoint).
         data: a dataset that has the operator's fields.
-        out: file to write (default: prediction.nc in the run directory, else in the current one).
+        parameters: predict with this value of a parameter; repeatable.
+        out: file to write, Zarr where it ends in .zarr (default: prediction.nc in the run
+            directory, else in the current one).
         overwrite: replace an existing file.
+        strict: refuse what is outside of what was trained, instead of a warning.
         no_verify: open the checkpoint without checking its SHA-256.
 
     Examples:
         pelagos predict runs/mine data/burgers_1d --trajectories 4
         pelagos predict runs/mine/checkpoint data/burgers_1d --steps 200 --out long.nc
         pelagos predict runs/all2all data/burgers_2d --lead-times 0.35,0.7 --mode direct
+        pelagos predict runs/mine data/burgers_1d --members 8 --parameter viscosity=0.01
     """
     checkpoint, out = _places(checkpoint, out, "prediction.nc", overwrite)
-    from ..forecast.predict import nonfinite, write_prediction
-    from ..forecast.predict import predict as run
+    from ..forecast.stream import write_forecast
     from ..report.comparison import number
 
     operator, store = _open(checkpoint, data, reading, not no_verify)
-    found = run(operator, store, _request(asked), progress=True)
-    write_prediction(found, out, overwrite=overwrite)
-    unit = found["lead_time"].attrs.get("units", "")
-    count, lead = nonfinite(found, store, operator.description.fields)
-    if count:
+    request = replace(_request(asked), ensemble=ensemble, parameters=parameters)
+    found = write_forecast(
+        operator, store, out, request, overwrite=overwrite, strict=strict, progress=True
+    )
+    unit, plan = store.units.get("time", ""), found.plan
+    if found.broken:
         print(
-            f"pelagos: warning: {count} of {found.sizes['trajectory']} trajectories are not finite "
-            f"from lead time {number(lead, unit)} on (the earliest)",
+            f"pelagos: warning: {found.broken} of {len(plan.trajectories)} trajectories are not "
+            f"finite from lead time {number(found.broken_from, unit)} on (the earliest)",
             file=sys.stderr,
         )
-    leads = [number(float(t), unit) for t in found["lead_time"].values[[0, -1]]]
+    first, last = (number(lead, unit) for lead in (plan.leads[0], plan.leads[-1]))
     print(
-        f"prediction: {out} ({found.sizes['time']} frame(s), {leads[0]} to {leads[1]} after the "
-        "last given one; open it with: xarray.open_dataset)"
+        f"prediction: {out} ({plan.steps} frame(s), {first} to {last} after the last given one; "
+        f"{found.verdict.status} of what was trained; open it with: xarray.open_dataset)"
     )
 
 
@@ -146,7 +184,7 @@ def report(
     curves, errors over lead time, fields, spectra, and how it was all made.
 
     Args:
-        runs: run directories.
+        runs: run directories, and folders of studies.
         out: file to write.
         title: heading of the page.
         overwrite: replace an existing file.
@@ -168,7 +206,8 @@ def _places(run: Path, out: Path | None, name: str, overwrite: bool) -> tuple[Pa
 
     checkpoint = locate(run)
     out = out or (run / name if checkpoint != run else Path(name))
-    refuse_existing(out, overwrite)
+    if out.suffix != ".zarr" or not out.is_dir() or not overwrite:
+        refuse_existing(out, overwrite)
     return checkpoint, out
 
 

@@ -13,7 +13,8 @@ from ...datasets.base.options import Source
 from ...pretrain.command import RECIPES as PRETRAINING
 
 FINETUNING = Path(__file__).parents[1] / "recipes"
-SHIPPED = {"pretrain": PRETRAINING, "finetune": FINETUNING}
+STUDIES = Path(__file__).parents[1] / "study" / "recipes"
+SHIPPED = {"pretrain": PRETRAINING, "finetune": FINETUNING, "study": STUDIES}
 
 
 def names() -> None:
@@ -30,7 +31,7 @@ def names() -> None:
             print(f"  {file.stem:{width}}  {_about(file)}")
 
 
-def show(name: str, command: Literal["pretrain", "finetune"] | None = None, /) -> None:
+def show(name: str, command: Literal["pretrain", "finetune", "study"] | None = None, /) -> None:
     """Print a recipe that ships, as a start for one of your own.
 
     Args:
@@ -73,7 +74,7 @@ def new(*data: Source, operator: str = "dymixop") -> None:
     print(f"\n{text}", end="")
 
 
-def schema(command: Literal["pretrain", "finetune"] = "pretrain", /) -> None:
+def schema(command: Literal["pretrain", "finetune", "study"] = "pretrain", /) -> None:
     """Print the JSON schema of a recipe, with which an editor completes and checks it.
 
     In an editor with the YAML language server, a recipe's first line names the file:
@@ -89,8 +90,10 @@ def schema(command: Literal["pretrain", "finetune"] = "pretrain", /) -> None:
     from ...datasets.base.schema import schema as schema_of
     from ...pretrain.recipe import TrainRecipe
     from ..adapt.recipe import FinetuneRecipe
+    from ..study.recipe import StudyRecipe
 
-    recipe = {"pretrain": TrainRecipe, "finetune": FinetuneRecipe}[command]
+    recipes = {"pretrain": TrainRecipe, "finetune": FinetuneRecipe, "study": StudyRecipe}
+    recipe = recipes[command]
     print(json.dumps(schema_of(recipe), indent=2, ensure_ascii=False))
 
 

@@ -15,8 +15,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def finetune(
-    recipe: Source,
-    run: File,
+    start: Source,
+    run: File | None = None,
     /,
     *,
     launch: Launch = Launch(),  # noqa: B008  frozen
@@ -24,15 +24,22 @@ def finetune(
 ) -> None:
     """Train on a new PDE, from a checkpoint or from scratch.
 
+    With a checkpoint and --data the recipe follows from both: fields are matched by name, the
+    normaliser is kept, learning rates and steps go by the size of the data, and a validation part
+    is split off where there is none. What was decided is printed, and written into the run.
+
     Every key of the recipe can be overridden by its dotted name, as in --optimizer.learning-rate
-    3e-4. `pelagos recipe list` names the recipes that ship, `pelagos recipe schema finetune` all
-    keys.
+    3e-4 or --method.name lora. `pelagos recipe list` names the recipes that ship, `pelagos recipe
+    schema finetune` all keys.
 
     Args:
-        recipe: a YAML file, or the name of a recipe that ships.
-        run: directory of the run.
+        start: a checkpoint or run, pelagos:NAME, hf:owner/model; or a YAML file, or the name of a
+            recipe that ships.
+        run: directory of the run (default, with a checkpoint: runs/DATA_from_CHECKPOINT).
 
     Examples:
+        pelagos finetune runs/pretrain --data data/mine
+        pelagos finetune pelagos:NAME runs/mine --data data/mine --method.name lora
         pelagos finetune quickstart runs/finetuned --init-from runs/pretrain
         pelagos finetune my.yaml runs/scratch --init-from null
         torchrun --nproc_per_node 2 -m pelagos.finetune my.yaml runs/mine
@@ -40,7 +47,7 @@ def finetune(
     from ..adapt import command
 
     command.finetune(
-        recipe,
+        start,
         run,
         overrides,
         resume=launch.resume == "auto",

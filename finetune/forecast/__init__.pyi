@@ -1,8 +1,15 @@
 from .evaluate import CONVENTIONS as CONVENTIONS
 from .evaluate import VALID as VALID
 from .evaluate import write_evaluation as write_evaluation
+from .frames import Step as Step
+from .frames import forecast as forecast
+from .frames import truth as truth
+from .plan import make_plan as make_plan
 from .predict import TRUTH as TRUTH
-from .predict import nonfinite as nonfinite
+from .predict import stored as stored
 from .predict import write_prediction as write_prediction
+from .request import Ensemble as Ensemble
 from .request import Mode as Mode
 from .request import Request as Request
+from .stream import Written as Written
+from .stream import write_forecast as write_forecast

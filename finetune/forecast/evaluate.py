@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ...datasets.base.appearing import appearing_file
 from ...datasets.base.config import plain
+from ...datasets.base.sealed import sealed
 from ...datasets.fields import metrics
 from ...datasets.fields.masking import masked_agrees, masked_metric, masked_share, scored
 from ...datasets.fields.moments import mean_of_known
@@ -142,12 +143,12 @@ def evaluate(
 
 
 def write_evaluation(result: dict[str, Any], path: Path, *, overwrite: bool = False) -> Path:
-    """Write an evaluation as JSON; the file appears only when complete.
+    """Write an evaluation as JSON, with its SHA-256; the file appears only when complete.
 
     Raises:
         ValueError: `path` exists and `overwrite` is not set.
     """
-    text = json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(sealed(result), indent=1, allow_nan=False, ensure_ascii=False)
     with appearing_file(path, overwrite=overwrite) as draft:
         draft.write_text(text + "\n", encoding="utf-8")
     return path

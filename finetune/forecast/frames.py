@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...datasets.base.progress import Bar
-from ...datasets.fields.window import Window, collate
+from ...datasets.fields.window import Context, Window, collate
 from ...datasets.stores.store import Store
+from ...operators.core.members import Perturbation, perturbed
 from ...operators.core.operator import Operator
 from ...operators.core.rollout import rollout
 from ...operators.core.state import State
@@ -32,6 +33,9 @@ class Step:
         fields: (B, C, *S) predicted frame, in physical units.
         mask: (B, C, *S) where the fields are predicted; None: everywhere.
         seconds: time that the step took.
+        member: of the ensemble, from 0.
+        given: the batch's window, of which the history is given.
+        dataset: as which its data are scaled.
     """
 
     rows: slice
@@ -41,6 +45,31 @@ class Step:
     fields: Tensor
     mask: Tensor | None
     seconds: float
+    member: int
+    given: Window
+    dataset: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """What is predicted already, of a forecast that goes on.
+
+    Attributes:
+        member, row: the batch that is not finished: its member and its first row.
+        steps: its steps that are.
+        dataset: as which the data are scaled; "" where none is predicted yet.
+        recent: the latest of these steps, as many as the history has or all, (B, T, C, *S), of any
+            value where they are masked.
+    """
+
+    member: int = 0
+    row: int = 0
+    steps: int = 0
+    dataset: str = ""
+    recent: Tensor | None = None
+
+
+NOTHING = Done()
 
 
 def forecast(
@@ -51,6 +80,7 @@ def forecast(
     *,
     title: str,
     progress: bool,
+    done: Done = NOTHING,
 ) -> Iterator[Step]:
     """Roll out a batch of trajectories at a time; memory does not grow with the number of steps.
 
@@ -63,34 +93,61 @@ def forecast(
         request: how many trajectories at a time, and where.
         title: shown beside the progress bar, where `progress` asks for one.
         progress: whether to show it.
+        done: what is predicted already, and is not again.
     """
     batch, device = request.batch, request.device
     operator.to(device).eval()
-    dataset = ""
-    with Bar(title, len(plan.trajectories) * plan.steps, unit="frames", active=progress) as bar:
-        for first in range(0, len(plan.trajectories), batch):
+    dataset, count, members = done.dataset, len(plan.trajectories), request.ensemble.members or 1
+    batches = [(member, first) for member in range(members) for first in range(0, count, batch)]
+    with Bar(title, members * count * plan.steps, unit="frames", active=progress) as bar:
+        for member, first in batches:
             chosen = plan.trajectories[first : first + batch]
-            window = _initial(store, plan, chosen).to(device)
-            context = window.context
-            context = replace(context, dataset=dataset or context.dataset)
+            if (member, first) < (done.member, done.row):
+                bar.advance(float(len(chosen) * plan.steps))
+                continue
+            window = _initial(store, plan, chosen, request, member).to(device)
+            context = replace(window.context, dataset=dataset or window.context.dataset)
             with torch.inference_mode():
                 state = operator.init(window.history, context)
             dataset = state.context.dataset  # told once, by the first trajectories
-            frames = _frames(operator, state, plan)
+            begin = 0
+            if (member, first) == (done.member, done.row) and done.recent is not None:
+                state, begin = _continued(state, plan, done), done.steps
+                bar.advance(float(len(chosen) * begin))
+            frames = _frames(operator, state, plan, begin)
             rows = slice(first, first + len(chosen))
-            for index in range(plan.steps):
+            for index in range(begin, plan.steps):
                 fields, seconds = _timed_step(frames)
                 last = torch.zeros_like(fields) if plan.inputs else window.history[:, -1]
-                yield Step(rows, chosen, index, last, fields, window.context.mask, seconds)
+                mask = window.context.mask
+                yield Step(
+                    rows, chosen, index, last, fields, mask, seconds, member, window, dataset
+                )
                 bar.advance(float(len(chosen)))
 
 
-def _frames(operator: Operator, state: State, plan: Plan) -> Iterator[Tensor]:
-    """The predicted frames, one at a time."""
+def _continued(state: State, plan: Plan, done: Done) -> State:
+    """The state after the steps that are done: it is their last frames and the time."""
+    if plan.mode == "direct":  # every frame is from the given ones
+        return state
+    assert done.recent is not None
+    recent, mask = done.recent.to(state.history), state.context.mask
+    if mask is not None:
+        given = state.history[:, -1:]
+        recent = torch.where(mask.to(recent.device).unsqueeze(1), recent, given)
+    frames = torch.cat((state.history, recent), 1)[:, -state.history.shape[1] :]
+    time = state.time
+    for increment in plan.increments[: done.steps]:  # one by one, as sums round
+        time = time + torch.as_tensor(increment).expand(len(frames))
+    return replace(state, history=frames, time=time)
+
+
+def _frames(operator: Operator, state: State, plan: Plan, begin: int) -> Iterator[Tensor]:
+    """The predicted frames from step `begin` on, one at a time."""
     if plan.mode == "autoregressive":
-        return rollout(operator, state, plan.increments)
+        return rollout(operator, state, plan.increments[begin:])
     batch = state.history.shape[0]
-    leads = (torch.full((batch,), lead) for lead in plan.leads)
+    leads = (torch.full((batch,), lead) for lead in plan.leads[begin:])
     # Each lead time is a rollout of one step from the same state.
     return (next(rollout(operator, state, [lead])) for lead in leads)
 
@@ -121,9 +178,11 @@ def _timed_step(frames: Iterator[Tensor]) -> tuple[Tensor, float]:
     return fields, time.perf_counter() - began
 
 
-def _initial(store: Store, plan: Plan, trajectories: Sequence[int]) -> Window:
+def _initial(
+    store: Store, plan: Plan, trajectories: Sequence[int], request: Request, member: int
+) -> Window:
     """The given frames of some trajectories as a batch with no target frames."""
-    return collate(
+    window = collate(
         [
             store.window(i, plan.start, plan.history, 0, plan.stride)
             .filled(plan.fill)
@@ -131,3 +190,22 @@ def _initial(store: Store, plan: Plan, trajectories: Sequence[int]) -> Window:
             for i in trajectories
         ]
     )
+    ensemble, mask = request.ensemble, window.context.mask
+    how = Perturbation(ensemble.perturbation, ensemble.seed)
+    first = plan.trajectories.index(trajectories[0])
+    history = perturbed(window.history, member, how, mask, first)
+    context = _with(window.context, request.parameters, len(history))
+    return replace(window, history=history, context=context)
+
+
+def _with(context: Context, given: Mapping[str, float], batch: int) -> Context:
+    """The context with other values of parameters, or more of them."""
+    if not given:
+        return context
+    names = (*context.parameter_names, *(k for k in given if k not in context.parameter_names))
+    values = torch.zeros(batch, len(names))
+    if context.parameters is not None:
+        values[:, : len(context.parameter_names)] = context.parameters
+    for name, value in given.items():
+        values[:, names.index(name)] = value
+    return replace(context, parameters=values, parameter_names=names)

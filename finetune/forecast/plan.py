@@ -18,7 +18,7 @@ from ...datasets.fields.units import check_units
 from ...datasets.sampling.windows import require_channels
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
-from ...operators.core.time_steps import SAME_STEP
+from ...operators.core.time_steps import SAME_STEP, TimeSteps
 from .request import Mode, Request
 
 
@@ -87,6 +87,7 @@ def make_plan(operator: Operator, store: Store, request: Request, *, beyond: boo
     """
     chosen = _choose(store, request.trajectories)
     description = operator.description
+    _check_parameters(operator, request)
     require_channels(store, description.fields, description.inputs, description.fill)
     named = description.named
     check_units("the operator", description.units, f"dataset {store.name!r}", store.units, named)
@@ -115,6 +116,16 @@ def make_plan(operator: Operator, store: Store, request: Request, *, beyond: boo
         fill=description.fill,
         mode=request.mode,
     )
+
+
+def _check_parameters(operator: Operator, request: Request) -> None:
+    known = operator.description.parameters
+    unknown = [name for name in request.parameters if name not in known]
+    if unknown:
+        raise ValueError(
+            f"this {operator.name} takes no parameter {', '.join(unknown)}; it takes "
+            f"{', '.join(known) or 'none'}"
+        )
 
 
 def _steady_plan(operator: Operator, trajectories: tuple[int, ...], request: Request) -> Plan:
@@ -210,26 +221,8 @@ def time_stride(operator: Operator, store: Store) -> int:
     Raises:
         ValueError: stored times are not uniform, or no trained step is a multiple of their dt.
     """
-    dt = _uniform_step(store)
-    trained = operator.description.time_steps
-    if not trained:
-        return 1
-    strides = [max(1, round(step / dt)) for step in trained]
-    fitting = [
-        stride
-        for stride, step in zip(strides, trained, strict=True)
-        if abs(stride * dt - step) <= SAME_STEP * step
-    ]
-    if not fitting and operator.direct:
-        shortest = min((step for step in trained if step > 0), default=dt)
-        return max(1, math.ceil(shortest / dt * (1 - SAME_STEP)))
-    if not fitting:
-        raise ValueError(
-            f"this {operator.name} was trained at dt = {', '.join(f'{s:g}' for s in trained)}, "
-            f"no multiple of the dt = {dt:g} of {store.name!r}; fine-tune on it, or use data "
-            "stored at a dividing dt"
-        )
-    return min(fitting)
+    steps = TimeSteps(operator.name, operator.description.time_steps, operator.direct)
+    return steps.stride(_uniform_step(store), repr(store.name))
 
 
 def _choose(store: Store, trajectories: int | Sequence[int] | None) -> tuple[int, ...]:

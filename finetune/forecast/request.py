@@ -5,11 +5,32 @@ Without torch, so that help is quick.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 Mode = Literal["autoregressive", "direct"]
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Several forecasts of each trajectory, from perturbed initial states.
+
+    Attributes:
+        members: how many; the first is not perturbed. 0: no ensemble.
+        perturbation: its size, in standard deviations of each field over space.
+        seed: of the perturbations.
+    """
+
+    members: int = 0
+    perturbation: float = 0.01
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.members < 0:
+            raise ValueError(f"members must not be negative; got {self.members}")
+        if self.perturbation < 0:
+            raise ValueError(f"perturbation must not be negative; got {self.perturbation:g}")
 
 
 @dataclass(frozen=True)
@@ -27,6 +48,8 @@ class Request:
             frames alone, for operators that are continuous in time.
         batch: trajectories computed at a time.
         device: where to compute: cpu, cuda, ….
+        parameters: name -> value that takes the place of the store's, in all trajectories.
+        ensemble: members of every trajectory.
     """
 
     trajectories: int | Sequence[int] | None = None
@@ -36,6 +59,8 @@ class Request:
     mode: Mode = "autoregressive"
     batch: int = 16
     device: str = "cpu"
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    ensemble: Ensemble = field(default_factory=Ensemble)
 
     def __post_init__(self) -> None:
         if self.batch < 1:

@@ -14,8 +14,9 @@ import numpy as np
 import xarray
 from jaxtyping import Float
 
+from ...operators.core.predicted import BAND
 from ...pretrain.run.records import Run
-from ..forecast.predict import TRUTH
+from ..forecast.predict import TRUTH, stored
 from .charts import MAX_FIELDS, with_unit
 from .comparison import number
 from .figures import Drawing, Panel, image, image_grid
@@ -81,7 +82,8 @@ def field_images(runs: Sequence[Run]) -> Iterator[FieldImages]:
             continue
         try:
             with xarray.open_dataset(run.prediction, engine="h5netcdf") as data:
-                _collect(i, data.isel(trajectory=0).load(), groups)
+                one = data.isel(trajectory=0, member=0, missing_dims="ignore")
+                _collect(i, one.load(), groups)
         except (OSError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())
             yield FieldImages(f"{run.name}: prediction.nc cannot be shown ({reason})", [], False)
@@ -93,9 +95,9 @@ def field_images(runs: Sequence[Run]) -> Iterator[FieldImages]:
 
 def _collect(run: int, data: xarray.Dataset, groups: dict[tuple, _Group]) -> None:
     """Sort the fields of a prediction into groups."""
-    names = [name for name in data.data_vars if f"{name}{TRUTH}" in data or TRUTH not in str(name)]
+    names = [name for name in data.data_vars if not str(name).endswith((TRUTH, BAND))]
     for name in names[:MAX_FIELDS]:
-        predicted, truth = data[name], data.get(f"{name}{TRUTH}")
+        predicted, truth = data[name], stored(data, str(name))
         about = (data.attrs["dataset"], data.attrs["split"], int(data["trajectory"]))
         frames = tuple(data["lead_time"].values.tolist())
         key = (name, *about, data.attrs["start"], data.attrs["history"], frames)

@@ -26,6 +26,7 @@ from . import charts, figures
 from .comparison import compare, is_steady, number, persistence, score, time_unit
 from .field_images import field_images
 from .figures import Drawing
+from .studies import StudyPart, is_study, read_studies
 
 _COLUMNS = (
     "One-step VRMSE",
@@ -79,7 +80,7 @@ def write_report(
     """Write one HTML file about `runs`, which needs nothing but itself.
 
     Args:
-        runs: run directories; see `runs` for what may lie in them.
+        runs: run directories (see `records` for what may lie in them), and folders of studies.
         out: the file.
         title: heading of the page; by default the question or the runs' names.
         overwrite: replace an existing file.
@@ -88,11 +89,14 @@ def write_report(
         ValueError: there is no such run, or `out` exists and `overwrite` is not set.
     """
     with appearing_file(out, overwrite=overwrite) as draft:
-        draft.write_text(render(read_runs(runs), title), encoding="utf-8")
+        studies = read_studies(runs)
+        trained = [path for path in runs if not is_study(path)]
+        found = read_runs(trained) if trained or not studies else []
+        draft.write_text(render(found, title, studies), encoding="utf-8")
     return out
 
 
-def render(runs: Sequence[Run], title: str | None) -> str:
+def render(runs: Sequence[Run], title: str | None, studies: Sequence[StudyPart] = ()) -> str:
     """The page as text."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -100,10 +104,11 @@ def render(runs: Sequence[Run], title: str | None) -> str:
     template = environment.from_string(
         (files("pelagos.finetune.report") / "report.html").read_text(encoding="utf-8")
     )
-    comparisons, scored = compare(runs), list(_scored(runs))
+    comparisons, scored = compare(runs) if runs else [], list(_scored(runs))
     if title is None:
         asked = {PRETRAINED, SCRATCH} <= {run.origin for run in runs}
-        title = "Did pretraining help?" if asked else ", ".join(run.name for run in runs)
+        names = [run.name for run in runs] + [study.title for study in studies]
+        title = "Did pretraining help?" if asked else ", ".join(names)
     return template.render(
         title=title,
         version=version("pelagos"),
@@ -115,7 +120,8 @@ def render(runs: Sequence[Run], title: str | None) -> str:
         curves=list(charts.learning_curves(runs)),
         field_images=list(field_images(runs)),
         runs=[_about(run, i) for i, run in enumerate(runs)],
-        conventions=_conventions(runs),
+        studies=studies,
+        conventions=_conventions(runs) if runs else studies[0].conventions,
         valid=VALID,
     )
 

@@ -37,6 +37,7 @@ from ...datasets.fields.normalization import Scaling
 from ...datasets.fields.window import Context
 from ..core.conditions import Conditions
 from ..core.description import Description
+from ..core.parts import Parts
 from ..core.state import FieldAxis, State
 from .correction import Correction, CorrectionConfig
 from .exponential import Derivative, exponential_step, monomial, symbol, wavenumbers
@@ -135,6 +136,11 @@ class Observer(AssimilatingOperator):
     def blocks(self) -> list[nn.Module]:
         """The layers of the tendency."""
         return [*self.tendency.layers]
+
+    def parts(self) -> Parts:
+        """The tendency's; the linear part and the gain are of the fields, and no backbone."""
+        layers = tuple((f"tendency.layers.{i}",) for i in range(self.config.layers))
+        return Parts(("tendency.lift",), layers, ("tendency.project", "even", "odd", "correction"))
 
     def field_axes(self) -> dict[str, FieldAxis | tuple[FieldAxis, ...]]:
         """Every parameter that has an axis over fields, and the lifting's conditions."""

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..layers.convolution import Convolution
-from ..layers.spectral import SpectralConvolution
+from ..layers.spectral import SpectralConvolution, spectral_convolution
 
 
 class Tendency(nn.Module):
@@ -61,12 +61,12 @@ class Tendency(nn.Module):
         """The network of x."""
         latent = self.lift(x)
         for layer in self.layers:
-            latent = latent + layer(latent)
+            latent = layer(latent)
         return self.project(latent)
 
 
 class _Layer(nn.Module):
-    """A [ GELU(G(c) + S₁(c)) , G(c) ⊙ S₂(c) ]."""
+    """c + A [ GELU(G(c) + S₁(c)) , G(c) ⊙ S₂(c) ]."""
 
     def __init__(self, ndim: int, hidden: int, modes: int, kernel_size: int) -> None:
         super().__init__()
@@ -82,8 +82,10 @@ class _Layer(nn.Module):
         nn.init.uniform_(self.spectral.weight, -bound, bound, generator=generator)
 
     def forward(self, latent: Float[Tensor, "B H *S"]) -> Float[Tensor, "B H *S"]:
-        """The change of the latent state."""
-        spread = self.spectral(latent)
+        """The next latent state."""
+        periodic = (True,) * (latent.ndim - 2)
+        spread = spectral_convolution(latent.movedim(1, -1), [self.spectral], periodic)
+        spread = spread.movedim(-1, 1)
         sum_with, product_with = self.local(latent).chunk(2, 1)
         parts = (F.gelu(spread + sum_with), spread * product_with)
-        return self.mix(torch.cat(parts, 1))
+        return latent + self.mix(torch.cat(parts, 1))

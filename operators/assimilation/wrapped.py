@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from ...datasets.fields.window import Window
 from ..core import registry
 from ..core.description import Description
 from ..core.operator import Operator
+from ..core.parts import Parts
 from ..core.state import FieldAxis, State
 from ..core.tensors import load_state
 from .correction import Correction, CorrectionConfig
@@ -101,6 +102,12 @@ class AssimilatedOperator(AssimilatingOperator):
     def blocks(self) -> Sequence[nn.Module]:
         """The predictor's."""
         return self.predictor.blocks()
+
+    def parts(self) -> Parts:
+        """The predictor's, where it names them, and the gain."""
+        inner = self.predictor.parts().within("predictor")
+        known = bool(inner.blocks)
+        return replace(inner, recovery=(*inner.recovery, "correction")) if known else inner
 
     def field_axes(self) -> Mapping[str, FieldAxis | tuple[FieldAxis, ...]]:
         """The predictor's and the correction's."""

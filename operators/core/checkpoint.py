@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ...datasets.base.appearing import appearing_folder
@@ -25,10 +24,13 @@ from ...datasets.base.config import build as build_config
 from ...datasets.base.config import plain
 from ...datasets.base.manifest import MANIFEST, require_intact, seal
 from ...datasets.base.texts import MOST_JSON, parse_json, read_text
-from . import registry
+from . import adapter, registry
 from .description import Description, description_from_dict, description_to_dict
+from .halves import HALF, STORED, widened
+from .shipped import folder_of, is_named
 from .sizes import MOST_TENSORS, TooManyTensors, at_most
 from .tensors import load_state, read_tensors, require_dtypes, require_fit, tensor_names
+from .writing import write_tensors
 
 if TYPE_CHECKING:
     from .operator import Operator
@@ -96,43 +98,75 @@ def write(path: Path, config: dict[str, Any], state: dict[str, Tensor]) -> Path:
     with appearing_folder(path, overwrite=True) as draft:
         try:
             fill(draft, config, state)
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
             raise OSError(f"cannot write {path}: {' '.join(str(error).split())}") from error
     return path
 
 
 def fill(folder: Path, config: dict[str, Any], state: dict[str, Tensor]) -> None:
     """Write all files into a folder that has no name yet (see `write`)."""
-    text = json.dumps(config, indent=2, allow_nan=False) + "\n"
-    (folder / CONFIG).write_text(text)
-    contiguous = {name: tensor.contiguous() for name, tensor in state.items()}
-    save_file(contiguous, folder / WEIGHTS, metadata={"format": "pt"})
-    seal(folder)
+    write_config(folder, config)
+    weights = write_tensors(folder / WEIGHTS, state, {"format": "pt"})
+    seal(folder, {WEIGHTS: weights})
 
 
-def from_pretrained(path: str | Path, *, verify: bool = True) -> Operator:
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Write `config.json` into a folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, allow_nan=False) + "\n")
+
+
+def from_pretrained(
+    path: str | Path, *, verify: bool = True, base: str | Path | None = None
+) -> Operator:
     """The operator of a checkpoint directory, a run, or a Hugging Face repository.
 
     Args:
-        path: a checkpoint directory, a run directory (then its checkpoint), or `hf:owner/model` to
-            download a repository.
+        path: a checkpoint directory, a run directory (then its checkpoint), `pelagos:NAME` for a
+            checkpoint that ships (see `shipped`), `hf:owner/model` to download a repository; or an
+            adapter, which is added to its base.
         verify: whether files must be those that were saved, by their SHA-256.
+        base: of an adapter: the checkpoint that it adds to, where that is no longer where it was.
 
     Raises:
         ValueError: no checkpoint there, a damaged file, another schema, a config that describes no
             operator, or tensors that are missing, unexpected, misshaped, of other types or not
-            finite.
+            finite; an adapter of another base, or a base for what is no adapter.
     """
     directory = locate(directory_of(path))
+    if adapter.is_adapter(directory):
+        return _adapted(directory, base, verify)
+    if base is not None:
+        raise ValueError(f"{path} is a checkpoint, no adapter: it needs no base")
     if verify:
         require_as_saved(directory)
     config = read_config(directory)
     expected = _expected(config, directory)
     state = read_state(directory)
+    if config.get(STORED) == HALF:
+        state = widened(state)
     require_fit(state, expected, str(directory))
     require_dtypes(state, expected, str(directory))
     operator = build(config)
     load_state(operator, state, str(directory))
+    return operator.eval()
+
+
+def _adapted(directory: Path, base: str | Path | None, verify: bool) -> Operator:
+    """The operator that an adapter makes of its base."""
+    about = adapter.read_adapter(directory, verify=verify)
+    source = str(about.base.source if base is None else base)
+    try:
+        opened = from_pretrained(source, verify=verify)
+    except ValueError as error:
+        raise ValueError(
+            f"{directory} adds to {about.base.source}, which cannot be opened ({error}); say where "
+            f"that is: pelagos adapter merge {directory} OUT --base CHECKPOINT (in Python base=)"
+        ) from None
+    state = opened.state_dict()
+    adapter.require_base(about, state, source, directory)
+    operator = build(about.operator)
+    adapter.add(about, directory, state, operator)
     return operator.eval()
 
 
@@ -167,7 +201,7 @@ def build(config: dict[str, Any]) -> Operator:
 
 def describe(config: dict[str, Any]) -> Description:
     """The description held by `config.json`."""
-    outer = ("schema", "operator", "config")
+    outer = ("schema", "operator", "config", STORED)
     return description_from_dict({k: v for k, v in config.items() if k not in outer})
 
 
@@ -247,11 +281,13 @@ def locate(path: str | Path) -> Path:
     return path
 
 
-def directory_of(path: str | Path, files: tuple[str, ...] = (*FILES, MANIFEST)) -> Path:
+def directory_of(
+    path: str | Path, files: tuple[str, ...] = (*FILES, *adapter.FILES, MANIFEST)
+) -> Path:
     """A local checkpoint directory; `hf:owner/model` is downloaded, and nothing else.
 
     Args:
-        path: directory, or repository with the prefix `hf:`.
+        path: directory, name with the prefix `pelagos:`, or repository with the prefix `hf:`.
         files: what to download from a repository.
 
     Raises:
@@ -259,9 +295,13 @@ def directory_of(path: str | Path, files: tuple[str, ...] = (*FILES, MANIFEST)) 
     """
     if Path(path).is_dir():
         return Path(path)
+    if is_named(path):
+        return folder_of(path)
     remote, repository = str(path).startswith(HUB), str(path).removeprefix(HUB)
     if not remote:
-        raise ValueError(f"no checkpoint directory at {path}")
+        raise ValueError(
+            f"no checkpoint directory at {path} (pelagos checkpoints names those that ship)"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

@@ -22,6 +22,8 @@ from ...datasets.fields.normalization import (
     normalizer_to_dict,
 )
 from ...datasets.fields.window import Context, without
+from .calibration import Calibration
+from .trained import Ranges
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class Description:
         time_scales: the same for single datasets, by name, where it differs.
         time_steps: the physical time steps it was trained at; empty if unknown.
         grid: the training grid; None if there were several or none yet.
+        axes: names of the grid's axes in the training data, in order; () if unknown.
+        trained: by dataset, in which ranges the training data are; empty if unknown.
+        calibration: error bands of its predictions; None if not calibrated.
         provenance: how it was made (recipe, datasets, seed, version, …).
         license: note on the licence of the weights; empty if none was given.
     """
@@ -57,6 +62,9 @@ class Description:
     time_scales: dict[str, float] = field(default_factory=dict)
     time_steps: tuple[float, ...] = ()
     grid: Grid | None = None
+    axes: tuple[str, ...] = ()
+    trained: dict[str, Ranges] = field(default_factory=dict)
+    calibration: Calibration | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     license: str = ""
 
@@ -132,7 +140,9 @@ def description_to_dict(description: Description) -> dict[str, Any]:
     """Plain data ready for JSON."""
     values = plain(description)
     values["normalizer"] = normalizer_to_dict(description.normalizer)
-    return values
+    # What the first checkpoints have not is left out where nothing is known.
+    later = {key: values.pop(key) for key in ("axes", "trained", "calibration")}
+    return values | {key: value for key, value in later.items() if value}
 
 
 def description_from_dict(values: Mapping[str, Any]) -> Description:

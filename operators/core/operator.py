@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -24,12 +25,14 @@ from .conditions import conditions_of
 from .description import Description
 from .history import require_history, require_rank
 from .observation import Observation, Sensors
+from .parts import Parts
 from .recognition import recognised, warn_of_parameters
 from .rollout import roll_out, rollout
 from .state import FieldAxis, State
 from .surroundings import context_of, with_batch
 from .time_steps import TimeSteps
 from .weight_cache import look_again
+from .wishes import Wishes
 
 OperatorT = TypeVar("OperatorT", bound="Operator")
 HistoryT = TypeVar("HistoryT", Tensor, np.ndarray)
@@ -44,8 +47,7 @@ class Operator(nn.Module, ABC):
         assimilates: whether `step` can take an observation: an `AssimilatingOperator`.
         direct: whether it is continuous in time and `forward` predicts every lead time directly
             from the history. Otherwise `forward` is the rollout.
-        conditioned: whether it takes the description's constant fields and parameters as extra
-            inputs, found in `state.conditions`; else a description that names some is refused.
+        conditioned: whether `state.conditions` are extra inputs; else a description has none.
         measured: config keys that a training run takes from its data where the recipe says nothing.
         wraps: config key that holds another operator, by `name` and its own config; "": none.
     """
@@ -113,8 +115,7 @@ class Operator(nn.Module, ABC):
         Args:
             frames: reads some frames of a dataset, in physical units, where they are asked for.
             dataset: its name, where the normaliser scales datasets apart.
-            fresh: whether the weights are new, and these the first data; else what the operator
-                knows of data is only extended to these.
+            fresh: whether the weights are new, and these the first data; else these add to others.
         """
 
     @classmethod
@@ -123,8 +124,7 @@ class Operator(nn.Module, ABC):
 
         Args:
             inner: stands at the config key `wraps`; its weights are copied.
-            config: the other keys.
-            seed: of the weights that `inner` does not bring.
+            config, seed: the other keys; and of the weights that `inner` does not bring.
 
         Raises:
             ValueError: this operator wraps none, `inner` is not one that it takes, or a key of the
@@ -135,6 +135,10 @@ class Operator(nn.Module, ABC):
     def blocks(self) -> Sequence[nn.Module]:
         """Modules that are sharded one by one: each owns what only its own `forward` uses."""
         return ()
+
+    def parts(self) -> Parts:
+        """Which parameters do what, by name, for fine-tuning; empty: it does not say."""
+        return Parts()
 
     def field_axes(self) -> Mapping[str, FieldAxis | tuple[FieldAxis, ...]]:
         """Parameters that have an axis (or several) over fields, by parameter name."""
@@ -190,6 +194,32 @@ class Operator(nn.Module, ABC):
             ValueError: as `init`, `steps` is negative, or the history is not finite.
         """
         return roll_out(self, history, context, dt=dt, steps=steps, gradients=gradients)
+
+    def predict(self, data: Any, wishes: Wishes | None = None, **asked: Any) -> Any:
+        """Predict from labelled data, a store, a file or an array; the answer is of the same kind.
+
+        Fields, constant fields and parameters are found by name, and units converted. A dataset
+        comes back with the data's dimensions, coordinates and units, the lead time, and a verdict
+        on whether all is inside of what was trained (`verdict_of`); outside, a warning names what.
+
+        Args:
+            data: an `xarray.Dataset` or `DataArray`, anything that has `to_xarray()`, as a store,
+                or the path of a dataset; or a tensor or array (T, C, *S) or (N, T, C, *S) on the
+                training grid, of which the last frames are taken, for (N, T_out, C, *S).
+            wishes: what is asked for.
+            asked: attributes of `Wishes` in place of the wishes', as in `times=…`, `members=8`.
+
+        Returns:
+            An `xarray.Dataset`, or an array as the data. Members are a leading axis.
+
+        Raises:
+            ValueError: the data lack a field or condition, or their units, grid or time step do not
+                fit; a time is asked for that the operator cannot step to; or `strict` is set and
+                the verdict is "outside".
+        """
+        from .predicting import predict  # on use: xarray takes longer to load than the rest
+
+        return predict(self, data, replace(wishes or Wishes(), **asked))
 
     def save_pretrained(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write a checkpoint directory (`config.json` + `model.safetensors`); see `checkpoint`."""

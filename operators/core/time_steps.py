@@ -53,6 +53,37 @@ class TimeSteps:
                 "use data at a trained dt (a stride changes it), or fine-tune"
             )
 
+    def stride(self, dt: float, data: str) -> int:
+        """Frames per step: the smallest number that makes a trained time step.
+
+        An operator that is continuous in time may step by anything not below the shortest of them.
+
+        Args:
+            dt: time between frames.
+            data: what they are of, for messages.
+
+        Raises:
+            ValueError: no trained step is a multiple of `dt`.
+        """
+        if not self.trained:
+            return 1
+        strides = [max(1, round(step / dt)) for step in self.trained]
+        fitting = [
+            stride
+            for stride, step in zip(strides, self.trained, strict=True)
+            if abs(stride * dt - step) <= SAME_STEP * step
+        ]
+        if fitting:
+            return min(fitting)
+        if self.continuous:
+            shortest = min((step for step in self.trained if step > 0), default=dt)
+            return max(1, math.ceil(shortest / dt * (1 - SAME_STEP)))
+        raise ValueError(
+            f"this {self.name} was trained at dt = {', '.join(f'{s:g}' for s in self.trained)}, "
+            f"no multiple of the dt = {dt:g} of {data}; fine-tune on it, or use data "
+            "stored at a dividing dt"
+        )
+
     def check_steps(self, dt: Tensor, spacing: float | None) -> None:
         """Refuse steps that the operator cannot take.
 

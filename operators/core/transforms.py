@@ -13,6 +13,8 @@ from torch.autograd import forward_ad
 
 def transformed(*tensors: Tensor) -> bool:
     """Whether a transform of `torch.func` is at work, or one of the tensors carries a tangent."""
+    if torch.compiler.is_compiling():  # compiled code has plain operations alone
+        return False
     # What `autograd.Function` itself asks before it refuses to be transformed.
     if torch._C._are_functorch_transforms_active():
         return True

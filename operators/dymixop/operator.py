@@ -31,6 +31,7 @@ from ..core.conditions import everywhere
 from ..core.description import Description
 from ..core.observation import Observation, Sensors
 from ..core.operator import Operator
+from ..core.parts import Parts
 from ..core.state import FieldAxis, State
 from ..core.time_steps import same_step
 from ..core.weight_cache import WeightCache
@@ -139,6 +140,15 @@ class DyMixOp(Operator):
     def blocks(self) -> list[nn.Module]:
         """The mixing layers."""
         return [*self.mixing]
+
+    def parts(self) -> Parts:
+        """Two convolutions lead in and two out; gate and evolution weigh what layers give."""
+        return Parts(
+            embedding=("lift", "reduce"),
+            blocks=tuple((f"mixing.{i}",) for i in range(self.config.layers)),
+            recovery=("unreduce", "unlift"),
+            norms=("gate", "evolution", "evolution_bias"),
+        )
 
     def field_axes(self) -> dict[str, FieldAxis]:
         """The lifting sees fields in every frame, then conditions; the un-lifting gives fields."""

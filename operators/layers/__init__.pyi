@@ -4,6 +4,8 @@ from .convolution import FiniteDifference as FiniteDifference
 from .convolution import compose as compose
 from .convolution import side_by_side as side_by_side
 from .convolution import sum_of as sum_of
+from .precision import SinglePrecision as SinglePrecision
+from .precision import single as single
 from .resampling import fourier_resample as fourier_resample
 from .spectral import SpectralConvolution as SpectralConvolution
 from .spectral import spectral_convolution as spectral_convolution

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .constants import constant
+from .precision import single
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -123,24 +124,28 @@ def compose(outer: Convolution, inner: Convolution) -> tuple[Tensor, Tensor]:
     """Weight and bias of the one convolution that equals `outer(inner(x))` on periodic axes.
 
     Kernel widths add: k₁ + k₂ − 1. The bias of `inner` passes through the sum of `outer`'s taps.
-    The products are made in full precision under autocast: they stand for weights.
+    The products are made in full precision whatever autocast says, also of half-precision weights
+    (of a sharded block): they stand for weights.
     """
-    with torch.autocast(outer.weight.device.type, enabled=False):
-        return _compose(outer, inner)
-
-
-def _compose(outer: Convolution, inner: Convolution) -> tuple[Tensor, Tensor]:
     assert inner.bias is not None
     assert outer.bias is not None
-    ndim = outer.weight.ndim - 2
-    if inner.weight[0, 0].numel() == outer.weight[0, 0].numel() == 1:
-        matrix = outer.weight.flatten(1)
-        weight = (matrix @ inner.weight.flatten(1))[(..., *(None,) * ndim)]
-        return weight, torch.addmv(outer.bias, matrix, inner.bias)
+    factors = [single(w) for w in (outer.weight, outer.bias, inner.weight, inner.bias)]
+    with torch.autocast(outer.weight.device.type, enabled=False):
+        return _compose(*factors)
+
+
+def _compose(
+    weight: Tensor, bias: Tensor, inner: Tensor, inner_bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    ndim = weight.ndim - 2
+    if inner[0, 0].numel() == weight[0, 0].numel() == 1:
+        matrix = weight.flatten(1)
+        product = (matrix @ inner.flatten(1))[(..., *(None,) * ndim)]
+        return product, torch.addmv(bias, matrix, inner_bias)
     axes = tuple(range(2, 2 + ndim))
-    reach = [size - 1 for size in outer.weight.shape[2:]]
-    full = _CONV[ndim](inner.weight.transpose(0, 1), outer.weight.flip(axes), padding=reach)
-    return full.transpose(0, 1), outer.bias + outer.weight.flatten(2).sum(2) @ inner.bias
+    reach = [size - 1 for size in weight.shape[2:]]
+    full = _CONV[ndim](inner.transpose(0, 1), weight.flip(axes), padding=reach)
+    return full.transpose(0, 1), bias + weight.flatten(2).sum(2) @ inner_bias
 
 
 def side_by_side(branches: Sequence[Convolution]) -> tuple[Tensor, Tensor]:
@@ -161,7 +166,7 @@ def sum_of(
     Every tap of the sum is a combination of the branches' taps: one small matrix product gathers
     them, makes the finite differences sum to zero and divides them by the grid width.
     """
-    weights: list[Tensor] = [branch.weight for branch in branches]
+    weights = [single(branch.weight) for branch in branches]
     ndim = weights[0].ndim - 2
     sizes = tuple(weight.shape[-1] for weight in weights)
     zero_sum = tuple(isinstance(branch, FiniteDifference) for branch in branches)
@@ -169,7 +174,8 @@ def sum_of(
     with torch.autocast(device.type, enabled=False):
         taps = torch.cat([weight.flatten(2) for weight in weights], 2)
         kernel = taps @ _gathering(sizes, zero_sum, width, ndim, dtype, device)
-        biases = [b.bias for b in branches if isinstance(b, Convolution) and b.bias is not None]
+        own = [b.bias for b in branches if isinstance(b, Convolution) and b.bias is not None]
+        biases = [single(bias) for bias in own]
         bias = sum(biases[1:], start=biases[0])
     return kernel.unflatten(2, (max(sizes),) * ndim), bias
 

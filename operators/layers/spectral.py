@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .constants import constant
+from .precision import SinglePrecision
 
 # Share of an axis that is not periodic by which it is continued.
 EXTENSION = 0.25
@@ -29,7 +30,7 @@ EXTENSION = 0.25
 MATRIX_MODES = 8
 
 
-class SpectralConvolution(nn.Module):
+class SpectralConvolution(SinglePrecision):
     """Global convolution on the lowest Fourier modes: `y = F⁻¹ R F x`, R one matrix per mode.
 
     Kept are the lowest `modes` of the last axis and the lowest and highest `modes` of the others.
@@ -41,6 +42,8 @@ class SpectralConvolution(nn.Module):
         inputs, outputs: channels.
         modes: kept modes per axis and sign.
     """
+
+    entrances = ("multiply",)
 
     def __init__(self, ndim: int, inputs: int, outputs: int, modes: int) -> None:
         super().__init__()
@@ -66,12 +69,16 @@ class SpectralConvolution(nn.Module):
         """R times low modes."""
         inputs, outputs = self.weight.shape[-3:-1]
         kept = modes.shape[2:-1]
-        weight = self.weight.to(modes.dtype).reshape(-1, inputs, 2 * outputs)
         rows = modes.reshape(2 * modes.shape[0], -1, inputs).transpose(0, 1)
-        parts = torch.bmm(rows, weight).reshape(-1, modes.shape[0], 2, outputs, 2)
+        parts = self.multiply(rows).reshape(-1, modes.shape[0], 2, outputs, 2)
         (rr, ri), (ir, ii) = (part.unbind(-1) for part in parts.unbind(2))
         mixed = torch.stack((rr - ii, ri + ir))
         return mixed.permute(2, 0, 1, 3).reshape(modes.shape[0], 2, *kept, outputs)
+
+    def multiply(self, rows: Float[Tensor, "K rows C"]) -> Float[Tensor, "K rows _"]:
+        """Every mode's rows times its matrix, whose columns are pairs of real and imaginary."""
+        inputs, outputs = self.weight.shape[-3:-1]
+        return torch.bmm(rows, self.weight.to(rows.dtype).reshape(-1, inputs, 2 * outputs))
 
 
 def spectral_convolution(

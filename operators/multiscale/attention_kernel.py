@@ -50,19 +50,18 @@ def attend(
     forwards = transformed(projected, lengths, biases[0])  # no fused kernel has a tangent
     softmax = _softmax if forwards else partial(torch.softmax, dim=-1)
     vectors = projected.view(len(projected), 3, lengths.shape[1], -1)
-    pair = vectors[:, 1:]
-    pair = (pair * _factor(pair, lengths)).to(vectors.dtype)
-    mixed, start = [], 0
-    for count, bias in zip(tiles, biases, strict=True):
-        part, start = slice(start, start + count), start + count
-        query, key = _by_head(pair[part], bias.shape[1])
-        (value,) = _by_head(vectors[part, :1], bias.shape[1])
+    eager = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    by_hand = eager and not forwards
+    ready = _Scaled.apply(vectors, lengths) if by_hand else _scaled(vectors, lengths)[0]
+    mixed = []
+    for part, bias in zip(ready.split([*tiles]), biases, strict=True):
+        value, query, key = _by_head(part, bias.shape[1]).unbind(0)
         bias = bias.to(value.dtype)[None]
         if learns or forwards:
             piece = softmax(query @ key.transpose(-1, -2) + bias) @ value
         else:
             piece = F.scaled_dot_product_attention(query, key, value, bias, scale=1.0)
-        mixed.append(piece.transpose(1, 2).reshape(count, -1))
+        mixed.append(piece.transpose(1, 2).reshape(len(part), -1))
     return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
 
@@ -70,6 +69,37 @@ def _softmax(scores: Tensor) -> Tensor:
     """Along the last axis; the tangent of the library's has no gradient."""
     powers = (scores - scores.amax(-1, keepdim=True).detach()).exp()
     return powers / powers.sum(-1, keepdim=True)
+
+
+def _scaled(
+    vectors: Float[Tensor, "R 3 H D"], lengths: Float[Tensor, "2 H 1"]
+) -> tuple[Float[Tensor, "R 3 H D"], Float[Tensor, "R 3 H 1"]]:
+    """Values as they are, queries and keys at their lengths; and what they were multiplied by."""
+    factor = F.pad(_factor(vectors[:, 1:], lengths), (0, 0, 0, 0, 1, 0), value=1.0)
+    return (vectors * factor).to(vectors.dtype), factor
+
+
+class _Scaled(torch.autograd.Function):
+    """The first of `_scaled`, with one gradient for all three."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, lengths: Tensor) -> Tensor:
+        scaled, factor = _scaled(vectors, lengths)
+        ctx.save_for_backward(scaled, factor, lengths)
+        return scaled
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        scaled, factor, lengths = ctx.saved_tensors
+        outer, inner = gradient.to(factor.dtype), scaled.to(factor.dtype)
+        along = (outer * inner).sum(-1, keepdim=True)  # (R, 3, H, 1)
+        length_gradient = along[:, 1:].sum(0) / lengths
+        along = along * F.pad(lengths.pow(-2), (0, 0, 0, 0, 1, 0))  # nothing of the values
+        across = torch.addcmul(outer, inner, along, value=-1)
+        return (across * factor).to(gradient.dtype), length_gradient
 
 
 def _factor(pair: Tensor, lengths: Tensor) -> Float[Tensor, "R 2 H 1"]:
@@ -82,7 +112,7 @@ def _by_head(rows: Float[Tensor, "R K H D"], tokens: int) -> Float[Tensor, "K M 
     return rows.view(-1, tokens, *rows.shape[1:]).permute(2, 0, 3, 1, 4)
 
 
-def differentiates_by_hand(table: Float[Tensor, "H offsets"]) -> bool:
+def differentiates_by_hand(table: Float[Tensor, "... offsets"]) -> bool:
     """Whether `attend_and_learn` is the way to attend with this table of β."""
     eager = not (torch.compiler.is_compiling() or torch.is_autocast_enabled(table.device.type))
     learns = torch.is_grad_enabled() and table.requires_grad and not transformed(table)

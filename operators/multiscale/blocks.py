@@ -6,11 +6,14 @@ projection is one matrix product. n is the number of space axes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .attention import WindowAttention
+from .attention import Prepared, WindowAttention, prepare
 from .conditioning import Affine, affine_norm
 from .config import MultiscaleConfig
 from .tiling import WindowGrid
@@ -36,17 +39,32 @@ class TransformerBlock(nn.Module):
         self, name: str, config: MultiscaleConfig, level: int, drop: float, norms: dict[str, int]
     ) -> None:
         super().__init__()
-        self.name, self.eps, self.drop = name, config.eps, drop
+        self.eps, self.drop = config.eps, drop
         channels, hidden = config.channels(level), int(config.mlp_ratio * config.channels(level))
         self.attention = WindowAttention(config.ndim, channels, config.heads[level], config.biased)
         self.expand = Linear(channels, hidden)
         self.contract = Linear(hidden, channels)
-        norms[f"{name}.attention"] = norms[f"{name}.mlp"] = channels
+        self.norms = (f"{name}.attention", f"{name}.mlp")
+        norms.update(dict.fromkeys(self.norms, channels))
 
-    def forward(self, x: Tokens, grid: WindowGrid, affines: dict[str, Affine]) -> Tokens:
-        """The block on tokens of `grid`."""
-        x = self._add(x, self.attention(x, grid), affines[f"{self.name}.attention"])
-        return self._add(x, self.contract(gelu(self.expand(x))), affines[f"{self.name}.mlp"])
+    def forward(
+        self,
+        x: Tokens,
+        grid: WindowGrid,
+        affines: Sequence[Affine],
+        prepared: Prepared | None = None,
+    ) -> Tokens:
+        """The block on tokens of `grid`.
+
+        Args:
+            x: tokens.
+            grid: theirs.
+            affines: of its two `norms`.
+            prepared: what `attention.prepare` gives for it; None: made here.
+        """
+        first, second = affines
+        x = self._add(x, self.attention(x, grid, prepared), first)
+        return self._add(x, self.contract(gelu(self.expand(x))), second)
 
     def _add(self, x: Tokens, branch: Tokens, affine: Affine) -> Tokens:
         if not (self.training and self.drop):
@@ -63,7 +81,7 @@ class ConvNeXtBlock(nn.Module):
         self, name: str, ndim: int, channels: int, eps: float, norms: dict[str, int]
     ) -> None:
         super().__init__()
-        self.name, self.eps = name, eps
+        self.eps, self.norms = eps, (name,)
         self.depthwise = Kernel(ndim, 1, channels, DEPTHWISE_SIZE)
         self.expand = Linear(channels, 4 * channels)
         self.contract = Linear(4 * channels, channels)
@@ -74,11 +92,12 @@ class ConvNeXtBlock(nn.Module):
         """γ = 1e-6; the rest resets itself."""
         nn.init.constant_(self.scale, LAYER_SCALE)
 
-    def forward(self, x: Tokens, grid: WindowGrid, affines: dict[str, Affine]) -> Tokens:
-        """The block on tokens of `grid`."""
+    def forward(self, x: Tokens, grid: WindowGrid, affines: Sequence[Affine]) -> Tokens:
+        """The block on tokens of `grid`; `affines` of its norm."""
         image = to_image(x, grid.shape)
         image = convolve(image, self.depthwise, grid.periodic, groups=x.shape[-1])
-        hidden = affine_norm(to_tokens(image), affines[self.name], self.eps)
+        (affine,) = affines
+        hidden = affine_norm(to_tokens(image), affine, self.eps)
         hidden = self.contract(gelu(self.expand(hidden)))
         return torch.addcmul(x, self.scale, hidden)
 
@@ -90,19 +109,21 @@ class ResNetBlock(nn.Module):
         self, name: str, ndim: int, channels: int, eps: float, norms: dict[str, int]
     ) -> None:
         super().__init__()
+        self.norms = ()
         self.first = Kernel(ndim, channels, channels, RESIDUAL_SIZE)
         self.second = Kernel(ndim, channels, channels, RESIDUAL_SIZE)
         self.first_norm = _BATCH_NORM[ndim](channels)
         self.second_norm = _BATCH_NORM[ndim](channels)
 
-    def forward(self, x: Tokens, grid: WindowGrid, affines: dict[str, Affine]) -> Tokens:
-        """The block on tokens of `grid`."""
+    def forward(self, x: Tokens, grid: WindowGrid, affines: Sequence[Affine]) -> Tokens:
+        """The block on tokens of `grid`; its norms do not see the time."""
         image = to_image(x, grid.shape)
         image = self.first_norm(convolve(image, self.first, grid.periodic))
         image = convolve(F.leaky_relu(image), self.second, grid.periodic)
         return to_tokens(self.second_norm(image)) + x
 
 
+Block = TransformerBlock | ConvNeXtBlock | ResNetBlock
 _RESIDUAL_BLOCKS = {"convnext": ConvNeXtBlock, "resnet": ResNetBlock}
 
 
@@ -126,3 +147,29 @@ def residual_blocks(config: MultiscaleConfig, level: int, norms: dict[str, int])
         block(f"skips.{level}.{k}", config.ndim, config.channels(level), config.eps, norms)
         for k in range(config.skips[level])
     )
+
+
+def placed(
+    stages: Iterable[nn.Module], grids: Sequence[Sequence[WindowGrid]]
+) -> list[list[tuple[Block, WindowGrid]]]:
+    """The blocks of every stage, each with the grid that it works on."""
+    found = []
+    for stage, own in zip(stages, grids, strict=True):
+        blocks = [cast(Block, block) for block in stage.children()]
+        found.append([*zip(blocks, own, strict=True)])
+    return found
+
+
+def prepare_blocks(
+    blocks: Sequence[tuple[TransformerBlock, WindowGrid]],
+) -> dict[Block, Prepared]:
+    """What `attention.prepare` gives for every block, of those that are alike at once."""
+    alike: dict[tuple[WindowGrid, int, int], list[TransformerBlock]] = {}
+    for block, grid in blocks:
+        width = block.attention.output_bias.shape[0]
+        alike.setdefault((grid, width, block.attention.heads), []).append(block)
+    found: dict[Block, Prepared] = {}
+    for (grid, *_), members in alike.items():
+        prepared = prepare([member.attention for member in members], grid)
+        found.update(zip(members, prepared, strict=True))
+    return found

@@ -7,12 +7,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ..core.transforms import transformed
 
@@ -83,10 +84,12 @@ def affine_norm(
         return normed if residual is None else normed + residual
     if gain.shape[0] == 1:
         normed = F.layer_norm(x, size, gain[0], shift[0], eps)
-    else:
-        normed = F.layer_norm(x, size, None, None, eps)
-        normed = torch.addcmul(shift[:, None], normed, gain[:, None])
-    # A norm's output is its own and unsaved: adding in place is safe and saves a pass.
+        # A norm's output is its own and unsaved: adding in place is safe and saves a pass.
+        return normed if residual is None else normed.add_(residual)
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        return _AffineNorm.apply(x, gain, shift, eps, residual)
+    normed = F.layer_norm(x, size, None, None, eps)
+    normed = torch.addcmul(shift[:, None], normed, gain[:, None])
     return normed if residual is None else normed.add_(residual)
 
 
@@ -97,3 +100,33 @@ def _layer_norm(x: Float[Tensor, "B N D"], eps: float) -> Float[Tensor, "B N D"]
     """
     variance, mean = torch.var_mean(x, -1, correction=0, keepdim=True)
     return (x - mean) * (variance + eps).rsqrt()
+
+
+class _AffineNorm(torch.autograd.Function):
+    """`affine_norm` with several gains; no product is made twice on the way back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, eps: float, residual: Tensor | None
+    ) -> Tensor:
+        normed, *moments = torch.native_layer_norm(x, gain.shape[-1:], None, None, eps)
+        ctx.save_for_backward(x, gain, normed, *moments)
+        output = torch.addcmul(shift[:, None], normed, gain[:, None])
+        return output if residual is None else output.add_(residual)
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        x, gain, normed, mean, deviation = ctx.saved_tensors
+        inner, first, second = gradient * gain[:, None], None, None
+        if ctx.needs_input_grad[1]:
+            first = (gradient * normed).sum(1)
+        if ctx.needs_input_grad[2]:
+            second = gradient.sum(1)
+        only = [True, False, False]
+        inner, _, _ = torch.ops.aten.native_layer_norm_backward(
+            inner, x, [*gain.shape[-1:]], mean, deviation, None, None, only
+        )
+        return inner, first, second, None, gradient if ctx.needs_input_grad[4] else None

@@ -33,6 +33,10 @@ class MultiscaleConfig(Checked):
         drop_path: stochastic depth in training: probability that a sample skips a branch of the
             last block; it grows linearly from 0 along the encoder and on along the decoder.
         periodic: honour periodic axes of the grid: shifted windows and convolutions reach around.
+        edges: what keeps tokens apart that are no neighbours where a window reaches over an edge:
+            it is "cut" there, or they are "masked" as in the published code. Both are the same,
+            unless an attention is very sharp (temperatures above 79); weights of the published code
+            whose are so come with "masked".
         checkpoint_activations: recompute blocks in the backward pass instead of keeping them.
     """
 
@@ -53,6 +57,7 @@ class MultiscaleConfig(Checked):
     eps: NotNegative = 1e-5
     drop_path: BelowOne = 0.0
     periodic: bool = False
+    edges: Literal["cut", "masked"] = "cut"
     checkpoint_activations: bool = False
 
     def __post_init__(self) -> None:

@@ -17,9 +17,10 @@ On square 2D grids with the options of the published configs this is the publish
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from itertools import repeat
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from types import MappingProxyType
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -30,11 +31,22 @@ from ...datasets.fields.window import Context, Window
 from ..core.description import Description
 from ..core.observation import Observation, Sensors
 from ..core.operator import Operator
+from ..core.parts import Parts
 from ..core.state import FieldAxis, State
+from ..core.weight_cache import WeightCache
 from ..layers.resampling import fourier_resample
-from .blocks import residual_blocks, transformer_blocks
+from .attention import Prepared, WindowAttention
+from .blocks import (
+    Block,
+    TransformerBlock,
+    placed,
+    prepare_blocks,
+    residual_blocks,
+    transformer_blocks,
+)
 from .conditioning import Affine, Conditioning
 from .config import MultiscaleConfig
+from .order import blocks_in_order
 from .resizing import Embedding, Merging, Recovery, Unmerging
 from .tiling import WindowGrid, pyramid
 
@@ -94,6 +106,7 @@ class MultiscaleTransformer(Operator):
         self.skips = nn.ModuleList(residual_blocks(config, i, norms) for i in levels)
         self.recovery = Recovery(n, config.width, fields, config.patch)
         self.conditioning = Conditioning(norms, config.conditional)
+        self.prepared = WeightCache()
 
     @property
     def history(self) -> int:
@@ -104,6 +117,16 @@ class MultiscaleTransformer(Operator):
         """Blocks of all levels, down, up and across."""
         stages = (*self.encoder, *self.decoder, *self.skips)
         return [block for stage in stages for block in stage.children()]
+
+    def lets_masked_through(self) -> bool:
+        """Whether "cut" and "masked" `edges` differ, as an attention is very sharp."""
+        parts = (part for part in self.modules() if isinstance(part, WindowAttention))
+        return any([part.lets_masked_through() for part in parts])
+
+    def parts(self) -> Parts:
+        """All gains and shifts of norms lie in the conditioning."""
+        blocks = blocks_in_order(self.config)
+        return Parts(("embedding",), blocks, ("recovery",), ("conditioning",))
 
     def field_axes(self) -> dict[str, tuple[FieldAxis, ...]]:
         """The embedding sees every field, then conditions; recovery and mixing give the fields."""
@@ -168,7 +191,8 @@ class MultiscaleTransformer(Operator):
         working = self.config.resolution or points
         x = fourier_resample(fields, working)
         config = self.config
-        grids = pyramid(working, periodic, config.patch, config.window, len(config.depths))
+        levels, masked = len(config.depths), config.edges == "masked"
+        grids = pyramid(working, periodic, config.patch, config.window, levels, masked)
         output = self._levels(x, grids, self.conditioning(time))
         if self.config.learn_residual:
             output = output + x[:, : output.shape[1]]
@@ -178,41 +202,57 @@ class MultiscaleTransformer(Operator):
         self, x: Float[Tensor, "B C *S"], grids: list[list[WindowGrid]], affines: dict[str, Affine]
     ) -> Float[Tensor, "B D *S"]:
         """Encoder down, decoder up; `grids` has the plain and the shifted windows per level."""
-        points, depths, states = tuple(x.shape[2:]), self.config.depths, []
+        points, states = tuple(x.shape[2:]), []
+        windows = [_alternate(*each) for each in zip(grids, self.config.depths, strict=True)]
+        down = placed(self.encoder, windows)
+        # The last block of a decoder stage has plain windows, counting back from there.
+        up = placed(self.decoder, [each[::-1] for each in windows])
+        prepared = self._prepared([*chain(*down, *up)])
         tokens = self.embedding(x, affines)
-        for i, stage in enumerate(self.encoder):
-            state = self._run(stage, tokens, _alternate(grids[i], depths[i]), affines)
+        for i, stage in enumerate(down):
+            state = self._run(stage, tokens, affines, prepared)
             if i + 1 < len(grids):
                 tokens = self.merging[i](state + tokens, grids[i][0].shape, affines)
-            states.append(self._run(self.skips[i], state, repeat(grids[i][0]), affines))
+            skips = placed([self.skips[i]], [[grids[i][0]] * self.config.skips[i]])
+            states.append(self._run(skips[0], state, affines))
         tokens = states[-1]
         for i in reversed(range(len(grids))):
-            stage = self.decoder[i]
-            # The last block of a decoder stage has plain windows, counting back from there.
-            tokens = self._run(stage, tokens, _alternate(grids[i], depths[i])[::-1], affines)
+            tokens = self._run(up[i], tokens, affines, prepared)
             if i > 0:
                 shape, finer = grids[i][0].shape, grids[i - 1][0].shape
                 tokens = self.unmerging[i - 1](tokens, shape, finer, affines) + states[i - 1]
         return self.recovery(tokens, grids[0][0].shape, points, grids[0][0].periodic)
 
+    def _prepared(self, blocks: list[tuple[Block, WindowGrid]]) -> dict[Block, Prepared]:
+        """What follows from the weights of transformer blocks, of those that are alike at once.
+
+        Nothing where someone wraps blocks (sharding, say) and wants their parameters used in their
+        own forward only: there they prepare it themselves.
+        """
+        if any(type(block) is not TransformerBlock for block, _ in blocks):
+            return {}
+        own = cast(list[tuple[TransformerBlock, WindowGrid]], blocks)
+        weights = [part for block, _ in own for part in block.attention.preparing()]
+        grids = tuple(grid for _, grid in own)
+        return self.prepared.get(weights, grids, lambda: prepare_blocks(own))
+
     def _run(
         self,
-        blocks: nn.Module,
+        blocks: Sequence[tuple[Block, WindowGrid]],
         x: Float[Tensor, "B T D"],
-        grids: Iterable[WindowGrid],
         affines: dict[str, Affine],
+        prepared: Mapping[Block, Prepared] = MappingProxyType({}),
     ) -> Float[Tensor, "B T D"]:
         """Blocks in sequence, recomputed in the backward pass if so configured."""
-        assert isinstance(blocks, nn.ModuleList)
         keep = not (self.config.checkpoint_activations and torch.is_grad_enabled())
         random = self.training and self.config.drop_path > 0
-        for block, grid in zip(blocks, grids, strict=False):
+        for block, grid in blocks:
+            norms = [affines[name] for name in block.norms]
+            arguments = (x, grid, norms, *([prepared[block]] if block in prepared else []))
             if keep:
-                x = block(x, grid, affines)
+                x = block(*arguments)
             else:
-                x = checkpoint(
-                    block, x, grid, affines, use_reentrant=False, preserve_rng_state=random
-                )
+                x = checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=random)
         return x
 
     def _predict(self, state: State, leads: Float[Tensor, "B T"]) -> Float[Tensor, "B T C *S"]:

@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from ..core.transforms import transformed
 from ..layers.constants import constant
+from ..layers.precision import single
 
 # Ceiling of the bias, width of its network, base of the logarithm.
 BIAS_RANGE, BIAS_HIDDEN, COORDINATE_RANGE = 16.0, 512, 8.0
@@ -43,29 +44,47 @@ class PositionBias(nn.Module):
 
     def forward(self, window: tuple[int, ...]) -> Float[Tensor, "H offsets"]:
         """The table of β over all offsets in a window, row-major."""
-        weights = (self.hidden_weight, self.hidden_bias, self.weight)
-        with torch.autocast(self.weight.device.type, enabled=False):  # 16 has no spare digits
-            by_hand = torch.is_grad_enabled() and not transformed(*weights)
-            return (_Table.apply if by_hand else _table)(*weights, window)
+        return position_tables([self], window)[0]
 
 
-def _table(
+def position_tables(
+    networks: Sequence[PositionBias], window: tuple[int, ...]
+) -> Float[Tensor, "L H offsets"]:
+    """The tables of several networks with as many heads, at once."""
+    parts = (
+        [network.hidden_weight for network in networks],
+        [network.hidden_bias for network in networks],
+        [network.weight for network in networks],
+    )
+    with torch.autocast(parts[0][0].device.type, enabled=False):  # 16 has no spare digits
+        inner, bias, outer = (single(stacked(part)) for part in parts)
+        learns = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        by_hand = learns and not transformed(inner, bias, outer)
+        return (_Tables.apply if by_hand else _tables)(inner, bias, outer, window)
+
+
+def stacked(weights: Sequence[Tensor]) -> Tensor:
+    """The same weight of several modules, along a new first axis."""
+    return torch.stack([*weights]) if len(weights) > 1 else weights[0][None]
+
+
+def _tables(
     hidden_weight: Tensor, hidden_bias: Tensor, weight: Tensor, window: Shape
-) -> Float[Tensor, "H offsets"]:
+) -> Float[Tensor, "L H offsets"]:
     hidden = _hidden(hidden_weight, hidden_bias, window).relu_()
     return BIAS_RANGE * torch.sigmoid(weight @ hidden)
 
 
 def _hidden(
     hidden_weight: Tensor, hidden_bias: Tensor, window: Shape
-) -> Float[Tensor, "hidden offsets"]:
+) -> Float[Tensor, "L hidden offsets"]:
     """W₁ c + b₁ at all offsets."""
     extended = _extended(window, hidden_weight.dtype, hidden_weight.device)
-    return torch.cat((hidden_weight, hidden_bias[:, None]), 1) @ extended
+    return torch.cat((hidden_weight, hidden_bias[..., None]), -1) @ extended
 
 
-class _Table(torch.autograd.Function):
-    """`_table` with a short way back: both gradients are contractions of one product.
+class _Tables(torch.autograd.Function):
+    """`_tables` with a short way back: both gradients are contractions of one product.
 
     With s the gradient at the sigmoid's input, M = [W₁ c + b₁ > 0] and c̃ = (c, 1), it is
     G[j; h, k] = Σₒ M[o, j] s[h, o] c̃[o, k], and dW₂ = Σₖ (W₁, b₁) G, d(W₁, b₁) = Σₕ W₂ G.
@@ -75,27 +94,29 @@ class _Table(torch.autograd.Function):
     def forward(
         ctx: Any, hidden_weight: Tensor, hidden_bias: Tensor, weight: Tensor, window: Shape
     ) -> Tensor:
-        table = _table(hidden_weight, hidden_bias, weight, window)
-        ctx.save_for_backward(hidden_weight, hidden_bias, weight, table)
+        tables = _tables(hidden_weight, hidden_bias, weight, window)
+        ctx.save_for_backward(hidden_weight, hidden_bias, weight, tables)
         ctx.window = window
-        return table
+        return tables
 
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, gradient: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, None]:
-        hidden_weight, hidden_bias, weight, table = ctx.saved_tensors
+        hidden_weight, hidden_bias, weight, tables = ctx.saved_tensors
         with torch.autocast(weight.device.type, enabled=False):
-            slope = gradient * table * (1 - table / BIAS_RANGE)
+            slope = gradient * tables * (1 - tables / BIAS_RANGE)
             active = _hidden(hidden_weight, hidden_bias, ctx.window).gt_(0)
             extended = _extended(ctx.window, weight.dtype, weight.device)
-            inner = (slope[:, None] * extended).flatten(0, 1) @ active.T
-            inner = inner.unflatten(0, (weight.shape[0], -1))  # (H, n + 1, hidden)
-            first = torch.cat((hidden_weight.T, hidden_bias[None]))
-            first_gradient = (inner * weight[:, None]).sum(0)
-            weight_gradient = (inner * first).sum(1)
-        return first_gradient[:-1].T, first_gradient[-1], weight_gradient, None
+            inner = (slope[:, :, None] * extended).flatten(1, 2) @ active.mT
+            inner = inner.unflatten(1, (weight.shape[1], -1))  # (L, H, n + 1, hidden)
+            first = torch.cat((hidden_weight.mT, hidden_bias[:, None]), 1)
+            first_gradient = (inner * weight[:, :, None]).sum(1)
+            weight_gradient = (inner * first[:, None]).sum(2)
+        # Contiguous: distributed training keeps gradients as the weights lie in memory.
+        hidden_gradient = first_gradient[:, :-1].mT.contiguous()
+        return hidden_gradient, first_gradient[:, -1].contiguous(), weight_gradient, None
 
 
 def expand(

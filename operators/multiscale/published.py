@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,8 @@ def load_scot(
     assert isinstance(operator, MultiscaleTransformer)
     file = next((name for name in WEIGHTS if (directory / name).is_file()), WEIGHTS[0])
     _fill(operator, read_tensors(directory / file), str(directory))
+    if operator.lets_masked_through():
+        operator.config = replace(config, edges="masked")
     return operator.eval()
 
 
@@ -115,6 +119,12 @@ def save_scot(operator: MultiscaleTransformer, directory: str | Path) -> Path:
             (2D, on a square resolution, without periodic boundaries).
     """
     config, state = _config_to_published(operator), dict(_to_published(operator))
+    if operator.config.edges == "cut" and operator.lets_masked_through():
+        warnings.warn(
+            "attention of these weights is so sharp that the published code lets tokens beyond the "
+            "edges through its mask: it computes something else near them",
+            stacklevel=2,
+        )
     with appearing_folder(Path(directory)) as temporary:
         (temporary / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
         save_file(state, temporary / WEIGHTS[0], metadata={"format": "pt"})

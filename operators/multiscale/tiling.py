@@ -3,7 +3,8 @@
 Along every axis the windows start at `shift`, and the one that would reach around the edge is cut
 there, unless the axis is periodic: tokens that are no neighbours never meet in a window. So windows
 come in a few shapes (whole ones, and the pieces at the edges), and the windows of one shape are
-computed together.
+computed together. Where a grid is `masked` the window reaches around instead, and a mask keeps the
+two ends apart, as in the published code.
 
 Rows are the tokens of a batch, (B·T, D); tiles are the windows of one shape.
 """
@@ -35,12 +36,14 @@ class WindowGrid:
         window: tokens per axis of a window; the grid is zero-padded at its far ends to a multiple.
         shift: how far the windows are shifted along each axis.
         periodic: axes whose two ends are neighbours. A padded axis keeps its edge.
+        masked: whether windows at edges hold both ends of an axis, for a mask to keep apart.
     """
 
     shape: tuple[int, ...]
     window: tuple[int, ...]
     shift: tuple[int, ...]
     periodic: tuple[bool, ...]
+    masked: bool = False
 
     @property
     def padded(self) -> tuple[int, ...]:
@@ -59,6 +62,15 @@ class WindowGrid:
         axes = (zip(*kind, strict=True) for kind in kinds)
         return tuple((lengths, math.prod(counts)) for lengths, counts in axes)
 
+    @property
+    def edges(self) -> tuple[tuple[bool, ...], ...]:
+        """For every shape of `tiles`: along which axes these windows hold both ends."""
+        if not self.masked:
+            return ((False,) * len(self.shape),) * len(self.tiles)
+        ends = ([False] * (len(_lengths(self, k)) - 1) + [not _whole(self, k)]
+                for k in range(len(self.shape)))  # fmt: skip
+        return tuple(itertools.product(*ends))
+
     def partition(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "rows D"]:
         """The tokens window by window: for each shape, sample by sample."""
         if self.single:
@@ -76,7 +88,12 @@ class WindowGrid:
 
 
 def pyramid(
-    points: tuple[int, ...], periodic: tuple[bool, ...], patch: int, window: int, levels: int
+    points: tuple[int, ...],
+    periodic: tuple[bool, ...],
+    patch: int,
+    window: int,
+    levels: int,
+    masked: bool = False,
 ) -> list[list[WindowGrid]]:
     """Plain and shifted windows of every level; each is half as fine as the one before.
 
@@ -89,6 +106,7 @@ def pyramid(
         patch: points per axis of a token.
         window: tokens per axis of a window.
         levels: how many there are.
+        masked: whether windows at edges reach around, behind a mask.
     """
     shape = finest = tuple(-(-n // patch) for n in points)
     grids = []
@@ -100,7 +118,7 @@ def pyramid(
             p and n == m * patch << level for p, n, m in zip(periodic, points, shape, strict=True)
         )
         plain = WindowGrid(shape, fitted, (0,) * len(shape), wraps)
-        grids.append([plain, WindowGrid(shape, fitted, shift, wraps)])
+        grids.append([plain, WindowGrid(shape, fitted, shift, wraps, masked and any(shift))])
         shape = tuple(-(-n // 2) for n in shape)
     return grids
 
@@ -108,20 +126,30 @@ def pyramid(
 def _lengths(grid: WindowGrid, axis: int) -> list[tuple[int, int]]:
     """Along an axis: the lengths of windows, and how many there are of each (see `_segments`)."""
     size, window, shift = grid.padded[axis], grid.window[axis], grid.shift[axis]
-    if shift == 0 or (grid.periodic[axis] and size == grid.shape[axis]):
+    if _whole(grid, axis):
         return [(window, size // window)]
     whole = [(window, size // window - 1)] if size > window else []
+    if grid.masked:
+        return [*whole, (window, 1)]
     ends = [(shift, 2)] if 2 * shift == window else [(shift, 1), (window - shift, 1)]
     return whole + ends
+
+
+def _whole(grid: WindowGrid, axis: int) -> bool:
+    """Whether no window reaches over an edge along an axis."""
+    around = grid.periodic[axis] and grid.padded[axis] == grid.shape[axis]
+    return grid.shift[axis] == 0 or around
 
 
 def _segments(grid: WindowGrid, axis: int) -> list[Tensor]:
     """Along an axis: the positions in the windows of each length, (windows, length)."""
     size, window, shift = grid.padded[axis], grid.window[axis], grid.shift[axis]
-    around = grid.periodic[axis] and size == grid.shape[axis]
     starts = torch.arange(shift, size + shift, window)[:, None]
-    if shift == 0 or around:
-        return [(starts + torch.arange(window)) % size]
+    around = (starts + torch.arange(window)) % size
+    if _whole(grid, axis):
+        return [around]
+    if grid.masked:
+        return [around[:-1], around[-1:]] if len(around) > 1 else [around]
     whole = starts[:-1] + torch.arange(window)
     first, last = torch.arange(shift)[None], torch.arange(size - window + shift, size)[None]
     ends = [torch.cat((first, last))] if 2 * shift == window else [first, last]

@@ -69,7 +69,6 @@ class All2All(Objective[All2AllConfig]):
             stride=data.stride,
             identity=self.config.identity,
             selection=Selection(
-                data.trajectories,
                 fields=operator.description.fields,
                 fill=operator.description.fill,
                 constant=operator.description.normalizer.constants(store.name),

@@ -162,10 +162,11 @@ class Assimilation(Objective[AssimilationObjectiveConfig]):
         return state + config.innovation * total / count.clamp_min(1)
 
     def predict(
-        self, model: nn.Module, window: Window, normalizer: Normalizer, seed: int
+        self, model: nn.Module, window: Window, normalizer: Normalizer, seed: int, first: int = 0
     ) -> Float[Tensor, "B T C *S"]:
         """The analyses along a batch of windows."""
-        return model(*draw_feed(window, self.config.assimilation, normalizer, seed)).analysis
+        config = self.config.assimilation
+        return model(*draw_feed(window, config, normalizer, seed, first)).analysis
 
 
 def is_gain(name: str) -> bool:
@@ -186,7 +187,11 @@ def forecast_steps(operator: nn.Module, config: AssimilationConfig, steps: int) 
 
 
 def draw_feed(
-    window: Window, config: AssimilationConfig, normalizer: Normalizer, seed: int
+    window: Window,
+    config: AssimilationConfig,
+    normalizer: Normalizer,
+    seed: int,
+    first: int | None = None,
 ) -> tuple[Window, Feed]:
     """A batch of windows as the operator may see it, and what is measured along it.
 
@@ -194,16 +199,19 @@ def draw_feed(
         window: with the truth as its history and target.
         config: what is drawn.
         normalizer: the operator's; its scale is the unit of noise.
-        seed: of the batch.
+        seed: of the batch,
+        first: or of a dataset, of which this is the batch's first window.
     """
     scaling = normalizer.scaling(window.history, window.fields, window.dataset)
-    draws = [_draw(window, config, seed, i) for i in range(len(window.history))]
+    count = len(window.history)
+    draws = [_draw(window, config, seed, (first or 0) + i) for i in range(count)]
     device, ones = window.target.device, (1,) * (window.grid.ndim + 1)
     noise = torch.tensor([draw.noise for draw in draws]).reshape(-1, *ones).to(device)
     noise = noise * scaling.scale
     sensors = torch.stack([draw.sensors for draw in draws]).to(device)
     error = torch.stack([draw.error for draw in draws]).to(device)
-    tells = float(np.random.default_rng((seed, len(draws))).random()) < config.tell_noise
+    of_all = count if first is None else 0  # batches of a dataset are told alike
+    tells = float(np.random.default_rng((seed, of_all)).random()) < config.tell_noise
     observations: list[Observation | None] = []
     for t, truth in enumerate(window.target.unbind(1)):
         steps = torch.tensor([draw.steps[t] for draw in draws])

@@ -137,7 +137,6 @@ class Objective(ABC, Generic[ConfigT]):
             stride=data.stride,
             every=data.every,
             selection=Selection(
-                data.trajectories,
                 fields=about.fields,
                 inputs=about.inputs,
                 fill=about.fill,
@@ -161,9 +160,16 @@ class Objective(ABC, Generic[ConfigT]):
         return (Phase(range(steps), self.loss),)
 
     def predict(
-        self, model: nn.Module, window: Window, normalizer: Normalizer, seed: int
+        self, model: nn.Module, window: Window, normalizer: Normalizer, seed: int, first: int = 0
     ) -> Float[Tensor, "B T C *S"]:
-        """The prediction of a batch of windows that validation scores; arguments as for `loss`."""
+        """The prediction of a batch of windows that validation scores.
+
+        Args:
+            model, window, normalizer: as for `loss`.
+            seed: of whatever is drawn, the same for all windows of a dataset.
+            first: the number of the batch's first window among them. How many are in a batch
+                depends on the number of processes; what is drawn for window i must not.
+        """
         return model(window)
 
     def try_out(self, operator: Operator, window: Window, normalizer: Normalizer) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from ...datasets.fields.masking import (
@@ -36,14 +37,17 @@ def loss_of(
     return _mean(*_MEANS[name], prediction, window)
 
 
-def mean_metric(
+def metric_sums(
     name: str, prediction: Float[Tensor, "B T C *S"], window: Window
-) -> Float[Tensor, ""]:
-    """The mean over windows, frames and fields of a metric per frame and field.
+) -> tuple[Float64[Tensor, " B"], Float64[Tensor, " B"]]:
+    """A metric per frame and field, summed over those of each window, and how many they are.
 
     What is masked does not count, and neither does a field that is masked entirely.
     """
-    return _mean(*RELATIVE[name], prediction, window)
+    values, weights = _weighted(*RELATIVE[name], prediction, window)
+    parts = (values.double() * weights, weights.double().expand_as(values))
+    sums, counts = (part.flatten(1).sum(1) for part in parts)
+    return sums, counts
 
 
 def damped_vrmse(prediction: Tensor, truth: Tensor, ndim: int) -> Float[Tensor, "..."]:
@@ -69,12 +73,22 @@ _MEANS: dict[str, tuple[Metric, Fill]] = {
 def _mean(
     metric: Metric, fill: Fill, prediction: Float[Tensor, "B T C *S"], window: Window
 ) -> Float[Tensor, ""]:
+    values, weights = _weighted(metric, fill, prediction, window)
+    if window.context.mask is None:
+        return values.mean()
+    return (values * weights).sum() / weights.sum().clamp_min(1)
+
+
+def _weighted(
+    metric: Metric, fill: Fill, prediction: Float[Tensor, "B T C *S"], window: Window
+) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B T C"]]:
+    """A metric per frame and field, and 1 where it counts: where anything is predicted."""
     ndim, mask = window.grid.ndim, window.context.mask
     if mask is None:
-        return metric(prediction, window.target, ndim).mean()
+        values = metric(prediction, window.target, ndim)
+        return values, values.new_ones(()).expand_as(values)
     values = over_mask(metric, fill, prediction, window.target, ndim, mask.unsqueeze(1))
-    weights = scored(mask, ndim).to(values).unsqueeze(1).expand_as(values)
-    return (values * weights).sum() / weights.sum().clamp_min(1)
+    return values, scored(mask, ndim).to(values).unsqueeze(1).expand_as(values)
 
 
 def relative_mse(prediction: Float[Tensor, "B T C *S"], window: Window) -> Float[Tensor, ""]:
@@ -103,6 +117,15 @@ def grouped_relative_l1(
     guess, truth = scaling.encode(prediction), scaling.encode(window.target)
     terms = []
     for group in vectors(context.fields):
-        error = (guess[:, :, group] - truth[:, :, group]).abs().sum()
-        terms.append(error / (truth[:, :, group].abs().sum() + 1e-10))
+        own = _channels(truth, group)
+        error = (_channels(guess, group) - own).abs().sum()
+        terms.append(error / (own.abs().sum() + 1e-10))
     return torch.stack(terms).mean()
+
+
+def _channels(x: Float[Tensor, "B T C *S"], group: Sequence[int]) -> Float[Tensor, "B T G *S"]:
+    """Some channels, without a copy of their numbers to the device, for which the host waits."""
+    first, last = group[0], group[-1]
+    if [*group] == [*range(first, last + 1)]:
+        return x[:, :, first : last + 1]
+    return torch.stack([x.select(2, channel) for channel in group], 2)

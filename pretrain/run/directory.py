@@ -40,6 +40,7 @@ _MAY_CHANGE = (
     "log_every",
     "save_every",
     "keep",
+    "states",
     "stop_within",
     "on_nonfinite",
     "rewinds",
@@ -50,7 +51,16 @@ _MAY_CHANGE = (
     "cache",
 )
 # What may change with a note: it does not change the meaning of what was learned before.
-_NOTED = ("steps", "optimizer.learning_rate", "optimizer.clip", "micro_batch", "precision")
+_NOTED = (
+    "steps",
+    "optimizer.learning_rate",
+    "optimizer.clip",
+    "optimizer.fused",
+    "micro_batch",
+    "precision",
+    "tf32",
+    "compile",
+)
 
 
 class Status(Enum):

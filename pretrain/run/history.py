@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -13,18 +14,58 @@ from ...datasets.base.appearing import appearing_file
 Record = dict[str, Any]
 Scores = dict[str, dict[str, float]]  # weights -> dataset -> VRMSE (not finite: inf)
 
+ENDED = "early_stopping"  # the kind of record which says that it ended training
+AFTER_A_SAVE = ("valid", ENDED)  # kinds of records about a step that come after its state
 
-def require_record(run: Path) -> None:
-    """Refuse to go on in a run whose log is lost: it is the record of what was saved.
 
-    Raises:
-        ValueError: there is no log, or nothing in it.
+def extent(run: Path, step: int) -> tuple[int, str]:
+    """Length in bytes and SHA-256 of what is on record when the state of a step is saved.
+
+    That stays as it is from then on: what comes later, that step's validation too, is appended, and
+    is all that is ever dropped.
     """
     path = run / "log.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    while lines and _comes_after(step, lines[-1]):
+        lines.pop()
+    text = b"".join(lines)
+    return len(text), hashlib.sha256(text).hexdigest()
+
+
+def _comes_after(step: int, line: bytes) -> bool:
+    """Whether a line may be written after the state of a step; or is yet being written."""
+    record = _parsed(line.decode(errors="replace")) if line.endswith(b"\n") else None
+    at = step + 1 if record is None else record.get("step", 0)
+    return at > step or (at == step and record is not None and record.get("kind") in AFTER_A_SAVE)
+
+
+def require_record(run: Path, known: tuple[int, str]) -> None:
+    """Refuse to go on in a run whose log is lost or changed: it is the record of what was saved,
+    and says which weights are the best.
+
+    Args:
+        run: the run directory.
+        known: what `extent` gave when the state was saved; empty for one of an earlier version.
+
+    Raises:
+        ValueError: there is no log, nothing in it, or other lines than were written.
+    """
+    path = run / "log.jsonl"
+    remedy = "restore it from a copy, or go on with what is there (--no-verify)"
+    length, digest = known
+    if digest and not length:
+        return  # a state before the first step
     if not path.is_file() or not path.stat().st_size:
         raise ValueError(
             f"{path} is missing or empty, and with it the record of the steps that were saved; "
-            "restore it from a copy, or go on without (--no-verify)"
+            f"{remedy}"
+        )
+    with path.open("rb") as file:
+        found = hashlib.sha256(file.read(length)).hexdigest()
+    if digest and found != digest:
+        raise ValueError(
+            f"{path} is damaged: it does not begin with the lines that were there when the last "
+            f"state was saved (by their SHA-256); {remedy}"
         )
 
 

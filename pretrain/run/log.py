@@ -41,7 +41,7 @@ class Log:
         self.bar = Bar(title, recipe.steps, step, "steps")
         self.title, self.steps = title, recipe.steps
         mode = "offline" if recipe.wandb == "disabled" else recipe.wandb
-        self.trackers = Trackers(recipe.tracked_by, run, mode, plain(recipe))
+        self.trackers = Trackers(recipe.tracked_by, run, mode, plain(recipe), step)
 
     def __enter__(self) -> Log:
         if self.active:

@@ -9,7 +9,7 @@ from pathlib import Path
 from .directory import Status, remove_leftovers, require_unchanged
 from .history import require_record
 from .jobs import held
-from .state import latest, set_damaged_aside
+from .state import latest, recorded_in, set_damaged_aside
 
 
 @contextmanager
@@ -24,13 +24,14 @@ def owned(run: Path, status: Status, say: Callable[[str], None], *, verify: bool
 
     Raises:
         ValueError: another job trains there, or did meanwhile; or no saved state is
-            intact, or there is no log.
+            intact, or the log is not what it was when the state was saved.
     """
     with held(run):
         require_unchanged(run, status)
         remove_leftovers(run)
         if verify:
             set_damaged_aside(run, say)
-            if latest(run) is not None:
-                require_record(run)
+            state = latest(run)
+            if state is not None:
+                require_record(run, recorded_in(state))
         yield

@@ -11,7 +11,8 @@ from torch import Tensor
 from ...datasets.base.appearing import appearing_folder
 from ...operators.core import checkpoint
 from ..adaptation import Adaptation
-from .state import AVERAGE, latest
+from . import shards
+from .state import average_of, latest, weights_of
 
 BEST = "best"  # where a run's checkpoint has the best weights, if others are its own
 
@@ -34,25 +35,46 @@ def publish(
     """
     state = latest(run)
     assert state is not None, "a run is published after its last save"
-    source = best if kind == "best" and best is not None else state / "operator"
     with appearing_folder(run / checkpoint.OF_A_RUN) as draft:
-        _publish(source, draft, adaptation, state / AVERAGE if kind == "average" else None)
-        if best is not None and source is not best:
+        if kind == "best" and best is not None:
+            _publish(best, draft, adaptation)
+            return
+        _publish_state(state, draft, adaptation, average=kind == "average")
+        if best is not None:
             (draft / BEST).mkdir()
             _publish(best, draft / BEST, adaptation)
 
 
-def _publish(
-    source: Path, target: Path, adaptation: Adaptation | None, instead: Path | None = None
+def _publish_state(
+    state: Path, target: Path, adaptation: Adaptation | None, *, average: bool
 ) -> None:
-    """Copy a checkpoint; tensors of the file `instead` take the place of its own."""
-    if adaptation is None and instead is None:
+    """Write the weights of a training state, or the average that it has in their place."""
+    operator = state / "operator"
+    if adaptation is None and not average and not shards.are_in(state):
+        shutil.copytree(operator, target, dirs_exist_ok=True)
+        return
+    config, weights = checkpoint.read_config(operator), weights_of(state)
+    if average:
+        weights.update(average_of(state))
+    _fill(target, config, weights, adaptation, operator)
+
+
+def _publish(source: Path, target: Path, adaptation: Adaptation | None) -> None:
+    """Copy a checkpoint."""
+    if adaptation is None:
         shutil.copytree(source, target, dirs_exist_ok=True)
         return
-    config = checkpoint.read_config(source)
-    weights = checkpoint.read_state(source)
-    if instead is not None:
-        weights.update(checkpoint.read_tensors(instead))
+    config, weights = checkpoint.read_config(source), checkpoint.read_state(source)
+    _fill(target, config, weights, adaptation, source)
+
+
+def _fill(
+    target: Path,
+    config: dict[str, Any],
+    weights: dict[str, Tensor],
+    adaptation: Adaptation | None,
+    source: Path,
+) -> None:
     if adaptation is not None:
         weights = _plain_weights(weights, config, adaptation, source)
     checkpoint.fill(target, config, weights)

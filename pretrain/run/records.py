@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...datasets.base.sealed import unsealed
 from ...datasets.base.texts import MOST_JSON, MOST_YAML, parse_json, parse_yaml, read_text
 
 EVALUATION_SCHEMA = 1  # of evaluation.json
@@ -151,4 +152,8 @@ def _json(path: Path, consequence: str, missing: list[str]) -> dict[str, Any] | 
     if not isinstance(values, dict):
         missing.append(f"{path.name} cannot be read, {consequence}")
         return None
-    return values
+    try:
+        return unsealed(values)
+    except ValueError as error:
+        missing.append(f"{path.name} is damaged: {error}, {consequence}")
+        return None

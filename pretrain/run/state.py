@@ -1,10 +1,11 @@
 """Training state on disk: complete or absent, and exact to the bit.
 
 `RUN/state/step-00000200/` holds the operator (a checkpoint), `optimizer.safetensors`,
-`progress.json`, the checksums of all, and `average.safetensors` where an average is kept. A
-directory appears under its name by one rename, so whatever is there is complete; the one before it
-is kept, older ones are removed. Data order and dropout depend on the step alone, so no random state
-is kept. States are full tensors: any number of processes can go on from them.
+`progress.json`, the checksums of all, and `average.safetensors` where an average is kept; or, in
+place of all tensors, `shards/` with a file of each process. A directory appears under its name by
+one rename, so whatever is there is complete; the one before it is kept, older ones are removed.
+Data order and dropout depend on the step alone, so no random state is kept. Any number of processes
+can go on from a state.
 """
 
 from __future__ import annotations
@@ -13,15 +14,14 @@ import json
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -34,13 +34,16 @@ from torch.optim import Optimizer
 
 from ...datasets.base.appearing import appearing_folder, flush
 from ...datasets.base.config import build
-from ...datasets.base.manifest import MANIFEST, require_intact, seal, settle
+from ...datasets.base.manifest import MANIFEST, require_intact, seal
 from ...datasets.base.texts import MOST_JSON, parse_json, read_text
 from ...operators.core import checkpoint
 from ...operators.core.operator import Operator
+from ...operators.core.writing import write_tensors
 from ..average import Average
+from . import shards
 from .best import forget_earlier
 from .directory import identity
+from .history import extent
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -48,6 +51,7 @@ _STATE = re.compile(r"step-\d{8}")
 _REMEDY = "remove {} to start over"
 _MOMENTS_FILE, AVERAGE = "optimizer.safetensors", "average.safetensors"
 _FILES = (f"operator/{MANIFEST}", _MOMENTS_FILE, "progress.json")
+_OPERATOR, _MOMENTS_OF, _AVERAGED = "operator/", "optimizer/", "average/"  # before tensors' names
 _DAMAGED = "damaged-"  # before the name of a state that is not used
 
 
@@ -77,9 +81,11 @@ class _Saved(Progress):
 
     Attributes:
         run: of which run (see `directory.identity`); empty if it is not known.
+        log: what was on record (see `history.extent`); of an earlier version it is not known.
     """
 
     run: str = ""
+    log: tuple[int, str] = (0, "")
 
 
 def latest(run: Path) -> Path | None:
@@ -100,7 +106,7 @@ def set_damaged_aside(run: Path, say: Callable[[str], None]) -> None:
     damaged: list[tuple[Path, str]] = []
     for state in sorted(_states(run), reverse=True):
         try:
-            require_intact(state, _FILES)
+            require_intact(state, _files(state))
             _require_own(state, run)
         except ValueError as error:
             damaged.append((state, str(error)))
@@ -117,6 +123,13 @@ def set_damaged_aside(run: Path, say: Callable[[str], None]) -> None:
 
 def _states(run: Path) -> list[Path]:
     return [path for path in (run / "state").glob("step-*") if _STATE.fullmatch(path.name)]
+
+
+def _files(state: Path) -> tuple[str, ...]:
+    """What the manifest of a state must list."""
+    if shards.are_in(state):
+        return ("operator/config.json", "progress.json", *shards.files_of(state))
+    return _FILES
 
 
 def _require_own(state: Path, run: Path) -> None:
@@ -139,6 +152,15 @@ def read_progress(state: Path) -> Progress:
     return Progress(saved.step, saved.samples, saved.seconds, saved.rewinds, saved.objective)
 
 
+def recorded_in(state: Path) -> tuple[int, str]:
+    """What was on record when `state` was saved (see `history.extent`).
+
+    Raises:
+        ValueError: as `read_progress`.
+    """
+    return _read_saved(state).log
+
+
 def _read_saved(state: Path) -> _Saved:
     path = state / "progress.json"
     try:
@@ -157,31 +179,84 @@ def save_state(
     keep: int = 2,
     average: Average | None = None,
 ) -> None:
-    """Save the training state, and keep the newest ones.
+    """Save the training state as whole tensors, and keep the newest ones.
 
     Every process must call it (sharded tensors are gathered).
     """
-    weights = full_weights(model)
-    averaged = None if average is None else _averaged(model, average)
-    state: Any = get_optimizer_state_dict(model, optimizer, options=_FULL).get("state", {})
+    tensors = tensors_of(model, optimizer, average, whole=True)
     if accelerator.is_main_process:
-        folder = run / "state"
-        final = folder / f"step-{progress.step:08d}"
-        saved = _Saved(**asdict(progress), run=identity(run))
-        if (run / "log.jsonl").exists():
-            flush(run / "log.jsonl")  # the record of a step is on disk before its state
-        with appearing_folder(final) as draft:
-            (draft / "operator").mkdir()
-            _write_tensors(draft / _MOMENTS_FILE, _flatten(state))
-            with ThreadPoolExecutor(1) as pool:  # the largest file settles while others are written
-                settled = pool.submit(settle, draft / _MOMENTS_FILE)
-                checkpoint.fill(draft / "operator", checkpoint.config_of(operator), weights)
-                if averaged is not None:
-                    _write_tensors(draft / AVERAGE, averaged)
-            (draft / "progress.json").write_text(json.dumps(asdict(saved)) + "\n")
-            seal(draft, {_MOMENTS_FILE: settled.result()})
-        _remove_older(run, keep)
+        write_whole(run, checkpoint.config_of(operator), tensors, progress, keep)
     accelerator.wait_for_everyone()
+
+
+def tensors_of(
+    model: nn.Module, optimizer: Optimizer, average: Average | None, *, whole: bool
+) -> dict[str, Tensor]:
+    """All tensors of a training state, by `operator/NAME`, `optimizer/NAME/MOMENT`, `average/NAME`.
+
+    Args:
+        model: prepared for its processes, each of which must call this.
+        optimizer: over its parameters.
+        average: of its weights.
+        whole: gathered on the host of the main process, in place of the pieces that each has.
+    """
+    options = _FULL if whole else None
+    weights: Any = get_model_state_dict(model, options=options)
+    averaged = {}
+    if average is not None:
+        averaged = _averaged(model, average) if whole else average.tensors()
+    state: Any = get_optimizer_state_dict(model, optimizer, options=options).get("state", {})
+    moments = {
+        f"{name}/{moment}": value
+        for name, entries in state.items()
+        for moment, value in entries.items()
+    }
+    parts = {_OPERATOR: weights, _MOMENTS_OF: moments, _AVERAGED: averaged}
+    return {f"{part}{name}": value for part, of in parts.items() for name, value in of.items()}
+
+
+def write_whole(
+    run: Path, config: dict[str, Any], tensors: dict[str, Tensor], progress: Progress, keep: int
+) -> None:
+    """Write a training state of whole tensors; of the main process.
+
+    Args:
+        run: the run directory.
+        config: of the operator, as its checkpoint has it.
+        tensors: from `tensors_of`.
+        progress: how far the run is.
+        keep: how many states, the newest, stay.
+    """
+    files = {_MOMENTS_FILE: _part(tensors, _MOMENTS_OF)}
+    averaged = _part(tensors, _AVERAGED)
+    if averaged:
+        files[AVERAGE] = averaged
+    with appearing_state(run, progress, keep) as draft:
+        (draft / "operator").mkdir()
+        with ThreadPoolExecutor(len(files)) as pool:  # one file waits for the disk, others not
+            written = {n: pool.submit(write_tensors, draft / n, t) for n, t in files.items()}
+            checkpoint.fill(draft / "operator", config, _part(tensors, _OPERATOR))
+        seal(draft, {name: each.result() for name, each in written.items()})
+
+
+@contextmanager
+def appearing_state(run: Path, progress: Progress, keep: int) -> Iterator[Path]:
+    """A folder to fill with tensors, which becomes the newest state; older ones are removed.
+
+    It has `progress.json` already; whoever fills it seals it.
+
+    Args:
+        run: the run directory.
+        progress: how far the run is.
+        keep: how many states, the newest, stay.
+    """
+    saved = _Saved(**asdict(progress), run=identity(run), log=extent(run, progress.step))
+    if (run / "log.jsonl").exists():
+        flush(run / "log.jsonl")  # the record of a step is on disk before its state
+    with appearing_folder(run / "state" / f"step-{progress.step:08d}") as draft:
+        (draft / "progress.json").write_text(json.dumps(asdict(saved)) + "\n")
+        yield draft
+    _remove_older(run, keep)
 
 
 def full_weights(model: nn.Module) -> dict[str, Tensor]:
@@ -211,15 +286,46 @@ def load_state(
         ValueError: a file is damaged, or a tensor is missing or does not fit (named).
     """
     progress = read_progress(state)
-    weights: Any = checkpoint.read_state(state / "operator")
-    checkpoint.require_fit(weights, operator.state_dict(), str(state))
-    checkpoint.require_dtypes(weights, operator.state_dict(), str(state))
-    tensors = checkpoint.read_tensors(state / _MOMENTS_FILE)
     names = {parameter: name for name, parameter in operator.named_parameters()}
     groups = [
         {**group, "params": [names[parameter] for parameter in group["params"]]}
         for group in optimizer.param_groups
     ]
+    if shards.are_in(state):
+        tensors = tensors_of(model, optimizer, average, whole=False)
+        shards.read(state, tensors)
+        weights, moments, options = _part(tensors, _OPERATOR), _part(tensors, _MOMENTS_OF), None
+    else:
+        weights, moments = _read_whole(state, operator, model, groups, average)
+        options = _FULL
+    set_model_state_dict(model, weights, options=options)
+    entries: dict[str, dict[str, Tensor]] = {}
+    for key, value in moments.items():
+        name, _, moment = key.rpartition("/")
+        entries.setdefault(name, {})[moment] = value
+    loaded: Any = {"state": entries, "param_groups": groups}
+    set_optimizer_state_dict(model, optimizer, loaded, options=options)
+    for group, own in zip(optimizer.param_groups, groups, strict=True):
+        group.update({k: v for k, v in own.items() if k != "params"})  # it loses empty ones
+    return progress
+
+
+def _read_whole(
+    state: Path,
+    operator: Operator,
+    model: nn.Module,
+    groups: Sequence[dict[str, Any]],
+    average: Average | None,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The weights and moments of a state of whole tensors; its average is put in place.
+
+    Raises:
+        ValueError: a file is damaged, or a tensor is missing or does not fit (named).
+    """
+    weights: Any = checkpoint.read_state(state / "operator")
+    checkpoint.require_fit(weights, operator.state_dict(), str(state))
+    checkpoint.require_dtypes(weights, operator.state_dict(), str(state))
+    tensors = checkpoint.read_tensors(state / _MOMENTS_FILE)
     trained = [name for group in groups for name in group["params"]]
     expected = {f"{name}/{moment}" for name in trained for moment in _MOMENTS}
     wrong = sorted(expected ^ set(tensors))
@@ -228,19 +334,38 @@ def load_state(
             f"{state / 'optimizer.safetensors'} lacks or should not hold {', '.join(wrong[:5])}; "
             f"{_REMEDY.format(state)}"
         )
-    entries: Any = {
-        name: {moment: tensors[f"{name}/{moment}"] for moment in _MOMENTS} for name in trained
-    }
     if average is not None:
         averaged = _read_average(state, weights, average)
         with average.swapped():
             set_model_state_dict(model, averaged, options=_FULL)
-    set_model_state_dict(model, weights, options=_FULL)
-    loaded: Any = {"state": entries, "param_groups": groups}
-    set_optimizer_state_dict(model, optimizer, loaded, options=_FULL)
-    for group, own in zip(optimizer.param_groups, groups, strict=True):
-        group.update({k: v for k, v in own.items() if k != "params"})  # it loses empty ones
-    return progress
+    return weights, tensors
+
+
+def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Any]:
+    """The tensors whose names begin with `part`, by the rest of their names."""
+    return {name.removeprefix(part): t for name, t in tensors.items() if name.startswith(part)}
+
+
+def weights_of(state: Path) -> dict[str, Tensor]:
+    """The whole tensors of a state's operator.
+
+    Raises:
+        ValueError: a file is missing or damaged.
+    """
+    if shards.are_in(state):
+        return shards.read_whole(state, _OPERATOR)
+    return checkpoint.read_state(state / "operator")
+
+
+def average_of(state: Path) -> dict[str, Tensor]:
+    """What the average of a state has in place of the operator's tensors, whole.
+
+    Raises:
+        ValueError: a file is missing or damaged.
+    """
+    if shards.are_in(state):
+        return shards.read_whole(state, _AVERAGED)
+    return checkpoint.read_tensors(state / AVERAGE)
 
 
 def _read_average(state: Path, weights: dict[str, Tensor], average: Average) -> dict[str, Any]:
@@ -271,19 +396,3 @@ def _remove_older(run: Path, keep: int) -> None:
     for path in (run / "state").glob(".step-*"):
         if path.is_dir() and _STATE.fullmatch(path.name.lstrip(".").split(".")[0]):
             shutil.rmtree(path)
-
-
-def _flatten(state: dict[str, Any]) -> dict[str, Tensor]:
-    """`{"name/moment": tensor}` from an optimizer's state by parameter name."""
-    return {
-        f"{name}/{moment}": value.contiguous()
-        for name, entries in state.items()
-        for moment, value in entries.items()
-    }
-
-
-def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    try:
-        save_file(tensors, path)
-    except SafetensorError as error:
-        raise OSError(f"{path}: {error}") from None

@@ -8,6 +8,7 @@ subclass of `accelerate.tracking.GeneralTracker`, made as Accelerate makes its o
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,10 +18,12 @@ from accelerate.tracking import GeneralTracker, WandBTracker
 from accelerate.utils import is_mlflow_available, is_tensorboard_available, is_wandb_available
 
 from ...datasets.base.registry import Registry
+from .directory import identity
 
 logger = logging.getLogger(__name__)
 
 PROJECT = "pelagos"
+_PROJECTS = {"wandb": "WANDB_PROJECT"}  # variables that name another project
 
 
 class TrackerClass(Protocol):
@@ -81,15 +84,23 @@ class Trackers:
         run: the run directory; what they keep on disk goes there.
         wandb_mode: "offline" or "online".
         settings: the recipe as plain data, which they show beside the numbers.
+        step: where training starts, or goes on.
     """
 
     def __init__(
-        self, names: tuple[str, ...], run: Path, wandb_mode: str, settings: Mapping[str, Any]
+        self,
+        names: tuple[str, ...],
+        run: Path,
+        wandb_mode: str,
+        settings: Mapping[str, Any],
+        step: int = 0,
     ) -> None:
         self.active: dict[str, GeneralTracker] = {}
-        own = {
-            "wandb": {"name": run.name, "dir": run, "mode": wandb_mode},
+        own: dict[str, dict[str, Any]] = {
+            "wandb": _of_wandb(run, wandb_mode),
             "mlflow": {"run_name": run.name},
+            # What was written of later steps, by a job that was killed, is not shown.
+            "tensorboard": {"purge_step": step + 1} if step else {},
         }
         for name in names:
             try:
@@ -117,10 +128,21 @@ class Trackers:
                 del self.active[name]
 
 
+def _of_wandb(run: Path, mode: str) -> dict[str, Any]:
+    """A run that goes on is the same run there."""
+    settings: dict[str, Any] = {"name": run.name, "dir": run, "mode": mode}
+    if word := identity(run):
+        settings["id"] = word
+    if word and mode == "online":  # offline, `wandb sync` joins what has one id
+        settings["resume"] = "allow"
+    return settings
+
+
 def _start(name: str, run: Path, own: Mapping[str, Any]) -> GeneralTracker:
     cls = TRACKERS.get(name)
     # Those with a directory write into a folder of it, which their first argument names.
-    where = (name, run) if cls.requires_logging_directory else (PROJECT,)
+    project = os.environ.get(_PROJECTS.get(name, ""), PROJECT)
+    where = (name, run) if cls.requires_logging_directory else (project,)
     tracker = cls(*where, **own)
     tracker.start()
     return tracker

@@ -18,7 +18,6 @@ import torch
 import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pelagos.datasets.base.config import read
@@ -376,6 +375,23 @@ class TestDamagedStates:
             main(arguments)
         main([*arguments, "--no-verify"])
 
+    def test_a_changed_log_is_refused_unless_it_is_wanted_so(self, stopped):
+        state, arguments = stopped
+        log = state.parent.parent / "log.jsonl"
+        text = log.read_text()
+        log.write_text(text.replace('"step": 4,', '"step": 3,', 1))
+        with pytest.raises(ValueError, match=r"log\.jsonl is damaged: it does not begin"):
+            main(arguments)
+        main([*arguments, "--no-verify"])
+
+    @pytest.mark.parametrize("end", ['{"kind": "tra', '{"kind": "train", "step": 13}\n'])
+    def test_what_the_log_had_after_the_state_may_be_anything(self, stopped, uninterrupted, end):
+        state, arguments = stopped
+        log = state.parent.parent / "log.jsonl"
+        log.write_text(log.read_text() + end)
+        main(arguments)
+        assert weights(state.parent.parent) == weights(uninterrupted)
+
     def test_strangers_in_the_state_folder_are_left_alone(self, stopped):
         state, arguments = stopped
         (state.parent / ".DS_Store").write_text("")
@@ -483,11 +499,11 @@ def test_a_gradient_that_is_not_finite_does_not_replace_the_last_state(
 def test_a_full_disk_leaves_no_debris(recipe, tmp_path, monkeypatch):
     run = tmp_path / "run"
 
-    def full(tensors, path):
+    def full(path, tensors):
         path.write_bytes(b"half")
-        raise SafetensorError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("pelagos.pretrain.run.state.save_file", full)
+    monkeypatch.setattr("pelagos.pretrain.run.state.write_tensors", full)
     with pytest.raises(ValueError, match="disk is full"):
         main([recipe(), str(run)])
     assert not list((run / "state").iterdir())

@@ -1,5 +1,6 @@
 """The recipes that ship: they parse, their data come from one command, their operators run."""
 
+import runpy
 import shlex
 from pathlib import Path
 from types import SimpleNamespace
@@ -77,3 +78,18 @@ def test_its_operator_takes_the_published_grid(path):
         _, out = operator.step(operator.init(frames, context), torch.ones(1))
     assert out.shape == (1, len(fields), *shape)
     assert out.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["1d", "2d"])
+def test_the_data_of_mixtures_are_those_that_the_benchmark_simulates(name: str) -> None:
+    """The unit of time of each is the spacing of its frames."""
+    recipe = read(TrainRecipe, FOLDER / f"mixture_{name}.yaml")
+    sets = runpy.run_path(str(FOLDER.parents[1] / "benchmarks" / "mixtures.py"))["SETS"]
+    assert {Path(data.path).name for data in recipe.data} == set(sets[name])
+    for data in recipe.data:
+        options = sets[name][Path(data.path).name]
+        assert data.time_scale == options["dt"]
+        assert options["frames"] >= recipe.operator["history"] + recipe.objective.horizon
+        equation = equations.get(Path(data.path).name)
+        assert set(equation.fields) <= set(recipe.fields) == set(recipe.fill)
+    assert not set(sets["held_out"]) & set(sets[name])

@@ -13,6 +13,7 @@ from processes import TWO
 
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.pretrain.command import main
+from pelagos.pretrain.course import Course
 from pelagos.pretrain.job import Job
 from pelagos.pretrain.nonfinite import NotFinite
 from pelagos.pretrain.objectives.rollout import Rollout
@@ -132,6 +133,21 @@ def test_interrupted_is_uninterrupted(train, seeds, poison, monkeypatch, at):
     assert weights(cut) == weights(whole)
 
 
+def test_killed_after_the_state_of_the_start(train, monkeypatch):
+    """The log is empty then."""
+    expected, save = weights(train("whole")), Course.save
+
+    def save_and_die(self, progress):
+        save(self, progress)
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(Course, "save", save_and_die)
+    with pytest.raises(RuntimeError, match="killed"):
+        train()
+    monkeypatch.setattr(Course, "save", save)
+    assert weights(train("run", "--resume", "auto")) == expected
+
+
 def test_killed_before_the_next_state(train, seeds, poison):
     """From the state of the first order the same happens again."""
     poison(lambda seed: seed == seeds[9])
@@ -160,3 +176,20 @@ def test_it_goes_back_so_often_and_no_more(train, seeds, poison, capsys):
     with pytest.raises(NotFinite, match=r"the loss is nan at step 5; .*step-00000004"):
         train(rewinds=2)
     assert "training went back 2 times already" in capsys.readouterr().err
+
+
+def test_samples_are_those_that_were_learned_from(train, data, monkeypatch):
+    """Also where datasets have micro-batches of their own, of which another order draws others."""
+    loss, seen = Rollout.loss, []
+
+    def noted(self, model, window, normalizer, seed):
+        seen.append(len(window.history))
+        value = loss(self, model, window, normalizer, seed)
+        return value * (math.nan if len(seen) == 10 else 1.0)  # in step 5
+
+    monkeypatch.setattr(Rollout, "loss", noted)
+    entries = [{"path": data, "name": "one"}, {"path": data, "name": "two", "micro_batch": 3}]
+    run = train(data=entries)
+    counted = [sum(seen[:8][: 2 * step]) for step in range(1, 5)]
+    counted += [sum(seen[:8]) + sum(seen[10:][: 2 * step]) for step in range(1, 5)]
+    assert [r["samples"] for r in lines(run) if r["kind"] == "train"] == counted

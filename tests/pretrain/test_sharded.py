@@ -20,6 +20,12 @@ def test_fsdp2_saves_full_tensors_and_resumes(tmp_path):
     run(Path(__file__).parents[1] / "support" / "sharded_state.py", tmp_path, launcher=TWO)
 
 
+def test_blocks_gather_half_precision_and_lose_no_more_than_autocast():
+    """Of fields that vary by one hundredth of their size, predictions and gradients."""
+    script = Path(__file__).parents[1] / "support" / "sharded_precision.py"
+    run(script, launcher=TWO)
+
+
 def test_training_with_shards_is_training(tmp_path, monkeypatch):
     """Every operator, in both precisions, on data far from zero, against DDP."""
     data = simulate(

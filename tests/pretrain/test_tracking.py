@@ -155,3 +155,15 @@ def test_tensorboard(recipe, tmp_path):
     pytest.importorskip("tensorboard")
     main([recipe(trackers=["tensorboard"]), str(tmp_path / "run")])
     assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+
+
+def test_a_run_that_goes_on_is_the_same_run_for_wandb(tmp_path, monkeypatch):
+    wandb, told = pytest.importorskip("wandb"), []
+    monkeypatch.setattr(wandb, "init", lambda **settings: told.append(settings))
+    monkeypatch.setenv("WANDB_PROJECT", "ocean")
+    (tmp_path / "run_id").write_text("f00d\n")
+    for mode in ("online", "offline"):
+        tracking.Trackers(("wandb",), tmp_path, mode, {}, step=3)
+    assert [each["id"] for each in told] == ["f00d", "f00d"]
+    assert [each.get("resume") for each in told] == ["allow", None]
+    assert {each["project"] for each in told} == {"ocean"}

@@ -7,9 +7,11 @@ a recipe chooses it by the key `method.name`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from ....operators.core.operator import Operator
+from ....pretrain.objectives import Phase
 
 ConfigT = TypeVar("ConfigT")
 
@@ -50,6 +52,15 @@ class Method(ABC, Generic[ConfigT]):
         Raises:
             ValueError: the settings do not fit the operator.
         """
+
+    def phases(self, operator: Operator, phases: Sequence[Phase]) -> tuple[Phase, ...]:
+        """What is trained when: the objective's phases, as they are unless a method cuts them.
+
+        Args:
+            operator: prepared.
+            phases: of the objective, which cover all steps.
+        """
+        return tuple(phases)
 
     def finish(self, operator: Operator) -> None:
         """Undo the change and keep what was learned: plain weights, as a checkpoint holds them."""

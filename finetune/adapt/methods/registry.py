@@ -15,7 +15,10 @@ METHODS: Registry[type[Method[Any]]] = Registry(
     {
         "full": "pelagos.finetune.adapt.methods.full:Full",
         "freeze": "pelagos.finetune.adapt.methods.freeze:Freeze",
+        "head": "pelagos.finetune.adapt.methods.head:Head",
+        "unfreeze": "pelagos.finetune.adapt.methods.unfreeze:Unfreeze",
         "lora": "pelagos.finetune.adapt.methods.lora:LoRA",
+        "bands": "pelagos.finetune.adapt.methods.bands:Bands",
     },
 )
 

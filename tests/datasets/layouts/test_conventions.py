@@ -270,3 +270,51 @@ def test_a_mesh_without_axes_is_refused(tmp_path: Path) -> None:
     dataset = xarray.Dataset({"u": (("time", "ncells"), np.ones((T, X)))}, {"time": np.arange(T)})
     with pytest.raises(ValueError, match="'ncells' counts the places of an unstructured mesh"):
         open_store(save(dataset, tmp_path, "netcdf4"))
+
+
+@pytest.mark.parametrize("form", ["zarr2", "zarr3"])
+def test_land_that_zarr_leaves_out_is_land(tmp_path: Path, form: str) -> None:
+    """Chunks of NaN are not stored; a number that is the fill value is not either."""
+    dataset = make()
+    dataset["u"][:, :, 4:] = np.nan
+    path = save(dataset, tmp_path, form, {"u": {"chunks": (2, Y, 4)}})
+    store = open_store(path)
+    mask = store.mask(0)
+    assert mask is not None
+    assert mask[0, :, :4].all()
+    assert not mask[0, :, 4:].any()
+    read = store.read(0, 0, T)[:, 0, :, :4]
+    np.testing.assert_allclose(read, dataset["u"].values[:, :, :4], rtol=1e-6)
+    single = save(make(values=np.ones((1, Y, X)), time=[0]), tmp_path / "single", form)
+    assert open_store(single).trajectory_times(0).tolist() == [0]
+
+
+@pytest.mark.parametrize("form", ["zarr2", "zarr3"])
+def test_chunks_that_were_lost_are_not_land(tmp_path: Path, form: str) -> None:
+    path = save(make(), tmp_path, form, {"u": {"chunks": (2, Y, 4)}})
+    lost = path / "u" / ("1.0.1" if form == "zarr2" else "c/1/0/1")
+    lost.unlink()
+    with pytest.raises(ValueError, match=r"the chunk .*1.0.1 is missing"):
+        open_store(path).read(0, 0, T)
+
+
+def test_forecasts_are_trajectories_by_the_time_they_were_made(tmp_path: Path) -> None:
+    """As weather centres have them: time (since a date) and step (how far it reaches)."""
+    u = np.random.default_rng(0).normal(size=(3, T, Y, X))
+    dataset = xarray.Dataset(
+        {"u": (("time", "step", "lat", "lon"), u)},
+        {
+            "time": pd.date_range("2000-01-01", periods=3),
+            "step": pd.timedelta_range("0h", periods=T, freq="6h"),
+            "lat": np.linspace(-10, 10, Y),
+            "lon": np.arange(X) * 2.0,
+        },
+    )
+    path = save(dataset, tmp_path, "netcdf4")
+    store = open_store(path)
+    assert (len(store), store.n_frames(0), store.units["time"]) == (3, T, "hours")
+    assert store.trajectory_times(2).tolist() == [6.0 * k for k in range(T)]
+    np.testing.assert_allclose(store.read(2, 0, T)[:, 0], u[2], rtol=1e-6)
+    xarray.concat([dataset, dataset], "number").to_netcdf(tmp_path / "many.nc")
+    with pytest.raises(ValueError, match=r"of which number, time would all be 'trajectory'; keep"):
+        open_store(tmp_path / "many.nc")

@@ -21,8 +21,7 @@ from pelagos.datasets.simulation.simulate import simulate
 from pelagos.datasets.stores.store import Store
 from pelagos.operators import from_pretrained
 from pelagos.pretrain.command import main as pretrain
-from pelagos.pretrain.data import build_mixture, open_stores, validation_windows
-from pelagos.pretrain.objectives import objective_of
+from pelagos.pretrain.data import open_stores, training_data
 from pelagos.pretrain.recipe import TrainRecipe
 from pelagos.pretrain.start import create_operator
 
@@ -213,12 +212,11 @@ def test_validation_is_on_other_trajectories(tmp_path: Path) -> None:
     read = read_config(TrainRecipe, Path(recipe(tmp_path)))
     stores = open_stores(read)
     operator = create_operator(read, stores)
-    windows = validation_windows(read, operator)["burgers_1d"]
+    data = training_data(read, stores, operator)
+    windows = data.validation["burgers_1d"]
     assert len(windows) == 2
     assert torch.equal(windows[1].history, burgers("valid", 2).window(1).history)
-    assert (
-        len(build_mixture(read, stores, operator, objective_of(read.objective)).parts[0]) == 4 * 4
-    )
+    assert len(data.mixture.parts[0]) == 4 * 4
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import scipy.io
+import xarray
 import yaml
 
 from pelagos.datasets import open_store
 from pelagos.datasets.layouts.description import Description
 from pelagos.datasets.tools.draft import draft
+from pelagos.datasets.tools.findings import time_findings
 from pelagos.finetune.cli.console import main
 
 U = np.random.default_rng(0).normal(size=(3, 7, 8, 6)).astype("f4")
@@ -72,3 +75,64 @@ def test_components_on_faces_are_told_of(tmp_path: Path) -> None:
         del file["u"]
         file["u"] = (v[:, 1:] + v[:, :-1]) / 2
     assert open_store(tmp_path).fields == ("p", "u")
+
+
+def _kinds(path: Path) -> list[str]:
+    return [finding.kind for finding in time_findings(open_store(path))]
+
+
+def _monthly(folder: Path) -> Path:
+    """A run over three files, the times of each since its own first day."""
+    folder.mkdir()
+    u = np.random.default_rng(0).normal(size=(12, 4, 8))
+    for part in range(3):
+        dataset = xarray.Dataset(
+            {"u": (("time", "y", "x"), u[4 * part : 4 * part + 4])},
+            {"time": ("time", np.arange(4.0)), "y": np.arange(4.0), "x": np.arange(8.0)},
+        )
+        dataset["time"].attrs = {"units": f"days since 2000-01-{1 + 4 * part:02d}"}
+        dataset.to_netcdf(folder / f"part{part}.nc", engine="h5netcdf")
+    return folder
+
+
+def test_files_that_continue_each_other_are_joined(tmp_path: Path) -> None:
+    folder = _monthly(tmp_path / "run")
+    assert "parts_of_a_run" in _kinds(folder)
+    text = draft(folder)
+    assert "join: [time]" in text
+    assert "It opens so: 1 trajectory of 12 frames" in text
+    (folder / "description.yaml").write_text(text)
+    store = open_store(folder)
+    assert store.trajectory_times(0).tolist() == list(range(12))
+    assert "parts_of_a_run" not in _kinds(folder)
+
+
+def test_files_of_one_field_each_are_joined(tmp_path: Path) -> None:
+    rng, lines = np.random.default_rng(0), {"y": np.arange(4.0), "x": np.arange(8.0)}
+    for name in ("t", "q"):
+        values = {name: (("time", "y", "x"), rng.normal(size=(5, 4, 8)))}
+        path = tmp_path / f"{name}.nc"
+        xarray.Dataset(values, {"time": np.arange(5.0), **lines}).to_netcdf(path)
+    with pytest.raises(ValueError, match=r"or as one by `join: fields` in a description\.yaml"):
+        open_store(tmp_path)
+    text = draft(tmp_path)
+    assert "join: [fields]" in text
+    (tmp_path / "description.yaml").write_text(text)
+    assert set(open_store(tmp_path).fields) == {"t", "q"}
+
+
+def test_runs_that_begin_alike_are_trajectories(tmp_path: Path) -> None:
+    lines = {"time": np.arange(5.0), "y": np.arange(4.0), "x": np.arange(8.0)}
+    for run in range(3):
+        u = np.random.default_rng(run).normal(size=(5, 4, 8))
+        xarray.Dataset({"u": (("time", "y", "x"), u)}, lines).to_netcdf(tmp_path / f"{run}.nc")
+    assert "join" not in draft(tmp_path)
+    assert "parts_of_a_run" not in _kinds(tmp_path)
+
+
+def test_rows_of_matlab_are_coordinates(tmp_path: Path) -> None:
+    values = {"u": np.zeros((20, 16, 12)), "x": np.linspace(0, 1, 20), "y": np.linspace(0, 1, 16)}
+    scipy.io.savemat(tmp_path / "a.mat", {**values, "t": np.arange(12.0)})
+    text = draft(tmp_path / "a.mat")
+    assert "axes: [x, y, time]" in text
+    assert "It opens so: 1 trajectory of 12 frames, (20, 16) points" in text

@@ -1,5 +1,7 @@
 """Fine-tuning from a checkpoint: what it takes over, and what it needs when it goes on."""
 
+import json
+import math
 import shutil
 
 import pytest
@@ -114,7 +116,7 @@ def test_refusals(arguments, match, recipe, tmp_path):
 
 def test_freezing_everything_is_refused(donor, recipe, tmp_path):
     everything = "[lift, reduce, mixing, gate, evolution, evolution_bias, unreduce, unlift]"
-    with pytest.raises(ValueError, match="nothing to train"):
+    with pytest.raises(ValueError, match=r"nothing to train: freeze .* such as unreduce, unlift"):
         main([recipe(), str(tmp_path / "r"), "--init-from", str(donor), "--freeze", everything])
 
 
@@ -129,13 +131,8 @@ def test_another_operator_is_refused(donor, recipe, tmp_path):
 LORA = ["--method.name", "lora", "--method.rank", "2", "--method.train", "[lift]"]
 
 
-def test_lora_goes_on_to_the_bit_and_is_published_as_plain_weights(
-    donor, recipe, tmp_path, monkeypatch
-):
-    more = ["--init-from", str(donor), *LORA, "--steps", "4", "--optimizer.learning-rate", "0.1"]
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    main([recipe(), str(whole), *more])
-    AcceleratorState._reset_state(reset_partial_state=True)
+def interrupted(arguments, run, monkeypatch):
+    """Train, die after the first state that is saved, and go on."""
     save = state.save_state
 
     def save_and_die(run, *rest):
@@ -145,13 +142,27 @@ def test_lora_goes_on_to_the_bit_and_is_published_as_plain_weights(
     with monkeypatch.context() as patch:
         patch.setattr(state, "save_state", save_and_die)
         with pytest.raises(KeyboardInterrupt):
-            main([recipe(), str(parts), *more])
+            main(arguments)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    main([*arguments, "--resume", "auto"])
+    return (run / "checkpoint" / "model.safetensors").read_bytes()
+
+
+BANDS = ["--method.name", "bands", "--method.rank", "4", "--method.train", "[lift]"]
+
+
+@pytest.mark.parametrize("method", [LORA, BANDS], ids=["lora", "bands"])
+def test_updates_go_on_to_the_bit_and_are_published_as_plain_weights(
+    method, donor, recipe, tmp_path, monkeypatch
+):
+    more = ["--init-from", str(donor), *method, "--steps", "4", "--optimizer.learning-rate", "0.1"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    main([recipe(), str(whole), *more])
     AcceleratorState._reset_state(reset_partial_state=True)
     shutil.rmtree(donor / "state")
     before = from_pretrained(donor / "checkpoint").state_dict()
-    main([recipe(), str(parts), *more, "--resume", "auto"])
-    found = [(run / "checkpoint" / "model.safetensors").read_bytes() for run in (whole, parts)]
-    assert found[0] == found[1]
+    found = interrupted([recipe(), str(parts), *more], parts, monkeypatch)
+    assert (whole / "checkpoint" / "model.safetensors").read_bytes() == found
     after = from_pretrained(parts / "checkpoint").state_dict()
     assert list(after) == list(before)
     changed = {name for name, value in after.items() if not value.equal(before[name])}
@@ -159,9 +170,64 @@ def test_lora_goes_on_to_the_bit_and_is_published_as_plain_weights(
     assert not any(name.endswith("bias") for name in changed - {"lift.bias"})
 
 
+def test_unfreezing_goes_on_to_the_bit_and_leaves_what_rests_alone(
+    donor, recipe, tmp_path, monkeypatch
+):
+    """Two steps for the head, then two for each layer, the last one first."""
+    method = ["--method.name", "unfreeze", "--method.head", "0.34", "--method.stages", "2"]
+    more = ["--init-from", str(donor), *method, "--steps", "6", "--keep", "9"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    main([recipe(), str(whole), *more])
+    AcceleratorState._reset_state(reset_partial_state=True)
+    found = interrupted([recipe(), str(parts), *more], parts, monkeypatch)
+    assert (whole / "checkpoint" / "model.safetensors").read_bytes() == found
+    before = from_pretrained(donor / "checkpoint").state_dict()
+    for step, resting in ((2, ("mixing.0", "mixing.1")), (4, ("mixing.0",)), (6, ())):
+        file = whole / "state" / f"step-{step:08d}" / "operator" / "model.safetensors"
+        for name, value in load_file(file).items():
+            assert value.equal(before[name]) == name.startswith(resting or "none"), (step, name)
+
+
+def test_the_head_learns_and_the_backbone_stays_to_the_bit(donor, recipe, tmp_path):
+    arguments = ["--init-from", str(donor), "--method.name", "head"]
+    main([recipe(), str(tmp_path / "run"), *arguments])
+    before = from_pretrained(donor / "checkpoint").state_dict()
+    for name, value in from_pretrained(tmp_path / "run" / "checkpoint").state_dict().items():
+        assert value.equal(before[name]) == name.startswith("mixing"), name
+
+
 def test_lora_needs_a_checkpoint(recipe, tmp_path):
     with pytest.raises(ValueError, match="lora needs init_from: fresh weights must be trained"):
         main([recipe(), str(tmp_path / "run"), *LORA])
+
+
+def test_the_operator_comes_from_the_checkpoint(donor, recipe, tmp_path):
+    arguments = [recipe(operator={}), str(tmp_path / "run"), "--init-from", str(donor)]
+    main(arguments)
+    stored = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
+    assert stored["operator"] == {"name": "dymixop", "history": 2}
+    AcceleratorState._reset_state(reset_partial_state=True)
+    shutil.rmtree(donor)
+    main([*arguments, "--resume", "auto"])
+
+
+def test_early_stopping_publishes_the_best(donor, recipe, tmp_path):
+    """At a rate that soon spoils everything, of the last weights or of their average."""
+    often = {"validation": {"every": 1, "trajectories": 1, "horizon": 3}}
+    changes = {"publish": "best", "early_stopping": {"patience": 2}, "average": {"decay": 0.5}}
+    more = ["--init-from", str(donor), "--optimizer.learning-rate", "0.2", "--steps", "30"]
+    run = tmp_path / "run"
+    main([recipe(**often, **changes), str(run), *more])
+    scores, last = {}, 0
+    for record in map(json.loads, (run / "log.jsonl").read_text().splitlines()):
+        if record["kind"] == "valid":
+            step, score = record["step"], record["vrmse"] or math.inf  # null: not finite
+            scores[step] = min(score, scores.get(step, score))
+            last = max(last, step)
+    best = min(scores, key=lambda step: scores[step])
+    assert last == best + 2 < 30
+    kept = run / "best" / f"step-{best:08d}" / "model.safetensors"
+    assert (run / "checkpoint" / "model.safetensors").read_bytes() == kept.read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,17 @@ import torch
 
 from pelagos.datasets.base.config import build, plain
 from pelagos.finetune.adapt.adapt import adapt
+from pelagos.finetune.adapt.methods.bands import Bands, BandsConfig
 from pelagos.finetune.adapt.methods.base import Method
 from pelagos.finetune.adapt.methods.freeze import FreezeConfig
+from pelagos.finetune.adapt.methods.head import Head, HeadConfig
 from pelagos.finetune.adapt.methods.lora import LoRA, LoRAConfig, LowRank
 from pelagos.finetune.adapt.methods.registry import METHODS, method_of
+from pelagos.finetune.adapt.methods.unfreeze import Unfreeze, UnfreezeConfig
 from pelagos.finetune.adapt.recipe import FinetuneRecipe
 from pelagos.operators import Description, create
+from pelagos.operators.core.updates import Banded
+from pelagos.pretrain.objectives import Phase
 
 FIELDS = ("u", "v")
 OPERATORS = {
@@ -112,6 +117,105 @@ def test_the_number_of_trained_parameters():
     assert sum(p.numel() for p in operator.parameters() if p.requires_grad) == expected
 
 
+def test_the_head_is_trained_and_the_backbone_is_not(operator):
+    idle = {name for name, p in operator.named_parameters() if not p.requires_grad}
+    kept = Head(HeadConfig()).prepare(operator, 0)
+    backbone = {
+        "dymixop": ("mixing",),
+        "multiscale": ("encoder", "decoder", "merging", "unmerging", "skips"),
+        "observer": ("tendency.layers",),
+    }[operator.name]
+    names = {name for name, _ in operator.named_parameters()}
+    assert set(kept) == {name for name in names if name.startswith(backbone)}
+    predicted(operator, train=True).square().sum().backward()
+    for name, parameter in operator.named_parameters():
+        assert parameter.requires_grad == (name not in {*kept, *idle})
+        assert name not in kept or parameter.grad is None
+
+
+def test_parts_of_the_backbone_may_be_trained_too():
+    operator = create("dymixop", fields=FIELDS, seed=0, **OPERATORS["dymixop 1D"][1])
+    kept = Head(HeadConfig(also=("mixing.*.linear", "mixing.1.expand"))).prepare(operator, 0)
+    assert "mixing.0.linear.0.weight" not in kept
+    assert "mixing.1.expand.bias" not in kept
+    assert "mixing.0.expand.bias" in kept
+    with pytest.raises(ValueError, match=r"method\.also: no module or parameter 'mixin'"):
+        Head(HeadConfig(also=("mixin",))).prepare(operator, 0)
+
+
+@pytest.mark.parametrize("method", [Head(HeadConfig()), Unfreeze(UnfreezeConfig())])
+def test_an_operator_that_names_no_parts_is_refused_by_name(method, shift):
+    with pytest.raises(ValueError, match=r"needs an operator that names its parts, and 'shift'"):
+        method.prepare(shift(), 0)
+
+
+def test_blocks_join_in_from_the_last_to_the_first():
+    """Of 40 steps: 8 for the head, then two stages of 16, each with one more layer."""
+    operator = create("dymixop", fields=FIELDS, seed=0, **OPERATORS["dymixop 1D"][1])
+    method = Unfreeze(UnfreezeConfig(head=0.2, stages=2))
+    assert method.prepare(operator, 0) == ()
+    whole = Phase(range(40), lambda *_: None)
+    phases = method.phases(operator, [whole])
+    assert [phase.steps for phase in phases] == [range(8), range(8, 24), range(24, 40)]
+    trained = [
+        {name.rsplit(".", 1)[0] for name in dict(operator.named_parameters()) if phase.trains(name)}
+        for phase in phases
+    ]
+    layers = [{part.split(".")[1] for part in each if "mixing" in part} for each in trained]
+    assert layers == [set(), {"1"}, {"0", "1"}]
+    assert all({"lift", "reduce", "unlift"} <= each for each in trained)
+    assert [bool(phase.begins) for phase in phases] == [False, True, True]
+    assert all(phase.loss is whole.loss for phase in phases)
+
+
+def test_stages_cut_the_phases_of_an_objective():
+    operator = create("observer", fields=FIELDS, seed=0, **OPERATORS["observer"][1])
+
+    def gain(name):
+        return name.startswith("correction")
+
+    given = [Phase(range(10), lambda *_: None, lambda name: not gain(name))]
+    given.append(Phase(range(10, 20), lambda *_: None, gain, "the gain"))
+    phases = Unfreeze(UnfreezeConfig(head=0.5, stages=2)).phases(operator, given)
+    assert [phase.steps for phase in phases] == [range(10), range(10, 15), range(15, 20)]
+    assert not any(phases[0].trains(n) for n in ("correction.growth", "tendency.layers.1.mix.bias"))
+    assert phases[0].trains("tendency.lift.bias")
+    assert not phases[2].trains("tendency.layers.0.mix.bias")  # the objective's word counts
+    assert phases[1].begins.startswith("the gain; more of the backbone joins in")
+
+
+@pytest.mark.parametrize("kind", ["dymixop 1D", "dymixop 2D", "observer"])
+def test_adapters_by_band_start_from_the_same_function_and_merge(kind):
+    name, config = OPERATORS[kind]
+    operator = create(name, description=Description(FIELDS, time_steps=(0.1,)), seed=3, **config)
+    before, names = predicted(operator), set(operator.state_dict())
+    method = Bands(BandsConfig(rank=4, alpha=2.0))
+    kept = method.prepare(operator, 0)
+    assert set(kept) == {name for name in names if name in kept}
+    assert_unchanged(operator, before)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for module in operator.modules():
+            if isinstance(module, Banded):
+                for part in module.outer:
+                    part.normal_(0, 0.1, generator=generator)
+    found = predicted(updated(operator))
+    assert not torch.equal(found, before)
+    torch.testing.assert_close(predicted(operator, train=True), found)
+    method.finish(operator)
+    assert set(operator.state_dict()) == names
+    torch.testing.assert_close(predicted(operator), found)
+
+
+def test_the_number_of_parameters_by_band():
+    """In 1D, of 3 modes: wave numbers 0 and 1 in a space of 4 channels, 2 in one of 2."""
+    operator = create("dymixop", fields=FIELDS, seed=0, **OPERATORS["dymixop 1D"][1])
+    Bands(BandsConfig(rank=4, local_rank=0)).prepare(operator, 0)
+    hidden, layers = 8, 2
+    one = sum(2 * (2 * hidden * r + modes * r * r) for r, modes in ((4, 2), (2, 1)))
+    assert sum(p.numel() for p in operator.parameters() if p.requires_grad) == layers * one
+
+
 def test_updates_follow_from_the_seed():
     def drawn(seed):
         operator = create("observer", fields=FIELDS, seed=0, **OPERATORS["observer"][1])
@@ -151,6 +255,12 @@ def test_what_does_not_fit_the_operator_is_refused(config, match):
     operator = create("dymixop", fields=FIELDS, seed=0, **OPERATORS["dymixop 1D"][1])
     with pytest.raises(ValueError, match=match):
         LoRA(config).prepare(operator, 0)
+
+
+def test_an_operator_without_fourier_layers_has_no_bands():
+    operator = create("multiscale", fields=FIELDS, seed=0, **OPERATORS["multiscale"][1])
+    with pytest.raises(ValueError, match=r"multiscale has no Fourier layers there.*lora"):
+        Bands(BandsConfig()).prepare(operator, 0)
 
 
 def test_fresh_weights_must_be_trained():

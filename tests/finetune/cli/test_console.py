@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import xarray
 
@@ -448,6 +449,22 @@ def test_predict_tells_of_rollouts_that_blow_up(capsys, shift, registered, wave,
         "(the earliest)"
     )
     assert xarray.load_dataset(out).sizes["time"] == 6
+
+
+def test_predict_writes_members_into_zarr(capsys, run, wave, tmp_path) -> None:
+    out = tmp_path / "p.zarr"
+    options = ["--members", "3", "--perturbation", "0.1", "--steps", "2", "--out", str(out)]
+    main(["predict", str(run), str(wave), *options])
+    assert "of what was trained; open it" in capsys.readouterr().out
+    with xarray.open_dataset(out, engine="zarr") as data:
+        assert dict(data.sizes) == {"member": 3, "trajectory": 3, "time": 2, "x": 32}
+        assert not np.array_equal(data["u"][0], data["u"][1])
+
+
+def test_parameters_are_known(fails, run, wave) -> None:
+    line = fails("predict", run, wave, "--parameter", "nu=1")
+    assert "this shift takes no parameter nu; it takes none" in line
+    assert "needs name=value" in fails("predict", run, wave, "--parameter", "nu")
 
 
 def test_predict_from_a_checkpoint_writes_here(capsys, run, wave, monkeypatch) -> None:

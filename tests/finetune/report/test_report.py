@@ -13,6 +13,7 @@ import xarray
 import yaml
 
 from pelagos.datasets import open_store
+from pelagos.datasets.base.sealed import unsealed
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.layouts.well import WellData, write_file
 from pelagos.finetune.forecast.evaluate import evaluate, write_evaluation
@@ -185,7 +186,7 @@ def test_ways_to_predict_are_not_compared_and_are_told_how_to_repeat(make_run) -
     """Direct prediction of some lead times, and steps."""
     paths = [make_run("direct one"), make_run("scratch", init_from=None)]
     file = paths[0] / "evaluation.json"
-    result = json.loads(file.read_text())
+    result = unsealed(json.loads(file.read_text()))
     assert compare(read_runs(paths))[0].verdict != UNKNOWN
     times = [0.25 * k + 0.1 for k in range(result["steps"])]
     for change, option in (({"mode": "direct"}, "--mode direct"), ({"lead_times": times}, "0.1,")):
@@ -215,7 +216,7 @@ def test_frames_of_which_nothing_is_known_beat_nothing(make_run, tmp_path) -> No
     runs = [make_run("a", init_from=None), make_run("b")]
     for run in runs:
         path = run / "evaluation.json"
-        result = json.loads(path.read_text())
+        result = unsealed(json.loads(path.read_text()))
         for summary in (result["summary"], result["summary"]["persistence"]):
             summary |= dict.fromkeys(("vrmse", "vrmse_median", "vrmse_one_step", "nrmse"))
         path.write_text(json.dumps(result))
@@ -238,7 +239,7 @@ def test_what_was_never_valid_is_not_the_best(make_run, tmp_path) -> None:
     """At lead time 0.25 · 4 the fastest wave has lost its correlation from the first step on."""
     run = make_run("run", init_from=None, gain=-1.0)
     path = run / "evaluation.json"
-    result = json.loads(path.read_text())
+    result = unsealed(json.loads(path.read_text()))
     assert result["summary"]["valid_time"] == 0.0
     rows = _rows(write_report([run], tmp_path / "r.html").read_text())
     assert rows["run"][3] == "0.00 s"
@@ -252,7 +253,7 @@ def test_what_was_never_valid_is_not_the_best(make_run, tmp_path) -> None:
 def test_a_steady_problem_has_no_valid_time(make_run, tmp_path) -> None:
     run = make_run("run", init_from=None)
     path = run / "evaluation.json"
-    result = json.loads(path.read_text())
+    result = unsealed(json.loads(path.read_text()))
     path.write_text(json.dumps(result | {"steady": True, "steps": 1, "lead_times": [1.0]}))
     page = write_report([run], tmp_path / "r.html").read_text()
     rows, text = _rows(page), _text(page)
@@ -266,7 +267,7 @@ def test_a_steady_problem_has_no_valid_time(make_run, tmp_path) -> None:
 def test_other_versions_scores_are_not_compared(make_run) -> None:
     runs = [make_run("a"), make_run("b", init_from=None)]
     path = runs[0] / "evaluation.json"
-    result = json.loads(path.read_text())
+    result = unsealed(json.loads(path.read_text()))
     result["conventions"]["vrmse"] = "Otherwise."
     path.write_text(json.dumps(result))
     (comparison,) = compare(read_runs(runs))
@@ -307,6 +308,19 @@ def test_damaged_pieces_are_said(make_run, tmp_path) -> None:
     assert "prediction.nc cannot be shown" in text
     (run / "evaluation.json").write_text('{"schema": 99}')
     assert "of another version" in read_runs([run])[0].missing[-1]
+
+
+def test_a_changed_evaluation_is_no_evaluation(make_run) -> None:
+    path = make_run("run") / "evaluation.json"
+    text = path.read_text()
+    path.write_text(text.replace('"steps": ', '"steps": 1', 1))
+    run = read_runs([path.parent])[0]
+    assert run.evaluation is None
+    assert "evaluation.json is damaged: it was changed after it was written" in run.missing[-1]
+    path.write_text(text)
+    found = read_runs([path.parent])[0].evaluation
+    assert found is not None
+    assert found == {k: v for k, v in json.loads(text).items() if k != "sha256"}
 
 
 def test_pretraining_contributes_learning_curves_only(make_run, tmp_path) -> None:

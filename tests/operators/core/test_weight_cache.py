@@ -13,7 +13,7 @@ from pelagos.datasets.fields.window import Context, Window
 from pelagos.operators import create, from_pretrained
 from pelagos.operators.core.weight_cache import WeightCache
 from pelagos.operators.dymixop.mixing import MixingLayer
-from pelagos.operators.multiscale.position_bias import PositionBias
+from pelagos.operators.multiscale import blocks
 from pelagos.pretrain.average import Average
 
 SMALL = {
@@ -28,7 +28,7 @@ SMALL = {
     },
 }
 # What computes it, and how often for the whole operator.
-COMPUTED = {"dymixop": (MixingLayer, "kernels", 2), "multiscale": (PositionBias, "forward", 4)}
+COMPUTED = {"dymixop": (MixingLayer, "kernels", 2), "multiscale": (blocks, "prepare", 2)}
 # Published functions of weights are cached in these two; the others are to be as right without.
 OTHERS = {
     "observer": {

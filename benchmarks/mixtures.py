@@ -1,0 +1,70 @@
+"""The data of the pretraining mixtures, and of problems that these never see.
+
+    OMP_NUM_THREADS=1 python benchmarks/mixtures.py 1d          # for the recipe mixture_1d
+    OMP_NUM_THREADS=1 python benchmarks/mixtures.py 2d          # for mixture_2d and others
+    OMP_NUM_THREADS=1 python benchmarks/mixtures.py held_out
+
+Simulates into `data/`, one dataset after the other; what exists is left alone, and an interrupted
+simulation goes on where it stopped. `--share 1/2` makes a part of the files, beside another call.
+"""
+
+import argparse
+import subprocess
+
+ONE = {"train": 1024, "valid": 32, "test": 32, "resolution": 128, "frames": 41}
+TWO = {"train": 512, "valid": 32, "test": 32, "resolution": 32, "frames": 21}
+NEW = {"train": 128, "valid": 32, "test": 64}
+
+SETS = {
+    "1d": {
+        "advection_1d": ONE | {"dt": 0.02},
+        "heat_1d": ONE | {"dt": 0.02},
+        "burgers_1d": ONE | {"dt": 0.02},
+        "fisher_1d": ONE | {"dt": 0.02},
+        "klein_gordon_1d": ONE | {"dt": 0.2},
+        "kuramoto_sivashinsky_1d": ONE | {"dt": 1.0},
+        "euler_1d": ONE | {"dt": 0.01},
+        "diffusion_sorption_1d": ONE | {"dt": 10},
+    },
+    "2d": {
+        "advection_diffusion_2d": TWO | {"dt": 0.04},
+        "burgers_2d": TWO | {"dt": 0.04},
+        "brusselator_2d": TWO | {"dt": 0.5},
+        "fitzhugh_nagumo_2d": TWO | {"dt": 0.2, "subsample": 2},
+        "navier_stokes_sines_2d": TWO | {"dt": 0.05},
+        "navier_stokes_forced_2d": TWO | {"dt": 0.4},
+        "klein_gordon_2d": TWO | {"dt": 0.4},
+        "shallow_water_2d": TWO | {"dt": 0.05},
+        "euler_gaussians_2d": TWO | {"train": 256, "dt": 0.05},
+        "euler_riemann_2d": TWO | {"train": 256, "dt": 0.05},
+    },
+    "held_out": {
+        "korteweg_de_vries_1d": NEW | {"resolution": 128, "frames": 41, "dt": 0.2},
+        "allen_cahn_1d": NEW | {"resolution": 128, "frames": 41, "dt": 0.25},
+        "sine_gordon_1d": NEW | {"resolution": 128, "frames": 41, "dt": 0.4},
+        "allen_cahn_2d": NEW | {"resolution": 32, "frames": 21, "dt": 0.5},
+        "kolmogorov_2d": NEW | {"resolution": 32, "frames": 21, "dt": 0.2},
+        "rotating_shallow_water_2d": NEW | {"resolution": "32,16", "frames": 21},
+        "gray_scott_2d": NEW | {"resolution": 64, "frames": 21, "dt": 100},
+        "wave_layers_2d": NEW | {"resolution": 32, "frames": 21},
+        "richtmyer_meshkov_2d": NEW | {"resolution": 32, "frames": 21},
+        "darcy_2d": NEW | {"train": 256},
+    },
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sets", nargs="+", choices=list(SETS))
+    parser.add_argument("--out", default="data")
+    parser.add_argument("--share", default="all")
+    arguments = parser.parse_args()
+    for chosen in arguments.sets:
+        for equation, options in SETS[chosen].items():
+            words = [f"--{name}={value}" for name, value in options.items()]
+            where = ["--out", arguments.out, "--share", arguments.share]
+            subprocess.run(["pelagos", "data", "simulate", equation, *words, *where], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Which dimensions of an `xarray.Dataset` are time, space and samples, and their grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray
+
+from .grid import Grid, spacing
+from .units import conversion
+
+TIMES = ("time", "t", "lead_time", "valid_time")
+SPACES = ("x", "y", "z", "lat", "latitude", "lon", "longitude", "depth", "level", "height")
+AROUND = 360.0  # degrees
+
+
+@dataclass(frozen=True)
+class Dims:
+    """The dimensions of a variable.
+
+    Attributes:
+        samples: those that count samples: trajectories, members, ….
+        time: of the frames; None: there is one frame.
+        space: of the grid's axes, in the operator's order.
+        order: all of them as the data have them.
+    """
+
+    samples: tuple[str, ...]
+    time: str | None
+    space: tuple[str, ...]
+    order: tuple[str, ...]
+
+
+def find_dims(data: xarray.Dataset, name: str, ndim: int, axes: Sequence[str] = ()) -> Dims:
+    """The dimensions of a field.
+
+    Time is the dimension of that name, of dates, or of CF's axis T. Space are those named as the
+    training data's axes; else the ones that are named as coordinates, or of CF's axes X, Y, Z; else
+    the last ones. What is left counts samples.
+
+    Args:
+        data: has the field.
+        name: the field.
+        ndim: number of space axes.
+        axes: their names in the training data, in order; () if unknown.
+
+    Raises:
+        ValueError: there are too few dimensions.
+    """
+    order = tuple(str(dim) for dim in data[name].dims)
+    time = next((dim for dim in order if _is_time(data, dim)), None)
+    rest = [dim for dim in order if dim != time]
+    if len(rest) < ndim:
+        raise ValueError(
+            f"{name} has the dimension(s) {', '.join(order)}, and the operator works in {ndim}D: "
+            f"it needs {ndim} of space" + (f" beside {time}" if time else "")
+        )
+    known = [dim for dim in rest if _is_space(data, dim)]
+    if axes and set(axes) <= set(rest):
+        space = tuple(axes)
+    elif len(known) == ndim:
+        space = tuple(known)
+    else:
+        space = tuple(rest[-ndim:])
+    samples = tuple(dim for dim in rest if dim not in space)
+    return Dims(samples, time, space, order)
+
+
+def grid_of(
+    data: xarray.Dataset, space: Sequence[str], unit: str | None, trained: Grid | None
+) -> Grid:
+    """The grid on which the data lie, by their coordinates.
+
+    Boundaries are those of the attribute `boundary`, as a store's has it, else the training
+    grid's; else longitudes that go around are periodic and all other axes open. Where an axis has
+    no coordinate, the training grid's is taken.
+
+    Args:
+        data: has the dimensions.
+        space: dimensions of the axes, in order.
+        unit: of the operator's lengths, where known.
+        trained: the training grid; None if there were several.
+
+    Raises:
+        ValueError: an axis is not uniform, or has no coordinate and another number of points.
+    """
+    shape = tuple(data.sizes[dim] for dim in space)
+    bare = [dim for dim in space if dim not in data.coords]
+    if bare and (trained is None or trained.shape != shape):
+        raise ValueError(
+            f"{', '.join(bare)} needs coordinates (data.assign_coords): the grid is "
+            "not that of the training data"
+        )
+    steps, origin = [], []
+    for axis, dim in enumerate(space):
+        if dim in data.coords:
+            first, step = _axis(data, dim, unit)
+        else:
+            assert trained is not None, "told above"
+            first, step = trained.origin[axis], trained.spacing[axis]
+        steps.append(step)
+        origin.append(first)
+    lengths = tuple(step * n for step, n in zip(steps, shape, strict=True))
+    return Grid(shape, lengths, _boundary(data, space, trained), tuple(origin))
+
+
+def _axis(data: xarray.Dataset, dim: str, unit: str | None) -> tuple[float, float]:
+    """First coordinate and step of an axis, in the operator's unit of length."""
+    coordinate = data.coords[dim]
+    values = np.asarray(coordinate.values, np.float64)
+    step = spacing(values)
+    if step is None:
+        down = len(values) > 1 and spacing(values[::-1]) is not None
+        remedy = f"data.sortby({dim!r})" if down else f"data.interp({dim}=…) onto a uniform one"
+        raise ValueError(f"{dim} must increase in equal steps; use {remedy}")
+    own = str(coordinate.attrs.get("units", ""))
+    found = conversion(own, unit) if own and unit and "1" not in (own, unit) else None
+    scale = 1.0 if found is None else found[0]
+    return float(values[0]) * scale, step * scale
+
+
+def _boundary(data: xarray.Dataset, space: Sequence[str], trained: Grid | None) -> tuple[str, ...]:
+    stated: Any = data.attrs.get("boundary")
+    if stated is not None:
+        kinds = stated.split(",") if isinstance(stated, str) else np.atleast_1d(stated).tolist()
+        names = [dim for dim in _natural(data, space) if dim in space]
+        if len(kinds) == len(names):
+            by_name = dict(zip(names, (str(kind).strip() for kind in kinds), strict=True))
+            return tuple(by_name[dim] for dim in space)
+    if trained is not None and trained.ndim == len(space):
+        return trained.boundary
+    return tuple("periodic" if _goes_around(data, dim) else "open" for dim in space)
+
+
+def _natural(data: xarray.Dataset, space: Sequence[str]) -> list[str]:
+    """The dimensions of space as a variable with all of them has them."""
+    full = (v for v in data.variables.values() if set(space) <= set(v.dims))
+    return [str(dim) for dim in next(full).dims]
+
+
+def _goes_around(data: xarray.Dataset, dim: str) -> bool:
+    if dim not in data.coords or "degree" not in str(data.coords[dim].attrs.get("units", "")):
+        return False
+    step = spacing(np.asarray(data.coords[dim].values, np.float64))
+    around = step is not None and math.isclose(step * data.sizes[dim], AROUND, rel_tol=1e-3)
+    return around and dim.startswith("lon")
+
+
+def _is_time(data: xarray.Dataset, dim: str) -> bool:
+    if dim in TIMES:
+        return True
+    if dim not in data.coords:
+        return False
+    values, about = data.coords[dim], data.coords[dim].attrs
+    dates = values.dtype.kind in "Mm" or (values.dtype.kind == "O" and values.size > 0)
+    return dates or _says(about, "axis", "T") or _says(about, "standard_name", "time")
+
+
+def _is_space(data: xarray.Dataset, dim: str) -> bool:
+    about = data.coords[dim].attrs if dim in data.coords else {}
+    return dim.lower() in SPACES or str(about.get("axis", "")) in ("X", "Y", "Z")
+
+
+def _says(about: Mapping[Any, Any], key: str, value: str) -> bool:
+    return about.get(key) == value

@@ -1,0 +1,11 @@
+from .command import study as study
+from .figure import NAMES as NAMES
+from .figure import fitted as fitted
+from .figure import points as points
+from .recipe import StudyRecipe as StudyRecipe
+from .result import CONVENTIONS as CONVENTIONS
+from .result import FILE as FILE
+from .result import headline as headline
+from .result import read_result as read_result
+from .result import shown as shown
+from .table import tables as tables

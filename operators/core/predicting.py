@@ -1,0 +1,256 @@
+"""Predictions from what people have: labelled data, stores, files, arrays; in kind.
+
+    operator.predict(data, times=…)    # xarray.Dataset → xarray.Dataset, array → array
+
+Fields are found by name, units converted; what comes back has the dimensions, coordinates and units
+of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+import xarray
+from jaxtyping import Float
+from torch import Tensor
+
+from ...datasets.fields.labelled import Labelled, Wanted, labelled
+from ...datasets.fields.window import Context
+from .given import given, require_finite
+from .history import require_rank
+from .leads import Leads, lead_steps
+from .members import Member, Perturbation, members_of, perturbed
+from .predicted import Labels, assemble
+from .rollout import rollout
+from .surroundings import context_of
+from .time_steps import TimeSteps
+from .verdict import Start, judge
+from .wishes import Wishes
+
+if TYPE_CHECKING:
+    from .operator import Operator
+
+NETCDF, ENGINE = (".nc", ".nc4", ".cdf", ".zarr"), "pelagos"
+
+
+@runtime_checkable
+class HasXarray(Protocol):
+    """Data that can be seen as an `xarray.Dataset`, as stores can."""
+
+    def to_xarray(self) -> xarray.Dataset:
+        """All of them, lazily."""
+        ...
+
+
+def predict(operator: Operator, data: Any, wishes: Wishes) -> Any:
+    """What `Operator.predict` does."""
+    if isinstance(data, (np.ndarray, Tensor)):
+        return _from_array(operator, data, wishes)
+    stored = isinstance(data, (str, Path, HasXarray))
+    source = labelled(_dataset(data), wanted_of(operator, wishes))
+    window = _window(operator, source, wishes, stored)
+    members = members_of(operator, wishes)
+    fields = _all_frames(members, window, wishes)
+    verdict = judge(operator, window.start(), fields if len(members) > 1 else fields[0])
+    verdict.act(wishes.strict)
+    values = fields if wishes.members is not None else fields[:1]
+    mask, ensemble = window.context.mask, wishes.members is not None
+    labels = Labels(source, window.leads.leads, window.origin, mask, ensemble)
+    return assemble(operator, values, labels, verdict)
+
+
+def wanted_of(operator: Operator, wishes: Wishes) -> Wanted:
+    """What an operator takes of labelled data."""
+    about = operator.description
+    return Wanted(
+        fields=about.fields,
+        ndim=operator.ndim,
+        inputs=about.inputs,
+        constant_fields=about.constant_fields,
+        parameters=about.parameters,
+        units=about.units,
+        fill=about.fill,
+        grid=about.grid,
+        axes=about.axes,
+        given=wishes.parameters,
+    )
+
+
+@dataclass(frozen=True)
+class Given:
+    """From what, and when, it is predicted.
+
+    Attributes:
+        history: (N, T, C, *S).
+        context: with a batch axis.
+        leads: steps of the rollout.
+        origin: the initial time, as the data have it; None where they have no times.
+    """
+
+    history: Tensor
+    context: Context
+    leads: Leads
+    origin: Any = None
+
+    def start(self) -> Start:
+        """What the verdict looks at."""
+        return Start(self.history, self.context, self.leads.increments, self.leads.leads)
+
+
+def _dataset(data: Any) -> xarray.Dataset:
+    if isinstance(data, xarray.Dataset):
+        return data
+    if isinstance(data, xarray.DataArray):
+        if data.name is None:
+            raise ValueError("a DataArray needs the name of its field: data.rename('u')")
+        return data.to_dataset()
+    if isinstance(data, (str, Path)):
+        plain = Path(data).suffix in NETCDF
+        return xarray.open_dataset(data, engine=None if plain else ENGINE)
+    if isinstance(data, HasXarray):
+        return data.to_xarray()
+    raise ValueError(
+        "predict takes an xarray.Dataset, a store, a path, a tensor or a NumPy array; got "
+        f"{type(data).__name__}"
+    )
+
+
+def _window(operator: Operator, source: Labelled, wishes: Wishes, stored: bool) -> Given:
+    """The given frames, and the steps from them."""
+    about, history = operator.description, operator.history
+    if about.inputs:
+        values, _ = source.history([0])
+        context = source.context(None, None)
+        return Given(values, context, lead_steps(operator, 1.0, steps=1, times=None))
+    spacing = source.step()
+    stride = 1
+    if spacing is not None and (history > 1 or wishes.times is None or not operator.continuous):
+        steps = TimeSteps(operator.name, about.time_steps, operator.continuous)
+        stride = steps.stride(spacing, "the data")
+    step = None if spacing is None else stride * spacing
+    last = _initial_frame(source, wishes.start, (history - 1) * stride if stored else None)
+    first = last - (history - 1) * stride
+    if first < 0:
+        raise ValueError(
+            f"{operator.name} needs {history} frame(s){f', {step:g} apart' if step else ''}, and "
+            f"there are {last // stride + 1} up to the initial time"
+        )
+    values, mask = source.history(range(first, last + 1, stride))
+    origin = None if source.times is None else source.times[last]
+    times = None
+    if wishes.times is not None:
+        zero = source.clock.after(0.0, (0.0,))[0] if origin is None else origin
+        times = source.clock.leads(wishes.times, zero)
+    count = wishes.steps
+    if times is None and count is None:
+        count = (source.frames - 1 - last) // stride
+        if not count:
+            raise ValueError(
+                "say how far to predict, by times or steps: no frames follow the initial time"
+            )
+    leads = lead_steps(operator, step, steps=count, times=times, mode=wishes.mode)
+    return Given(values, source.context(mask, step if history > 1 else None), leads, origin)
+
+
+def _initial_frame(source: Labelled, start: Any, default: int | None) -> int:
+    """The number of the last given frame."""
+    if start is None:
+        return source.frames - 1 if default is None else min(default, source.frames - 1)
+    if source.times is None:
+        if not isinstance(start, int) or not 0 <= start < source.frames:
+            raise ValueError(
+                f"the data have no times: start is the number of a frame, 0 to "
+                f"{source.frames - 1}; got {start!r}"
+            )
+        return start
+    moment = np.datetime64(start) if isinstance(start, str) else start
+    try:
+        gaps = np.abs(source.clock.since(source.times, moment))
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"start must be a time of the data, such as {source.times[0]}; got {start!r}"
+        ) from None
+    found = int(gaps.argmin())
+    if gaps[found] > 1e-3 * (source.step() or 0.0):
+        raise ValueError(
+            f"no frame is at {start}: the data have {source.times[0]} to {source.times[-1]}; the "
+            f"nearest is at {source.times[found]}"
+        )
+    return found
+
+
+def _from_array(operator: Operator, data: Any, wishes: Wishes) -> Any:
+    """Arrays (T, C, *S) or (N, T, C, *S) to arrays of as many predicted frames."""
+    taken = given(data, operator.ndim, next(operator.parameters(), torch.zeros(())))
+    require_rank(taken.history, operator.name, operator.ndim)
+    require_finite(taken.history, operator.description.channels)
+    history = taken.history[:, -operator.history :]
+    about = operator.description
+    context = context_of(history, about)
+    if wishes.parameters:
+        names = tuple(wishes.parameters)
+        values = torch.tensor([float(v) for v in wishes.parameters.values()])
+        context = replace(
+            context, parameter_names=names, parameters=values.expand(len(history), -1)
+        )
+    if wishes.times is None and wishes.steps is None and not about.inputs:
+        raise ValueError("say how far to predict, by times or steps")
+    times = None if wishes.times is None else tuple(float(t) for t in wishes.times)
+    steps = 1 if about.inputs else wishes.steps
+    leads = lead_steps(operator, None, steps=steps, times=times, mode=wishes.mode)
+    window, members = Given(history, context, leads), members_of(operator, wishes)
+    fields = _all_frames(members, window, wishes)
+    judge(operator, window.start(), fields if len(members) > 1 else fields[0]).act(wishes.strict)
+    result = fields if wishes.members is not None else fields[0]
+    if taken.single:
+        result = result.squeeze(1 if wishes.members is not None else 0)
+    return result.cpu().numpy() if taken.array else result.to(taken.history)
+
+
+def _all_frames(
+    members: list[Member], window: Given, wishes: Wishes
+) -> Float[Tensor, "M N T C *S"]:
+    """The wanted frames of all members, on the host."""
+    fields = window.context.fields
+    count = len(window.history)
+    shape = (len(members), count, len(window.leads.kept), len(fields), *window.context.grid.shape)
+    found, how = torch.empty(shape), Perturbation(wishes.perturbation, wishes.seed)
+    for m, member in enumerate(members):
+        history = perturbed(window.history, member.number, how, window.context.mask)
+        dataset = ""
+        for begin in range(0, count, wishes.batch):
+            rows = slice(begin, begin + wishes.batch)
+            context = window.context.map(lambda value, rows=rows: value[rows])
+            context = replace(context, dataset=dataset or context.dataset)
+            frames = _frames(member.operator, history[rows], context, window.leads)
+            for k, frame, taken_for in frames:
+                found[m, rows, k], dataset = frame.cpu().float(), taken_for
+    return found
+
+
+def _frames(
+    operator: Operator, history: Tensor, context: Context, leads: Leads
+) -> Iterator[tuple[int, Tensor, str]]:
+    """Number and fields of the wanted frames, and the dataset that the data were taken for."""
+    like = next(operator.parameters(), torch.zeros(()))
+    history, context = history.to(like), context.map(lambda value: value.to(like.device))
+    training = operator.training
+    operator.eval()
+    try:
+        with torch.inference_mode():
+            state = operator.init(history, context)
+            wanted = {step: k for k, step in enumerate(leads.kept)}
+            if leads.direct:
+                for k, lead in enumerate(leads.increments):
+                    yield k, next(rollout(operator, state, [lead])), state.context.dataset
+                return
+            for step, frame in enumerate(rollout(operator, state, leads.increments)):
+                if step in wanted:
+                    yield wanted[step], frame, state.context.dataset
+    finally:
+        operator.train(training)

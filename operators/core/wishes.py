@@ -1,0 +1,57 @@
+"""What a prediction is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from .operator import Operator
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is predicted from given frames.
+
+    Attributes:
+        times: when: lead times after the initial time (numbers in the operator's unit, or
+            timedeltas), or dates; increasing.
+        steps: as many of the operator's steps instead. With neither, as many as the data have
+            frames for after the initial time.
+        start: the initial time, that of the last given frame: a time of the data, or a frame's
+            number where they have no times. None: the last frame; of a store or file the first that
+            has a history.
+        mode: "autoregressive": each frame from the prediction before; "direct": each from the given
+            frames alone, for operators that are continuous in time.
+        parameters: name -> value, in the operator's unit, for all samples.
+        members: an ensemble: so many members, of which all but the first start from perturbed
+            states; or other operators beside this one, each a member. None: no ensemble.
+        perturbation: size of perturbations, in standard deviations of each field over space.
+        seed: of the perturbations.
+        batch: samples computed at a time.
+        strict: refuse what the verdict says is outside of what was trained.
+    """
+
+    times: Any = None
+    steps: int | None = None
+    start: Any = None
+    mode: Literal["autoregressive", "direct"] = "autoregressive"
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    members: int | Sequence[Operator] | None = None
+    perturbation: float = 0.01
+    seed: int = 0
+    batch: int = 16
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if self.times is not None and self.steps is not None:
+            raise ValueError("give either steps or times, not both")
+        for name in ("steps", "batch", "members"):
+            value = getattr(self, name)
+            if isinstance(value, int) and value < 1:
+                raise ValueError(f"{name} must be at least 1; got {value}")
+        if self.perturbation < 0:
+            raise ValueError(f"perturbation must not be negative; got {self.perturbation:g}")
+        if self.mode not in ("autoregressive", "direct"):
+            raise ValueError(f"mode is autoregressive or direct; got {self.mode!r}")
