@@ -131,7 +131,7 @@ def score(run: Path, data: Path) -> dict:
         guess, truth = torch.stack([*frames]), window.target
         size = guess[-1].square().mean().sqrt()
         bad = not guess.isfinite().all() or size > 10 * truth.square().mean().sqrt()
-        blown += bad
+        blown += int(bad)
         error = vrmse(guess, truth, window.grid.ndim).mean(1).nan_to_num(10.0).clamp_max(10.0)
         errors.append(error.mean().item())
         wrong = (error > 0.5).nonzero()
