@@ -80,7 +80,7 @@ class Trainee:
         accelerator = job.accelerator
         self.share = micro_batches_per_process(recipe, accelerator.num_processes)
         self.objective = objective
-        self.phases = recipe.phases(operator)
+        self.phases = recipe.phases(operator, objective)
         self.operator, self.optimizer = operator, optimizer
         self.recipe, self.job, self.accelerator = recipe, job, accelerator
         self.normalizer = operator.description.normalizer
