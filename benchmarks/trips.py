@@ -100,8 +100,9 @@ def window_to_loss(folder: Path) -> Callable[[], object]:
     def trip() -> object:
         stores = open_stores(recipe)
         operator = create_operator(recipe, stores)
-        window = build_mixture(recipe, stores, operator).batch(0)
-        [phase] = objective_of(recipe.objective).phases(operator, 1)
+        objective = objective_of(recipe.objective)
+        window = build_mixture(recipe, stores, operator, objective).batch(0)
+        [phase] = objective.phases(operator, 1)
         return phase.loss(operator, window, operator.description.normalizer, 0)
 
     return trip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..datasets.base.paths import expanded
 from ..datasets.fields.units import check_units
@@ -18,6 +19,7 @@ from ..datasets.stores.renaming import renamed
 from ..datasets.stores.store import Store
 from ..operators.core.operator import Operator
 from .held_out import LongWindows, held_out
+from .objectives.base import Objective
 from .objectives.registry import objective_of
 from .recipe import DataConfig, TrainRecipe
 from .selection import require_scored
@@ -30,10 +32,12 @@ class TrainingData:
     Attributes:
         mixture: micro-batches in their global order.
         validation: per dataset, the windows to validate on.
+        objective: what is minimised; it made the windows of the mixture.
     """
 
     mixture: Mixture
     validation: Mapping[str, LongWindows]
+    objective: Objective[Any]
 
 
 def open_stores(recipe: TrainRecipe) -> list[Store]:
@@ -84,7 +88,7 @@ def open_split(
     simulated, splits = data.simulate, dict(data.splits)
     if splits.get("by") == "time":  # nothing that a training window spans is validated
         history = int(recipe.operator.get("history", 1))
-        splits.setdefault("gap", data.stride * (history + recipe.objective.horizon))
+        splits.setdefault("gap", data.stride * (history + recipe.objective.reach))
     if simulated is None:
         path = expanded(data.path, "data.path")
         layout = data.layout and expanded(data.layout, "data.layout")
@@ -109,8 +113,10 @@ def training_data(recipe: TrainRecipe, stores: Sequence[Store], operator: Operat
             short, or the dataset whose score is to choose the best weights is none of them.
     """
     require_scored(recipe, [store.name for store in stores])
-    mixture = build_mixture(recipe, stores, operator)
-    return TrainingData(mixture, validation_windows(recipe, operator))
+    objective = objective_of(recipe.objective)
+    objective.meet(operator)
+    mixture = build_mixture(recipe, stores, operator, objective)
+    return TrainingData(mixture, validation_windows(recipe, operator), objective)
 
 
 def validation_windows(recipe: TrainRecipe, operator: Operator) -> dict[str, LongWindows]:
@@ -124,9 +130,11 @@ def validation_windows(recipe: TrainRecipe, operator: Operator) -> dict[str, Lon
     return held_out(recipe, stores, operator)
 
 
-def build_mixture(recipe: TrainRecipe, stores: Sequence[Store], operator: Operator) -> Mixture:
+def build_mixture(
+    recipe: TrainRecipe, stores: Sequence[Store], operator: Operator, objective: Objective[Any]
+) -> Mixture:
     """The training windows of all datasets, with their shares, augmentations and order."""
-    objective, fields = objective_of(recipe.objective), operator.description.fields
+    fields = operator.description.fields
     parts, augmentations, sizes = [], [], []
     for store, data in zip(stores, recipe.data, strict=True):
         windows = objective.windows(store, data, operator)

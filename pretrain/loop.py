@@ -59,7 +59,7 @@ def train(
             by all, or the loss or its gradient is no longer finite.
         Stopped: on SIGTERM, SIGUSR1 or SIGUSR2, after saving.
     """
-    course = Course(Trainee(operator, optimizer, recipe, job), data, run)
+    course = Course(Trainee(operator, optimizer, recipe, job, data.objective), data, run)
     progress = course.resume()
     log = Log(run, title, progress.step, recipe, job.accelerator.is_main_process)
     with log, job.saving(log, run), course.trainee.saver:

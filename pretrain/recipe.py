@@ -23,7 +23,7 @@ from ..datasets.simulation.settings import Settings
 from ..operators.core.operator import Operator
 from ..operators.core.registry import OPERATORS
 from .average import AverageConfig
-from .objectives.base import Phase
+from .objectives.base import Objective, Phase
 from .objectives.registry import OBJECTIVES, objective_of
 from .objectives.rollout import RolloutConfig
 
@@ -335,9 +335,11 @@ class TrainRecipe(Checked):
                 "data-loading processes cannot use the GPU; simulate there with workers: 0"
             )
 
-    def phases(self, operator: Operator) -> tuple[Phase, ...]:
-        """What is trained when, of this operator: the objective's phases."""
-        return objective_of(self.objective).phases(operator, self.steps)
+    def phases(
+        self, operator: Operator, objective: Objective[Any] | None = None
+    ) -> tuple[Phase, ...]:
+        """What is trained when, of this operator: the phases of the objective at work."""
+        return (objective or objective_of(self.objective)).phases(operator, self.steps)
 
     @property
     def micro_batches(self) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,8 +24,7 @@ from .held_out import LongWindows
 from .job import Job
 from .meter import Meter, gradient_norms
 from .nonfinite import Watch
-from .objectives.base import Phase
-from .objectives.registry import objective_of
+from .objectives.base import Objective, Phase
 from .optimizer import forget_resting, set_learning_rates
 from .recipe import TrainRecipe
 from .run import state as resume
@@ -76,11 +75,12 @@ class Trainee:
         optimizer: Optimizer,
         recipe: TrainRecipe,
         job: Job,
+        objective: Objective[Any],
     ) -> None:
         accelerator = job.accelerator
         self.share = micro_batches_per_process(recipe, accelerator.num_processes)
-        self.objective = objective_of(recipe.objective)
-        self.phases = recipe.phases(operator)
+        self.objective = objective
+        self.phases = recipe.phases(operator, objective)
         self.operator, self.optimizer = operator, optimizer
         self.recipe, self.job, self.accelerator = recipe, job, accelerator
         self.normalizer = operator.description.normalizer
@@ -97,11 +97,14 @@ class Trainee:
     def save(self, run: Path, progress: resume.Progress) -> None:
         """Save the training state, or begin to (see `saver`)."""
         trained = Trained(self.operator, self.model, self.optimizer, self.average)
-        self.saver.save(run, trained, progress)
+        learned = replace(progress, objective=self.objective.memory())
+        self.saver.save(run, trained, learned)
 
     def load(self, state: Path) -> resume.Progress:
         """Take a saved training state."""
-        return resume.load_state(state, self.operator, self.model, self.optimizer, self.average)
+        progress = resume.load_state(state, self.operator, self.model, self.optimizer, self.average)
+        self.objective.recall(progress.objective)
+        return progress
 
     def weights(self, kind: str) -> dict[str, Tensor]:
         """The last weights or the average, whole, on the main process; every process calls it."""
@@ -114,6 +117,7 @@ class Trainee:
         """One optimizer step; `logs`: a log line will tell of it."""
         config, accelerator = self.recipe.optimizer, self.accelerator
         rate = set_learning_rates(self.optimizer, step - 1, self.phases, config)
+        self.objective.begin(step - 1, feed.seed)
         total = self._gradient(step, self._phase(step, log), feed)
         forget_resting(self.optimizer)
         parts = gradient_norms(self.operator) if logs else {}
@@ -144,9 +148,10 @@ class Trainee:
     def _gradient(self, step: int, phase: Phase, feed: Feed) -> Tensor:
         """Accumulate the gradient of this process's micro-batches; their mean loss."""
         accelerator = self.accelerator
-        total = torch.zeros((), device=accelerator.device)
+        total, numbers = torch.zeros((), device=accelerator.device), []
         for i in range(self.share):
             number, window = feed.meter.next(feed.batches)
+            numbers.append(number)
             # Whatever draws random numbers (dropout) depends on the micro-batch alone.
             seed = _seed(feed.seed, number)
             _set_seed(seed, accelerator.device)
@@ -159,7 +164,19 @@ class Trainee:
             total += loss.detach()
             feed.watch.loss(step, number, loss)
             feed.meter.loss(window.context.dataset, loss)
+        self._learn(numbers)
         return total
+
+    def _learn(self, numbers: list[int]) -> None:
+        """The objective learns from what it noted of all processes' micro-batches, in order."""
+        notes = self.objective.notes()
+        if notes is None:
+            return
+        places = self.accelerator.gather(torch.tensor(numbers, device=notes.device))
+        rows = self.accelerator.gather(notes)
+        assert isinstance(places, Tensor)
+        assert isinstance(rows, Tensor)
+        self.objective.learn(rows[places.argsort()])
 
     def validate(
         self, windows: Mapping[str, LongWindows], stops: Callable[[], bool] | None = None

@@ -16,7 +16,6 @@ from accelerate.utils import InitProcessGroupKwargs
 from ..datasets.base.config import read
 from ..datasets.base.processes import Processes
 from ..datasets.fields.window import collate
-from ..datasets.sampling.mixture import Mixture
 from ..datasets.stores.store import Store
 from ..operators.core import checkpoint
 from ..operators.core.operator import Operator
@@ -24,7 +23,7 @@ from .accelerating import compile_blocks, tf32
 from .adaptation import Adaptation
 from .batches import micro_batches_per_process
 from .command import RECIPES, Launch
-from .data import open_stores, training_data
+from .data import TrainingData, open_stores, training_data
 from .environment import check_environment, require_all_processes, shards_are_ours
 from .job import Job, job_of
 from .loop import train
@@ -179,7 +178,8 @@ def run_training(
         phases, device = recipe.phases(operator), accelerator.device
         optimizer = build_optimizer(operator, recipe.optimizer, rates, phases, device)
         data = training_data(recipe, stores, operator)
-        looked = _try_out(operator, data.mixture, adaptation if saved is None else None)
+        _require_whole(data, job)
+        looked = _try_out(operator, data, adaptation if saved is None else None)
         compile_blocks(operator, recipe.compile, device)
         summary, tried = _summary(recipe, operator, stores, job), []
         if launch.dry_run:
@@ -213,18 +213,31 @@ def _summary(recipe: TrainRecipe, operator: Operator, stores: Sequence[Store], j
     )
 
 
-def _try_out(operator: Operator, mixture: Mixture, adaptation: Adaptation | None) -> Sequence[str]:
+def _require_whole(data: TrainingData, job: Job) -> None:
+    """Refuse shards of parameters where the objective cannot do with them."""
+    if job.shards and data.objective.whole:
+        raise ValueError(
+            f"objective.kind {data.objective.config.kind} differentiates forwards, as it is set "
+            "here, which shards of parameters (FSDP) do not allow; train without shards"
+        )
+
+
+def _try_out(
+    operator: Operator, data: TrainingData, adaptation: Adaptation | None
+) -> Sequence[str]:
     """Predict one window of every dataset, so that what cannot work fails before any work.
 
     In evaluation mode, in which no statistics are learned; training sets its own. Gives what
     fine-tuning says of its start.
     """
     operator.eval()
-    for windows in mixture.parts:
+    for windows in data.mixture.parts:
+        window = collate([windows[0]])
         with torch.no_grad():
-            finite = operator(collate([windows[0]])).isfinite().all()
+            finite = operator(window).isfinite().all()
+            data.objective.try_out(operator, window, operator.description.normalizer)
         if not finite:
             raise ValueError(
                 f"the first prediction on {windows.store.name} is not finite; normalise its fields"
             )
-    return () if adaptation is None else adaptation.look(operator, mixture)
+    return () if adaptation is None else adaptation.look(operator, data.mixture)

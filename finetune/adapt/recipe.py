@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from ...datasets.base.annotations import Named, Positive, PositiveFraction
 from ...operators.core.operator import Operator
 from ...operators.core.registry import OPERATORS
-from ...pretrain.objectives import Phase
+from ...pretrain.objectives import Objective, Phase
 from ...pretrain.recipe import TrainRecipe
 from .methods.base import Method
 from .methods.freeze import FreezeConfig
@@ -56,6 +56,8 @@ class FinetuneRecipe(TrainRecipe):
         short = FreezeConfig(parts=self.freeze) if self.freeze else FullConfig()
         return method_of(self.method or short)
 
-    def phases(self, operator: Operator) -> tuple[Phase, ...]:
+    def phases(
+        self, operator: Operator, objective: Objective[Any] | None = None
+    ) -> tuple[Phase, ...]:
         """The objective's phases, as the method cuts them."""
-        return self.adaptation.phases(operator, super().phases(operator))
+        return self.adaptation.phases(operator, super().phases(operator, objective))

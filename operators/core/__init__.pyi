@@ -47,6 +47,7 @@ from .time_steps import SAME_STEP as SAME_STEP
 from .time_steps import TimeSteps as TimeSteps
 from .time_steps import same_step as same_step
 from .trained import Ranges as Ranges
+from .transforms import transformed as transformed
 from .updates import updated as updated
 from .verdict import FINITE as FINITE
 from .verdict import Finding as Finding

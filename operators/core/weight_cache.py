@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors
 
+from .transforms import transformed
+
 Result = TypeVar("Result")
 _NOTHING: Any = object()
 
@@ -109,6 +111,8 @@ class WeightCache(nn.Module):
             return False
         weights = _weights(parts)
         if any(weight.is_inference() for weight in weights):  # these do not count their versions
+            return False
+        if transformed(*weights):  # results have tangents, or are of the transform alone
             return False
         versions = _versions(weights)
         if self._copy is None or versions != self._versions:

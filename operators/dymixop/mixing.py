@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ..core.transforms import transformed
 from ..layers.convolution import (
     Convolution,
     FiniteDifference,
@@ -99,7 +100,8 @@ def evolved(
     total: Tensor, latent: Tensor, change: Tensor, weight: Tensor, gate: Tensor
 ) -> tuple[Tensor, Tensor]:
     """`total + w F` and `c + g F`."""
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+    eager = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    if eager and not transformed(total, latent, change, weight, gate):
         return _Evolved.apply(total, latent, change, weight, gate)
     return plus(total, change, weight), plus(latent, change, gate)
 

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..core.transforms import transformed
 from .kernels import Kernels
 
 
@@ -31,7 +32,9 @@ def applies(latent: Tensor, spread: Tensor, kernels: Kernels) -> bool:
     widths = [weight.shape[2:] for weight in (local, linear, mixing)]
     square = local.shape[:2] == mixing.shape[:2]
     same = latent.dtype == spread.dtype == local.dtype and not torch.is_autocast_enabled(device)
-    return widths == [(1,), (3,), (1,)] and square and same
+    if not (widths == [(1,), (3,), (1,)] and square and same):
+        return False
+    return not transformed(latent, spread, *(weight for weight in kernels if weight is not None))
 
 
 def mixing_layer(

@@ -16,13 +16,14 @@ def constant(function: Callable[Arguments, Tensor]) -> Callable[Arguments, Tenso
     """Decorator: compute once per (hashable) arguments.
 
     The tensor is an ordinary one, fit for training, even if it is first made under inference mode.
-    Compiled code computes it itself, where it is shared between all uses.
+    Compiled code computes it itself, where it is shared between all uses; so does code under a
+    transform of `torch.func`, whose tensors do not outlive it.
     """
     cached = lru_cache(maxsize=64)(torch.inference_mode(False)(function))
 
     @wraps(function)
     def get(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Tensor:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
             return function(*args, **kwargs)
         return cached(*args, **kwargs)
 

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..core.transforms import transformed
 from ..layers.precision import single
 from .attention_kernel import attend, attend_and_learn, differentiates_by_hand
 from .position_bias import BIAS_RANGE, PositionBias, expand, position_tables, stacked
@@ -82,7 +83,8 @@ class WindowAttention(nn.Module):
         projected = F.linear(grid.partition(x), self.weight, prepared.bias)
         shapes = [shape for shape, _ in grid.tiles]
         tiles = [x.shape[0] * count * math.prod(shape) for shape, count in grid.tiles]
-        if not prepared.biases and differentiates_by_hand(prepared.table):
+        by_hand = differentiates_by_hand(prepared.table)
+        if not prepared.biases and by_hand and not transformed(projected, prepared.lengths):
             mixed = attend_and_learn(
                 projected, prepared.lengths, tiles, prepared.table, grid.window, shapes
             )

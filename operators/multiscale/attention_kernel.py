@@ -13,6 +13,7 @@ Letters: R rows (tokens), M tiles, N tokens of a tile, H heads, D channels of a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..core.transforms import transformed
 from .position_bias import collect, expand
 
 # Scores that are computed at a time: 2 MiB in single precision.
@@ -43,20 +45,30 @@ def attend(
         tiles: tokens that have each bias, in this order.
         biases: (H, N, N) per kind of tile.
     """
-    learns = projected.device.type == "cpu" and torch.is_grad_enabled() and biases[0].requires_grad
+    on_cpu = projected.device.type == "cpu"
+    learns = on_cpu and torch.is_grad_enabled() and biases[0].requires_grad
+    forwards = transformed(projected, lengths, biases[0])  # no fused kernel has a tangent
+    softmax = _softmax if forwards else partial(torch.softmax, dim=-1)
     vectors = projected.view(len(projected), 3, lengths.shape[1], -1)
     eager = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    ready = _Scaled.apply(vectors, lengths) if eager else _scaled(vectors, lengths)[0]
+    by_hand = eager and not forwards
+    ready = _Scaled.apply(vectors, lengths) if by_hand else _scaled(vectors, lengths)[0]
     mixed = []
     for part, bias in zip(ready.split([*tiles]), biases, strict=True):
         value, query, key = _by_head(part, bias.shape[1]).unbind(0)
         bias = bias.to(value.dtype)[None]
-        if learns:
-            piece = (query @ key.transpose(-1, -2) + bias).softmax(-1) @ value
+        if learns or forwards:
+            piece = softmax(query @ key.transpose(-1, -2) + bias) @ value
         else:
             piece = F.scaled_dot_product_attention(query, key, value, bias, scale=1.0)
         mixed.append(piece.transpose(1, 2).reshape(len(part), -1))
     return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+
+
+def _softmax(scores: Tensor) -> Tensor:
+    """Along the last axis; the tangent of the library's has no gradient."""
+    powers = (scores - scores.amax(-1, keepdim=True).detach()).exp()
+    return powers / powers.sum(-1, keepdim=True)
 
 
 def _scaled(
@@ -103,7 +115,7 @@ def _by_head(rows: Float[Tensor, "R K H D"], tokens: int) -> Float[Tensor, "K M 
 def differentiates_by_hand(table: Float[Tensor, "... offsets"]) -> bool:
     """Whether `attend_and_learn` is the way to attend with this table of β."""
     eager = not (torch.compiler.is_compiling() or torch.is_autocast_enabled(table.device.type))
-    learns = torch.is_grad_enabled() and table.requires_grad
+    learns = torch.is_grad_enabled() and table.requires_grad and not transformed(table)
     return eager and learns and table.device.type == "cpu" and table.dtype in _PRECISE
 
 

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ..core.transforms import transformed
 from ..layers.constants import constant
 from ..layers.precision import single
 
@@ -58,7 +59,8 @@ def position_tables(
     with torch.autocast(parts[0][0].device.type, enabled=False):  # 16 has no spare digits
         inner, bias, outer = (single(stacked(part)) for part in parts)
         learns = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-        return (_Tables.apply if learns else _tables)(inner, bias, outer, window)
+        by_hand = learns and not transformed(inner, bias, outer)
+        return (_Tables.apply if by_hand else _tables)(inner, bias, outer, window)
 
 
 def stacked(weights: Sequence[Tensor]) -> Tensor:

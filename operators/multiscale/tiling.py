@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..core.transforms import transformed
 from ..layers.constants import constant
 
 PADDING = -1
@@ -181,7 +182,7 @@ def _back(grid: WindowGrid, batch: int, device: torch.device) -> Tensor:
 
 def _select(rows: Tensor, index: Tensor, back: Tensor) -> Tensor:
     """`rows[index]`, zero where the index is `PADDING`."""
-    if rows.requires_grad and torch.is_grad_enabled():
+    if rows.requires_grad and torch.is_grad_enabled() and not transformed(rows):
         return _Select.apply(rows, index, back)
     return _take(rows, index)
 

@@ -7,10 +7,11 @@ and a recipe chooses it by the key `objective.kind`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -21,6 +22,7 @@ from ...datasets.fields.window import Window
 from ...datasets.sampling.windows import Selection, Windows
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
+from .learning import Learner
 from .losses import LOSSES
 
 if TYPE_CHECKING:
@@ -48,6 +50,11 @@ class ObjectiveConfig(Checked):
         super().__post_init__()
         if self.loss not in LOSSES:
             raise ValueError(f"unknown objective.loss {self.loss!r}{nearest(self.loss, [*LOSSES])}")
+
+    @property
+    def reach(self) -> int:
+        """Frames, in strides, that a window needs after its history."""
+        return self.horizon
 
 
 def _everything(parameter: str) -> bool:
@@ -82,6 +89,8 @@ class Objective(ABC, Generic[ConfigT]):
 
     Attributes:
         Config: dataclass of its settings; the default of its field `kind` is the name.
+        learners: what it learns itself, beside the operator, by name; kept in training states.
+        whole: whether it needs parameters that are not sharded.
 
     Args:
         config: of that type.
@@ -91,6 +100,15 @@ class Objective(ABC, Generic[ConfigT]):
 
     def __init__(self, config: ConfigT) -> None:
         self.config = config
+        self.learners: dict[str, Learner] = {}
+        self.whole = False
+
+    def meet(self, operator: Operator) -> None:
+        """Called once, before windows are made: get ready to train this operator.
+
+        Raises:
+            ValueError: it cannot be trained in this way.
+        """
 
     @abstractmethod
     def loss(
@@ -115,7 +133,7 @@ class Objective(ABC, Generic[ConfigT]):
         return Windows(
             store,
             history=operator.history,
-            horizon=self.config.horizon,
+            horizon=self.config.reach,
             stride=data.stride,
             every=data.every,
             selection=Selection(
@@ -153,3 +171,58 @@ class Objective(ABC, Generic[ConfigT]):
                 depends on the number of processes; what is drawn for window i must not.
         """
         return model(window)
+
+    def try_out(self, operator: Operator, window: Window, normalizer: Normalizer) -> None:
+        """Fail before any work is done where the loss of such a window could not be had.
+
+        Args:
+            operator: in evaluation mode.
+            window: the first one of a dataset, as a batch.
+            normalizer: the operator's.
+
+        Raises:
+            ValueError: it could not.
+        """
+
+    def begin(self, step: int, seed: int) -> None:
+        """Called before every optimizer step, on every process.
+
+        Args:
+            step: counted from 0.
+            seed: of the order of the data. With the step, of what all micro-batches share: whatever
+                decides how often the model is called must be the same on all processes.
+        """
+
+    def notes(self) -> Float[Tensor, "M N"] | None:
+        """What was noted of this process's micro-batches since the last call, a row each.
+
+        None: there is nothing to learn.
+        """
+        rows = [learner.take() for learner in self.learners.values()]
+        return torch.cat(rows, 1) if rows else None
+
+    def learn(self, notes: Float[Tensor, "M N"]) -> None:
+        """Learn from the notes of all micro-batches of a step, in their order."""
+        widths = [learner.width for learner in self.learners.values()]
+        for learner, rows in zip(self.learners.values(), notes.split(widths, 1), strict=True):
+            learner.learn(rows)
+
+    def memory(self) -> dict[str, tuple[float, ...]]:
+        """What was learned, for a training state."""
+        return {name: tuple(each.state.tolist()) for name, each in self.learners.items()}
+
+    def recall(self, memory: Mapping[str, Sequence[float]]) -> None:
+        """Put back what `memory` gave.
+
+        Raises:
+            ValueError: it is of another objective.
+        """
+        sizes = {name: each.state.numel() for name, each in self.learners.items()}
+        found = {name: len(values) for name, values in memory.items()}
+        if found != sizes:
+            raise ValueError(
+                f"the training state keeps {found or 'nothing'} for the objective, which learns "
+                f"{sizes or 'nothing'}; start the run over"
+            )
+        for name, values in memory.items():
+            self.learners[name].state = torch.tensor(values, dtype=torch.float64)

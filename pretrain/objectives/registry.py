@@ -14,6 +14,9 @@ OBJECTIVES: Registry[type[Objective[Any]]] = Registry(
     "objective",
     {
         "rollout": "pelagos.pretrain.objectives.rollout:Rollout",
+        "pushforward": "pelagos.pretrain.objectives.pushforward:Pushforward",
+        "forced": "pelagos.pretrain.objectives.forced:Forced",
+        "diverted": "pelagos.pretrain.objectives.diverted:Diverted",
         "all2all": "pelagos.pretrain.objectives.all2all:All2All",
         "assimilation": "pelagos.pretrain.objectives.assimilation:Assimilation",
     },

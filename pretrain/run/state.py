@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +65,14 @@ class Progress:
         seconds: training time so far, over all attempts.
         rewinds: how often training went back to an earlier state; the order of the data follows
             from it.
+        objective: what the objective has learned itself, by name.
     """
 
     step: int = 0
     samples: int = 0
     seconds: float = 0.0
     rewinds: int = 0
+    objective: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def read_progress(state: Path) -> Progress:
         ValueError: the file is missing or damaged.
     """
     saved = _read_saved(state)
-    return Progress(saved.step, saved.samples, saved.seconds, saved.rewinds)
+    return Progress(saved.step, saved.samples, saved.seconds, saved.rewinds, saved.objective)
 
 
 def recorded_in(state: Path) -> tuple[int, str]:

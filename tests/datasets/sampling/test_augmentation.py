@@ -24,6 +24,7 @@ from pelagos.datasets.simulation.simulate import simulate
 from pelagos.datasets.stores.store import Store
 from pelagos.pretrain.command import main as pretrain
 from pelagos.pretrain.data import build_mixture, open_stores
+from pelagos.pretrain.objectives import objective_of
 from pelagos.pretrain.recipe import TrainRecipe
 from pelagos.pretrain.start import create_operator
 
@@ -307,7 +308,8 @@ def test_shares_between_uniform_and_by_size(
     path = recipe_for(tmp_path, roots, {}, size_exponent=exponent)
     recipe = read(TrainRecipe, Path(path))
     stores = open_stores(recipe)
-    mixture = build_mixture(recipe, stores, create_operator(recipe, stores))
+    objective = objective_of(recipe.objective)
+    mixture = build_mixture(recipe, stores, create_operator(recipe, stores), objective)
     drawn = [mixture.draw(k)[0] for k in range(300)]
     assert drawn.count(1) / 300 == pytest.approx(shares[1] / sum(shares), abs=0.01)
 

@@ -1,0 +1,33 @@
+"""Calling a model on parts of a window, one after another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...datasets.fields.window import Window
+
+
+def part(window: Window, history: Float[Tensor, "B T C *S"], first: int, count: int) -> Window:
+    """The window of `count` lead times from number `first` on, with the frames before them.
+
+    Args:
+        window: a batch.
+        history: frames up to lead time `first` - 1, stored or predicted.
+        first, count: lead times, counted from 0.
+    """
+    leads = window.lead_times[:, first : first + count]
+    if first:
+        leads = leads - window.lead_times[:, first - 1 : first]
+    target = window.target[:, first : first + count]
+    return replace(window, history=history, target=target, lead_times=leads)
+
+
+def following(
+    history: Float[Tensor, "B T C *S"], frames: Float[Tensor, "B K C *S"]
+) -> Float[Tensor, "B T C *S"]:
+    """The latest frames after further ones."""
+    return torch.cat((history, frames), 1)[:, frames.shape[1] :]

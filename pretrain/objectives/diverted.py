@@ -1,0 +1,125 @@
+"""Solver in the loop: after each step of the operator, the true solver gives the next target.
+
+    û_1 = F(u_0),  û_{k+1} = F(û_k),      target of û_{k+1}: S(û_k), S the solver over one time step
+
+Each step is compared with what should have followed from the state the operator was in, also where
+this is off the data ("diverted chain", arXiv 2411.00180). Targets are given: no gradient flows
+through the solver, nor from a step into the one before it, so memory is that of `horizon` separate
+steps. Cost: `horizon` evaluations with gradient, and horizon - 1 solves over one time step, in
+double precision where the data are. Data need one frame after the history, whatever the horizon.
+
+The solver, its settings and each trajectory's parameters are those of the dataset's provenance; at
+the start it must lead from a stored frame to the next one. A state from which it cannot go on (it
+blows up) counts with an error of zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ...datasets.fields.normalization import Normalizer
+from ...datasets.fields.window import Window
+from ...datasets.sampling.windows import Windows
+from ...datasets.stores.store import Store
+from ...operators.core.operator import Operator
+from .chain import following
+from .reference import TOLERANCE, Reference, reference_of
+from .unrolled import Unrolled, UnrolledConfig, refuse_steady
+
+if TYPE_CHECKING:
+    from ..recipe import DataConfig
+
+
+@dataclass(frozen=True)
+class DivertedConfig(UnrolledConfig):
+    """Steps of the operator, each held against the solver's from the same state.
+
+    Attributes:
+        kind: "diverted".
+        horizon: frames to predict, in strides.
+        loss: "vrmse", "relative_l1", "relative_l2", "relative_mse" or "grouped_relative_l1"; see
+            `losses`.
+        noise: standard deviation of noise on the history, over the field's scale in the normaliser.
+        curriculum: how the horizon grows along training; null: it is the same at every step.
+        leads: how lead times are weighted; null: all the same.
+        jacobian: a penalty on the Jacobian of the one-step map; null: none.
+        conservation: a penalty on means over the domain that move; null: none.
+    """
+
+    kind: Literal["diverted"] = "diverted"
+
+    @property
+    def reach(self) -> int:
+        """Frames that a window needs after its history: later targets are solved for."""
+        return 1
+
+
+class Diverted(Unrolled[DivertedConfig]):
+    """The loss of every step from a state that the operator led to."""
+
+    Config = DivertedConfig
+
+    def __init__(self, config: DivertedConfig) -> None:
+        super().__init__(config)
+        self.references: dict[str, Reference] = {}
+
+    def windows(self, store: Store, data: DataConfig, operator: Operator) -> Windows:
+        """A history and the next frame.
+
+        Raises:
+            ValueError: the dataset does not say by which solver it was made, the operator does not
+                predict just that solver's fields, or a trajectory is too short.
+        """
+        refuse_steady(self.config.kind, store)
+        reference = reference_of(store)
+        own, needed = set(operator.description.fields), set(reference.equation.fields)
+        if own != needed:
+            raise ValueError(
+                f"the solver of {reference.equation.name} goes on from {', '.join(sorted(needed))};"
+                f" the operator predicts {', '.join(sorted(own))}. Name these in `fields`"
+            )
+        self.references[store.name] = reference
+        return super().windows(store, data, operator)
+
+    def lead_times(self, step: float, direct: bool) -> tuple[float, ...]:
+        """One time step, also of an operator that could predict further."""
+        return (step,)
+
+    def try_out(self, operator: Operator, window: Window, normalizer: Normalizer) -> None:
+        """Let the solver lead from a stored frame to the next one.
+
+        Raises:
+            ValueError: it arrives elsewhere.
+        """
+        super().try_out(operator, window, normalizer)
+        last, truth, context = window.history[:, -1], window.target[:, 0], window.context
+        reference = self.references[context.dataset]
+        found, good = reference.after(last, context, window.lead_times[0, 0].item())
+        size = (truth - last).norm() + 1e-5 * truth.norm()
+        error = ((found - truth).norm() / size).item() if good.all() else float("nan")
+        if not error <= TOLERANCE:
+            raise ValueError(
+                f"the solver of {reference.equation.name} does not lead from the first frame of "
+                f"dataset {context.dataset} to the next one (an error of {error:.2g} of the change;"
+                f" at most {TOLERANCE:g}): the data were solved on a finer grid, in other units or "
+                "with other settings; use another objective (pushforward)"
+            )
+
+    def unroll(self, model: nn.Module, window: Window) -> tuple[Tensor, Window]:
+        """One step after another, and what the solver says of each."""
+        history, lead = window.history, window.lead_times[:, :1]
+        reference, dt = self.references[window.context.dataset], lead[0, 0].item()
+        steps, targets = [model(window)], [window.target]
+        for _ in range(1, self.horizon):
+            history = following(history, steps[-1].detach())
+            truth, good = reference.after(history[:, -1], window.context, dt)
+            steps.append(model(replace(window, history=history)))
+            shape = (-1, *(1,) * truth.ndim)
+            own = steps[-1].detach()
+            targets.append(torch.where(good.reshape(shape), truth.unsqueeze(1), own))
+        leads = lead * torch.arange(1, self.horizon + 1, dtype=lead.dtype)
+        return torch.cat(steps, 1), replace(window, target=torch.cat(targets, 1), lead_times=leads)

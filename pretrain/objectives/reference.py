@@ -1,0 +1,115 @@
+"""The solver by which a dataset was made, as one that goes on from any state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ...datasets.equations import BlowUp, Equation, Problem, get
+from ...datasets.fields.window import Context
+from ...datasets.stores.store import Store
+
+# Of the change over a step: what storing in single precision and other internal steps may make.
+TOLERANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An equation with the settings of a dataset.
+
+    Attributes:
+        equation: what is solved.
+        solver_step: largest internal step; None: the equation's.
+        fixed: values of parameters that the dataset does not hold.
+    """
+
+    equation: Equation
+    solver_step: float | None
+    fixed: dict[str, float]
+
+    @torch.no_grad()
+    def after(
+        self, frame: Float[Tensor, "B C *S"], context: Context, dt: float
+    ) -> tuple[Float[Tensor, "B C *S"], Bool[Tensor, " B"]]:
+        """The frames `dt` later, and of which trajectories they could be had; others are zero.
+
+        Args:
+            frame: any states, in physical units.
+            context: names of their fields, and parameters and constant fields of each trajectory.
+            dt: physical time.
+        """
+        order = [context.fields.index(name) for name in self.equation.fields]
+        back = [self.equation.fields.index(name) for name in context.fields]
+        state = frame[:, order].double()
+        good = state.flatten(1).isfinite().all(1)
+        while good.any():
+            chosen = good.nonzero().flatten()
+            try:
+                march = self.equation.march(self._problem(state[chosen], context, chosen, dt))
+                march.advance(0.0)
+                found = march.advance(dt)
+            except BlowUp as failure:
+                good[chosen[[*failure.reasons]]] = False
+                continue
+            result = torch.zeros_like(state).index_copy(0, chosen, found.to(state))
+            good = good & result.flatten(1).isfinite().all(1)
+            result = torch.where(good.reshape(-1, *(1,) * (state.ndim - 1)), result, 0.0)
+            return result[:, back].to(frame.dtype), good
+        return torch.zeros_like(frame), good
+
+    def _problem(self, state: Tensor, context: Context, chosen: Tensor, dt: float) -> Problem:
+        """The problem of some trajectories of a batch."""
+        parameters = {
+            name: torch.full((len(state),), value, dtype=torch.float64)
+            for name, value in self.fixed.items()
+        }
+        if context.parameters is not None:
+            values = context.parameters[chosen.to(context.parameters.device)].double().cpu()
+            named = dict(zip(context.parameter_names, values.unbind(1), strict=True))
+            parameters |= {k: v for k, v in named.items() if k in self.equation.parameters}
+        constants = state.new_zeros(len(state), 0, *state.shape[2:])
+        if self.equation.constant_fields:
+            assert context.constants is not None, "the dataset has them"
+            places = [context.constant_fields.index(k) for k in self.equation.constant_fields]
+            constants = context.constants[chosen.to(context.constants.device)][:, places].to(state)
+        grid = self.equation.grid(context.grid.shape, context.grid.lengths)
+        return Problem(state, parameters, grid, dt, constants, solver_step=self.solver_step)
+
+
+def reference_of(store: Store) -> Reference:
+    """The solver that made a dataset, from what the dataset says of it.
+
+    Raises:
+        ValueError: it does not say, no equation of that name is known, or it lacks what the solver
+            needs.
+    """
+    said: dict[str, Any] = store.provenance
+    name = said.get("equation")
+    if not isinstance(name, str):
+        raise ValueError(
+            f"dataset {store.name} does not say which equation made it, so no solver can go on "
+            "from a prediction; use data that `pelagos data simulate` made, or another objective "
+            "(pushforward)"
+        )
+    equation = get(name)
+    if equation.steady:
+        raise ValueError(
+            f"{name} of dataset {store.name} is steady: there is no time to go on in; use "
+            "objective.kind: rollout"
+        )
+    ranges: dict[str, Any] = said.get("parameters", {})
+    absent = [key for key in equation.parameters if key not in store.parameter_names]
+    fixed = {key: float(ranges[key][0]) for key in absent if len({*ranges.get(key, (0, 1))}) == 1}
+    lacking = [key for key in absent if key not in fixed]
+    lacking += [key for key in equation.constant_fields if key not in store.constant_fields]
+    lacking += [key for key in equation.fields if key not in store.fields]
+    if lacking:
+        raise ValueError(
+            f"the solver of {name} needs {', '.join(lacking)}, which dataset {store.name} has not "
+            "under this name; leave data.rename out, or use another objective (pushforward)"
+        )
+    return Reference(equation, said.get("solver_step"), fixed)

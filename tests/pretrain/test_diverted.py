@@ -1,0 +1,121 @@
+"""The solver in the loop: targets follow from the operator's own states."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from linear_model import Linear
+
+from pelagos.datasets import open_store
+from pelagos.datasets.fields.normalization import Identity
+from pelagos.datasets.fields.window import collate
+from pelagos.datasets.simulation.simulate import simulate
+from pelagos.operators import create
+from pelagos.pretrain.objectives import objective_of
+from pelagos.pretrain.objectives.diverted import DivertedConfig
+from pelagos.pretrain.objectives.reference import reference_of
+from pelagos.pretrain.recipe import DataConfig
+
+OPERATOR = create("dymixop", fields=("u",), ndim=1, hidden=2)
+
+
+def made(equation, folder, **settings):
+    settings = {"resolution": 64, "frames": 4, "dt": 0.05, **settings}
+    simulate(equation, folder, trajectories={"train": 3, "valid": 1}, **settings)
+    return open_store(folder / equation, "train")
+
+
+def objective_for(store, **config):
+    objective = objective_of(DivertedConfig(**config))
+    windows = objective.windows(store, DataConfig(path="x"), OPERATOR)
+    return objective, windows
+
+
+def test_targets_follow_the_operators_own_states(tmp_path):
+    """The solution of u_t + c u_x = 0 is a shift, with the speed of each trajectory."""
+    store = made("advection_1d", tmp_path, parameters={"speed": (0.5, 2.0)})
+    objective, windows = objective_for(store, horizon=3)
+    window = collate([windows[i] for i in (0, 3, 7)])
+    window = replace(window, history=window.history.double(), target=window.target.double())
+    assert window.target.shape[1] == 1  # no more data are needed
+    objective.begin(0, 0)
+    model = Linear(0.8)
+    prediction, truth = objective.unroll(model, window)
+    speeds = window.parameters[:, window.context.parameter_names.index("speed")].double()
+    assert len(set(speeds.tolist())) > 1
+    k = torch.fft.rfftfreq(64, store.grid.lengths[0] / 64, dtype=torch.float64) * 2 * torch.pi
+    turn = torch.exp(-1j * k * speeds[:, None] * 0.05)[:, None]
+    u = window.history[:, 0]
+    for step in range(3):
+        torch.testing.assert_close(prediction[:, step], 0.8 * u)
+        expected = torch.fft.irfft(turn * torch.fft.rfft(u), n=64)
+        torch.testing.assert_close(truth.target[:, step], expected, rtol=1e-4, atol=1e-5)
+        u = 0.8 * u
+    torch.testing.assert_close(
+        truth.lead_times[0], torch.tensor([0.05, 0.1, 0.15]), rtol=1e-6, atol=0, check_dtype=False
+    )
+    assert not truth.target.requires_grad
+    # Every step has a gradient of its own: through the state, the second would have more.
+    (gradient,) = torch.autograd.grad(prediction[:, 1].sum(), model.factor)
+    assert gradient.item() == pytest.approx((0.8 * window.history[:, 0]).sum().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("equation", "settings"),
+    [
+        ("burgers_1d", {"parameters": {"viscosity": (0.01, 0.05)}}),
+        ("kuramoto_sivashinsky_1d", {"dt": 0.5, "warm_up": 20.0}),
+    ],
+)
+def test_the_solver_leads_from_frame_to_frame(equation, settings, tmp_path):
+    store = made(equation, tmp_path, **settings)
+    objective, windows = objective_for(store)
+    for i in (0, 4, 8):
+        objective.try_out(OPERATOR, collate([windows[i]]), Identity())
+    batch = collate([windows[i] for i in (0, 4, 8)])
+    dt = batch.lead_times[0, 0].item()
+    found, good = reference_of(store).after(batch.history[:, -1], batch.context, dt)
+    assert good.all()
+    assert (found - batch.target[:, 0]).norm() < 1e-4 * batch.target.norm()
+
+
+def test_states_that_cannot_go_on_count_nothing(tmp_path):
+    store = made("burgers_1d", tmp_path)
+    objective, windows = objective_for(store, horizon=2)
+    window = collate([windows[0], windows[4]])
+    history = window.history.clone()
+    history[1] = float("inf")
+    reference = reference_of(store)
+    found, good = reference.after(history[:, -1], window.context, 0.05)
+    assert good.tolist() == [True, False]
+    assert (found[1] == 0).all()
+    alone, _ = reference.after(history[:1, -1], collate([windows[0]]).context, 0.05)
+    torch.testing.assert_close(found[:1], alone)
+    objective.begin(0, 0)
+    wild = Linear(1e200)  # its own states are beyond all measure after a step
+    prediction, truth = objective.unroll(wild, window)
+    both = torch.stack((prediction[:, 1], truth.target[:, 1]))
+    assert torch.equal(both[0], both[1]) or not both[0].isfinite().all()
+
+
+def test_data_of_another_origin_are_refused(tmp_path):
+    store = made("burgers_1d", tmp_path)
+    store.provenance = {}
+    with pytest.raises(ValueError, match="does not say which equation made it"):
+        objective_for(store)
+
+
+def test_other_fields_are_refused(tmp_path):
+    store = made("burgers_1d", tmp_path)
+    operator = create("dymixop", fields=("u", "v"), ndim=1, hidden=2)
+    with pytest.raises(ValueError, match="goes on from u; the operator predicts u, v"):
+        objective_of(DivertedConfig()).windows(store, DataConfig(path="x"), operator)
+
+
+def test_data_that_the_solver_does_not_reproduce_are_refused(tmp_path):
+    store = made("burgers_1d", tmp_path)
+    objective, windows = objective_for(store)
+    window = collate([windows[0]])
+    other = replace(window, target=window.history + 2 * (window.target - window.history))
+    with pytest.raises(ValueError, match="does not lead from the first frame of dataset"):
+        objective.try_out(OPERATOR, other, Identity())
