@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from ..datasets.sampling.mixture import Mixture
 from ..operators.core.operator import Operator
+from .objectives.base import Objective
 
 
 @runtime_checkable
@@ -21,7 +22,9 @@ class Adaptation(Protocol):
         """Peak learning rates by name of a module or parameter, where they differ."""
         ...
 
-    def look(self, operator: Operator, mixture: Mixture) -> Sequence[str]:
+    def look(
+        self, operator: Operator, mixture: Mixture, objective: Objective[Any]
+    ) -> Sequence[str]:
         """What is said before the first step, a line each, of what training starts from.
 
         Raises:

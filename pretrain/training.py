@@ -175,9 +175,9 @@ def run_training(
         if saved is not None and adaptation is not None:
             adaptation.prepare(operator, recipe.seed)
         rates = {} if adaptation is None else adaptation.rates(operator)
-        phases, device = recipe.phases(operator), accelerator.device
+        data, device = training_data(recipe, stores, operator), accelerator.device
+        phases = recipe.phases(operator, data.objective)
         optimizer = build_optimizer(operator, recipe.optimizer, rates, phases, device)
-        data = training_data(recipe, stores, operator)
         _require_whole(data, job)
         looked = _try_out(operator, data, adaptation if saved is None else None)
         compile_blocks(operator, recipe.compile, device)
@@ -240,4 +240,4 @@ def _try_out(
             raise ValueError(
                 f"the first prediction on {windows.store.name} is not finite; normalise its fields"
             )
-    return () if adaptation is None else adaptation.look(operator, data.mixture)
+    return () if adaptation is None else adaptation.look(operator, data.mixture, data.objective)

@@ -114,7 +114,7 @@ def measure(
     batch = recipe.micro_batch * job.ranks.count
     short = replace(recipe, batch=batch, on_nonfinite="stop", profile=0)
     loading, kept = _loading(data.mixture, short, job)
-    trainee = Trainee(operator, optimizer, short, job)
+    trainee = Trainee(operator, optimizer, short, job, data.objective)
     learning, updating, operations = _learning(trainee, data.mixture, kept)
     predicting = _predicting(trainee, data)
     memory = most_memory(job.accelerator.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,13 +14,16 @@ from ...datasets.fields.window import Window, collate
 from ...datasets.sampling.mixture import Mixture
 from ...operators.core.operator import Operator
 from ...operators.core.parts import names_in
+from ...pretrain.objectives import Objective, Phase
 from .recipe import FinetuneRecipe
 
 WINDOWS = 2  # of each dataset that are looked at
 FAR = 10.0  # a prediction spread over so many deviations of the data is on another scale
 
 
-def first_look(operator: Operator, recipe: FinetuneRecipe, mixture: Mixture) -> list[str]:
+def first_look(
+    operator: Operator, recipe: FinetuneRecipe, mixture: Mixture, objective: Objective[Any]
+) -> list[str]:
     """What is said of predictions, loss and gradients on some windows of every dataset.
 
     Weights and buffers stay as they are.
@@ -27,24 +31,25 @@ def first_look(operator: Operator, recipe: FinetuneRecipe, mixture: Mixture) -> 
     Raises:
         ValueError: a loss or a gradient is not finite.
     """
+    phase = recipe.phases(operator, objective)[0]
+    objective.begin(0, recipe.seed)
     lines = []
     operator.eval()  # statistics of batches are not learned from this
     for windows in mixture.parts:
         count = min(WINDOWS, len(windows))
         picked = [len(windows) * i // count for i in range(count)]
         window = collate([windows[i] for i in picked])
-        lines += _look(operator, recipe, window, windows.store.name)
+        lines += _look(operator, phase, window, windows.store.name, recipe.seed)
     return lines
 
 
-def _look(operator: Operator, recipe: FinetuneRecipe, window: Window, name: str) -> Iterator[str]:
+def _look(operator: Operator, phase: Phase, window: Window, name: str, seed: int) -> Iterator[str]:
     with torch.no_grad():
         prediction = operator(window)
     yield from _warnings(prediction, window, name)
     try:
         with torch.enable_grad():
-            phase = recipe.phases(operator)[0]
-            loss = phase.loss(operator, window, operator.description.normalizer, recipe.seed)
+            loss = phase.loss(operator, window, operator.description.normalizer, seed)
             loss.backward()
         norms = _norms(operator)
     finally:

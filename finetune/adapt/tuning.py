@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ...datasets.sampling.mixture import Mixture
 from ...operators.core.operator import Operator
+from ...pretrain.objectives import Objective
 from .look import first_look
 from .rates import rates_of
 from .recipe import FinetuneRecipe
@@ -29,11 +31,13 @@ class Tuning:
         """By name, by part, by depth."""
         return rates_of(self.recipe, operator)
 
-    def look(self, operator: Operator, mixture: Mixture) -> Sequence[str]:
+    def look(
+        self, operator: Operator, mixture: Mixture, objective: Objective[Any]
+    ) -> Sequence[str]:
         """Scale of predictions, loss and gradients; nothing where training starts from scratch."""
         if self.recipe.init_from is None:
             return ()
-        return first_look(operator, self.recipe, mixture)
+        return first_look(operator, self.recipe, mixture, objective)
 
     def finish(self, operator: Operator) -> None:
         """As the method."""

@@ -20,6 +20,7 @@ from pelagos.finetune.adapt.recipe import FinetuneRecipe
 from pelagos.finetune.adapt.trained import require_trained, share_trained
 from pelagos.operators import Description, create
 from pelagos.operators.core.trained import Ranges
+from pelagos.pretrain.objectives import objective_of
 
 SMALL = {"ndim": 1, "hidden": 6, "layers": 2, "modes": 4}
 
@@ -47,7 +48,7 @@ RECIPE = build(FinetuneRecipe, {"data": [{"path": "x"}], "objective": {"horizon"
 def test_loss_and_gradients_by_part_are_told_and_nothing_changes(mixture, store):
     operator = create("dymixop", description=described(), seed=2, **SMALL)
     before = {name: value.clone() for name, value in operator.state_dict().items()}
-    [line] = first_look(operator, RECIPE, mixture)
+    [line] = first_look(operator, RECIPE, mixture, objective_of(RECIPE.objective))
     assert line.startswith("before the first step, on burgers_1d: loss ")
     assert [word for word in ("embedding", "blocks", "recovery", "norms") if word in line]
     assert all(value.equal(before[name]) for name, value in operator.state_dict().items())
@@ -57,7 +58,7 @@ def test_loss_and_gradients_by_part_are_told_and_nothing_changes(mixture, store)
 def test_the_norm_is_that_of_the_gradient(mixture, shift, store):
     """The operator of one parameter: the derivative of its loss, by differences."""
     operator = shift(time_steps=(0.02,), speed=0.0)
-    [line] = first_look(operator, RECIPE, mixture)
+    [line] = first_look(operator, RECIPE, mixture, objective_of(RECIPE.objective))
     told = float(line.rpartition("all ")[2])
     window = [Windows(store, history=1, horizon=2)[i] for i in (0, len(mixture.parts[0]) // 2)]
 
@@ -74,7 +75,7 @@ def test_the_norm_is_that_of_the_gradient(mixture, shift, store):
 
 def test_another_scale_is_warned_of(mixture):
     operator = create("dymixop", description=described(mean=500.0), seed=2, **SMALL)
-    warning, _ = first_look(operator, RECIPE, mixture)
+    warning, _ = first_look(operator, RECIPE, mixture, objective_of(RECIPE.objective))
     assert warning.startswith("warning: u of burgers_1d is predicted")
     assert "data[i].units" in warning
 
@@ -83,7 +84,7 @@ def test_a_gradient_that_is_not_finite_is_refused_by_part(mixture):
     operator = create("dymixop", description=described(), seed=2, **SMALL)
     operator.lift.weight.register_hook(lambda gradient: gradient * torch.nan)
     with pytest.raises(ValueError, match=r"gradient of embedding is not finite; .* data check"):
-        first_look(operator, RECIPE, mixture)
+        first_look(operator, RECIPE, mixture, objective_of(RECIPE.objective))
 
 
 def of_size(low, high):
