@@ -348,7 +348,7 @@ def normalizer_from_dict(values: Mapping[str, Any]) -> Normalizer:
     return build(kind, values, prefix="normalizer")
 
 
-def _on(values: tuple[float, ...], like: Float[Tensor, "B T C *S"]) -> Float[Tensor, "1 C ..."]:
+def _on(values: tuple[float, ...], like: Float[Tensor, "B T _ *S"]) -> Float[Tensor, "1 K ..."]:
     """Numbers of the channels, to broadcast over space: on a device from the first call on."""
     found = _kept(values, like.dtype, like.device)
     return found.reshape(1, -1, *(1,) * (like.ndim - 3))

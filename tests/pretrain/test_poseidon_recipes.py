@@ -10,7 +10,7 @@ import yaml
 
 from pelagos.datasets.base.config import read
 from pelagos.datasets.simulation.simulate import simulate
-from pelagos.finetune.adapt.command import RECIPES as FINETUNING
+from pelagos.finetune.adapt.plan import RECIPES as FINETUNING
 from pelagos.finetune.adapt.recipe import FinetuneRecipe
 from pelagos.finetune.cli.training import main as finetune
 from pelagos.operators import create, from_pretrained

@@ -75,7 +75,9 @@ def test_what_can_be_read_fits(changes, tmp_path):
 
 def test_every_key_is_explained():
     found = schema(finetuning.FinetuneRecipe)["properties"]
-    assert found["init_from"]["description"] == "a checkpoint or run directory; null: from scratch."
+    assert found["init_from"]["description"] == (
+        "a checkpoint or run directory, `pelagos:NAME`, `hf:owner/model`; null: from scratch."
+    )
     assert found["validation"]["properties"]["every"]["default"] == 200
     parts = [found, found["data"]["items"]["properties"], found["optimizer"]["properties"]]
     parts += [option["properties"] for option in found["objective"]["oneOf"]]

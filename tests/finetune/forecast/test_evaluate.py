@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pelagos.datasets import open_store
+from pelagos.datasets.base.sealed import unsealed
 from pelagos.datasets.fields import metrics
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.finetune.forecast.evaluate import evaluate, write_evaluation
@@ -102,7 +103,7 @@ def test_spectra_are_medians_over_trajectories(wave, shift) -> None:
 def test_blown_up_rollout_gives_a_valid_file(wave, shift, tmp_path) -> None:
     result = evaluate(shift(gain=1e20), open_store(wave))
     path = write_evaluation(result, tmp_path / "evaluation.json")
-    read = json.loads(path.read_text(), parse_constant=pytest.fail)
+    read = unsealed(json.loads(path.read_text(), parse_constant=pytest.fail))
     assert read == result
     assert read["nonfinite_trajectories"] == 3
     assert read["scores"]["vrmse"]["u"]["mean"][0] is not None
@@ -138,10 +139,10 @@ def test_nothing_is_overwritten(tmp_path) -> None:
     path = write_evaluation({"a": 1}, tmp_path / "e.json")
     with pytest.raises(ValueError, match="exists already"):
         write_evaluation({"a": 2}, path)
-    assert json.loads(path.read_text()) == {"a": 1}
+    assert unsealed(json.loads(path.read_text())) == {"a": 1}
     with pytest.raises(ValueError, match="JSON compliant"):
         write_evaluation({"a": float("nan")}, path, overwrite=True)
-    assert json.loads(path.read_text()) == {"a": 1}
+    assert unsealed(json.loads(path.read_text())) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["e.json"]
 
 
