@@ -85,7 +85,7 @@ def _prepare(root: Path, record: Record, overwrite: bool, alone: bool) -> bool:
     elif path.is_file() and not overwrite and (not alone or any(root.glob("data/*/*.hdf5"))):
         require_same(path, plain(record), "simulated", _REMEDY, record.defaults)
         missing = any(not file.exists() for file, _ in _shards(root, record))
-        return missing or not (root / "stats.yaml").exists()
+        return missing or not all((root / each).exists() for each in ("stats.yaml", MANIFEST))
     _forget(root)
     if alone and (root / "data").exists():
         shutil.rmtree(root / "data")

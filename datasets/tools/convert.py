@@ -119,7 +119,7 @@ def convert(
     _prepare(out, recipe, overwrite)
     shards = list(_shards(store, out, recipe))
     _complete(store, spread.share.of(shards), recipe, spread)
-    if not (out / "stats.yaml").exists():
+    if not all((out / each).exists() for each in ("stats.yaml", MANIFEST)):
         complete(out, [part.path for part in shards])
     return out
 

@@ -313,3 +313,11 @@ def test_trajectories_of_no_split_follow_those_of_train(tmp_path: Path) -> None:
         assert {name: len(part) for name, part in made.splits.items()} == {"train": 16, "test": 4}
         kept = torch.stack([made.trajectory(i)[:, 0] for i in made.splits["train"]])
         assert torch.equal(kept, torch.from_numpy(values[[*range(8), *range(12, 20)]]))
+
+
+def test_checksums_that_a_full_disk_left_out_are_written_later(root: Path, tmp_path: Path) -> None:
+    out = convert(root, tmp_path / "converted")
+    before = contents(out)
+    (out / "SHA256SUMS").unlink()
+    convert(root, out)
+    assert contents(out) == before
