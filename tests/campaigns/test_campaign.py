@@ -17,7 +17,7 @@ SHORT = ("damaged files", "mutated inputs", "simultaneous starts", "kills", "dis
 def test_nothing_is_lost_and_nothing_changed_is_taken() -> None:
     script = Path(__file__).with_name("campaign.py")
     done = subprocess.run(
-        [sys.executable, script, "--scale", "0.015", *SHORT],
+        [sys.executable, script, "--scale", "0.008", *SHORT],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -62,7 +62,11 @@ def test_every_key_is_there_once_and_what_is_a_comment_is_the_default(data):
     for field in dataclasses.fields(TrainRecipe):
         assert len(re.findall(rf"^#?{field.name}:", text, re.MULTILINE)) == 1, field.name
     # What follows from data where it is left out, and what must be completed, stay comments.
-    measured = r"(structure_change|resolution|time_input|simulate|early_stopping|average|layout|curriculum|leads|jacobian|conservation)"
+    names = (
+        "structure_change|resolution|time_input|simulate|early_stopping|average|layout|"
+        "curriculum|leads|jacobian|conservation"
+    )
+    measured = f"({names})"
     awake = re.sub(rf"^( *)#(?!{measured}:)(\w+:(?: |$))", r"\1\3", text, flags=re.MULTILINE)
     assert awake.count("\n") == text.count("\n")
     found = build(TrainRecipe, yaml.safe_load(awake))
