@@ -600,8 +600,8 @@ if __name__ == "__main__":
 
 def test_checksums_that_a_full_disk_left_out_are_written_later(tmp_path):
     asked = {"trajectories": {"train": 2}, "frames": 3, "resolution": 16}
-    root = simulate("heat_1d", tmp_path, **asked)
+    root = simulate.simulate("heat_1d", tmp_path, **asked)
     before = (root / "SHA256SUMS").read_bytes()
     (root / "SHA256SUMS").unlink()
-    simulate("heat_1d", tmp_path, **asked)
+    simulate.simulate("heat_1d", tmp_path, **asked)
     assert (root / "SHA256SUMS").read_bytes() == before
