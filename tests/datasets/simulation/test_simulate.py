@@ -599,9 +599,8 @@ if __name__ == "__main__":
 
 
 def test_checksums_that_a_full_disk_left_out_are_written_later(tmp_path):
-    asked = {"trajectories": {"train": 2}, "frames": 3, "resolution": 16}
-    root = simulate.simulate("heat_1d", tmp_path, **asked)
+    root = run(tmp_path)
     before = (root / "SHA256SUMS").read_bytes()
     (root / "SHA256SUMS").unlink()
-    simulate.simulate("heat_1d", tmp_path, **asked)
+    run(tmp_path)
     assert (root / "SHA256SUMS").read_bytes() == before
