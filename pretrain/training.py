@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
+from torch.optim import Optimizer
 
 from ..datasets.base.config import read
 from ..datasets.base.processes import Processes
@@ -169,23 +170,20 @@ def run_training(
 
         if status is Status.STARTED and not launch.dry_run:
             ranks.once(take)
-        stores = open_stores(recipe)
-        saved = latest(run)
-        operator = make_operator(recipe, stores, ranks) if saved is None else _as_saved(saved)
-        if saved is not None and adaptation is not None:
-            adaptation.prepare(operator, recipe.seed)
-        rates = {} if adaptation is None else adaptation.rates(operator)
-        data, device = training_data(recipe, stores, operator), accelerator.device
-        phases = recipe.phases(operator, data.objective)
-        optimizer = build_optimizer(operator, recipe.optimizer, rates, phases, device)
+        stores, saved = open_stores(recipe), latest(run)
+        if saved is None:
+            operator = make_operator(recipe, stores, ranks)
+        else:
+            operator = _as_saved(saved, adaptation, recipe.seed)
+        data = training_data(recipe, stores, operator)
+        optimizer = _optimizer(recipe, operator, data, adaptation, accelerator.device)
         _require_whole(data, job)
         looked = _try_out(operator, data, adaptation if saved is None else None)
-        compile_blocks(operator, recipe.compile, device)
-        summary, tried = _summary(recipe, operator, stores, job), []
+        compile_blocks(operator, recipe.compile, accelerator.device)
+        lines = [_summary(recipe, operator, stores, job), *left_out(operator, stores), *looked]
         if launch.dry_run:
-            tried = foretell(operator, optimizer, data, recipe, job, launch.price)
-        for line in (summary, *left_out(operator, stores), *looked, *tried):
-            say(f"{title}: {line}")
+            lines += foretell(operator, optimizer, data, recipe, job, launch.price)
+        say("\n".join(f"{title}: {line}" for line in lines))
         if launch.dry_run:
             return
         if status is Status.NEW:
@@ -196,9 +194,25 @@ def run_training(
     accelerator.end_training()  # leaves the process group, so that no process aborts another
 
 
-def _as_saved(state: Path) -> Operator:
-    """The operator of a training state, before its weights are read."""
-    return checkpoint.build(checkpoint.read_config(state / "operator"))
+def _optimizer(
+    recipe: TrainRecipe,
+    operator: Operator,
+    data: TrainingData,
+    adaptation: Adaptation | None,
+    device: torch.device,
+) -> Optimizer:
+    """Over the operator's parameters, at the rates and in the phases of its training."""
+    rates = {} if adaptation is None else adaptation.rates(operator)
+    phases = recipe.phases(operator, data.objective)
+    return build_optimizer(operator, recipe.optimizer, rates, phases, device)
+
+
+def _as_saved(state: Path, adaptation: Adaptation | None, seed: int) -> Operator:
+    """The operator of a training state, changed for its training, before its weights are read."""
+    operator = checkpoint.build(checkpoint.read_config(state / "operator"))
+    if adaptation is not None:
+        adaptation.prepare(operator, seed)
+    return operator
 
 
 def _summary(recipe: TrainRecipe, operator: Operator, stores: Sequence[Store], job: Job) -> str:

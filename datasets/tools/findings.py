@@ -202,6 +202,11 @@ def time_findings(store: Store) -> Iterator[Finding]:
             "train an operator that takes any time step, or open the files of each as a dataset of "
             "their own",
         )
+    yield from _together(store)
+
+
+def _together(store: Store) -> Iterator[Finding]:
+    """Files that are parts of one run; trajectories of unequal length."""
     if [*store.splits] == [UNSPLIT] and continue_each_other(store.sources):
         yield Finding(
             "warning",
