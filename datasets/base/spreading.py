@@ -122,7 +122,7 @@ def in_processes(
     count = min(workers, len(items))
     threads = max(1, (os.cpu_count() or 1) // count)
     pool = ProcessPoolExecutor(count, context, _begin, (threads,))
-    running: dict[Future[Any], Item] = {pool.submit(work, item): item for item in items}
+    running: dict[Future[Any], Item] = {pool.submit(_do, work, item): item for item in items}
     try:
         while running:
             for done in wait(running, return_when=FIRST_COMPLETED).done:
@@ -155,23 +155,39 @@ def _end(pool: ProcessPoolExecutor) -> None:
 def _begin(threads: int) -> None:
     """In a new process: leave Ctrl-C to the one that started it, end cleanly when told so."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _Leaving())
+    signal.signal(signal.SIGTERM, _LEAVING)
     os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def _do(work: Callable[[Item], object], item: Item) -> None:
+    """Some work in a new process, which ends here when told so.
+
+    A pool takes the exit for the result of this item, and would hand out the next one.
+    """
+    try:
+        if not _LEAVING.under_way:
+            work(item)
+    finally:
+        if _LEAVING.under_way:
+            os._exit(128 + signal.SIGTERM)
 
 
 class _Leaving:
     """Ends a process by one exception: another signal must not cut its cleaning up short."""
 
     def __init__(self) -> None:
-        self._under_way = False
+        self.under_way = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self._under_way:
+        if self.under_way:
             return
-        self._under_way = True
+        self.under_way = True
         sys.unraisablehook = self._lost
         sys.exit(128 + number)
 
     def _lost(self, _: object) -> None:
         """It was raised where Python cannot pass it on: the next signal counts."""
-        self._under_way = False
+        self.under_way = False
+
+
+_LEAVING = _Leaving()  # of this process

@@ -596,6 +596,7 @@ if __name__ == "__main__":
     assert told.splitlines()[-1] == "pelagos: interrupted"
     assert "Traceback" not in told
     assert not [path for path in tmp_path.rglob("*") if ".partial" in path.name]
+    assert len([*tmp_path.rglob("*.hdf5")]) < 40  # no process goes on to the next file
 
 
 def test_checksums_that_a_full_disk_left_out_are_written_later(tmp_path):
