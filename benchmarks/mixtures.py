@@ -29,7 +29,7 @@ SETS = {
     "2d": {
         "advection_diffusion_2d": TWO | {"dt": 0.04},
         "burgers_2d": TWO | {"dt": 0.04},
-        "brusselator_2d": TWO | {"dt": 0.5},
+        "brusselator_2d": TWO | {"dt": 0.1},
         "fitzhugh_nagumo_2d": TWO | {"dt": 0.2, "subsample": 2},
         "navier_stokes_sines_2d": TWO | {"dt": 0.05},
         "navier_stokes_forced_2d": TWO | {"dt": 0.4},
