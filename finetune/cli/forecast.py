@@ -76,6 +76,24 @@ class Perturbed(Ensemble):
     seed: Index = 0
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Costs:
+    """Whether an operator pays, as it is typed.
+
+    Attributes:
+        break_even: measure after how many solves the operator was cheaper than our solver at equal
+            error; for data that were simulated by an equation of ours.
+        training_seconds: time of its training (default: as the run's log says).
+        training_trajectories: trajectories that were simulated for it (default: as its recipe and
+            the dataset say).
+    """
+
+    break_even: Annotated[bool, Parameter(negative="")] = False
+    training_seconds: Positive | None = None
+    training_trajectories: Count | None = None
+
+
 def predict(
     checkpoint: File,
     data: Source,
@@ -142,6 +160,7 @@ def evaluate(
     *,
     reading: OneSplit = OneSplit(),  # noqa: B008
     asked: Asked = Asked(),
+    costs: Costs = Costs(),
     out: File | None = None,
     overwrite: bool = False,
     no_verify: bool = False,
@@ -159,16 +178,21 @@ def evaluate(
     Examples:
         pelagos evaluate runs/mine data/burgers_1d
         pelagos evaluate runs/mine data/burgers_1d --split valid --steps 20 --out valid.json
+        pelagos evaluate runs/mine data/burgers_1d --break-even
     """
+    run_folder = checkpoint
     checkpoint, out = _places(checkpoint, out, "evaluation.json", overwrite)
     from ..forecast.evaluate import evaluate as run
     from ..forecast.evaluate import write_evaluation
 
     operator, store = _open(checkpoint, data, reading, not no_verify)
+    pays = _break_even(operator, store, asked, costs, run_folder) if costs.break_even else {}
     result = run(operator, store, _request(asked), progress=True)
-    result |= {"checkpoint": str(checkpoint), "data": data}
+    result |= {"checkpoint": str(checkpoint), "data": data, **pays}
     write_evaluation(result, out, overwrite=overwrite)
     _print_scores(result)
+    if costs.break_even:
+        print(f"break-even: {result['break_even']['text']}")
     print(f"evaluation: {out}")
 
 
@@ -220,6 +244,21 @@ def _open(checkpoint: Path, data: str, reading: OneSplit, verify: bool) -> tuple
 
 def _request(asked: Asked) -> Request:
     return replace(asked, device=named_device(asked.device))
+
+
+def _break_even(
+    operator: Operator, store: Store, asked: Asked, costs: Costs, run: Path
+) -> dict[str, Any]:
+    """After how many solves the operator pays; the time of training is the run's."""
+    from ...pretrain.run.records import read_runs
+    from ..forecast.break_even import Spent, break_even
+
+    seconds = costs.training_seconds
+    if seconds is None and (run / "recipe.yaml").is_file():
+        seconds = read_runs([run])[0].seconds
+    spent = Spent(seconds, costs.training_trajectories)
+    found = break_even(operator, store, _request(asked), spent, progress=True)
+    return {"break_even": found.to_json()}
 
 
 def _print_scores(result: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import stat
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import BinaryIO
 
 from .refusals import TooLarge
 
@@ -71,7 +71,7 @@ def _write(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path, left: 
         return _copy(source, sink, left)
 
 
-def _copy(source: IO[bytes], sink: IO[bytes], left: int) -> int:
+def _copy(source: zipfile.ZipExtFile, sink: BinaryIO, left: int) -> int:
     count = 0
     while block := source.read(BLOCK):
         count += len(block)
