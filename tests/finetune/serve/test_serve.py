@@ -424,6 +424,22 @@ def test_two_hundred_requests_at_once():
     thread.join()
 
 
+class Gone:
+    """A pipe whose other end has closed while it worked."""
+
+    def send_bytes(self, content: bytes) -> None:
+        pass
+
+    def poll(self, seconds: float) -> bool:
+        return True
+
+    def recv_bytes(self) -> bytes:
+        raise EOFError
+
+    def close(self) -> None:
+        pass
+
+
 def test_a_worker_that_ends_or_is_too_slow_is_replaced():
     pool = Pool(Served(CHECKPOINTS, DATA, limits=Limits(seconds=600.0)))
     worker = pool.workers[0]
@@ -431,8 +447,13 @@ def test_a_worker_that_ends_or_is_too_slow_is_replaced():
     assert worker.ask(task)[0].status == 200
     worker.process.kill()
     worker.process.join()
+    assert worker.ask(task)[0].status == 200  # by another process
+    worker.pipe.close()
+    worker.pipe = Gone()
     with pytest.raises(ValueError, match="has ended"):
         worker.ask(task)
+    assert worker.process is None
+    assert worker.ask(task)[0].status == 200
     object.__setattr__(worker.served.limits, "seconds", 0.0)
     with pytest.raises(ValueError, match="takes longer"):
         worker.ask(task)
