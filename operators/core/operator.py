@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -49,6 +50,7 @@ class Operator(nn.Module, ABC):
             from the history. Otherwise `forward` is the rollout.
         conditioned: whether `state.conditions` are extra inputs; else a description has none.
         measured: config keys that a training run takes from its data where the recipe says nothing.
+        timeless: config keys, and what they must be where there is no time (a steady problem).
         wraps: config key that holds another operator, by `name` and its own config; "": none.
     """
 
@@ -58,6 +60,7 @@ class Operator(nn.Module, ABC):
     direct: ClassVar[bool] = False
     conditioned: ClassVar[bool] = False
     measured: ClassVar[tuple[str, ...]] = ()
+    timeless: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     wraps: ClassVar[str] = ""
 
     def __init__(self, config: Any, description: Description) -> None:
