@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, NamedTuple, cast
 
 import torch
@@ -110,6 +111,7 @@ class DyMixOp(Operator):
     Config = DyMixOpConfig
     conditioned = True
     measured = ("resolution", "structure_change", "time_input")
+    timeless = MappingProxyType({"history": 1, "time_input": False})
 
     def __init__(self, config: DyMixOpConfig, description: Description) -> None:
         super().__init__(config, description)
