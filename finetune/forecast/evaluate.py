@@ -28,6 +28,7 @@ from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
 from ...pretrain.run.records import EVALUATION_SCHEMA
 from .frames import Step, forecast, truth
+from .lead_windows import LeadWindow, require_within
 from .plan import Plan, make_plan
 from .request import Request
 
@@ -89,6 +90,10 @@ CONVENTIONS = {
     "where the data say it: divide valid times by it. Null where unknown.",
     "spectra": "Energy per shell of wave numbers (periods per domain), the sum of squared Fourier "
     "amplitudes; median over trajectories.",
+    "windows": "Of steps first:last, counted from 1, both included: the summary's means over these "
+    "lead times alone.",
+    "noise": "Where it is there: white noise was added to the given frames, its deviation so many "
+    "standard deviations of each field over space; persistence repeats the noisy frame.",
     "seconds_per_step": "Median wall time of one step of one batch.",
 }
 
@@ -99,6 +104,7 @@ def evaluate(
     request: Request | None = None,
     *,
     progress: bool = False,
+    windows: Sequence[LeadWindow] = (),
     **wishes: Any,
 ) -> dict[str, Any]:
     """Roll out, and score every step against the stored frames.
@@ -108,6 +114,7 @@ def evaluate(
         store: gives the history and the truth.
         request: what to predict, at times where frames are stored.
         progress: show a bar on the error stream.
+        windows: of steps, each summed up on its own.
         wishes: attributes of `Request` in place of the request's, as in `steps=20`.
 
     Returns:
@@ -118,6 +125,7 @@ def evaluate(
     """
     request = replace(request or Request(), **wishes)
     plan = make_plan(operator, store, request)
+    require_within(windows, plan.steps)
     channels = _scored_channels(store, plan)
     judged = replace(plan, fields=tuple(plan.fields[c] for c in channels))
     shape = (len(plan.trajectories), plan.steps, len(channels))
@@ -134,7 +142,16 @@ def evaluate(
         spectra.add(step, target, whole)
         ranges.add(target, step.mask)
         seconds.append(step.seconds)
-    return _result(operator, store, judged, ours, baseline, ranges.varying()) | {
+    varying = ranges.varying()
+    found = _result(operator, store, judged, ours, baseline, varying)
+    for window in windows:
+        told = {name: _part(values, window, varying) for name, values in ours.items()}
+        persisted = {name: _part(values, window, varying) for name, values in baseline.items()}
+        means = _means(told) | {"persistence": _means(persisted)}
+        found.setdefault("windows", {})[str(window)] = means
+    if request.noise:
+        found |= {"noise": request.noise, "noise_seed": request.noise_seed}
+    return found | {
         "batch": min(request.batch, len(plan.trajectories)),
         "seconds_per_step": float(np.median(seconds)),
         "spectra": spectra.result(),
@@ -347,12 +364,17 @@ def _percentiles(values: Float[np.ndarray, "N *_"]) -> dict[str, Any]:
     return {name: _numbers(value) for name, value in numbers.items()}
 
 
-def _summary(values: Mapping[str, Values], lead: np.ndarray) -> dict[str, Any]:
-    """The few numbers that a table has room for."""
-    result = {
+def _means(values: Mapping[str, Values]) -> dict[str, Any]:
+    """Of every metric: over trajectories, then over fields, then over lead times."""
+    return {
         name: _numbers(mean_of_known(mean_of_known(mean_of_known(values[name], 0), 1)))
         for name in METRICS
     }
+
+
+def _summary(values: Mapping[str, Values], lead: np.ndarray) -> dict[str, Any]:
+    """The few numbers that a table has room for."""
+    result = _means(values)
     first = mean_of_known(mean_of_known(values["vrmse"][:, 0], 0))
     each = mean_of_known(values["vrmse"], (1, 2))
     valid, _ = _valid_time(values, lead)
@@ -364,6 +386,11 @@ def _summary(values: Mapping[str, Values], lead: np.ndarray) -> dict[str, Any]:
             mean_of_known(np.sqrt(mean_of_known(np.square(values["mean_error"]), 0)))
         ),
     }
+
+
+def _part(values: Values, window: LeadWindow, varying: Sequence[int]) -> Float[np.ndarray, "N W V"]:
+    """The steps of a window, and the fields that vary."""
+    return values[:, window.steps][..., varying]
 
 
 def _valid_times(values: Mapping[str, Values], plan: Plan, lead: np.ndarray) -> dict[str, Any]:

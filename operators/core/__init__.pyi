@@ -60,4 +60,6 @@ from .verdict import judge_start as judge_start
 from .verdict import verdict_from_json as verdict_from_json
 from .weight_cache import WeightCache as WeightCache
 from .wishes import Wishes as Wishes
+from .writing import Slots as Slots
+from .writing import slots_of as slots_of
 from .writing import write_tensors as write_tensors

@@ -15,6 +15,7 @@ from pelagos.datasets.base.manifest import MANIFEST, faults
 from pelagos.datasets.layouts import index as indices
 from pelagos.operators import from_pretrained
 from pelagos.operators.core.adapter import read_adapter
+from pelagos.pretrain.run.fingerprints import DATA, other_data
 from pelagos.pretrain.run.history import require_record
 from pelagos.pretrain.run.records import read_runs
 from pelagos.pretrain.run.state import latest, recorded_in, set_damaged_aside
@@ -47,6 +48,10 @@ def case(made: Made, number: int) -> Case:
     path = draw.choice(_newest(files, place) if kind in ("state", "state of an adapter") else files)
     if kind == "log":
         path = place / "log.jsonl"
+    if kind == "record of data":
+        path = place / DATA
+        (place.with_name("known")).mkdir()
+        shutil.copyfile(path, place.with_name("known") / DATA)
     before = path.read_bytes()
     lost = draw.random() < 0.05
     after = b"" if lost else damage(before, draw)
@@ -77,7 +82,7 @@ def _newest(files: list[Path], run: Path) -> list[Path]:
 
 def _same(path: Path, before: bytes, after: bytes) -> bool:
     """Whether only spaces and ends of lines of a text are others."""
-    if path.name == "evaluation.json":
+    if path.name in ("evaluation.json", DATA):
         return json.loads(before) == json.loads(after)
     return path.name == MANIFEST and before.strip() == after.strip()
 
@@ -110,6 +115,12 @@ def _log(run: Path) -> str:
     assert state is not None
     require_record(run, recorded_in(state))
     return ACCEPTED
+
+
+def _data(run: Path) -> str:
+    """What a run knows of its data."""
+    known = json.loads((run.with_name("known") / DATA).read_text())["seen"][-1]
+    return REFUSED if other_data(run, known, recorded=True) else ACCEPTED
 
 
 def _dataset(place: Path) -> str:
@@ -163,6 +174,7 @@ KINDS: dict[str, Callable[[Made], Opened]] = {
     "state": lambda made: (made.whole, _state),
     "state of an adapter": lambda made: (made.made / "adapted", _state),
     "adapter": lambda made: (made.made / "adapter", _adapter),
+    "record of data": lambda made: (made.whole, _data),
     "log": lambda made: (_log_run(made), _log),
     "evaluation": lambda made: (made.made / "evaluation.json", _evaluation),
     "index": lambda made: (_kept_index(made), _index),

@@ -109,8 +109,8 @@ def uninterrupted(data, tmp_path_factory):
 
 def test_a_run_leaves_all_that_is_promised(uninterrupted, data):
     names = sorted(path.name for path in uninterrupted.iterdir())
-    expected = ["best", "checkpoint", "jobs", "log.jsonl", "recipe.yaml", "run_id", "state"]
-    assert names == expected
+    expected = ["best", "checkpoint", "data.json", "jobs", "log.jsonl", "recipe.yaml"]
+    assert names == [*expected, "run_id", "state"]
     assert [r["step"] for r in records(uninterrupted)] == [2, 4, 6, 8, 10, 12]
     valid = records(uninterrupted, "valid")
     assert [(r["step"], r["dataset"]) for r in valid] == [
@@ -456,6 +456,7 @@ def test_a_draft_of_a_failed_start_is_no_run(recipe, tmp_path):
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
         "best",
         "checkpoint",
+        "data.json",
         "jobs",
         "log.jsonl",
         "recipe.yaml",
