@@ -113,16 +113,9 @@ def run(*words, processes=1):
 
 
 def leave():
-    """Ends one of two processes, when both are done.
-
-    Without a regular exit: gloo's threads may still let go of tensors while the interpreter shuts
-    down, which aborts the process now and then (pytorch/pytorch#179291).
-    """
+    """Ends one of two processes, when both are done: gloo's threads must not outlive its group."""
     dist.barrier()
     dist.destroy_process_group()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def _begin(output, variables, words, config):
@@ -160,6 +153,9 @@ def _execute(words):
         else:
             sys.argv = words
             runpy.run_path(option, run_name="__main__")
+    except SystemExit as stop:
+        if stop.code:
+            raise  # else the agent waits for an end that is none by exit
     except Exception:
         traceback.print_exc()
         sys.exit(1)
