@@ -142,6 +142,7 @@ def evaluate(
     *,
     reading: OneSplit = OneSplit(),  # noqa: B008
     asked: Asked = Asked(),
+    long: bool = False,
     out: File | None = None,
     overwrite: bool = False,
     no_verify: bool = False,
@@ -152,6 +153,8 @@ def evaluate(
     Args:
         checkpoint: a checkpoint directory, or a run directory (then its checkpoint).
         data: a dataset that has the operator's fields.
+        long: judge long rollouts too: spectra, drifts, the attractor, growth of differences,
+            eigenvalues, and forecasts that need no training.
         out: file to write (default: evaluation.json in the run directory, else in the current one).
         overwrite: replace an existing file.
         no_verify: open the checkpoint without checking its SHA-256.
@@ -159,16 +162,21 @@ def evaluate(
     Examples:
         pelagos evaluate runs/mine data/burgers_1d
         pelagos evaluate runs/mine data/burgers_1d --split valid --steps 20 --out valid.json
+        pelagos evaluate runs/mine data/kuramoto_sivashinsky_1d --long
     """
     checkpoint, out = _places(checkpoint, out, "evaluation.json", overwrite)
     from ..forecast.evaluate import evaluate as run
     from ..forecast.evaluate import write_evaluation
 
     operator, store = _open(checkpoint, data, reading, not no_verify)
-    result = run(operator, store, _request(asked), progress=True)
+    result = run(operator, store, _request(asked), progress=True, long=long)
     result |= {"checkpoint": str(checkpoint), "data": data}
     write_evaluation(result, out, overwrite=overwrite)
     _print_scores(result)
+    for quantity, text in result["verdict"]["outside"].items():
+        print(f"pelagos: warning: outside of what was trained: {quantity}: {text}", file=sys.stderr)
+    if long:
+        _print_long(result)
     print(f"evaluation: {out}")
 
 
@@ -257,3 +265,18 @@ def _print_valid_time(result: dict[str, Any]) -> None:
         if time is not None:
             chaos = "" if lyapunov is None else f" = {number(time / lyapunov)} Lyapunov times"
             print(f"{label} stays valid for {number(time, unit)}{chaos}")
+
+
+def _print_long(result: dict[str, Any]) -> None:
+    """The few numbers of long rollouts that fit into lines."""
+    from ..report.comparison import number
+
+    found = result["long"]
+    attractor, floor = found["attractor"]["prediction"], found["attractor"].get("floor")
+    for key, what in (("occupation", "divergence of states"), ("spectrum", "distance of spectra")):
+        if attractor is not None:
+            beside = "" if floor is None else f" (between halves of the truth {number(floor[key])})"
+            print(f"attractor: {what} {number(attractor[key])}{beside}")
+    exponents = [found["lyapunov"][who] for who in ("operator", "solver")]
+    told = ["unknown" if value is None else number(value) for value in exponents]
+    print(f"largest Lyapunov exponent: {told[0]} of {result['operator']}, {told[1]} of the solver")

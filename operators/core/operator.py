@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -49,6 +50,9 @@ class Operator(nn.Module, ABC):
             from the history. Otherwise `forward` is the rollout.
         conditioned: whether `state.conditions` are extra inputs; else a description has none.
         measured: config keys that a training run takes from its data where the recipe says nothing.
+        earlier: what checkpoints from before a config key was there meant, by key.
+        resamples: whether it works on the grid of its config key `resolution`, where there is one,
+            and resamples others to it and back.
         wraps: config key that holds another operator, by `name` and its own config; "": none.
     """
 
@@ -58,6 +62,8 @@ class Operator(nn.Module, ABC):
     direct: ClassVar[bool] = False
     conditioned: ClassVar[bool] = False
     measured: ClassVar[tuple[str, ...]] = ()
+    earlier: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    resamples: ClassVar[bool] = False
     wraps: ClassVar[str] = ""
 
     def __init__(self, config: Any, description: Description) -> None:

@@ -74,6 +74,8 @@ class MultiscaleTransformer(Operator):
     Config = MultiscaleConfig
     direct = True
     conditioned = True
+    measured = ("resolution",)
+    resamples = True
 
     def __init__(self, config: MultiscaleConfig, description: Description) -> None:
         super().__init__(config, description)

@@ -58,7 +58,8 @@ def run_in(wave, shift):
         (path / "log.jsonl").write_text(text + '{"kind": "train", "st')
         operator = shift(speed=speed, gain=options.get("gain", 1.0))
         operator.save_pretrained(path / "checkpoint")
-        result = evaluate(operator, open_store(wave), steps=options.get("steps"))
+        asked = {"steps": options.get("steps"), "long": options.get("long", False)}
+        result = evaluate(operator, open_store(wave), **asked)
         write_evaluation(result | {"data": "data/wave"}, path / "evaluation.json")
         write_prediction(predict(operator, open_store(wave)), path / "prediction.nc")
         return path
@@ -295,6 +296,20 @@ def test_missing_pieces_are_said(make_run, tmp_path) -> None:
     assert "None of the runs has been evaluated" in text
     assert "No run has a log" in text
     assert "No run has a prediction" in text
+
+
+def test_long_rollouts_are_shown_where_they_were_judged(make_run, tmp_path) -> None:
+    lasting, short = make_run("lasting", long=True), make_run("short")
+    page = write_report([lasting, short], tmp_path / "long.html").read_text()
+    part = page[page.index('<section id="long">') :]
+    part = part[: part.index("</section>")]
+    heads = re.findall(r'role="rowheader">([^<]*)<', part)
+    assert heads == ["the truth (distances: between its halves)", "lasting"]
+    for what in ("sMAPE of u", "drift of the mean of u", "VRMSE (dashed: climatology)"):
+        assert what in part
+    assert "Eigenvalues of lasting (dots) and of the truth (circles)" in part
+    alone = write_report([short], tmp_path / "short.html").read_text()
+    assert 'id="long"' not in alone
 
 
 def test_damaged_pieces_are_said(make_run, tmp_path) -> None:
