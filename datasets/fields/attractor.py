@@ -136,8 +136,9 @@ def correlation_dimension(
     """Correlation dimension by Takens' estimator, d = −1 / ⟨ln(r / r_max)⟩ over pairs r < r_max.
 
     The maximum-likelihood exponent of C(r) ∝ r^d below r_max, the given percentile of all pair
-    distances. Of more than 2000 states, evenly spaced ones are taken. States that follow each other
-    closely in time look one-dimensional: thin them before.
+    distances. Pairs closer than a thousandth of it are left out: where states return, their
+    distance is that of rounding. Of more than 2000 states, evenly spaced ones are taken. States
+    that follow each other closely in time look one-dimensional: thin them before.
 
     Raises:
         ValueError: fewer than 10 states.
@@ -146,7 +147,6 @@ def correlation_dimension(
         raise ValueError(f"a dimension needs at least 10 states; got {len(states)}")
     every = math.ceil(len(states) / MOST_POINTS)
     distances = torch.pdist(states[::every].double())
-    distances = distances[distances > 0]
     most = torch.quantile(distances[:: max(1, len(distances) // 1_000_000)], percentile / 100)
-    near = distances[distances < most]
+    near = distances[(distances < most) & (distances > 1e-3 * most)]
     return -1 / (near / most).log().mean()

@@ -75,8 +75,8 @@ def _of_operator(operator: Operator, window: Window, dt: float, steps: int, disc
             return operator.step(replace(start, history=history), taken)[0].history
 
         with torch.no_grad():
-            after, moved = torch.func.jvp(following, (history,), (tangent,))
-        return after, moved
+            found = torch.func.jvp(following, (history,), (tangent,))
+        return found[0], found[1]
 
     tangent = _direction(window.history)
     return largest_lyapunov(advance, window.history, tangent, dt, steps, discard).cpu()

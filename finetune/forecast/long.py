@@ -239,9 +239,9 @@ def _compared(true: Float[Tensor, "N T R"], ours: Float[Tensor, "K T R"]) -> dic
     """None where no trajectory stays finite."""
     if not len(ours):
         return None
-    states = [x.flatten(0, 1)[:, :OCCUPIED].double() for x in (true, ours)]
+    one, two = (x.flatten(0, 1)[:, :OCCUPIED].double() for x in (true, ours))
     return {
-        "occupation": numbers(occupation_divergence(*states).item()),
+        "occupation": numbers(occupation_divergence(one, two).item()),
         "spectrum": numbers(spectral_distance(true.double(), ours.double()).item()),
     }
 
