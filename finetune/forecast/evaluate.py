@@ -29,6 +29,7 @@ from ...operators.core.operator import Operator
 from ...operators.core.verdict import Start, Verdict, judge_start
 from ...pretrain.run.records import EVALUATION_SCHEMA
 from .frames import Step, forecast, truth
+from .lead_windows import LeadWindow, require_within
 from .long import LongRollouts
 from .numbers import numbers as as_numbers
 from .plan import Plan, make_plan
@@ -95,6 +96,10 @@ CONVENTIONS = {
     "verdict": "Whether the given frames, the grid, the steps and the parameters are inside of "
     "what was trained, and what is not. A grid of other points than the training grid's is "
     "outside: errors there can be several times those on it.",
+    "windows": "Of steps first:last, counted from 1, both included: the summary's means over these "
+    "lead times alone.",
+    "noise": "Where it is there: white noise was added to the given frames, its deviation so many "
+    "standard deviations of each field over space; persistence repeats the noisy frame.",
     "seconds_per_step": "Median wall time of one step of one batch.",
 }
 
@@ -106,6 +111,7 @@ def evaluate(
     *,
     progress: bool = False,
     long: bool = False,
+    windows: Sequence[LeadWindow] = (),
     **wishes: Any,
 ) -> dict[str, Any]:
     """Roll out, and score every step against the stored frames.
@@ -116,6 +122,7 @@ def evaluate(
         request: what to predict, at times where frames are stored.
         progress: show a bar on the error stream.
         long: judge long rollouts too, under the key "long" (see `long`).
+        windows: of steps, each summed up on its own.
         wishes: attributes of `Request` in place of the request's, as in `steps=20`.
 
     Returns:
@@ -128,6 +135,7 @@ def evaluate(
     plan = make_plan(operator, store, request)
     rollouts = LongRollouts(operator, store, plan) if long else None
     verdict = Verdict(())
+    require_within(windows, plan.steps)
     channels = _scored_channels(store, plan)
     judged = replace(plan, fields=tuple(plan.fields[c] for c in channels))
     shape = (len(plan.trajectories), plan.steps, len(channels))
@@ -148,18 +156,24 @@ def evaluate(
         spectra.add(step, target, whole)
         ranges.add(target, step.mask)
         seconds.append(step.seconds)
-    found = {} if rollouts is None else {"long": rollouts.result()}
-    return (
-        _result(operator, store, judged, ours, baseline, ranges.varying())
-        | found
-        | {
-            "verdict": {"status": verdict.status, "outside": _told(verdict)},
-            "batch": min(request.batch, len(plan.trajectories)),
-            "seconds_per_step": float(np.median(seconds)),
-            "spectra": spectra.result(),
-            "conventions": CONVENTIONS,
-        }
-    )
+    varying = ranges.varying()
+    found = _result(operator, store, judged, ours, baseline, varying)
+    for window in windows:
+        told = {name: _part(values, window, varying) for name, values in ours.items()}
+        persisted = {name: _part(values, window, varying) for name, values in baseline.items()}
+        means = _means(told) | {"persistence": _means(persisted)}
+        found.setdefault("windows", {})[str(window)] = means
+    if request.noise:
+        found |= {"noise": request.noise, "noise_seed": request.noise_seed}
+    if rollouts is not None:
+        found["long"] = rollouts.result()
+    return found | {
+        "verdict": {"status": verdict.status, "outside": _told(verdict)},
+        "batch": min(request.batch, len(plan.trajectories)),
+        "seconds_per_step": float(np.median(seconds)),
+        "spectra": spectra.result(),
+        "conventions": CONVENTIONS,
+    }
 
 
 def write_evaluation(result: dict[str, Any], path: Path, *, overwrite: bool = False) -> Path:
@@ -377,12 +391,17 @@ def _percentiles(values: Float[np.ndarray, "N *_"]) -> dict[str, Any]:
     return {name: as_numbers(value) for name, value in numbers.items()}
 
 
-def _summary(values: Mapping[str, Values], lead: np.ndarray) -> dict[str, Any]:
-    """The few numbers that a table has room for."""
-    result = {
+def _means(values: Mapping[str, Values]) -> dict[str, Any]:
+    """Of every metric: over trajectories, then over fields, then over lead times."""
+    return {
         name: as_numbers(mean_of_known(mean_of_known(mean_of_known(values[name], 0), 1)))
         for name in METRICS
     }
+
+
+def _summary(values: Mapping[str, Values], lead: np.ndarray) -> dict[str, Any]:
+    """The few numbers that a table has room for."""
+    result = _means(values)
     first = mean_of_known(mean_of_known(values["vrmse"][:, 0], 0))
     each = mean_of_known(values["vrmse"], (1, 2))
     valid, _ = _valid_time(values, lead)
@@ -394,6 +413,11 @@ def _summary(values: Mapping[str, Values], lead: np.ndarray) -> dict[str, Any]:
             mean_of_known(np.sqrt(mean_of_known(np.square(values["mean_error"]), 0)))
         ),
     }
+
+
+def _part(values: Values, window: LeadWindow, varying: Sequence[int]) -> Float[np.ndarray, "N W V"]:
+    """The steps of a window, and the fields that vary."""
+    return values[:, window.steps][..., varying]
 
 
 def _valid_times(values: Mapping[str, Values], plan: Plan, lead: np.ndarray) -> dict[str, Any]:

@@ -252,8 +252,14 @@ def _about(run: Run, index: int) -> dict[str, Any]:
         else "",
         "license": run.config.get("license", ""),
         "commands": commands,
+        "break_even": "" if evaluation is None else _pays(evaluation),
         "nonfinite": 0 if evaluation is None else evaluation["nonfinite_trajectories"],
     }
+
+
+def _pays(evaluation: Mapping[str, Any]) -> str:
+    """After how many solves the operator was cheaper than the solver, where it was measured."""
+    return str(evaluation.get("break_even", {}).get("text", ""))
 
 
 def _forecast_arguments(run: Run, evaluation: dict[str, Any]) -> str:

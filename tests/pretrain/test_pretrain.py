@@ -130,8 +130,8 @@ def uninterrupted(data, tmp_path_factory):
 
 def test_a_run_leaves_all_that_is_promised(uninterrupted, data):
     names = sorted(path.name for path in uninterrupted.iterdir())
-    expected = ["best", "checkpoint", "jobs", "log.jsonl", "recipe.yaml", "run_id", "state"]
-    assert names == expected
+    expected = ["best", "checkpoint", "data.json", "jobs", "log.jsonl", "recipe.yaml"]
+    assert names == [*expected, "run_id", "state"]
     assert [r["step"] for r in records(uninterrupted)] == [2, 4, 6, 8, 10, 12]
     valid = records(uninterrupted, "valid")
     assert [(r["step"], r["dataset"]) for r in valid] == [
@@ -295,6 +295,8 @@ def alone(stopped):
             shutil.rmtree(other)
     for path in (state / "SHA256SUMS", state / "operator" / "SHA256SUMS"):
         path.unlink()
+    progress = json.loads((state / "progress.json").read_text())
+    (state / "progress.json").write_text(json.dumps({**progress, "data": False}))
     return state, arguments
 
 
@@ -346,6 +348,13 @@ class TestDamagedStates:
         assert f"going on from {state.with_name('step-00000008')}" in said
         assert weights(run) == weights(uninterrupted)
         assert len([*state.parent.glob("damaged-step-00000012-*")]) == 1
+
+    def test_lost_checksums_are_damage(self, stopped, capsys):
+        state, arguments = stopped
+        (state / "SHA256SUMS").unlink()
+        main(arguments)
+        said = capsys.readouterr().out
+        assert f"SHA256SUMS is missing; going on from {state.with_name('step-00000008')}" in said
 
     def test_without_an_intact_state_nothing_is_done(self, stopped):
         state, arguments = stopped
@@ -474,6 +483,7 @@ def test_a_draft_of_a_failed_start_is_no_run(recipe, tmp_path):
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
         "best",
         "checkpoint",
+        "data.json",
         "jobs",
         "log.jsonl",
         "recipe.yaml",
