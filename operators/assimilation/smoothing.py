@@ -97,9 +97,11 @@ class _Posterior(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, gradient: Tensor
+    ) -> Tensor:
         (inverse,) = ctx.saved_tensors
-        return -(inverse @ gradients[0].to(inverse.dtype) @ inverse)
+        return -(inverse @ gradient.to(inverse.dtype) @ inverse)
 
 
 def _posterior(gram: Float[Tensor, "*B N N"]) -> Float[Tensor, "*B N N"]:
