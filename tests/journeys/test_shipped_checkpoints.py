@@ -22,6 +22,7 @@ from pelagos.operators.core.shipped import shipped
 KNOWN = {
     "dymixop-1d": ("burgers_1d", {"resolution": 128, "dt": 0.02}),
     "dymixop-2d": ("burgers_2d", {"resolution": 32, "dt": 0.04}),
+    "multiscale-2d": ("burgers_2d", {"resolution": 32, "dt": 0.04}),
 }
 MOST_BYTES = 8e6
 TRAJECTORIES = 8
