@@ -25,7 +25,8 @@ class Launch:
         processes: fail unless exactly so many processes take part.
         dry_run: try some steps; say what the job would take, and write nothing.
         timeout: seconds that processes wait for each other, where PyTorch's limits are too short.
-        no_verify: use saved states and checkpoints without checking their SHA-256.
+        no_verify: use saved states and checkpoints without checking their SHA-256, and go on
+            with data that are not those of the run.
         price: of an hour of one process, by which a dry run says what the job would cost.
     """
 

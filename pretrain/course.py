@@ -151,9 +151,8 @@ class Course:
 
     def _save_best(self) -> None:
         standing, trainee = self.selection.standing, self.trainee
-        weights = trainee.weights(standing.weights)
-        if trainee.accelerator.is_main_process:
-            save_best(self.run, standing.step, config_of(trainee.operator), weights)
+        weights, main = trainee.weights(standing.weights), trainee.accelerator.is_main_process
+        save_best(self.run, standing.step, config_of(trainee.operator), weights, main=main)
         trainee.accelerator.wait_for_everyone()
 
     def _end(self, step: int, log: Log) -> None:

@@ -14,6 +14,7 @@ from ..datasets.sampling.mixture import Mixture
 from ..datasets.simulation.endless import EndlessStore
 from ..datasets.stores.cached import keep_in_memory
 from ..datasets.stores.choosing import chosen
+from ..datasets.stores.fingerprint import Fingerprint, fingerprint
 from ..datasets.stores.opening import open_store
 from ..datasets.stores.renaming import renamed
 from ..datasets.stores.store import Store
@@ -128,6 +129,25 @@ def validation_windows(recipe: TrainRecipe, operator: Operator) -> dict[str, Lon
     count = recipe.validation.trajectories
     stores = [open_split(recipe, data, "valid", count) for data in recipe.data]
     return held_out(recipe, stores, operator)
+
+
+def fingerprints(stores: Sequence[Store], data: TrainingData) -> dict[str, Fingerprint]:
+    """Of each dataset that is stored: what it is known by, by "DATASET (SPLIT)".
+
+    Args:
+        stores: of the training data.
+        data: validation windows from the other split.
+
+    Raises:
+        ValueError: a file cannot be read.
+    """
+    held = [windows.store for windows in data.validation.values()]
+    return {
+        f"{store.name} ({split})": fingerprint(store)
+        for train, valid in zip(stores, held, strict=True)
+        for split, store in (("train", train), ("valid", valid))
+        if not store.endless
+    }
 
 
 def build_mixture(

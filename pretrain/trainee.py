@@ -107,11 +107,9 @@ class Trainee:
         return progress
 
     def weights(self, kind: str) -> dict[str, Tensor]:
-        """The last weights or the average, whole, on the main process; every process calls it."""
-        if self.average is None or kind == LAST:
-            return resume.full_weights(self.model)
-        with self.average.swapped():
-            return {k: v.clone() for k, v in resume.full_weights(self.model).items()}
+        """The last weights or the average, as this process has them; not copied."""
+        average = self.average if kind == AVERAGE else None
+        return resume.weights_in(self.model, average)
 
     def step(self, step: int, feed: Feed, log: Log, logs: bool) -> Taken:
         """One optimizer step; `logs`: a log line will tell of it."""

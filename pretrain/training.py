@@ -12,30 +12,30 @@ from typing import TypeVar
 import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
-from torch.optim import Optimizer
 
 from ..datasets.base.config import read
 from ..datasets.base.processes import Processes
-from ..datasets.fields.window import collate
 from ..datasets.stores.store import Store
 from ..operators.core import checkpoint
 from ..operators.core.operator import Operator
-from .accelerating import compile_blocks, tf32
+from .accelerating import tf32
 from .adaptation import Adaptation
 from .batches import micro_batches_per_process
 from .command import RECIPES, Launch
-from .data import TrainingData, open_stores, training_data
+from .data import fingerprints
 from .environment import check_environment, require_all_processes, shards_are_ours
 from .job import Job, job_of
 from .loop import train
-from .optimizer import build_optimizer
+from .prepared import Prepared, prepare
+from .ranks import Ranks
 from .recipe import TrainRecipe, find_recipe
 from .run.directory import Status, create_run, inspect_run
+from .run.fingerprints import REMEDY, Seen, agreed, keep_fingerprints, other_data
 from .run.owning import owned
 from .run.shared import require_shared
-from .run.state import latest
+from .run.state import knew_data, latest
 from .run.tracking import require_trackers
-from .start import create_operator, left_out
+from .start import create_operator
 from .trial import foretell
 
 R = TypeVar("R", bound=TrainRecipe)
@@ -64,7 +64,8 @@ def pretrain(
         processes: fail unless exactly so many take part; None: any number.
         dry_run: try some steps; say what the job would take, and write nothing.
         timeout: seconds that processes wait for each other, where PyTorch's limits are too short.
-        verify: whether a saved state must be as it was saved (by its SHA-256) to go on from it.
+        verify: whether a saved state must be as it was saved (by its SHA-256) to go on from it,
+            and the data those that the run began with (by their fingerprint).
 
     Returns:
         The directory of the trained operator's checkpoint (of a dry run: where it would be).
@@ -154,104 +155,56 @@ def run_training(
         ValueError: anything in the recipe, the run directory or the data is wrong.
         Stopped: on SIGTERM, SIGUSR1 or SIGUSR2, after saving.
     """
-    accelerator, ranks = job.accelerator, job.ranks
-    say = accelerator.print
+    say, ranks, tries = job.accelerator.print, job.ranks, launch.dry_run
     status = ranks.once(lambda: inspect_run(run, recipe, launch.resume == "auto"))
     if status is Status.FINISHED:
         say(f"{title}: {run} is finished already; its checkpoint is {run / checkpoint.OF_A_RUN}")
         return
     require_trackers(recipe.tracked_by)
-    with ExitStack() as stack:
+    with ExitStack() as held:
 
         def take() -> None:  # on the main process: the run is this job's from here on
-            stack.enter_context(owned(run, status, say, verify=not launch.no_verify))
-            if status is Status.NEW:
-                create_run(run, recipe)
+            held.enter_context(owned(run, status, say, verify=not launch.no_verify))
 
-        if status is Status.STARTED and not launch.dry_run:
+        if status is Status.STARTED and not tries:
             ranks.once(take)
-        stores, saved = open_stores(recipe), latest(run)
-        if saved is None:
-            operator = make_operator(recipe, stores, ranks)
-        else:
-            operator = _as_saved(saved, adaptation, recipe.seed)
-        data = training_data(recipe, stores, operator)
-        optimizer = _optimizer(recipe, operator, data, adaptation, accelerator.device)
-        _require_whole(data, job)
-        looked = _try_out(operator, data, adaptation if saved is None else None)
-        compile_blocks(operator, recipe.compile, accelerator.device)
-        lines = [_summary(recipe, operator, stores, job), *left_out(operator, stores), *looked]
-        if launch.dry_run:
-            lines += foretell(operator, optimizer, data, recipe, job, launch.price)
+        saved = latest(run)
+        ready = prepare(recipe, make_operator, saved, job, adaptation)
+        seen, warnings = _look_at_data(run, ready, saved, ranks, verify=not launch.no_verify)
+        lines = [*ready.lines, *warnings]
+        trained = ready.operator, ready.optimizer, ready.data
+        if tries:
+            lines += foretell(*trained, recipe, job, launch.price)
         say("\n".join(f"{title}: {line}" for line in lines))
-        if launch.dry_run:
+        if tries:
             return
         if status is Status.NEW:
             ranks.once(take)
+        ranks.once(lambda: _put_on_record(run, recipe, status, seen))
         require_shared(run, ranks)
-        train(operator, optimizer, data, recipe, run, job, title=title, adaptation=adaptation)
+        train(*trained, recipe, run, job, title=title, adaptation=adaptation)
     say(f"{title}: done; the checkpoint is {run / checkpoint.OF_A_RUN}")
-    accelerator.end_training()  # leaves the process group, so that no process aborts another
+    job.accelerator.end_training()  # leaves the process group, so that no process aborts another
 
 
-def _optimizer(
-    recipe: TrainRecipe,
-    operator: Operator,
-    data: TrainingData,
-    adaptation: Adaptation | None,
-    device: torch.device,
-) -> Optimizer:
-    """Over the operator's parameters, at the rates and in the phases of its training."""
-    rates = {} if adaptation is None else adaptation.rates(operator)
-    phases = recipe.phases(operator, data.objective)
-    return build_optimizer(operator, recipe.optimizer, rates, phases, device)
+def _look_at_data(
+    run: Path, ready: Prepared, saved: Path | None, ranks: Ranks, *, verify: bool
+) -> tuple[Seen, list[str]]:
+    """By what the data are known, on all machines, and what is said of them.
 
-
-def _as_saved(state: Path, adaptation: Adaptation | None, seed: int) -> Operator:
-    """The operator of a training state, changed for its training, before its weights are read."""
-    operator = checkpoint.build(checkpoint.read_config(state / "operator"))
-    if adaptation is not None:
-        adaptation.prepare(operator, seed)
-    return operator
-
-
-def _summary(recipe: TrainRecipe, operator: Operator, stores: Sequence[Store], job: Job) -> str:
-    count = sum(p.numel() for p in operator.parameters() if p.requires_grad)
-    half = ", gathered in bf16" if recipe.precision == "bf16" else ""
-    shards = f", with parameters sharded by block (FSDP2){half}; other --fsdp options do nothing"
-    return (
-        f"{operator.name} with {count:,} trainable parameters on "
-        f"{', '.join(store.name for store in stores)}; {recipe.steps} steps of {recipe.batch} "
-        f"windows; {job.ranks.count} process(es) on {job.accelerator.device.type}"
-        f"{shards if job.shards else ''}"
-    )
-
-
-def _require_whole(data: TrainingData, job: Job) -> None:
-    """Refuse shards of parameters where the objective cannot do with them."""
-    if job.shards and data.objective.whole:
-        raise ValueError(
-            f"objective.kind {data.objective.config.kind} differentiates forwards, as it is set "
-            "here, which shards of parameters (FSDP) do not allow; train without shards"
-        )
-
-
-def _try_out(
-    operator: Operator, data: TrainingData, adaptation: Adaptation | None
-) -> Sequence[str]:
-    """Predict one window of every dataset, so that what cannot work fails before any work.
-
-    In evaluation mode, in which no statistics are learned; training sets its own. Gives what
-    fine-tuning says of its start.
+    Raises:
+        ValueError: they are not those of the run.
     """
-    operator.eval()
-    for windows in data.mixture.parts:
-        window = collate([windows[0]])
-        with torch.no_grad():
-            finite = operator(window).isfinite().all()
-            data.objective.try_out(operator, window, operator.description.normalizer)
-        if not finite:
-            raise ValueError(
-                f"the first prediction on {windows.store.name} is not finite; normalise its fields"
-            )
-    return () if adaptation is None else adaptation.look(operator, data.mixture, data.objective)
+    seen = agreed(lambda: fingerprints(ready.stores, ready.data), ranks)
+    recorded = saved is not None and knew_data(saved)
+    other = ranks.once(lambda: other_data(run, seen, recorded))
+    if other and verify:
+        raise ValueError(f"{other}; {REMEDY}")
+    return seen, [f"warning: {other}; going on all the same"] if other else []
+
+
+def _put_on_record(run: Path, recipe: TrainRecipe, status: Status, seen: Seen) -> None:
+    """Of the main process, which holds the run: its data, and its recipe where it is new."""
+    keep_fingerprints(run, seen)
+    if status is Status.NEW:
+        create_run(run, recipe)

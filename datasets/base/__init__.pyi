@@ -42,6 +42,7 @@ from .made import write_record as write_record
 from .manifest import MANIFEST as MANIFEST
 from .manifest import digest as digest
 from .manifest import faults as faults
+from .manifest import listed_in as listed_in
 from .manifest import require_intact as require_intact
 from .manifest import seal as seal
 from .manifest import write_manifest as write_manifest

@@ -51,11 +51,7 @@ def faults(folder: Path, advance: Callable[[float], None] = lambda _: None) -> I
     Raises:
         ValueError: the manifest is damaged.
     """
-    listed = folder / MANIFEST
-    try:
-        found = dict(_entries(listed))
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{listed} is damaged ({error})") from None
+    found = listed_in(folder)
     for name, expected in found.items():
         path = folder / name
         if not path.is_file():
@@ -85,10 +81,7 @@ def require_intact(folder: Path, names: Sequence[str]) -> None:
     listed = folder / MANIFEST
     if not listed.exists():
         return
-    try:
-        found = dict(_entries(listed))
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{listed} is damaged ({error})") from None
+    found = listed_in(folder)
     absent = [name for name in names if name not in found]
     if absent:
         raise ValueError(f"{listed} is damaged (it does not list {', '.join(absent)})")
@@ -102,6 +95,19 @@ def require_intact(folder: Path, names: Sequence[str]) -> None:
             )
         if Path(name).name == MANIFEST:
             require_intact((folder / name).parent, ())
+
+
+def listed_in(folder: Path) -> dict[str, str]:
+    """What a folder's manifest lists: names, and the SHA-256 of each; nothing of it is looked at.
+
+    Raises:
+        ValueError: the manifest is damaged, or there is none.
+    """
+    path = folder / MANIFEST
+    try:
+        return dict(_entries(path))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} is damaged ({error})") from None
 
 
 def digest(path: Path) -> str:

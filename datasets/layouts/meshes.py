@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # which loads its parts on use
 from jaxtyping import Float64, Int64
-from scipy.spatial import KDTree
 
 CHUNK = 2**16  # triangles that are looked at together
 FLAT = 1e-12  # area of a triangle over that of its box that is none
@@ -72,7 +72,7 @@ class Mesh:
         turns = (0,) if self.turn is None else (-self.turn, 0, self.turn)
         copies = np.concatenate([own + np.array([turn, 0.0]) for turn in turns])
         there = np.flatnonzero(np.isfinite(copies).all(axis=1))
-        _, found = KDTree(copies[there]).query(points)
+        _, found = scipy.spatial.KDTree(copies[there]).query(points)
         return there[found] % len(own)
 
     def unfolded(self, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

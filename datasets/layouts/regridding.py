@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import scipy  # which loads its parts on use: most files need none of them
 from jaxtyping import Bool, Float64
-from scipy import ndimage, sparse
-from scipy.interpolate import BSpline, make_interp_spline
 
 from .meshes import Mesh, corners
 
@@ -100,7 +99,7 @@ def _filled(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
     out = np.nan_to_num(values)
     for frame, gaps in zip(out, missing, strict=True):
         if gaps.any() and not gaps.all():
-            found: Any = ndimage.distance_transform_edt(gaps, None, False, True)
+            found: Any = scipy.ndimage.distance_transform_edt(gaps, None, False, True)
             frame[:] = frame[tuple(found)]  # the indices of the nearest one
     return out
 
@@ -128,10 +127,10 @@ def along_axis(
     least = NEIGHBOURS if method == "cubic" else 2
     if n < least:
         raise ValueError(f"method {method} needs {least} points along each axis; got {n}")
-    fold: Any = sparse.eye_array(n, format="csr")
+    fold: Any = scipy.sparse.eye_array(n, format="csr")
     if period is not None:  # the first point once more, at the end
         points = np.append(points, points[0] + period)
-        fold = sparse.vstack([fold, fold[:1]], format="csr")
+        fold = scipy.sparse.vstack([fold, fold[:1]], format="csr")
     wanted = np.clip(line.points, points[0], points[-1])  # the ends, up to rounding
     near = _linear(points, wanted)
     if method == "linear":
@@ -141,7 +140,7 @@ def along_axis(
         rests = matrix = _ones(np.searchsorted(middle, wanted)[:, None], len(points))
     else:
         closed = "periodic" if period is not None else None
-        spline: Any = make_interp_spline(points, fold.toarray(), bc_type=closed)
+        spline: Any = scipy.interpolate.make_interp_spline(points, fold.toarray(), bc_type=closed)
         return Step((axis,), (line.count,), spline(wanted), _wider(near, period is not None) @ fold)
     return Step((axis,), (line.count,), matrix @ fold, rests @ fold)
 
@@ -149,7 +148,7 @@ def along_axis(
 def _linear(points: np.ndarray, wanted: np.ndarray) -> Any:
     """Weights of the two points on either side; of one where it is met."""
     knots = np.concatenate([points[:1], points, points[-1:]])
-    weights = BSpline.design_matrix(wanted, knots, 1).tocsr()
+    weights = scipy.interpolate.BSpline.design_matrix(wanted, knots, 1).tocsr()
     weights.data = np.where(
         np.abs(weights.data - np.rint(weights.data)) < 1e-9, np.rint(weights.data), weights.data
     )
@@ -170,7 +169,9 @@ def _wider(near: Any, periodic: bool) -> Any:
 def _ones(columns: np.ndarray, n: int) -> Any:
     """A sparse matrix of n columns that is 1 in the given columns of each row."""
     rows = np.repeat(np.arange(len(columns)), columns.shape[1])
-    ones = sparse.coo_array((np.ones(columns.size), (rows, columns.ravel())), (len(columns), n))
+    ones = scipy.sparse.coo_array(
+        (np.ones(columns.size), (rows, columns.ravel())), (len(columns), n)
+    )
     found = ones.tocsr()
     found.data[:] = 1.0
     return found
@@ -208,7 +209,7 @@ def over_mesh(axes: tuple[int, int], mesh: Mesh, lines: tuple[Line, Line], metho
         index = mesh.nearest(wanted.reshape(-1, 2)[places])[:, None]
         weights = np.ones(index.shape)
     rows = np.repeat(places, index.shape[1])
-    matrix = sparse.coo_array((weights.ravel(), (rows, index.ravel())), (size, n)).tocsr()
+    matrix = scipy.sparse.coo_array((weights.ravel(), (rows, index.ravel())), (size, n)).tocsr()
     matrix.eliminate_zeros()
     return Step(axes, counts, matrix, abs(matrix), outside.reshape(counts))
 

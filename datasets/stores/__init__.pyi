@@ -1,5 +1,8 @@
 from .choosing import choose as choose
 from .choosing import chosen as chosen
+from .fingerprint import Fingerprint as Fingerprint
+from .fingerprint import differences as differences
+from .fingerprint import fingerprint as fingerprint
 from .joining import join as join
 from .missing import PADDED as PADDED
 from .opening import AS_IT_IS as AS_IT_IS

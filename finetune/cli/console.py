@@ -93,6 +93,9 @@ COMMANDS = {
     "evaluate": Command(
         "score a checkpoint against a dataset and persistence", ".forecast", "evaluate"
     ),
+    "serve": Command(
+        "a page that predicts with checkpoints, and HTTP for programs", ".serve", "serve"
+    ),
     "report": Command("write one HTML page about runs", ".forecast", "report"),
 }
 

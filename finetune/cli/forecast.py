@@ -24,12 +24,21 @@ from ...datasets.base.options import (
     Values,
     named_device,
 )
-from ..forecast.request import Ensemble, Mode, Request
+from ..forecast.lead_windows import LeadWindow, lead_windows
+from ..forecast.request import Ensemble, Errors, Mode, Request
 from .reading import OneSplit
 
 if TYPE_CHECKING:
     from ...datasets.stores.store import Store
     from ...operators.core.operator import Operator
+
+
+Windows = Annotated[
+    tuple[LeadWindow, ...],
+    Parameter(
+        converter=lambda _, tokens: lead_windows(tokens[-1].value), n_tokens=1, metavar="A:B,…"
+    ),
+]
 
 
 @Parameter(name="*")
@@ -58,6 +67,8 @@ class Asked(Request):
     device: Device = "auto"
     parameters: Annotated[dict[str, float], Parameter(parse=False)] = field(default_factory=dict)
     ensemble: Annotated[Ensemble, Parameter(parse=False)] = field(default_factory=Ensemble)
+    noise: Annotated[float, Parameter(parse=False)] = 0.0
+    noise_seed: Annotated[int, Parameter(parse=False)] = 0
 
 
 @Parameter(name="*")
@@ -69,11 +80,42 @@ class Perturbed(Ensemble):
         members: forecasts of each trajectory, all but the first from perturbed initial states.
         perturbation: their size, in standard deviations of each field over space.
         seed: of the perturbations.
+        errors: how they are drawn: spectral, with the spectrum of each state; own, as the errors
+            that an observer has learned (the size in those of its scale).
     """
 
     members: Count = 0
     perturbation: Positive = 0.01
     seed: Index = 0
+    errors: Errors = "spectral"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Judged:
+    """How forecasts are judged, as it is typed.
+
+    Attributes:
+        long: judge long rollouts too: spectra, drifts, the attractor, growth of differences,
+            eigenvalues, and forecasts that need no training.
+        lead: sum up these windows of steps on their own, counted from 1, as in 6:12,13:30.
+        noise: add white noise to the given frames, its deviation in standard deviations of each
+            field over space.
+        noise_seed: of that noise.
+        break_even: measure after how many solves the operator was cheaper than our solver at equal
+            error; for data that were simulated by an equation of ours.
+        training_seconds: time of its training (default: as the run's log says).
+        training_trajectories: trajectories that were simulated for it (default: as its recipe and
+            the dataset say).
+    """
+
+    long: Annotated[bool, Parameter(negative="")] = False
+    lead: Windows = ()
+    noise: Positive | None = None
+    noise_seed: Index = 0
+    break_even: Annotated[bool, Parameter(negative="")] = False
+    training_seconds: Positive | None = None
+    training_trajectories: Count | None = None
 
 
 def predict(
@@ -84,6 +126,7 @@ def predict(
     reading: OneSplit = OneSplit(),  # noqa: B008  frozen, as all defaults here
     asked: Asked = Asked(),
     ensemble: Perturbed = Perturbed(),
+    others: Annotated[tuple[File, ...], Parameter(name="--with", negative="")] = (),
     parameters: Annotated[Values, Parameter(name="--parameter")] = {},  # noqa: B006
     out: File | None = None,
     overwrite: bool = False,
@@ -99,6 +142,7 @@ def predict(
     Args:
         checkpoint: a checkpoint directory, or a run directory (then its checkpoint).
         data: a dataset that has the operator's fields.
+        others: further checkpoints that predict the same, as members of an ensemble; repeatable.
         parameters: predict with this value of a parameter; repeatable.
         out: file to write, Zarr where it ends in .zarr (default: prediction.nc in the run
             directory, else in the current one).
@@ -111,6 +155,7 @@ def predict(
         pelagos predict runs/mine/checkpoint data/burgers_1d --steps 200 --out long.nc
         pelagos predict runs/all2all data/burgers_2d --lead-times 0.35,0.7 --mode direct
         pelagos predict runs/mine data/burgers_1d --members 8 --parameter viscosity=0.01
+        pelagos predict runs/seed0 data/burgers_1d --with runs/seed1 --with runs/seed2
     """
     checkpoint, out = _places(checkpoint, out, "prediction.nc", overwrite)
     from ..forecast.stream import write_forecast
@@ -119,7 +164,14 @@ def predict(
     operator, store = _open(checkpoint, data, reading, not no_verify)
     request = replace(_request(asked), ensemble=ensemble, parameters=parameters)
     found = write_forecast(
-        operator, store, out, request, overwrite=overwrite, strict=strict, progress=True
+        operator,
+        store,
+        out,
+        request,
+        overwrite=overwrite,
+        strict=strict,
+        progress=True,
+        others=[_opened(other, not no_verify) for other in others],
     )
     unit, plan = store.units.get("time", ""), found.plan
     if found.broken:
@@ -142,6 +194,7 @@ def evaluate(
     *,
     reading: OneSplit = OneSplit(),  # noqa: B008
     asked: Asked = Asked(),
+    judged: Judged = Judged(),
     out: File | None = None,
     overwrite: bool = False,
     no_verify: bool = False,
@@ -159,16 +212,27 @@ def evaluate(
     Examples:
         pelagos evaluate runs/mine data/burgers_1d
         pelagos evaluate runs/mine data/burgers_1d --split valid --steps 20 --out valid.json
+        pelagos evaluate runs/mine data/kuramoto_sivashinsky_1d --long
+        pelagos evaluate runs/mine data/burgers_1d --break-even
     """
+    run_folder = checkpoint
     checkpoint, out = _places(checkpoint, out, "evaluation.json", overwrite)
     from ..forecast.evaluate import evaluate as run
     from ..forecast.evaluate import write_evaluation
 
     operator, store = _open(checkpoint, data, reading, not no_verify)
-    result = run(operator, store, _request(asked), progress=True)
-    result |= {"checkpoint": str(checkpoint), "data": data}
+    pays = _break_even(operator, store, asked, judged, run_folder) if judged.break_even else {}
+    request = replace(_request(asked), noise=judged.noise or 0.0, noise_seed=judged.noise_seed)
+    result = run(operator, store, request, progress=True, windows=judged.lead, long=judged.long)
+    result |= {"checkpoint": str(checkpoint), "data": data, **pays}
     write_evaluation(result, out, overwrite=overwrite)
     _print_scores(result)
+    for quantity, text in result["verdict"]["outside"].items():
+        print(f"pelagos: warning: outside of what was trained: {quantity}: {text}", file=sys.stderr)
+    if judged.long:
+        _print_long(result)
+    if judged.break_even:
+        print(f"break-even: {result['break_even']['text']}")
     print(f"evaluation: {out}")
 
 
@@ -218,8 +282,29 @@ def _open(checkpoint: Path, data: str, reading: OneSplit, verify: bool) -> tuple
     return from_pretrained(checkpoint, verify=verify), store
 
 
+def _opened(run: Path, verify: bool) -> Operator:
+    from ...operators.core.checkpoint import from_pretrained, locate
+
+    return from_pretrained(locate(run), verify=verify)
+
+
 def _request(asked: Asked) -> Request:
     return replace(asked, device=named_device(asked.device))
+
+
+def _break_even(
+    operator: Operator, store: Store, asked: Asked, judged: Judged, run: Path
+) -> dict[str, Any]:
+    """After how many solves the operator pays; the time of training is the run's."""
+    from ...pretrain.run.records import read_runs
+    from ..forecast.break_even import Spent, break_even
+
+    seconds = judged.training_seconds
+    if seconds is None and (run / "recipe.yaml").is_file():
+        seconds = read_runs([run])[0].seconds
+    spent = Spent(seconds, judged.training_trajectories)
+    found = break_even(operator, store, _request(asked), spent, progress=True)
+    return {"break_even": found.to_json()}
 
 
 def _print_scores(result: dict[str, Any]) -> None:
@@ -241,6 +326,9 @@ def _print_scores(result: dict[str, Any]) -> None:
             means = result[scores]["vrmse"][name]["mean"]
             table.add_row(name, label, *(number(means[k]) for k in chosen))
     Console().print(table)
+    for window, means in result.get("windows", {}).items():
+        pair = f"{number(means['vrmse'])}, persistence {number(means['persistence']['vrmse'])}"
+        print(f"steps {window}: mean VRMSE {pair}")
     if not result["steady"]:
         _print_valid_time(result)
     if result["nonfinite_trajectories"]:
@@ -257,3 +345,18 @@ def _print_valid_time(result: dict[str, Any]) -> None:
         if time is not None:
             chaos = "" if lyapunov is None else f" = {number(time / lyapunov)} Lyapunov times"
             print(f"{label} stays valid for {number(time, unit)}{chaos}")
+
+
+def _print_long(result: dict[str, Any]) -> None:
+    """The few numbers of long rollouts that fit into lines."""
+    from ..report.comparison import number
+
+    found = result["long"]
+    attractor, floor = found["attractor"]["prediction"], found["attractor"].get("floor")
+    for key, what in (("occupation", "divergence of states"), ("spectrum", "distance of spectra")):
+        if attractor is not None:
+            beside = "" if floor is None else f" (between halves of the truth {number(floor[key])})"
+            print(f"attractor: {what} {number(attractor[key])}{beside}")
+    exponents = [found["lyapunov"][who] for who in ("operator", "solver")]
+    told = ["unknown" if value is None else number(value) for value in exponents]
+    print(f"largest Lyapunov exponent: {told[0]} of {result['operator']}, {told[1]} of the solver")

@@ -14,9 +14,9 @@ from ...datasets.base.progress import Bar
 from ...datasets.fields.window import Context, Window, collate
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
-from ...operators.core.perturbing import Perturbation, perturbed
 from ...operators.core.rollout import rollout
 from ...operators.core.state import State
+from .members import Team, noisy, started, team_of
 from .plan import Plan
 from .request import Request
 
@@ -81,10 +81,11 @@ def forecast(
     title: str,
     progress: bool,
     done: Done = NOTHING,
+    others: Sequence[Operator] = (),
 ) -> Iterator[Step]:
     """Roll out a batch of trajectories at a time; memory does not grow with the number of steps.
 
-    The operator is moved to the device of the request and set to evaluation mode, and stays so.
+    Operators are moved to the device of the request and set to evaluation mode, and stay so.
 
     Args:
         operator: predicts.
@@ -94,18 +95,35 @@ def forecast(
         title: shown beside the progress bar, where `progress` asks for one.
         progress: whether to show it.
         done: what is predicted already, and is not again.
+        others: further members of the ensemble.
+
+    Raises:
+        ValueError: as in `team_of`.
     """
+    team = team_of(operator, others, store, request, plan)
+    return _forecast(team, store, plan, request, Bar(
+        title, team.count * len(plan.trajectories) * plan.steps, unit="frames", active=progress
+    ), done)  # fmt: skip
+
+
+def _forecast(
+    team: Team, store: Store, plan: Plan, request: Request, showing: Bar, done: Done
+) -> Iterator[Step]:
     batch, device = request.batch, request.device
-    operator.to(device).eval()
-    dataset, count, members = done.dataset, len(plan.trajectories), request.ensemble.members or 1
-    batches = [(member, first) for member in range(members) for first in range(0, count, batch)]
-    with Bar(title, members * count * plan.steps, unit="frames", active=progress) as bar:
+    dataset, count = done.dataset, len(plan.trajectories)
+    batches = [(member, first) for member in range(team.count) for first in range(0, count, batch)]
+    operator = None
+    with showing as bar:
         for member, first in batches:
             chosen = plan.trajectories[first : first + batch]
             if (member, first) < (done.member, done.row):
                 bar.advance(float(len(chosen) * plan.steps))
                 continue
-            window = _initial(store, plan, chosen, request, member).to(device)
+            if operator is not None and operator is not team.operator(member):
+                dataset = ""  # each operator knows its own
+            operator = team.operator(member).to(device).eval()
+            window = _initial(store, plan, chosen, request, operator, team.number(member))
+            window = window.to(device)
             context = replace(window.context, dataset=dataset or window.context.dataset)
             with torch.inference_mode():
                 state = operator.init(window.history, context)
@@ -179,9 +197,14 @@ def _timed_step(frames: Iterator[Tensor]) -> tuple[Tensor, float]:
 
 
 def _initial(
-    store: Store, plan: Plan, trajectories: Sequence[int], request: Request, member: int
+    store: Store,
+    plan: Plan,
+    trajectories: Sequence[int],
+    request: Request,
+    operator: Operator,
+    number: int,
 ) -> Window:
-    """The given frames of some trajectories as a batch with no target frames."""
+    """The given frames of some trajectories as a batch with no target frames; see `started`."""
     window = collate(
         [
             store.window(i, plan.start, plan.history, 0, plan.stride)
@@ -190,12 +213,11 @@ def _initial(
             for i in trajectories
         ]
     )
-    ensemble, mask = request.ensemble, window.context.mask
-    how = Perturbation(ensemble.perturbation, ensemble.seed)
     first = plan.trajectories.index(trajectories[0])
-    history = perturbed(window.history, member, how, mask, first)
-    context = _with(window.context, request.parameters, len(history))
-    return replace(window, history=history, context=context)
+    context = _with(window.context, request.parameters, len(window.history))
+    history = noisy(window.history, request, first, context.mask)
+    window = replace(window, history=history, context=context)
+    return replace(window, history=started(operator, window, request.ensemble, number, first))
 
 
 def _with(context: Context, given: Mapping[str, float], batch: int) -> Context:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -103,13 +103,16 @@ def alone(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def identity_of(operator: Operator, store: Store, request: Request, plan: Plan) -> str:
+def identity_of(operators: Sequence[Operator], store: Store, request: Request, plan: Plan) -> str:
     """A hash of all that a prediction depends on."""
-    about = description_to_dict(operator.description)
-    told = [operator.name, plain(operator.config), about, plain(request), plain(plan), store.name]
+    told: list[Any] = [plain(request), plain(plan), store.name]
+    for operator in operators:
+        about = description_to_dict(operator.description)
+        told += [operator.name, plain(operator.config), about]
     told += [str(store.origin(i)) for i in (plan.trajectories[0], plan.trajectories[-1])]
     found = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())
-    for name, value in operator.state_dict().items():
+    tensors = [item for operator in operators for item in operator.state_dict().items()]
+    for name, value in tensors:
         found.update(name.encode())
         flat = value.detach().cpu().contiguous().reshape(-1)
         found.update(flat.view(torch.uint8).numpy().data)

@@ -10,6 +10,7 @@ masked, both are NaN.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
 from .frames import forecast, truth
 from .labels import MEMBER, attributes, coordinates, masked_points, unit_of
+from .members import team_of
 from .plan import make_plan
 from .request import Request
 
@@ -35,6 +37,7 @@ def predict(
     request: Request | None = None,
     *,
     progress: bool = False,
+    others: Sequence[Operator] = (),
     **wishes: Any,
 ) -> xarray.Dataset:
     """Roll an operator out from stored initial frames; see the module's docstring.
@@ -46,6 +49,7 @@ def predict(
         store: gives the history, and the truth where it has it.
         request: what to predict, also beyond the stored frames and between them.
         progress: show a bar on the error stream.
+        others: further operators that predict the same, each a member (or several) of an ensemble.
         wishes: attributes of `Request` in place of the request's, as in `steps=20`.
 
     Raises:
@@ -53,12 +57,16 @@ def predict(
     """
     request = replace(request or Request(), **wishes)
     plan = make_plan(operator, store, request, beyond=True)
-    ensemble = request.ensemble.members
+    team = team_of(operator, others, store, request, plan)
+    ensemble = team.ensemble
     shape = (len(plan.trajectories), plan.steps, len(plan.fields), *store.grid.shape)
-    predicted = np.empty((ensemble or 1, *shape), np.float32)
+    predicted = np.empty((team.count, *shape), np.float32)
     known = any(plan.stored(k, store, i) for k in range(plan.steps) for i in plan.trajectories)
     stored = np.full(shape if known else (1,) * len(shape), np.nan, np.float32)
-    for step in forecast(operator, store, plan, request, title="predict", progress=progress):
+    steps = forecast(
+        operator, store, plan, request, title="predict", progress=progress, others=others
+    )
+    for step in steps:
         frame = predicted[step.member, step.rows, step.index]
         frame[:] = step.fields.cpu().numpy()
         for row, i in enumerate(step.trajectories, step.rows.start):

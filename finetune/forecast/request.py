@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Mode = Literal["autoregressive", "direct"]
+Errors = Literal["spectral", "own"]
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,14 @@ class Ensemble:
         members: how many; the first is not perturbed. 0: no ensemble.
         perturbation: its size, in standard deviations of each field over space.
         seed: of the perturbations.
+        errors: how they are drawn: spectral, with the spectrum of each state; own, as the errors
+            that an operator which assimilates has learned (the size in those of its scale).
     """
 
     members: int = 0
     perturbation: float = 0.01
     seed: int = 0
+    errors: Errors = "spectral"
 
     def __post_init__(self) -> None:
         if self.members < 0:
@@ -50,6 +54,9 @@ class Request:
         device: where to compute: cpu, cuda, ….
         parameters: name -> value that takes the place of the store's, in all trajectories.
         ensemble: members of every trajectory.
+        noise: white noise that is added to the given frames, its deviation in standard deviations
+            of each field over space.
+        noise_seed: of that noise.
     """
 
     trajectories: int | Sequence[int] | None = None
@@ -61,8 +68,12 @@ class Request:
     device: str = "cpu"
     parameters: Mapping[str, float] = field(default_factory=dict)
     ensemble: Ensemble = field(default_factory=Ensemble)
+    noise: float = 0.0
+    noise_seed: int = 0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.noise < float("inf"):
+            raise ValueError(f"noise must be finite and not negative; got {self.noise:g}")
         if self.batch < 1:
             raise ValueError(f"batch must be at least 1; got {self.batch}")
         if self.mode not in ("autoregressive", "direct"):

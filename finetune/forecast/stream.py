@@ -32,6 +32,7 @@ from ...operators.core.verdict import (
 from .frames import Done, Step, forecast, truth
 from .labels import MEMBER, attributes, coordinates, masked_points, unit_of
 from .marks import Marks, alone, discard, identity_of, places, read_marks
+from .members import Team, team_of
 from .plan import Plan, make_plan
 from .predict import TRUTH, TRUTH_TIME
 from .request import Request
@@ -70,6 +71,7 @@ def write_forecast(
     overwrite: bool = False,
     strict: bool = False,
     progress: bool = False,
+    others: Sequence[Operator] = (),
     **wishes: Any,
 ) -> Written:
     """Roll an operator out from stored initial frames, and write what it predicts as it comes.
@@ -85,6 +87,7 @@ def write_forecast(
         overwrite: replace what is there.
         strict: refuse what is outside of what was trained.
         progress: show a bar on the error stream.
+        others: further operators that predict the same, each a member (or several) of an ensemble.
         wishes: attributes of `Request` in place of the request's, as in `steps=20`.
 
     Raises:
@@ -94,7 +97,8 @@ def write_forecast(
     request = replace(request or Request(), **wishes)
     plan = make_plan(operator, store, request, beyond=True)
     _refuse(path, overwrite)
-    job = _Job(operator, store, request, plan, path, strict)
+    team = team_of(operator, others, store, request, plan)
+    job = _Job(team, store, request, plan, path, strict)
     with alone(path), naming_full_disk(path):
         job.open()
         try:
@@ -119,7 +123,7 @@ def _refuse(path: Path, overwrite: bool) -> None:
 class _Job:
     """The writing of one forecast."""
 
-    operator: Operator
+    team: Team
     store: Store
     request: Request
     plan: Plan
@@ -127,6 +131,16 @@ class _Job:
     strict: bool
     variables: list[Variable] = field(default_factory=list)
     known: list[int] = field(default_factory=list)
+
+    @property
+    def operator(self) -> Operator:
+        """The one that is asked."""
+        return self.team.operators[0]
+
+    @property
+    def members(self) -> int:
+        """Of the ensemble; 0: there is none."""
+        return self.team.count if self.team.ensemble else 0
 
     def open(self) -> None:
         """The draft of an earlier attempt, or a new one."""
@@ -136,10 +150,10 @@ class _Job:
             for k in range(self.plan.steps)
             if any(self.plan.stored(k, self.store, i) for i in self.plan.trajectories)
         ]
-        self.variables = _variables(self.store, self.plan, self.request, self.known)
+        self.variables = _variables(self.store, self.plan, self.members, self.known)
         points = int(np.prod(self.store.grid.shape))
         self.block = max(1, min(_BLOCK // (4 * points), self.plan.steps, 256))
-        identity = identity_of(self.operator, self.store, self.request, self.plan)
+        identity = identity_of(self.team.operators, self.store, self.request, self.plan)
         found = read_marks(self.marked, identity)
         self.marks = found or Marks(identity)
         if found is None or not self.draft.exists():
@@ -156,7 +170,7 @@ class _Job:
         self.saved = time.monotonic()
         steps = forecast(
             self.operator, self.store, self.plan, self.request,
-            title="predict", progress=progress, done=done,
+            title="predict", progress=progress, done=done, others=self.team.operators[1:],
         )  # fmt: skip
         for step in steps:
             marks.dataset = step.dataset
@@ -210,8 +224,9 @@ class _Job:
 
     def _resumable(self) -> bool:
         """Whether the written frames are the whole state: they are in single precision."""
-        exact = all(p.dtype == torch.float32 for p in self.operator.parameters())
-        return exact and not self.operator.assimilates
+        operator = self.team.operator(min(self.marks.member, self.team.count - 1))
+        exact = all(p.dtype == torch.float32 for p in operator.parameters())
+        return exact and not operator.assimilates
 
     def _begin(self, step: Step) -> None:
         """Judge the start of a batch, and write its truth."""
@@ -249,7 +264,7 @@ class _Job:
                 self.file.write(name, sample, first, values[:, channel])
 
     def _sample(self, member: int, row: int) -> tuple[int, ...]:
-        return (member, row) if self.request.ensemble.members else (row,)
+        return (member, row) if self.members else (row,)
 
     def _start(self, step: Step) -> Start:
         context = replace(step.given.context, dataset=step.dataset)
@@ -293,9 +308,9 @@ class _Job:
             )
 
 
-def _variables(store: Store, plan: Plan, request: Request, known: Sequence[int]) -> list[Variable]:
+def _variables(store: Store, plan: Plan, members: int, known: Sequence[int]) -> list[Variable]:
     """The predicted fields, and the stored ones where there are some."""
-    count, members = len(plan.trajectories), request.ensemble.members
+    count = len(plan.trajectories)
     lead = ((MEMBER, members),) if members else ()
     space = tuple(zip(store.axes, store.grid.shape, strict=True))
     found = []
@@ -322,9 +337,9 @@ def _labels(job: _Job) -> xarray.Dataset:
     """Coordinates and attributes of the file."""
     found = coordinates(job.store, job.plan)
     found["trajectory"] = (("trajectory",), np.asarray(job.plan.trajectories))
-    if job.request.ensemble.members:
+    if job.members:
         number = {"standard_name": "realization"}
-        found[MEMBER] = ((MEMBER,), np.arange(job.request.ensemble.members), number)
+        found[MEMBER] = ((MEMBER,), np.arange(job.members), number)
     if 0 < len(job.known) < job.plan.steps:
         leads = np.array([job.plan.leads[k] for k in job.known])
         about = {"long_name": "time since last given frame, of stored frames"}

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ import torch
 
 from .worker import Task, told
 
-PATIENCE = 60.0  # seconds in which a worker saves
+PATIENCE = 60.0  # seconds in which all workers save
 
 
 def usual() -> int:
@@ -59,9 +60,10 @@ class Workers:
             started = [*self.processes]
         for process in started:
             process.terminate()
+        end = time.monotonic() + PATIENCE
         for process in started:
             try:
-                process.wait(PATIENCE)
+                process.wait(max(0.0, end - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
         self.pool.shutdown(cancel_futures=True)

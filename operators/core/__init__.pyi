@@ -8,6 +8,8 @@ from .checkpoint import directory_of as directory_of
 from .checkpoint import from_pretrained as from_pretrained
 from .checkpoint import locate as locate
 from .checkpoint import require_free as require_free
+from .cloud import Cloud as Cloud
+from .cloud import cloud_of as cloud_of
 from .conditions import Conditions as Conditions
 from .conditions import everywhere as everywhere
 from .description import Description as Description
@@ -60,4 +62,6 @@ from .verdict import judge_start as judge_start
 from .verdict import verdict_from_json as verdict_from_json
 from .weight_cache import WeightCache as WeightCache
 from .wishes import Wishes as Wishes
+from .writing import Slots as Slots
+from .writing import slots_of as slots_of
 from .writing import write_tensors as write_tensors

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from .halves import HALF, STORED, widened
 from .shipped import folder_of, is_named
 from .sizes import MOST_TENSORS, TooManyTensors, at_most
 from .tensors import load_state, read_tensors, require_dtypes, require_fit, tensor_names
-from .writing import write_tensors
+from .writing import Slots, write_one_by_one, write_tensors
 
 if TYPE_CHECKING:
     from .operator import Operator
@@ -107,6 +108,15 @@ def fill(folder: Path, config: dict[str, Any], state: dict[str, Tensor]) -> None
     """Write all files into a folder that has no name yet (see `write`)."""
     write_config(folder, config)
     weights = write_tensors(folder / WEIGHTS, state, {"format": "pt"})
+    seal(folder, {WEIGHTS: weights})
+
+
+def fill_one_by_one(
+    folder: Path, config: dict[str, Any], slots: Slots, tensors: Iterable[Tensor]
+) -> None:
+    """As `fill`, with one of the tensors in memory at a time (see `writing.write_one_by_one`)."""
+    write_config(folder, config)
+    weights = write_one_by_one(folder / WEIGHTS, slots, tensors, {"format": "pt"})
     seal(folder, {WEIGHTS: weights})
 
 
@@ -321,7 +331,17 @@ def _construct(config: dict[str, Any], most: int = MOST_TENSORS) -> Operator:
 def _architecture(config: dict[str, Any]) -> Any:
     """The operator's own config dataclass."""
     cls = registry.get(config["operator"])
-    return build_config(cls.Config, config["config"], prefix="config")
+    return build_config(cls.Config, _with_earlier(cls, config["config"]), prefix="config")
+
+
+def _with_earlier(cls: type[Operator], config: Any) -> Any:
+    """The config with what a checkpoint that lacks a key meant, also of an operator inside."""
+    if not isinstance(config, dict):
+        return config  # building says what is wrong
+    inner = config.get(cls.wraps)
+    name = inner.get("name") if isinstance(inner, dict) else None
+    wrapped = {cls.wraps: _with_earlier(registry.get(name), inner)} if name else {}
+    return {**cls.earlier, **config, **wrapped}
 
 
 def _expected(config: dict[str, Any], directory: Path) -> dict[str, Tensor]:

@@ -7,17 +7,16 @@ prediction = operator(window)                      # (B, T_out, C, *S), what DDP
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...datasets.fields.normalization import Scaling
 from ...datasets.fields.window import Context, Window
@@ -26,12 +25,12 @@ from .conditions import conditions_of
 from .description import Description
 from .history import require_history, require_rank
 from .observation import Observation, Sensors
-from .parts import Parts
 from .recognition import recognised, warn_of_parameters
 from .rollout import roll_out, rollout
-from .state import FieldAxis, State
+from .state import State
 from .surroundings import context_of, with_batch
 from .time_steps import TimeSteps
+from .trainable import Trainable
 from .weight_cache import look_again
 from .wishes import Wishes
 
@@ -39,29 +38,23 @@ OperatorT = TypeVar("OperatorT", bound="Operator")
 HistoryT = TypeVar("HistoryT", Tensor, np.ndarray)
 
 
-class Operator(nn.Module, ABC):
+class Operator(Trainable):
     """A map from a history of fields to later fields. Subclass, name it, and register it.
 
+    What training and fine-tuning ask of it besides is in `Trainable`.
+
     Attributes:
-        name: name in the registry and in checkpoints.
         Config: dataclass of the architecture.
         assimilates: whether `step` can take an observation: an `AssimilatingOperator`.
         direct: whether it is continuous in time and `forward` predicts every lead time directly
             from the history. Otherwise `forward` is the rollout.
         conditioned: whether `state.conditions` are extra inputs; else a description has none.
-        measured: config keys that a training run takes from its data where the recipe says nothing.
-        timeless: config keys, and what they must be where there is no time (a steady problem).
-        wraps: config key that holds another operator, by `name` and its own config; "": none.
     """
 
-    name: ClassVar[str]
     Config: ClassVar[type]
     assimilates: ClassVar[bool] = False
     direct: ClassVar[bool] = False
     conditioned: ClassVar[bool] = False
-    measured: ClassVar[tuple[str, ...]] = ()
-    timeless: ClassVar[Mapping[str, Any]] = MappingProxyType({})
-    wraps: ClassVar[str] = ""
 
     def __init__(self, config: Any, description: Description) -> None:
         super().__init__()
@@ -94,10 +87,6 @@ class Operator(nn.Module, ABC):
         return self.direct
 
     @abstractmethod
-    def reset(self, generator: torch.Generator) -> None:
-        """Draw fresh initial weights."""
-
-    @abstractmethod
     def step(
         self,
         state: State,
@@ -109,43 +98,6 @@ class Operator(nn.Module, ABC):
         Raises:
             ValueError: the operator cannot take this time step or this observation.
         """
-
-    def fit_to(
-        self, frames: Callable[[], Float[Tensor, "N C *S"]], dataset: str = "", *, fresh: bool
-    ) -> None:
-        """Take from training data what is needed before training starts: by default nothing.
-
-        Args:
-            frames: reads some frames of a dataset, in physical units, where they are asked for.
-            dataset: its name, where the normaliser scales datasets apart.
-            fresh: whether the weights are new, and these the first data; else these add to others.
-        """
-
-    @classmethod
-    def around(cls, inner: Operator, config: Mapping[str, Any], *, seed: int = 0) -> Operator:
-        """An operator of this kind around another one that has its weights, of a checkpoint say.
-
-        Args:
-            inner: stands at the config key `wraps`; its weights are copied.
-            config, seed: the other keys; and of the weights that `inner` does not bring.
-
-        Raises:
-            ValueError: this operator wraps none, `inner` is not one that it takes, or a key of the
-                config is unknown or wrong.
-        """
-        raise ValueError(f"{cls.name} is built around no other operator")
-
-    def blocks(self) -> Sequence[nn.Module]:
-        """Modules that are sharded one by one: each owns what only its own `forward` uses."""
-        return ()
-
-    def parts(self) -> Parts:
-        """Which parameters do what, by name, for fine-tuning; empty: it does not say."""
-        return Parts()
-
-    def field_axes(self) -> Mapping[str, FieldAxis | tuple[FieldAxis, ...]]:
-        """Parameters that have an axis (or several) over fields, by parameter name."""
-        return {}
 
     def init(self, history: Float[Tensor, "B T C *S"], context: Context | None = None) -> State:
         """The state after `history`; without a context, on the training grid.

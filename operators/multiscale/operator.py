@@ -75,6 +75,8 @@ class MultiscaleTransformer(Operator):
     direct = True
     conditioned = True
     timeless = MappingProxyType({"learn_residual": False})
+    measured = ("resolution",)
+    resamples = True
 
     def __init__(self, config: MultiscaleConfig, description: Description) -> None:
         super().__init__(config, description)

@@ -8,22 +8,49 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from ...datasets.base.appearing import appearing_folder
 from ...operators.core import checkpoint
+from ...operators.core.writing import slots_of
 
 FOLDER = "best"
 _NAME = re.compile(r"step-(\d{8})")
 
 
-def save_best(run: Path, step: int, config: dict[str, Any], weights: dict[str, Tensor]) -> None:
-    """Keep weights that are the best so far; replaces those of the same step."""
+def save_best(
+    run: Path, step: int, config: dict[str, Any], weights: Mapping[str, Tensor], *, main: bool
+) -> None:
+    """Keep weights that are the best so far; replaces those of the same step.
+
+    Every process must call it: sharded tensors are put together one by one, and written by the
+    main one.
+
+    Args:
+        run: the run directory.
+        step: at which they are the best.
+        config: of their operator.
+        weights: by name, of all processes the same names.
+        main: whether this is the main process.
+    """
+    slots = slots_of(weights)
+    whole = (_whole(weights[name]) for name in slots)
+    if not main:
+        for _ in whole:
+            pass
+        return
     with appearing_folder(run / FOLDER / f"step-{step:08d}", overwrite=True) as draft:
-        checkpoint.fill(draft, config, weights)
+        checkpoint.fill_one_by_one(draft, config, slots, whole)
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """On the host, with the pieces that other processes have."""
+    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor.detach()).cpu()
 
 
 def best_of(run: Path, step: int) -> Path | None:

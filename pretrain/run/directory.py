@@ -2,6 +2,7 @@
 
 RUN/recipe.yaml     the resolved recipe
 RUN/run_id          a word of its own, which its states carry
+RUN/data.json       what data it has seen (see `fingerprints`)
 RUN/jobs/           who trained here, and who does (see `jobs`)
 RUN/log.jsonl       the record: one JSON object per line
 RUN/state/          training state to resume from (see `state`)
@@ -11,6 +12,7 @@ RUN/checkpoint/     the trained operator; its presence marks a finished run
 
 from __future__ import annotations
 
+import re
 import secrets
 from enum import Enum
 from pathlib import Path
@@ -28,6 +30,7 @@ from ...datasets.base.config import plain, read
 from ...datasets.base.paths import require_text
 from ..recipe import TrainRecipe
 from .best import FOLDER as BEST
+from .fingerprints import DATA, has_fingerprints
 from .jobs import JOBS, require_unheld
 
 IDENTITY = "run_id"
@@ -50,6 +53,8 @@ _MAY_CHANGE = (
     "validation",
     "cache",
 )
+# Of each dataset: where it lies, and what it is called; what it is follows from its fingerprint.
+_PLACES = re.compile(r"data\[\d+\]\.(path|name) ")
 # What may change with a note: it does not change the meaning of what was learned before.
 _NOTED = (
     "steps",
@@ -98,7 +103,7 @@ def inspect_run(run: Path, recipe: TrainRecipe, resume: bool) -> Status:
             f"run {run} exists; choose another directory, or continue it with --resume auto"
         )
     changes = changes_of(run, recipe)
-    differing = [line for line in changes if not line.startswith(tuple(f"{k} " for k in _NOTED))]
+    differing = [line for line in changes if not _may_change(line, has_fingerprints(run))]
     if differing:
         raise ValueError(
             f"run {run} was made by another recipe: {'; '.join(differing)}. "
@@ -109,6 +114,12 @@ def inspect_run(run: Path, recipe: TrainRecipe, resume: bool) -> Status:
     require_unheld(run)
     require_writable(run / "recipe.yaml")
     return Status.STARTED
+
+
+def _may_change(change: str, knows_data: bool) -> bool:
+    """Whether a run may go on with a change of its recipe; `knows_data`: data are compared."""
+    noted = change.startswith(tuple(f"{key} " for key in _NOTED))
+    return noted or (knows_data and bool(_PLACES.match(change)))
 
 
 def require_unchanged(run: Path, status: Status) -> None:
@@ -154,10 +165,9 @@ def identity(run: Path) -> str:
 
 def _before_recipe(path: Path) -> bool:
     """Whether a file is there before the recipe is: then there is no run yet."""
-    return (
-        path.name in (IDENTITY, JOBS)
-        or is_draft(path, path.with_name("recipe.yaml"))
-        or (is_draft(path, path.with_name(IDENTITY)))
+    drafts = ("recipe.yaml", IDENTITY, DATA)
+    return path.name in (IDENTITY, JOBS, DATA) or any(
+        is_draft(path, path.with_name(name)) for name in drafts
     )
 
 
@@ -179,4 +189,14 @@ def _differences(stored: Any, wanted: Any, prefix: str = "") -> list[str]:
             for key in {**stored, **wanted}
             for line in _differences(stored.get(key), wanted.get(key), f"{prefix}{key}.")
         ]
+    if _are_mappings(stored) and _are_mappings(wanted) and len(stored) == len(wanted):
+        return [
+            line
+            for i, (before, now) in enumerate(zip(stored, wanted, strict=True))
+            for line in _differences(before, now, f"{prefix[:-1]}[{i}].")
+        ]
     return [] if stored == wanted else [f"{prefix[:-1]} was {stored!r}, now {wanted!r}"]
+
+
+def _are_mappings(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, dict) for value in values)

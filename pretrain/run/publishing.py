@@ -12,7 +12,7 @@ from ...datasets.base.appearing import appearing_folder
 from ...operators.core import checkpoint
 from ..adaptation import Adaptation
 from . import shards
-from .state import average_of, latest, weights_of
+from .state import average_of, latest, sharded_weights, weights_of
 
 BEST = "best"  # where a run's checkpoint has the best weights, if others are its own
 
@@ -53,7 +53,11 @@ def _publish_state(
     if adaptation is None and not average and not shards.are_in(state):
         shutil.copytree(operator, target, dirs_exist_ok=True)
         return
-    config, weights = checkpoint.read_config(operator), weights_of(state)
+    config = checkpoint.read_config(operator)
+    if adaptation is None and shards.are_in(state):
+        checkpoint.fill_one_by_one(target, config, *sharded_weights(state, average=average))
+        return
+    weights = weights_of(state)
     if average:
         weights.update(average_of(state))
     _fill(target, config, weights, adaptation, operator)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from ...datasets.base.manifest import digest
 from ..ranks import Ranks
 
 FOLDER = "shards"
+_AT_ONCE = 2**28  # bytes; looking for tensors in the files has a price, too
 
 
 def are_in(state: Path) -> bool:
@@ -78,7 +79,7 @@ def _unseen(state: Path) -> str:
 
 
 def _cause(failure: CheckpointException) -> BaseException:
-    """What went wrong on the first process that failed."""
+    """What went wrong on the first process that failed, being told to stop included."""
     error, _ = failure.failures[min(failure.failures)]
     return error
 
@@ -105,10 +106,7 @@ def read(state: Path, targets: Mapping[str, Tensor]) -> None:
             f"{state / FOLDER} lacks or should not hold {', '.join(wrong[:5])}, of this shape and "
             f"type; remove {state} to start over"
         )
-    try:
-        _load(state, dict(targets))
-    except (CheckpointException, SafetensorError, OSError) as error:
-        raise _damaged(state, error) from None
+    _load(state, dict(targets))
 
 
 def read_whole(state: Path, prefix: str) -> dict[str, Tensor]:
@@ -121,18 +119,56 @@ def read_whole(state: Path, prefix: str) -> dict[str, Tensor]:
     whole: dict[str, Any] = {
         name: torch.empty(of.size, dtype=of.properties.dtype) for name, of in stored.items()
     }
-    try:
-        _load(state, whole)
-    except (CheckpointException, SafetensorError, OSError) as error:
-        raise _damaged(state, error) from None
+    _load(state, whole)
     return {name.removeprefix(prefix): tensor for name, tensor in whole.items()}
 
 
+def shapes(state: Path) -> dict[str, Tensor]:
+    """What tensors a state has, without values.
+
+    Raises:
+        ValueError: a file is missing or damaged.
+    """
+    return {
+        name: torch.empty(of.size, dtype=of.properties.dtype, device="meta")
+        for name, of in _stored(state).items()
+    }
+
+
+def read_one_by_one(state: Path, names: Sequence[str]) -> Iterator[Tensor]:
+    """Tensors in this order, whole; some of them are in memory at a time.
+
+    Raises:
+        ValueError: a file is missing or damaged.
+    """
+    waiting: dict[str, Any] = {}
+    found = shapes(state)
+    for name in names:
+        waiting[name] = torch.empty_like(found[name], device="cpu")
+        if sum(each.nbytes for each in waiting.values()) > _AT_ONCE or name == names[-1]:
+            _load(state, waiting)
+            while waiting:
+                yield waiting.pop(next(iter(waiting)))
+
+
 def _load(state: Path, targets: dict[str, Any]) -> None:
+    """Fill tensors in place.
+
+    Raises:
+        ValueError: a file is damaged.
+    """
     reader = HuggingFaceStorageReader(str(state / FOLDER))
     with warnings.catch_warnings():  # alone is meant
         warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
-        load(targets, storage_reader=reader, no_dist=True)
+        try:
+            load(targets, storage_reader=reader, no_dist=True)
+        except CheckpointException as failure:
+            cause = _cause(failure)
+            if not isinstance(cause, Exception):  # told to stop
+                raise cause from None
+            raise _damaged(state, cause) from None
+        except (SafetensorError, OSError) as error:
+            raise _damaged(state, error) from None
 
 
 def _stored(state: Path) -> dict[str, TensorStorageMetadata]:

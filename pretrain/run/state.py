@@ -38,11 +38,12 @@ from ...datasets.base.manifest import MANIFEST, require_intact, seal
 from ...datasets.base.texts import MOST_JSON, parse_json, read_text
 from ...operators.core import checkpoint
 from ...operators.core.operator import Operator
-from ...operators.core.writing import write_tensors
+from ...operators.core.writing import Slots, slots_of, write_tensors
 from ..average import Average
 from . import shards
 from .best import forget_earlier
 from .directory import identity
+from .fingerprints import has_fingerprints
 from .history import extent
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -82,10 +83,12 @@ class _Saved(Progress):
     Attributes:
         run: of which run (see `directory.identity`); empty if it is not known.
         log: what was on record (see `history.extent`); of an earlier version it is not known.
+        data: whether it was on record what data the run has seen (see `fingerprints`).
     """
 
     run: str = ""
     log: tuple[int, str] = (0, "")
+    data: bool = False
 
 
 def latest(run: Path) -> Path | None:
@@ -133,8 +136,10 @@ def _files(state: Path) -> tuple[str, ...]:
 
 
 def _require_own(state: Path, run: Path) -> None:
-    """Refuse a state of another step than its name says, or of another run."""
+    """Refuse a state of another step than its name says, of another run, or without checksums."""
     progress = _read_saved(state)
+    if progress.data and not (state / MANIFEST).exists():  # earlier versions knew of neither
+        raise ValueError(f"{state / MANIFEST} is missing")
     if state.name != f"step-{progress.step:08d}":
         raise ValueError(f"{state / 'progress.json'} is damaged (it says step {progress.step})")
     own = identity(run)
@@ -159,6 +164,15 @@ def recorded_in(state: Path) -> tuple[int, str]:
         ValueError: as `read_progress`.
     """
     return _read_saved(state).log
+
+
+def knew_data(state: Path) -> bool:
+    """Whether it was on record what data the run has seen when `state` was saved.
+
+    Raises:
+        ValueError: as `read_progress`.
+    """
+    return _read_saved(state).data
 
 
 def _read_saved(state: Path) -> _Saved:
@@ -250,7 +264,9 @@ def appearing_state(run: Path, progress: Progress, keep: int) -> Iterator[Path]:
         progress: how far the run is.
         keep: how many states, the newest, stay.
     """
-    saved = _Saved(**asdict(progress), run=identity(run), log=extent(run, progress.step))
+    record = extent(run, progress.step)
+    known = has_fingerprints(run)
+    saved = _Saved(**asdict(progress), run=identity(run), log=record, data=known)
     if (run / "log.jsonl").exists():
         flush(run / "log.jsonl")  # the record of a step is on disk before its state
     with appearing_folder(run / "state" / f"step-{progress.step:08d}") as draft:
@@ -259,15 +275,20 @@ def appearing_state(run: Path, progress: Progress, keep: int) -> Iterator[Path]:
     _remove_older(run, keep)
 
 
-def full_weights(model: nn.Module) -> dict[str, Tensor]:
-    """All tensors of a prepared model on the host: of the main process; every one must call it."""
-    weights: Any = get_model_state_dict(model, options=_FULL)
-    return weights
+def weights_in(model: nn.Module, average: Average | None) -> dict[str, Tensor]:
+    """The tensors of a prepared model by name, as this process has them; not copied.
+
+    Args:
+        model: prepared for its processes, each of which must call this.
+        average: whose tensors take the place of those that are averaged.
+    """
+    weights: Any = get_model_state_dict(model)
+    return weights if average is None else {**weights, **average.tensors()}
 
 
 def _averaged(model: nn.Module, average: Average) -> dict[str, Tensor]:
     with average.swapped():
-        weights = full_weights(model)
+        weights: Any = get_model_state_dict(model, options=_FULL)
         return {name: weights[name].clone() for name in average.names if name in weights}
 
 
@@ -366,6 +387,26 @@ def average_of(state: Path) -> dict[str, Tensor]:
     if shards.are_in(state):
         return shards.read_whole(state, _AVERAGED)
     return checkpoint.read_tensors(state / AVERAGE)
+
+
+def sharded_weights(state: Path, *, average: bool) -> tuple[Slots, Iterator[Tensor]]:
+    """What `weights_of` gives of a state in shards, one tensor after another.
+
+    Args:
+        state: a training state in shards.
+        average: whether what is averaged has the place of the weights themselves.
+
+    Returns:
+        Type and shape of the tensors by name, and the tensors in this order.
+
+    Raises:
+        ValueError: a file is missing or damaged; also where tensors are read.
+    """
+    found = shards.shapes(state)
+    parts = (_OPERATOR, _AVERAGED) if average else (_OPERATOR,)
+    places = {n.removeprefix(part): n for part in parts for n in found if n.startswith(part)}
+    slots = slots_of({name: found[place] for name, place in places.items()})
+    return slots, shards.read_one_by_one(state, [places[name] for name in slots])
 
 
 def _read_average(state: Path, weights: dict[str, Tensor], average: Average) -> dict[str, Any]:

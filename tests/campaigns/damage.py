@@ -15,11 +15,13 @@ from pelagos.datasets.base.manifest import MANIFEST, faults
 from pelagos.datasets.layouts import index as indices
 from pelagos.operators import from_pretrained
 from pelagos.operators.core.adapter import read_adapter
+from pelagos.pretrain.run.fingerprints import DATA, other_data
 from pelagos.pretrain.run.history import require_record
 from pelagos.pretrain.run.records import read_runs
 from pelagos.pretrain.run.state import latest, recorded_in, set_damaged_aside
 
 REFUSED, ACCEPTED = "refused", "accepted"
+UNCHECKED = "without checksums"  # as copies of two files are, and what earlier versions wrote
 
 
 def damage(data: bytes, draw: random.Random) -> bytes:
@@ -43,10 +45,7 @@ def case(made: Made, number: int) -> Case:
         shutil.copytree(source, place)
     else:
         shutil.copyfile(source, place)
-    files = sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]
-    path = draw.choice(_newest(files, place) if kind in ("state", "state of an adapter") else files)
-    if kind == "log":
-        path = place / "log.jsonl"
+    path = _victim(kind, place, draw)
     before = path.read_bytes()
     lost = draw.random() < 0.05
     after = b"" if lost else damage(before, draw)
@@ -64,9 +63,24 @@ def case(made: Made, number: int) -> Case:
         outcome, wrong = "traceback", f"{path.name}: {error!r}"
     if outcome == ACCEPTED and _same(path, before, after):
         outcome = "same meaning"
+    elif outcome == ACCEPTED and lost and path.name == MANIFEST:
+        outcome = UNCHECKED
     elif outcome == ACCEPTED:
         wrong = f"{path} was changed, and taken"
     return Case("damaged files", number, kind, outcome, wrong)
+
+
+def _victim(kind: str, place: Path, draw: random.Random) -> Path:
+    """The file that is damaged."""
+    if kind == "log":
+        return place / "log.jsonl"
+    if kind == "record of data":
+        known = place.with_name("known")
+        known.mkdir()
+        shutil.copyfile(place / DATA, known / DATA)
+        return place / DATA
+    files = sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]
+    return draw.choice(_newest(files, place) if kind.startswith("state") else files)
 
 
 def _newest(files: list[Path], run: Path) -> list[Path]:
@@ -77,7 +91,9 @@ def _newest(files: list[Path], run: Path) -> list[Path]:
 
 def _same(path: Path, before: bytes, after: bytes) -> bool:
     """Whether only spaces and ends of lines of a text are others."""
-    if path.name == "evaluation.json":
+    if not after:
+        return False
+    if path.name in ("evaluation.json", "an index.json", DATA):
         return json.loads(before) == json.loads(after)
     return path.name == MANIFEST and before.strip() == after.strip()
 
@@ -112,13 +128,19 @@ def _log(run: Path) -> str:
     return ACCEPTED
 
 
+def _data(run: Path) -> str:
+    """What a run knows of its data."""
+    known = json.loads((run.with_name("known") / DATA).read_text())["seen"][-1]
+    return REFUSED if other_data(run, known, recorded=True) else ACCEPTED
+
+
 def _dataset(place: Path) -> str:
     return REFUSED if list(faults(place)) else ACCEPTED
 
 
 def _unchecked(place: Path) -> str:
     """A dataset that lost its manifest is one without; all else is as above."""
-    return _dataset(place) if (place / MANIFEST).is_file() else REFUSED
+    return _dataset(place) if (place / MANIFEST).is_file() else ACCEPTED
 
 
 def _evaluation(place: Path) -> str:
@@ -163,6 +185,7 @@ KINDS: dict[str, Callable[[Made], Opened]] = {
     "state": lambda made: (made.whole, _state),
     "state of an adapter": lambda made: (made.made / "adapted", _state),
     "adapter": lambda made: (made.made / "adapter", _adapter),
+    "record of data": lambda made: (made.whole, _data),
     "log": lambda made: (_log_run(made), _log),
     "evaluation": lambda made: (made.made / "evaluation.json", _evaluation),
     "index": lambda made: (_kept_index(made), _index),

@@ -1,10 +1,12 @@
 """Jobs of several processes, killed many times: in steps, saves, validations and publishing.
 
-`python tests/campaigns/ranks.py [--jobs 60] [--seed 0]` prints a table; `test_ranks.py` runs a
-short part of it. Every job is started again until it is done, each time with another number of
-processes, with or without data-loading processes and sharded parameters, its states written by one
-process or by all, at once or in the background. It must end with the bits of a job that nobody
-disturbed, and within seconds where a process is killed.
+`python tests/campaigns/ranks.py [--jobs 60] [--seed 0] [--folder FOLDER]` prints a table;
+`test_ranks.py` runs a short part of it. With a folder, a campaign that was stopped goes on.
+
+Every job is started again until it is done, each time with another number of processes, with or
+without data-loading processes and sharded parameters, its states written by one process or by all,
+at once or in the background. It must end with the bits of a job that nobody disturbed, and within
+seconds where a process is killed.
 """
 
 from __future__ import annotations
@@ -157,9 +159,9 @@ def disturbed(
     """Start a job and end it in some way, unless it is done before."""
     way = draw.choice(["at a file", "at a file", "at a line", "at a line", "told", "all", "reader"])
     rank = draw.randrange(attempt.processes)
-    number = {rank: int(10 ** draw.uniform(0.5, 2.9))} if way == "at a file" else {}
+    number = {rank: int(10 ** draw.uniform(0.5, 2.6))} if way == "at a file" else {}
     children = started(attempt, command, number, run.parent)
-    lines = _lines(run) + draw.randrange(1, 25)
+    lines = _lines(run) + draw.randrange(1, 12)
     delay = draw.uniform(0.0, 0.2)
     ended: dict[int, int] = {}
     while not ended and way != "at a file" and _lines(run) < lines:
@@ -220,38 +222,60 @@ def published(run: Path) -> list[bytes]:
 
 
 def campaign(jobs: int, seed: int, folder: Path) -> Row:
-    """So many jobs, each disturbed two to five times, if it lasts."""
-    draw, row = random.Random(seed), Row("jobs")
-    sizes: dict[str, Any] = {"trajectories": {"train": 2, "valid": 2}, "resolution": 40}
-    data = simulate("advection_1d", folder, frames=5, **sizes)
+    """So many jobs, each disturbed two to five times, if it lasts; done ones are in `folder`."""
     recipe, whole = folder / "recipe.yaml", folder / "whole"
-    recipe.write_text(yaml.safe_dump({"data": [{"path": str(data)}], **RECIPE}))
-    [alone] = started(Attempt(1, (), shards=False), [str(recipe), str(whole)], {}, folder)
-    assert os.waitpid(alone, 0)[1] == 0, (folder / "said-0.txt").read_text()
+    results = folder / "results.jsonl"
+    if not (whole / "checkpoint").is_dir():
+        sizes: dict[str, Any] = {"trajectories": {"train": 2, "valid": 2}, "resolution": 40}
+        data = simulate("advection_1d", folder, frames=5, **sizes)
+        recipe.write_text(yaml.safe_dump({"data": [{"path": str(data)}], **RECIPE}))
+        [alone] = started(Attempt(1, (), shards=False), [str(recipe), str(whole)], {}, folder)
+        assert os.waitpid(alone, 0)[1] == 0, (folder / "said-0.txt").read_text()
     expected = published(whole)
-    for i in range(jobs):
-        run = folder / f"job{i}"
-        command = [str(recipe), str(run)]
-        for _ in range(draw.randrange(2, 6)):
-            if not (run / "checkpoint").exists():
-                disturbed(drawn(draw), command, run, draw, row)
-        attempt = drawn(draw)
-        codes = [os.waitpid(child, 0)[1] for child in started(attempt, command, {}, folder)]
+    done = results.read_text().splitlines() if results.is_file() else []
+    for number in range(len(done), jobs):
+        shutil.rmtree(folder / f"job{number}", ignore_errors=True)
+        row = one(recipe, folder / f"job{number}", random.Random(f"{seed} {number}"), expected)
+        with results.open("a") as file:
+            file.write(json.dumps({**vars(row), "outcomes": dict(row.outcomes)}) + "\n")
+        print(f"after {number + 1} jobs:\n{table(total(results))}", file=sys.stderr)
+    return total(results)
+
+
+def one(recipe: Path, run: Path, draw: random.Random, expected: list[bytes]) -> Row:
+    """A job that is disturbed, and started until it is done."""
+    row, folder, command = Row("jobs"), run.parent, [str(recipe), str(run)]
+    for _ in range(draw.randrange(2, 6)):
+        if not (run / "checkpoint").exists():
+            disturbed(drawn(draw), command, run, draw, row)
+    attempt = drawn(draw)
+    codes = [os.waitpid(child, 0)[1] for child in started(attempt, command, {}, folder)]
+    if any(codes):
         said = (folder / "said-0.txt").read_text()[-500:]
-        if any(codes):
-            row.bad.append(f"{run} cannot go on as {attempt}: {said}")
-            continue
-        if published(run) != expected:
-            row.bad.append(f"{run} ended with other weights; last as {attempt}")
-        records = map(json.loads, (run / "log.jsonl").read_text().splitlines())
-        steps = [record["step"] for record in records if record["kind"] == "train"]
-        if steps != [*range(1, STEPS + 1)]:
-            row.bad.append(f"{run} has on record the steps {steps}")
-        left = [path for path in run.rglob("*") if ".partial" in path.name or "-old-" in path.name]
-        row.bad += [f"{run} left {path}" for path in left]
-        row.outcomes["same bits in the end"] += 1
+        row.bad.append(f"{run} cannot go on as {attempt}: {said}")
+        return row
+    if published(run) != expected:
+        row.bad.append(f"{run} ended with other weights; last as {attempt}")
+    records = map(json.loads, (run / "log.jsonl").read_text().splitlines())
+    steps = [record["step"] for record in records if record["kind"] == "train"]
+    if steps != [*range(1, STEPS + 1)]:
+        row.bad.append(f"{run} has on record the steps {steps}")
+    left = [path for path in run.rglob("*") if ".partial" in path.name or "-old-" in path.name]
+    row.bad += [f"{run} left {path}" for path in left]
+    row.outcomes["same bits in the end"] += not row.bad
+    if not row.bad:
         shutil.rmtree(run)
-        print(f"after {i + 1} jobs:\n{table(row)}", file=sys.stderr)
+    return row
+
+
+def total(results: Path) -> Row:
+    """Of all jobs."""
+    row = Row("jobs")
+    for line in results.read_text().splitlines():
+        found = Row(**json.loads(line))
+        row.outcomes.update(found.outcomes)
+        row.slowest = max(row.slowest, found.slowest)
+        row.bad += found.bad
     return row
 
 
@@ -270,9 +294,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="for all that is made and found; kept")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        found = campaign(given.jobs, given.seed, Path(temporary))
+        place = given.folder or Path(temporary)
+        place.mkdir(parents=True, exist_ok=True)
+        found = campaign(given.jobs, given.seed, place.absolute())
     print(table(found))
     print("\n".join(found.bad[:40]))
     sys.exit(bool(found.bad))

@@ -10,16 +10,21 @@ import torch
 import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from processes import TWO, run
+from processes import run
 from safetensors.torch import load_file
 
+from pelagos.datasets.base.manifest import require_intact
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.pretrain.command import main
 from pelagos.pretrain.job import Job
 from pelagos.pretrain.recipe import StatesConfig
+from pelagos.pretrain.run import shards
 from pelagos.pretrain.run import state as resume
+from pelagos.pretrain.run.best import best_of
+from pelagos.pretrain.run.publishing import publish
 from pelagos.pretrain.run.saving import Saver
 from pelagos.pretrain.run.state import latest, set_damaged_aside
+from pelagos.pretrain.run.stop import Stopped
 
 RECIPE = {
     "operator": {"name": "dymixop", "history": 2, "hidden": 4, "layers": 2, "modes": 3},
@@ -64,7 +69,7 @@ def states(run):
 def written(tmp_path_factory):
     """Runs whose states two processes wrote in shards."""
     folder = tmp_path_factory.mktemp("written")
-    run(Path(saved_shards.__file__), folder, launcher=TWO)
+    run(Path(saved_shards.__file__), folder, processes=2)
     return folder
 
 
@@ -85,6 +90,24 @@ def test_two_processes_write_shards_that_any_number_reads(written):
         for key, value in {**weights, **resume.average_of(state)}.items():
             wanted = expected.get(f"average/{key}", expected[f"operator/{key}"])
             assert torch.equal(value, wanted)
+
+
+@pytest.mark.parametrize("name", ["shards-False", "whole-False"])
+def test_best_weights_and_checkpoint_of_shards_are_whole(written, name, tmp_path, monkeypatch):
+    """Read some at a time, and put together one by one; the average is in their place."""
+    monkeypatch.setattr(shards, "_AT_ONCE", 100)
+    copy = shutil.copytree(written / name, tmp_path / "run")
+    publish(copy, best=best_of(copy, 3), kind="average")
+    found = load_file(copy / "checkpoint" / "model.safetensors")
+    state = latest(copy)
+    expected = {**resume.weights_of(state), **resume.average_of(state)}
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    best = load_file(copy / "checkpoint" / "best" / "model.safetensors")
+    averaged = resume.average_of(state)
+    assert all(torch.equal(best[key], value) for key, value in averaged.items())
+    assert best.keys() == expected.keys()
+    assert require_intact(copy / "checkpoint", ["model.safetensors"]) is None
 
 
 def test_stopped_and_resumed_in_the_background(train, monkeypatch):
@@ -145,4 +168,19 @@ def test_shards_that_do_not_fit_are_refused_with_the_name(sharded):
         resume.load_state(state, fresh.operator, fresh.model, fresh.optimizer, fresh.average)
     first.write_bytes(first.read_bytes()[:-4])
     with pytest.raises(ValueError, match=r"shards is damaged .*remove .* to start over"):
+        resume.weights_of(state)
+
+
+@pytest.mark.parametrize("told", [KeyboardInterrupt, Stopped(agreed=False)])
+def test_being_told_to_stop_while_shards_are_read_is_no_damage(sharded, monkeypatch, told):
+    """The library takes whatever is raised there for its own failure."""
+
+    def stopped(*_):
+        raise told
+
+    monkeypatch.setattr(shards.HuggingFaceStorageReader, "read_data", stopped)
+    state, fresh = latest(sharded), saved_shards.trained(0)
+    with pytest.raises((KeyboardInterrupt, Stopped)):
+        resume.load_state(state, fresh.operator, fresh.model, fresh.optimizer, fresh.average)
+    with pytest.raises((KeyboardInterrupt, Stopped)):
         resume.weights_of(state)

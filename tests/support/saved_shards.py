@@ -13,9 +13,11 @@ from torch.distributed.tensor import DTensor
 from torch.optim import AdamW
 
 from pelagos.operators import create
+from pelagos.operators.core import checkpoint
 from pelagos.pretrain.average import Average
 from pelagos.pretrain.recipe import StatesConfig
 from pelagos.pretrain.run import state as resume
+from pelagos.pretrain.run.best import save_best
 from pelagos.pretrain.run.saving import Saver, Trained
 
 
@@ -92,6 +94,9 @@ def main(folder):
             for after in (True, False):
                 require_equal(loaded(state, after), expected[3])
                 require_equal(loaded(state.with_name("step-00000002"), after), expected[2])
+            weights = resume.weights_in(each.model, each.average)
+            config = checkpoint.config_of(each.operator)
+            save_best(run, 3, config, weights, main=accelerator.is_main_process)
     accelerator.wait_for_everyone()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pelagos.operators.core.writing import write_tensors
+from pelagos.operators.core.writing import slots_of, write_one_by_one, write_tensors
 
 DRAW = torch.Generator().manual_seed(0)
 TENSORS = {
@@ -42,6 +44,27 @@ def test_files_are_those_of_the_library(
     written = (tmp_path / "ours").read_bytes()
     assert written == (tmp_path / "theirs").read_bytes()
     assert found == hashlib.sha256(written).hexdigest()
+
+
+@pytest.mark.parametrize("tensors", [TENSORS, {}], ids=["all", "none"])
+def test_one_by_one_makes_the_same_file(tmp_path: Path, tensors: dict[str, Tensor]) -> None:
+    """And lets go of each tensor before the next one is made."""
+    made: list[weakref.ref[Tensor]] = []
+
+    def each() -> Iterator[Tensor]:
+        for name in slots:
+            assert all(tensor() is None for tensor in made)
+            fresh = tensors[name].clone(memory_format=torch.preserve_format)
+            made.append(weakref.ref(fresh))
+            yield fresh
+            del fresh
+
+    slots = slots_of(tensors)
+    words = {"format": "pt"}
+    found = write_one_by_one(tmp_path / "streamed", slots, each(), words)
+    assert found == write_tensors(tmp_path / "at once", tensors, words)
+    assert (tmp_path / "streamed").read_bytes() == (tmp_path / "at once").read_bytes()
+    assert len(made) == len(tensors)
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

@@ -1,0 +1,234 @@
+"""What our own solver costs for a stored problem: error against time, coarser and in larger steps.
+
+The equation is found by the dataset's provenance. It is solved from the last given frame of stored
+trajectories on grids coarser by whole factors and in steps longer than the data's, in single
+precision, and compared with the stored frames on the stored grid.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from ...datasets import equations
+from ...datasets.base.progress import Bar
+from ...datasets.equations.equation import BlowUp, Equation, Problem
+from ...datasets.simulation.resolved import Simulation, resolve
+from ...datasets.simulation.settings import Settings
+from ...datasets.simulation.trajectories import Block, solve
+from ...datasets.stores.store import Store
+from ...operators.layers.resampling import fourier_resample
+from .plan import Plan
+
+COARSER = (1, 2, 4, 8)  # grids, by these factors per axis
+LONGER = (1, 2, 4, 8, 16)  # internal steps
+FEWEST = 8  # points per axis of a grid
+REPEATS = 3  # of which the fastest counts
+SIMULATED = 2  # trajectories by which the cost of the training data is measured
+
+
+@dataclass(frozen=True)
+class Solved:
+    """One setting of the solver, measured.
+
+    Attributes:
+        resolution: points per axis.
+        solver_step: largest internal step; None where the solver chooses it.
+        seconds: of a trajectory, up to the last lead time.
+        vrmse: mean over trajectories, fields and lead times; None where it blows up.
+    """
+
+    resolution: tuple[int, ...]
+    solver_step: float | None
+    seconds: float
+    vrmse: float | None
+
+
+def simulation_of(store: Store) -> Simulation:
+    """How a store was simulated.
+
+    Raises:
+        ValueError: it was not, or not with an equation that is known here.
+    """
+    made = store.provenance
+    if "equation" not in made or "solver_step" not in made:
+        raise ValueError(
+            f"{store.name!r} does not say by which equation of ours it was simulated, so no solver "
+            "can be compared; leave --break-even out"
+        )
+    equation = equations.get(str(made["equation"]))
+    if tuple(equation.fields) != store.fields:
+        raise ValueError(
+            f"{store.name!r} holds {', '.join(store.fields)}, and {equation.name} is solved for "
+            f"{', '.join(equation.fields)}; leave --break-even out"
+        )
+    steady = {} if equation.steady else {
+        "frames": made["frames"], "dt": made["dt"], "warm_up": made["warm_up"]}  # fmt: skip
+    step = {} if made["solver_step"] is None else {"solver_step": made["solver_step"]}
+    settings = Settings(
+        trajectories={str(k): int(v) for k, v in made["trajectories"].items()},
+        resolution=tuple(made["resolution"]),
+        lengths=tuple(made["lengths"]),
+        parameters={str(k): tuple(v) for k, v in made["parameters"].items()},
+        subsample=made.get("subsample", 1),
+        dtype=made["dtype"],
+        **steady,
+        **step,
+    )
+    return resolve(equation, settings, store.name)
+
+
+def simulating(simulation: Simulation) -> float:
+    """Seconds in which a trajectory of the data is simulated, as they were."""
+    shown = replace(simulation.record, on_blowup="redraw")
+    began = time.perf_counter()
+    solve(replace(simulation, record=shown), Block("train", 0, SIMULATED))
+    return (time.perf_counter() - began) / SIMULATED
+
+
+def solver_table(
+    simulation: Simulation, store: Store, plan: Plan, *, progress: bool = False
+) -> list[Solved]:
+    """Every setting of the solver that is tried, measured on the trajectories of a plan.
+
+    Args:
+        simulation: of the store.
+        store: has the given frames and the truth.
+        plan: which of them; the operator is compared on the same.
+        progress: show a bar on the error stream.
+    """
+    truth = torch.stack([_truth(store, plan, i) for i in plan.trajectories])
+    settings = [*_settings(simulation.equation, simulation, store)]
+    found = []
+    with Bar("solver", len(settings), unit="settings", active=progress) as bar:
+        for factor, step in settings:
+            found.append(_measured(simulation.equation, store, plan, truth, factor, step))
+            bar.advance(1.0)
+    return found
+
+
+def mean_vrmse(predicted: Float[Tensor, "N T C *S"], truth: Float[Tensor, "N T C *S"]) -> float:
+    """VRMSE, mean over trajectories, lead times and fields whose truth varies."""
+    space = tuple(range(3, truth.ndim))
+    error = (predicted - truth).square().mean(space).sqrt()
+    spread = truth.std(space, correction=0)
+    level = truth.square().mean(space).sqrt()
+    return float((error / spread.clamp_min(1e-6 * level).clamp_min(1e-12)).mean())
+
+
+def _settings(
+    equation: Equation, simulation: Simulation, store: Store
+) -> Iterator[tuple[int, float | None]]:
+    step = simulation.record.solver_step
+    for factor in COARSER:
+        if any(n % factor or n // factor < FEWEST for n in store.grid.shape):
+            continue
+        for longer in LONGER if step is not None else (1,):
+            if step is None or longer * step <= simulation.record.dt * (1 + 1e-9):
+                yield factor, None if step is None else longer * step
+
+
+def _measured(
+    equation: Equation,
+    store: Store,
+    plan: Plan,
+    truth: Tensor,
+    factor: int,
+    step: float | None,
+) -> Solved:
+    shape = tuple(n // factor for n in store.grid.shape)
+    problem = _problem(equation, store, plan, factor, step)
+    count, spent, frames = len(plan.trajectories), [], list[Tensor]()
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        try:
+            frames = _frames(equation, problem, plan)
+        except (BlowUp, ValueError):  # a grid or step that the solver cannot take
+            return Solved(shape, step, (time.perf_counter() - began) / count, None)
+        spent.append(time.perf_counter() - began)
+    whole = torch.stack([_finer(equation, frame, store.grid.shape) for frame in frames], 1)
+    error = mean_vrmse(whole.double(), truth) if whole.isfinite().all() else None
+    return Solved(shape, step, min(spent) / count, error)
+
+
+def _frames(equation: Equation, problem: Problem, plan: Plan) -> list[Tensor]:
+    march = equation.march(problem)
+    if plan.inputs:
+        return [march.advance(0.0)]
+    return [march.advance(increment) for increment in plan.increments]
+
+
+def _problem(
+    equation: Equation, store: Store, plan: Plan, factor: int, step: float | None
+) -> Problem:
+    chosen = plan.trajectories
+    at = 0 if plan.inputs else plan.last_given
+    initial = torch.stack([store.read(i, at, at + 1)[0] for i in chosen])
+    constants = [store.constants(i) for i in chosen]
+    given = [value for value in constants if value is not None]
+    parameters = {
+        name: torch.tensor([_parameter(equation, store, i, name) for i in chosen]).double()
+        for name in equation.parameters
+    }
+    shape = tuple(n // factor for n in store.grid.shape)
+    return Problem(
+        _coarser(equation, initial, factor),
+        parameters,
+        equation.grid(shape, store.grid.lengths),
+        plan.dt,
+        _coarser(equation, torch.stack(given), factor) if given else None,
+        solver_step=step,
+    )
+
+
+def _parameter(equation: Equation, store: Store, trajectory: int, name: str) -> float:
+    if name in store.parameter_names:
+        return float(store.parameter_table()[trajectory][store.parameter_names.index(name)])
+    return equation.parameters[name].low
+
+
+def _truth(store: Store, plan: Plan, trajectory: int) -> Float[Tensor, "T C *S"]:
+    frames = [frame for frame in plan.frames if frame is not None]
+    return torch.stack([store.read(trajectory, k, k + 1)[0] for k in frames]).double()
+
+
+def _coarser(equation: Equation, values: Float[Tensor, "B C *S"], factor: int) -> Tensor:
+    """Values on a coarser grid: without the modes that it lacks where all is periodic."""
+    if factor == 1:
+        return values
+    if equation.cell_centred or set(equation.boundary) != {"periodic"}:
+        return equation.coarsened(values, factor).contiguous()
+    return fourier_resample(values, tuple(n // factor for n in values.shape[2:]))
+
+
+def _finer(
+    equation: Equation, values: Float[Tensor, "B C *S"], shape: tuple[int, ...]
+) -> Float[Tensor, "B C *N"]:
+    """Values of a coarser grid on the stored one."""
+    if tuple(values.shape[2:]) == shape:
+        return values
+    if not equation.cell_centred and set(equation.boundary) == {"periodic"}:
+        return fourier_resample(values, shape)
+    if equation.cell_centred:
+        mode = ("linear", "bilinear", "trilinear")[len(shape) - 1]
+        return functional.interpolate(values, shape, mode=mode)
+    for axis, points in enumerate(shape, start=2):
+        values = _along(values, axis, points)
+    return values
+
+
+def _along(values: Tensor, axis: int, points: int) -> Tensor:
+    """Linear between points that both grids begin with; the last one counts beyond it."""
+    size = values.shape[axis]
+    place = torch.arange(points, dtype=torch.float64) * size / points
+    low = place.floor().long()
+    high = (low + 1).clamp_max(size - 1)
+    weight = (place - low).to(values).reshape(-1, *(1,) * (values.ndim - axis - 1))
+    lower, upper = values.index_select(axis, low), values.index_select(axis, high)
+    return lower + weight * (upper - lower)

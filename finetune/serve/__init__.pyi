@@ -1,0 +1,3 @@
+from .running import serve as serve
+from .served import Limits as Limits
+from .served import Served as Served

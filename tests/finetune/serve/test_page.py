@@ -1,0 +1,63 @@
+"""The page in a real browser, where there is one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("uvicorn")
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+EARLIER = Path(__file__).parents[2] / "earlier"
+SERVE = "import sys; from pelagos.finetune.cli.console import main; main(sys.argv[1:])"
+
+pytestmark = pytest.mark.skipif(not BROWSER, reason="no Chromium here")
+
+
+@pytest.fixture(scope="module")
+def address():
+    """Where a server listens, in a process of its own."""
+    words = [str(EARLIER / "checkpoints" / name) for name in ("multiscale", "observer")]
+    data = [f"--data={EARLIER / 'datasets' / name}" for name in ("burgers_1d", "burgers_2d")]
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVE, "serve", *words, *data, "--port", "0", "--device", "cpu"],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stdout, "a pipe"
+        yield server.stdout.readline().split()[2]
+        server.terminate()
+
+
+def shown(address, tmp_path, link=""):
+    """What the page has become, as HTML."""
+    done = subprocess.run(
+        [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
+         "--virtual-time-budget=60000", "--dump-dom", f"{address}/#{link}"],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+def test_it_predicts_as_it_opens(address, tmp_path):
+    page = shown(address, tmp_path, "checkpoint=multiscale&steps=3")
+    assert re.search(r'id="status"[^>]*>Computed in [\d.]+ s\.', page)
+    for title in ("Start", "Prediction", "Truth", "Error", "Energy spectrum"):
+        assert f"<h3>{title}</h3>" in page
+    assert re.search(r"VRMSE \d", page)
+    assert "of what was trained</h2>" in page
+    assert 'max="2"' in page  # of the lead times
+
+
+def test_sensors_come_with_the_address(address, tmp_path):
+    page = shown(address, tmp_path, "checkpoint=observer&mode=sensors&sensors=0.125;0.5")
+    assert "2 sensors" in page
+    assert "Lead time 0.02, estimate" in page
+    assert page.count('class="sensor"') == 2
