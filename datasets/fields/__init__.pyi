@@ -18,6 +18,7 @@ from .grid import spacing as spacing
 from .grid import tolerance as tolerance
 from .labelled import Labelled as Labelled
 from .labelled import Wanted as Wanted
+from .labelled_axes import find_dims as find_dims
 from .masking import RELATIVE as RELATIVE
 from .masking import Fill as Fill
 from .masking import Metric as Metric
