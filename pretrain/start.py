@@ -62,7 +62,8 @@ def describe(
     """
     first = stores[0]
     usual = Statistics({}, {}) if first.steady else WindowScaling()
-    known = donor or Description(fields=("u",), normalizer=usual)
+    known = Description(fields=("u",), normalizer=usual)
+    known = known_of(donor, first.steady) if donor else known
     normalizer = recipe.normalizer or normalizer_to_dict(known.normalizer)
     if donor and normalizer["name"] == donor.normalizer.name == WindowScaling.name:
         normalizer = {"offset": normalizer_to_dict(donor.normalizer)["offset"], **normalizer}
@@ -96,6 +97,19 @@ def describe(
             "recipe": plain(recipe),
         },
     )
+
+
+def known_of(donor: Description, steady: bool) -> Description:
+    """What a training takes over from the checkpoint that it starts from.
+
+    A steady problem has no increments to scale by, if the checkpoint's data had; its one lead time,
+    1, is the network's unit of time.
+    """
+    if not steady or donor.inputs:
+        return donor
+    scales = donor.normalizer.knows_means
+    normalizer = donor.normalizer if scales else Statistics({}, {})
+    return replace(donor, normalizer=normalizer, time_scale=1.0, time_scales={})
 
 
 def _conserved(

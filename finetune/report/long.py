@@ -81,8 +81,8 @@ def _curves(runs: Sequence[Run], chosen: tuple[int, ...]) -> Iterator[Drawing]:
         what: str, values: dict[int, Any], baseline: Any = None, log: bool = False
     ) -> Drawing:
         lines = [Line(lead, _known(values[i]), run=i) for i in chosen]
-        if base is not None:
-            lines.insert(0, Line(lead, _known(base), baseline=True))
+        if baseline is not None:
+            lines.insert(0, Line(lead, _known(baseline), baseline=True))
         ends = ", ".join(f"{runs[i].name} {number(values[i][-1])}" for i in chosen)
         alt = f"Line chart of {what} over lead time. At the end: {ends}."
         chart = line_chart(lines, Plane(x, what, log_y=log), alt=alt, small=True)

@@ -24,6 +24,7 @@ class Trainable(nn.Module, ABC):
     Attributes:
         name: name in the registry and in checkpoints.
         measured: config keys that a training run takes from its data where the recipe says nothing.
+        timeless: config keys, and what they must be where there is no time (a steady problem).
         earlier: what checkpoints from before a config key was there meant, by key.
         resamples: whether it works on the grid of its config key `resolution`, where there is one,
             and resamples others to it and back.
@@ -32,6 +33,7 @@ class Trainable(nn.Module, ABC):
 
     name: ClassVar[str]
     measured: ClassVar[tuple[str, ...]] = ()
+    timeless: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     earlier: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     resamples: ClassVar[bool] = False
     wraps: ClassVar[str] = ""

@@ -119,6 +119,7 @@ class DyMixOp(Operator):
     conditioned = True
     measured = ("resolution", "kernels", "structure_change", "time_input")
     earlier = MappingProxyType({"kernels": "points"})
+    timeless = MappingProxyType({"history": 1, "time_input": False})
 
     def __init__(self, config: DyMixOpConfig, description: Description) -> None:
         super().__init__(config, description)

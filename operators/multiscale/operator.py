@@ -74,6 +74,7 @@ class MultiscaleTransformer(Operator):
     Config = MultiscaleConfig
     direct = True
     conditioned = True
+    timeless = MappingProxyType({"learn_residual": False})
     measured = ("resolution",)
     resamples = True
 
