@@ -23,6 +23,7 @@ SHARED = 2**30  # bytes of /dev/shm that loading processes want
 EXTRAS = {
     "zarr": ("Zarr stores", "pip install 'pelagos[zarr]'"),
     "fastapi": ("pelagos serve", "pip install 'pelagos[serve]'"),
+    "onnxruntime": ("export --format onnx", "pip install 'pelagos[onnx]'"),
     "hdf5plugin": ("HDF5 files with Blosc, Zstandard or LZ4", "pip install hdf5plugin"),
     "tensorboard": ("the tracker of that name", "pip install tensorboard"),
     "neuraloperator": ("benchmarks against it", "pip install 'pelagos[peers]'"),

@@ -136,8 +136,10 @@ def _files(state: Path) -> tuple[str, ...]:
 
 
 def _require_own(state: Path, run: Path) -> None:
-    """Refuse a state of another step than its name says, or of another run."""
+    """Refuse a state of another step than its name says, of another run, or without checksums."""
     progress = _read_saved(state)
+    if progress.data and not (state / MANIFEST).exists():  # earlier versions knew of neither
+        raise ValueError(f"{state / MANIFEST} is missing")
     if state.name != f"step-{progress.step:08d}":
         raise ValueError(f"{state / 'progress.json'} is damaged (it says step {progress.step})")
     own = identity(run)

@@ -21,6 +21,7 @@ from pelagos.pretrain.run.records import read_runs
 from pelagos.pretrain.run.state import latest, recorded_in, set_damaged_aside
 
 REFUSED, ACCEPTED = "refused", "accepted"
+UNCHECKED = "without checksums"  # as copies of two files are, and what earlier versions wrote
 
 
 def damage(data: bytes, draw: random.Random) -> bytes:
@@ -44,14 +45,7 @@ def case(made: Made, number: int) -> Case:
         shutil.copytree(source, place)
     else:
         shutil.copyfile(source, place)
-    files = sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]
-    path = draw.choice(_newest(files, place) if kind in ("state", "state of an adapter") else files)
-    if kind == "log":
-        path = place / "log.jsonl"
-    if kind == "record of data":
-        path = place / DATA
-        (place.with_name("known")).mkdir()
-        shutil.copyfile(path, place.with_name("known") / DATA)
+    path = _victim(kind, place, draw)
     before = path.read_bytes()
     lost = draw.random() < 0.05
     after = b"" if lost else damage(before, draw)
@@ -69,9 +63,24 @@ def case(made: Made, number: int) -> Case:
         outcome, wrong = "traceback", f"{path.name}: {error!r}"
     if outcome == ACCEPTED and _same(path, before, after):
         outcome = "same meaning"
+    elif outcome == ACCEPTED and lost and path.name == MANIFEST:
+        outcome = UNCHECKED
     elif outcome == ACCEPTED:
         wrong = f"{path} was changed, and taken"
     return Case("damaged files", number, kind, outcome, wrong)
+
+
+def _victim(kind: str, place: Path, draw: random.Random) -> Path:
+    """The file that is damaged."""
+    if kind == "log":
+        return place / "log.jsonl"
+    if kind == "record of data":
+        known = place.with_name("known")
+        known.mkdir()
+        shutil.copyfile(place / DATA, known / DATA)
+        return place / DATA
+    files = sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]
+    return draw.choice(_newest(files, place) if kind.startswith("state") else files)
 
 
 def _newest(files: list[Path], run: Path) -> list[Path]:
@@ -82,7 +91,9 @@ def _newest(files: list[Path], run: Path) -> list[Path]:
 
 def _same(path: Path, before: bytes, after: bytes) -> bool:
     """Whether only spaces and ends of lines of a text are others."""
-    if path.name in ("evaluation.json", DATA):
+    if not after:
+        return False
+    if path.name in ("evaluation.json", "an index.json", DATA):
         return json.loads(before) == json.loads(after)
     return path.name == MANIFEST and before.strip() == after.strip()
 
@@ -129,7 +140,7 @@ def _dataset(place: Path) -> str:
 
 def _unchecked(place: Path) -> str:
     """A dataset that lost its manifest is one without; all else is as above."""
-    return _dataset(place) if (place / MANIFEST).is_file() else REFUSED
+    return _dataset(place) if (place / MANIFEST).is_file() else ACCEPTED
 
 
 def _evaluation(place: Path) -> str:

@@ -159,9 +159,9 @@ def disturbed(
     """Start a job and end it in some way, unless it is done before."""
     way = draw.choice(["at a file", "at a file", "at a line", "at a line", "told", "all", "reader"])
     rank = draw.randrange(attempt.processes)
-    number = {rank: int(10 ** draw.uniform(0.5, 2.9))} if way == "at a file" else {}
+    number = {rank: int(10 ** draw.uniform(0.5, 2.6))} if way == "at a file" else {}
     children = started(attempt, command, number, run.parent)
-    lines = _lines(run) + draw.randrange(1, 25)
+    lines = _lines(run) + draw.randrange(1, 12)
     delay = draw.uniform(0.0, 0.2)
     ended: dict[int, int] = {}
     while not ended and way != "at a file" and _lines(run) < lines:

@@ -277,6 +277,8 @@ def alone(stopped):
             shutil.rmtree(other)
     for path in (state / "SHA256SUMS", state / "operator" / "SHA256SUMS"):
         path.unlink()
+    progress = json.loads((state / "progress.json").read_text())
+    (state / "progress.json").write_text(json.dumps({**progress, "data": False}))
     return state, arguments
 
 
@@ -328,6 +330,13 @@ class TestDamagedStates:
         assert f"going on from {state.with_name('step-00000008')}" in said
         assert weights(run) == weights(uninterrupted)
         assert len([*state.parent.glob("damaged-step-00000012-*")]) == 1
+
+    def test_lost_checksums_are_damage(self, stopped, capsys):
+        state, arguments = stopped
+        (state / "SHA256SUMS").unlink()
+        main(arguments)
+        said = capsys.readouterr().out
+        assert f"SHA256SUMS is missing; going on from {state.with_name('step-00000008')}" in said
 
     def test_without_an_intact_state_nothing_is_done(self, stopped):
         state, arguments = stopped

@@ -30,9 +30,9 @@ def made(folder: Path, seed: int = 0) -> Path:
     return simulate("advection_1d", folder, **sizes, seed=seed)
 
 
-def train(run: Path, data: Path | str, **options: bool) -> None:
+def train(run: Path, data: Path, name: str | None = None, **options: bool) -> None:
     recipe = run.with_name("recipe.yaml")
-    recipe.write_text(yaml.safe_dump({"data": [{"path": str(data)}], **RECIPE}))
+    recipe.write_text(yaml.safe_dump({"data": [{"path": str(data), "name": name}], **RECIPE}))
     AcceleratorState._reset_state(reset_partial_state=True)
     pretrain(recipe, run, **options)
 
@@ -72,10 +72,14 @@ def test_the_same_data_elsewhere_are_taken_and_it_is_on_record(stopped, tmp_path
     run, data = stopped
     elsewhere = tmp_path / "scratch" / "node7"
     shutil.move(data, elsewhere)
-    train(run, elsewhere, resume=True)
+    with pytest.raises(ValueError, match=r"other name \(mine; it was advection_1d\)"):
+        train(run, elsewhere, "mine", resume=True)
+    train(run, elsewhere, "advection_1d", resume=True)
     records = map(json.loads, (run / "log.jsonl").read_text().splitlines())
-    [change] = [r["change"] for r in records if r["kind"] == "recipe"]
-    assert change == f"data[0].path was '{data}', now '{elsewhere}'"
+    assert [r["change"] for r in records if r["kind"] == "recipe"] == [
+        f"data[0].path was '{data}', now '{elsewhere}'",
+        "data[0].name was None, now 'advection_1d'",
+    ]
 
 
 def test_a_run_of_an_earlier_version_gets_a_record(stopped, tmp_path):

@@ -66,6 +66,7 @@ def train(data: str, folder: Path, batch: int, processes: int) -> None:
         values = {
             "data": [{"path": data}],
             "operator": {"name": name, **config},
+            "normalizer": {"name": "statistics"},
             "steps": 4,
             "batch": batch,
             "micro_batch": 1,

@@ -38,11 +38,11 @@ def scored(wave, shift, tmp_path_factory):
     """A folder with what a run ends with: operators that are alike are scored once."""
 
     @cache
-    def make(speed: float, gain: float, steps: int | None) -> Path:
+    def make(speed: float, gain: float, steps: int | None, long: bool) -> Path:
         path = tmp_path_factory.mktemp("scored")
         operator = shift(speed=speed, gain=gain)
         operator.save_pretrained(path / "checkpoint")
-        result = evaluate(operator, open_store(wave), steps=steps)
+        result = evaluate(operator, open_store(wave), steps=steps, long=long)
         write_evaluation(result | {"data": "data/wave"}, path / "evaluation.json")
         write_prediction(predict(operator, open_store(wave)), path / "prediction.nc")
         return path
@@ -58,7 +58,8 @@ def run_in(scored):
         folder: Path, name: str, speed: float = 0.3, init_from: str | None = "pre", **options
     ) -> Path:
         path = folder / "runs" / name
-        shutil.copytree(scored(speed, options.get("gain", 1.0), options.get("steps")), path)
+        asked = options.get("steps"), options.get("long", False)
+        shutil.copytree(scored(speed, options.get("gain", 1.0), *asked), path)
         recipe = {"data": [{"path": "data/wave"}], "operator": {"name": "shift"}}
         recipe |= {"init_from": init_from, "seed": 0} | options.get("recipe", {})
         (path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
@@ -319,6 +320,20 @@ def test_missing_pieces_are_said(make_run, tmp_path) -> None:
     assert "None of the runs has been evaluated" in text
     assert "No run has a log" in text
     assert "No run has a prediction" in text
+
+
+def test_long_rollouts_are_shown_where_they_were_judged(make_run, tmp_path) -> None:
+    lasting, short = make_run("lasting", long=True), make_run("short")
+    page = write_report([lasting, short], tmp_path / "long.html").read_text()
+    part = page[page.index('<section id="long">') :]
+    part = part[: part.index("</section>")]
+    heads = re.findall(r'role="rowheader">([^<]*)<', part)
+    assert heads == ["the truth (distances: between its halves)", "lasting"]
+    for what in ("sMAPE of u", "drift of the mean of u", "VRMSE (dashed: climatology)"):
+        assert what in part
+    assert "Eigenvalues of lasting (dots) and of the truth (circles)" in part
+    alone = write_report([short], tmp_path / "short.html").read_text()
+    assert 'id="long"' not in alone
 
 
 def test_damaged_pieces_are_said(make_run, tmp_path) -> None:
