@@ -12,6 +12,8 @@ INSTALL = $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m p
 
 # The folder `datasets/` must not hide a package of that name when Python starts here.
 export PYTHONSAFEPATH := 1
+# Where it is set, every process compiles the whole package anew.
+export PYTHONDONTWRITEBYTECODE :=
 # One thread per process: two processes share two cores, and sums keep their order.
 export OMP_NUM_THREADS ?= 1
 
@@ -42,7 +44,7 @@ $(DOCS): $(RUNTIME)
 	@touch $@
 
 test: $(DEV)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 campaign: $(DEV)
 	$(BIN)/python tests/campaigns/campaign.py $(CAMPAIGN)

@@ -1,11 +1,12 @@
-"""Objectives for long rollouts at equal wall-clock budget: one command a row.
+"""Objectives for long rollouts at an equal budget of one core: one command a row.
 
     OMP_NUM_THREADS=1 python benchmarks/long_rollouts.py burgers_1d dymixop pushforward --seed 0
 
 makes the data (once), measures what a step costs, trains for as many steps as fit into `--budget`
-seconds, rolls out ten times the training horizon from every test trajectory, and appends a row to
-`OUT/rows.jsonl`. A row that is there is not made again; one that was stopped goes on. `--table`
-prints all rows so far: mean ± deviation over seeds.
+seconds of processor time (what else runs on the machine does not count), rolls out ten times the
+training horizon from every test trajectory, and appends a row to `OUT/rows.jsonl`. A row that is
+there is not made again; one that was stopped goes on. `--table` prints all rows so far: mean ±
+deviation over seeds.
 
 Blow-ups: the share of test trajectories whose rollout is not finite, or ends beyond ten times the
 root mean square of the truth. Memory: the largest resident set of the training process.
@@ -27,6 +28,7 @@ from pelagos.datasets.metrics import vrmse
 from pelagos.operators import from_pretrained
 
 HORIZON = 5
+PILOTS = 10, 60  # steps of two short trainings, whose difference is what a step costs
 EQUATIONS = {  # settings of `pelagos data simulate`
     "burgers_1d": ["--resolution", "128", "--frames", "61", "--dt", "0.02"],
     "kuramoto_sivashinsky_1d": ["--resolution", "128", "--frames", "81", "--dt", "0.5"],
@@ -61,7 +63,7 @@ def main() -> None:
     parser.add_argument("operator", nargs="?", choices=OPERATORS)
     parser.add_argument("objective", nargs="?", choices=OBJECTIVES)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--budget", type=float, default=600.0, help="seconds of training")
+    parser.add_argument("--budget", type=float, default=600.0, help="processor seconds")
     parser.add_argument("--out", type=Path, default=Path("runs/long_rollouts"))
     parser.add_argument("--table", action="store_true", help="print the rows so far")
     asked = parser.parse_args()
@@ -86,8 +88,10 @@ def made(asked: argparse.Namespace) -> dict:
     settings = [*counts, *EQUATIONS[asked.equation]]
     call("pelagos", "data", "simulate", asked.equation, "--out", str(data.parent), *settings)
     name = f"{asked.equation}-{asked.operator}-{asked.objective}-{asked.seed}"
-    pilot = train(asked, data, asked.out / "pilot" / name, steps=30)
-    steps = max(50, round(asked.budget / pilot["step_seconds"]) // 10 * 10)
+    pilot = asked.out / "pilot"
+    short, long = (train(asked, data, pilot / f"{name}-{n}", n)["seconds"] for n in PILOTS)
+    each = max(1e-3, (long - short) / (PILOTS[1] - PILOTS[0]))
+    steps = max(50, round(asked.budget / each) // 10 * 10)
     run = asked.out / f"{name}-{asked.budget:g}"
     kept = run / "recipe.yaml"
     if kept.exists():  # it goes on with the steps that it was begun with
@@ -97,7 +101,7 @@ def made(asked: argparse.Namespace) -> dict:
 
 
 def train(asked: argparse.Namespace, data: Path, run: Path, steps: int) -> dict:
-    """Train, or go on; seconds per step and memory."""
+    """Train, or go on; processor seconds of this and memory."""
     recipe = {
         "data": [{"path": str(data), "cache": "memory"}],
         "operator": OPERATORS[asked.operator],
@@ -112,11 +116,11 @@ def train(asked: argparse.Namespace, data: Path, run: Path, steps: int) -> dict:
     run.parent.mkdir(parents=True, exist_ok=True)
     path = run.with_suffix(".yaml")
     path.write_text(yaml.safe_dump(recipe))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     call(sys.executable, "-m", "pelagos.pretrain", str(path), str(run), "--resume", "auto")
-    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    speeds = [line["step_seconds"] for line in log if line["kind"] == "speed"]
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return {"step_seconds": statistics.median(speeds), "mebibytes": round(memory)}
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": round(seconds, 1), "mebibytes": round(after.ru_maxrss / 1024)}
 
 
 @torch.no_grad()
@@ -153,7 +157,7 @@ def rows_of(out: Path) -> list[dict]:
 
 def table(rows: list[dict]) -> None:
     """Print means over seeds."""
-    columns = ("vrmse", "valid_time", "blown", "step_seconds", "mebibytes")
+    columns = ("vrmse", "valid_time", "blown", "steps", "seconds", "mebibytes")
     print("| equation | operator | objective | seeds | " + " | ".join(columns) + " |")
     print("|---" * (4 + len(columns)) + "|")
     groups: dict[tuple, list[dict]] = {}

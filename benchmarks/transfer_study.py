@@ -29,7 +29,6 @@ import yaml
 from pelagos.finetune.study.command import study
 from pelagos.finetune.study.result import headline, shown, warnings_of
 
-COUNTS = [1, 2, 4, 8, 16, 32, 64, 128, 256]
 STEADY = {
     "operator": {"history": 1},
     "normalizer": {"name": "statistics"},
@@ -61,7 +60,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, nargs="+", default=[250, 1000])
-    parser.add_argument("--most", type=int, default=64, help="training trajectories")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64])
     parser.add_argument("--tuned-at", type=int, nargs="*", default=[4, 32])
     parser.add_argument("--peer", action="store_true", help="neuraloperator's FNO, too")
     parser.add_argument("--table", action="store_true", help="only print what is there")
@@ -82,16 +82,17 @@ def main() -> None:
 def words(row: str, asked: argparse.Namespace) -> list[str]:
     """The overrides of the recipe `study` by which a row is made."""
     scale, changes = ROWS[row]
-    counts = [count for count in COUNTS if count <= asked.most]
     data = {"path": str(asked.data / row)} | ({"time_scale": scale} if scale else {})
     values = {
         "init_from": asked.checkpoint,
         "data": [data],
         **changes,
-        "study.trajectories": counts,
+        "batch": asked.batch,
+        "micro_batch": asked.batch,
+        "study.trajectories": asked.counts,
         "study.seeds": asked.seeds,
         "study.steps": asked.steps,
-        "study.tuned_at": [count for count in asked.tuned_at if count in counts],
+        "study.tuned_at": [count for count in asked.tuned_at if count in asked.counts],
         "study.peer": {"hidden": 32, "layers": 4, "modes": 12} if asked.peer else None,
     }
     text = {key: yaml.safe_dump(value, default_flow_style=True) for key, value in values.items()}

@@ -224,6 +224,8 @@ class TrainRecipe(Checked):
         conditions: constant fields and parameters that the operator takes as extra inputs, by
             name, or "all" that the first dataset has (without coordinates). Every dataset must
             have them. Empty: none; null: those of the checkpoint where training starts from one.
+        conserved: fields whose mean over the domain every step keeps, exactly, in training and in
+            every rollout; null: those of the checkpoint where training starts from one, else none.
         time_scale: physical time that the operator's network sees as 1; null: the checkpoint's
             where training starts from one, else 1.
         normalizer: `name` ("window", "statistics" or "identity") and its settings; see
@@ -274,6 +276,7 @@ class TrainRecipe(Checked):
     inputs: tuple[str, ...] = ()
     fill: dict[str, float] = field(default_factory=dict)
     conditions: Literal["all"] | tuple[str, ...] | None = None
+    conserved: tuple[str, ...] | None = None
     time_scale: Positive | None = None
     normalizer: Annotated[dict[str, Any], Named(NORMALIZERS, "name")] | None = None
     objective: Annotated[Any, Named(OBJECTIVES, "kind", _of_one_kind)] = field(

@@ -34,6 +34,7 @@ from ..operators.core.checkpoint import from_pretrained, locate
 from ..operators.core.description import Description
 from ..operators.core.operator import Operator
 from ..operators.core.registry import create, get
+from .conserved import require_conserved
 from .known_linear import resolve_linear
 from .objectives.registry import objective_of
 from .recipe import DataConfig, TrainRecipe
@@ -61,7 +62,8 @@ def describe(
     """
     first = stores[0]
     usual = Statistics({}, {}) if first.steady else WindowScaling()
-    known = donor or Description(fields=("u",), normalizer=usual)
+    known = Description(fields=("u",), normalizer=usual)
+    known = known_of(donor, first.steady) if donor else known
     normalizer = recipe.normalizer or normalizer_to_dict(known.normalizer)
     if donor and normalizer["name"] == donor.normalizer.name == WindowScaling.name:
         normalizer = {"offset": normalizer_to_dict(donor.normalizer)["offset"], **normalizer}
@@ -85,6 +87,7 @@ def describe(
         **conditions,
         **_time_scales(recipe, stores, known),
         time_steps=_lead_times(recipe, stores),
+        conserved=_conserved(recipe, stores, known, fields),
         grid=grids.pop() if len(grids) == 1 else None,
         axes=first.axes if all(store.axes == first.axes for store in stores) else (),
         trained=trained_ranges(stores, inputs or fields),
@@ -94,6 +97,31 @@ def describe(
             "recipe": plain(recipe),
         },
     )
+
+
+def known_of(donor: Description, steady: bool) -> Description:
+    """What a training takes over from the checkpoint that it starts from.
+
+    A steady problem has no increments to scale by, if the checkpoint's data had; its one lead time,
+    1, is the network's unit of time.
+    """
+    if not steady or donor.inputs:
+        return donor
+    scales = donor.normalizer.knows_means
+    normalizer = donor.normalizer if scales else Statistics({}, {})
+    return replace(donor, normalizer=normalizer, time_scale=1.0, time_scales={})
+
+
+def _conserved(
+    recipe: TrainRecipe, stores: Sequence[Store], known: Description, fields: Sequence[str]
+) -> tuple[str, ...]:
+    """Fields whose mean every step keeps."""
+    names = recipe.conserved
+    if names is None:
+        return tuple(name for name in known.conserved if name in fields)
+    for store in stores:
+        require_conserved(store, names)
+    return names
 
 
 def _fill(recipe: TrainRecipe, known: Description, fields: Sequence[str]) -> dict[str, float]:
@@ -304,7 +332,7 @@ def _fresh(
 
     def complete(cls: type[Operator], config: Mapping[str, Any]) -> dict[str, Any]:
         open_keys = [key for key in cls.measured if key not in config]
-        measured = {key: _MEASURES[key](recipe, stores, description) for key in open_keys}
+        measured = {key: _MEASURES[key](cls, recipe, stores, description) for key in open_keys}
         return {**config, **measured}
 
     config, inner = complete(cls, config), _wrapped(cls, config)
@@ -364,14 +392,25 @@ def _first_frames(store: Store, fields: Sequence[str]) -> Float[Tensor, "N C *S"
 
 
 def _resolution(
-    recipe: TrainRecipe, stores: Sequence[Store], description: Description
+    cls: type[Operator], recipe: TrainRecipe, stores: Sequence[Store], description: Description
 ) -> tuple[int, ...]:
-    """The grid on which weights get their meaning: that of the first dataset."""
-    return stores[0].grid.shape
+    """The grid on which weights get their meaning: that of the first dataset.
+
+    None for an operator that would resample some of its training data to it.
+    """
+    shapes = {store.grid.shape for store in stores}
+    return () if cls.resamples and len(shapes) > 1 else stores[0].grid.shape
+
+
+def _kernels(
+    cls: type[Operator], recipe: TrainRecipe, stores: Sequence[Store], description: Description
+) -> str:
+    """What local weights do on other grids; where several are trained, runs stay as they began."""
+    return "points" if len({store.grid.shape for store in stores}) > 1 else "physical"
 
 
 def _structure_change(
-    recipe: TrainRecipe, stores: Sequence[Store], description: Description
+    cls: type[Operator], recipe: TrainRecipe, stores: Sequence[Store], description: Description
 ) -> float:
     """How fast frames change from one time step to the next; 1 for a steady problem."""
     if description.inputs:
@@ -379,7 +418,9 @@ def _structure_change(
     return structure_change(stores, description.fields, [data.stride for data in recipe.data])
 
 
-def _time_input(recipe: TrainRecipe, stores: Sequence[Store], description: Description) -> bool:
+def _time_input(
+    cls: type[Operator], recipe: TrainRecipe, stores: Sequence[Store], description: Description
+) -> bool:
     """Whether there are several time steps to tell apart."""
     return len(description.time_steps) > 1
 
@@ -387,6 +428,7 @@ def _time_input(recipe: TrainRecipe, stores: Sequence[Store], description: Descr
 # How `Operator.measured` config keys follow from the data.
 _MEASURES = {
     "resolution": _resolution,
+    "kernels": _kernels,
     "structure_change": _structure_change,
     "time_input": _time_input,
 }

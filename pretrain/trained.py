@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..datasets.fields.features import FEATURES, features
 from ..datasets.stores.store import Store
+from ..operators.core.cloud import cloud_of
 from ..operators.core.trained import Range, Ranges
 from ..operators.core.verdict import drift
 
@@ -56,6 +57,7 @@ def _ranges(store: Store, channels: Sequence[str]) -> Ranges:
             for k, name in enumerate(names if changes else ())
         },
         grid=store.grid,
+        cloud=cloud_of(rows, names),
     )
 
 

@@ -1,3 +1,14 @@
+from .attractor import OrthogonalModes as OrthogonalModes
+from .attractor import correlation_dimension as correlation_dimension
+from .attractor import occupation_divergence as occupation_divergence
+from .attractor import orthogonal_modes as orthogonal_modes
+from .attractor import smape as smape
+from .attractor import spectral_distance as spectral_distance
+from .dynamics import Advance as Advance
+from .dynamics import by_differences as by_differences
+from .dynamics import dmd_forecast as dmd_forecast
+from .dynamics import largest_lyapunov as largest_lyapunov
+from .dynamics import residual_modes as residual_modes
 from .features import FEATURES as FEATURES
 from .features import NARROWEST as NARROWEST
 from .features import beyond as beyond

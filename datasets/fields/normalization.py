@@ -36,12 +36,15 @@ class Scaling:
     Encoding is `(x − shift) / scale`. Decoding is `y · scale + shift`, or, where `increment` is
     given, `last frame + y · increment`: the operator then predicts the scaled change. Where
     `output` is given, predictions are other fields than the history's, and it decodes them.
+    `conserved` is 1 for channels whose mean over the domain stays that of the last frame, and 0 for
+    others: a predicted frame is projected onto such frames, the nearest one in root mean square.
     """
 
     shift: Tensor
     scale: Tensor
     increment: Tensor | None = None
     output: Scaling | None = None
+    conserved: Tensor | None = None
 
     @property
     def target(self) -> Scaling:
@@ -57,8 +60,17 @@ class Scaling:
     ) -> Float[Tensor, "B C *S"]:
         """Physical frame from the operator's scaled output and the last physical frame."""
         if self.increment is not None:
-            return last + output * self.increment
-        return output * self.target.scale + self.target.shift
+            return self.keep(last + output * self.increment, last)
+        return self.keep(output * self.target.scale + self.target.shift, last)
+
+    def keep(
+        self, fields: Float[Tensor, "B C *S"], last: Float[Tensor, "B D *S"]
+    ) -> Float[Tensor, "B C *S"]:
+        """Predicted physical fields with the means of the last frame, where these are conserved."""
+        if self.conserved is None:
+            return fields
+        space = tuple(range(2, fields.ndim))
+        return fields - self.conserved * (fields - last).mean(space, keepdim=True)
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,7 @@ def start_operator(
         raise ValueError(
             f"the recipe names the operator {named!r}, but {about.source} holds {about.operator!r}"
         )
+    overrides |= about.changes_for(stores[0], overrides)
     donor = checkpoint.from_pretrained(about.source, verify=verify)
     operator, report = adapt(
         donor,

@@ -11,6 +11,7 @@ from ...datasets.base.paths import expanded
 from ...datasets.stores.store import Store
 from ...operators.core import adapter, checkpoint
 from ...operators.core.description import Description
+from ...operators.core.registry import get
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,21 @@ class Donor:
         found = self.config.get("ndim")
         return found if isinstance(found, int) else None
 
+    def changes_for(self, store: Store, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Config keys that differ where a steady problem follows one in time; weights stay.
+
+        Args:
+            store: the new data.
+            given: config keys of a recipe; what it changes itself is left alone.
+        """
+        if not store.steady or self.about.inputs:
+            return {}
+        own = {key: given.get(key, value) for key, value in self.config.items()}
+        wanted = get(self.operator).timeless.items()
+        return {k: v for k, v in wanted if k in own and own[k] == self.config[k] != v}
+
     def require_dimension(self, stores: Sequence[Store]) -> None:
-        """Refuse data of another number of axes, or steady problems for evolving ones.
+        """Refuse data of another number of axes.
 
         Raises:
             ValueError: they are.
@@ -53,13 +67,6 @@ class Donor:
                 f"{self.source} works in {self.ndim}D, and {first.name} is {first.grid.ndim}D; "
                 f"start from a {first.grid.ndim}D checkpoint (pelagos checkpoints names those that "
                 "ship), or from scratch (init_from: null, and an operator)"
-            )
-        steady = {True: "solves steady problems", False: "steps frames in time"}
-        if bool(self.about.inputs) != first.steady:
-            other = "is a steady problem" if first.steady else "has frames in time"
-            raise ValueError(
-                f"{self.source} {steady[not first.steady]}, and {first.name} {other}; start from "
-                f"another checkpoint, or from scratch (init_from: null, and an operator)"
             )
 
 

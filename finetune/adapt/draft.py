@@ -11,11 +11,12 @@ from ...datasets.base.config import build
 from ...datasets.fields.normalization import Statistics, normalizer_to_dict
 from ...datasets.sampling.windows import Windows
 from ...datasets.stores.store import Store
+from ...operators.core.description import Description
 from ...operators.core.operator import Operator
 from ...operators.core.registry import get
 from ...pretrain.data import open_stores
 from ...pretrain.objectives import ObjectiveConfig
-from ...pretrain.start import time_steps
+from ...pretrain.start import known_of, time_steps
 from .dividing import with_splits
 from .donor import Donor
 from .recipe import FinetuneRecipe
@@ -28,6 +29,10 @@ UNROLLED = 4  # frames at least that training feeds back: what one-step training
 VALIDATED = 25  # frames at most
 CHECKS = 15  # validations along the way
 PATIENCE = 6  # of them without a better score end training
+_STEADY = (
+    "a steady problem, from a checkpoint that steps in time: what is between embedding and "
+    "recovery comes over, and fields by name; inputs are new, statistics scale all"
+)
 SAME_TIME = 3.0  # a factor between time steps, in the network's unit, that it copes with
 
 
@@ -79,10 +84,15 @@ def draft(donor: Donor, data: str | Sequence[Mapping[str, Any]], asked: Asked) -
         "data": entries,
         "operator": {"name": donor.operator, **_architecture(donor)},
         "init_from": str(donor.source),
-        **_scaling(donor),
+        **_scaling(donor.about),
     }
     stores = open_stores(build(FinetuneRecipe, values))
     donor.require_dimension(stores)
+    new = stores[0].steady and not donor.about.inputs
+    if new:
+        values["operator"] |= donor.changes_for(stores[0], values["operator"])
+        values |= _scaling(known_of(donor.about, steady=True))
+        notes += [_STEADY]
     notes += [_fields(donor, stores[0], asked.fields)]
     values |= _conditions(donor, stores[0], asked.conditions)
     for store, entry in zip(stores, entries, strict=True):
@@ -94,7 +104,9 @@ def draft(donor: Donor, data: str | Sequence[Mapping[str, Any]], asked: Asked) -
     values |= _amounts(donor, stores, values, asked)
     values |= _checks(donor, stores, values, asked)
     build(FinetuneRecipe, values)
-    return Draft(values, (*notes, *_told(values)))
+    kept = "conditions and architecture" if new else "normaliser, conditions and architecture"
+    notes += [*_told(values), f"{kept} are the checkpoint's"]
+    return Draft(values, tuple(notes))
 
 
 def _told(values: Mapping[str, Any]) -> Iterator[str]:
@@ -105,7 +117,6 @@ def _told(values: Mapping[str, Any]) -> Iterator[str]:
         f"at most {values['steps']} steps of {values['batch']} windows, learning rate "
         f"{rate:.3g}{head}; the best weights by validation are published"
     )
-    yield "normaliser, conditions and architecture are the checkpoint's"
 
 
 def _architecture(donor: Donor) -> dict[str, Any]:
@@ -117,13 +128,13 @@ def _architecture(donor: Donor) -> dict[str, Any]:
     return {key: value for key, value in donor.config.items() if key not in left_open}
 
 
-def _scaling(donor: Donor) -> dict[str, Any]:
+def _scaling(about: Description) -> dict[str, Any]:
     """Normaliser and time scale, likewise."""
-    normalizer = normalizer_to_dict(donor.about.normalizer)
+    normalizer = normalizer_to_dict(about.normalizer)
     if normalizer["name"] == Statistics.name:
         normalizer = {"name": Statistics.name}  # its numbers are those of the data
     normalizer.pop("constant", None)
-    scale = {} if donor.about.time_scales else {"time_scale": donor.about.time_scale}
+    scale = {} if about.time_scales else {"time_scale": about.time_scale}
     return {"normalizer": normalizer, **scale}
 
 
@@ -203,7 +214,8 @@ def _objective(
     values = dict(known) if isinstance(known, Mapping) else {}
     kind = values.get("kind", "rollout")
     if stores[0].steady:
-        return {**values, "horizon": 1}
+        known = values if donor.about.inputs else {k: v for k, v in values.items() if k == "loss"}
+        return {**known, "horizon": 1}
     wanted = int(values.get("horizon", ObjectiveConfig.horizon))
     if kind == "rollout":
         wanted = max(UNROLLED, wanted)
@@ -220,7 +232,7 @@ def _amounts(
     donor: Donor, stores: Sequence[Store], values: Mapping[str, Any], asked: Asked
 ) -> dict[str, Any]:
     """Batch, steps and learning rates by the number of training windows."""
-    before, history = donor.recipe, int(donor.config.get("history", 1))
+    before, history = donor.recipe, int(values["operator"].get("history", 1))
     horizon = values["objective"]["horizon"]
     count = sum(
         len(Windows(s, history=history, horizon=horizon, stride=entry.get("stride", 1)))

@@ -9,9 +9,13 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 FILES = 4096  # that a process should be allowed to open, for loading processes and many files
 SHARED = 2**30  # bytes of /dev/shm that loading processes want
@@ -19,6 +23,7 @@ SHARED = 2**30  # bytes of /dev/shm that loading processes want
 EXTRAS = {
     "zarr": ("Zarr stores", "pip install 'pelagos[zarr]'"),
     "fastapi": ("pelagos serve", "pip install 'pelagos[serve]'"),
+    "onnxruntime": ("export --format onnx", "pip install 'pelagos[onnx]'"),
     "hdf5plugin": ("HDF5 files with Blosc, Zstandard or LZ4", "pip install hdf5plugin"),
     "tensorboard": ("the tracker of that name", "pip install tensorboard"),
     "neuraloperator": ("benchmarks against it", "pip install 'pelagos[peers]'"),
@@ -62,11 +67,37 @@ def doctor() -> None:
 def examine(folder: Path) -> Iterator[Line]:
     """Everything about this machine, and about `folder`, in which runs and data are to be."""
     yield Line("ok", "pelagos", f"{version('pelagos')}, Python {platform.python_version()}")
-    yield from _devices()
-    yield from _hdf5()
+    yield from _needed()
+    if find_spec("torch"):
+        yield from _devices()
+    if find_spec("h5py"):
+        yield from _hdf5()
     yield from _limits()
     yield from _disk(folder)
     yield from _extras()
+
+
+def _needed() -> Iterator[Line]:
+    """Python and packages against what Pelagos asks for, whoever installed them."""
+    python, asked = platform.python_version(), metadata("pelagos")["Requires-Python"]
+    if python not in SpecifierSet(asked):
+        yield Line("problem", "Python", f"{python}, and Pelagos needs {asked}")
+    needed = [Requirement(text) for text in requires("pelagos") or ()]
+    wrong = [line for each in needed if not each.marker for line in _unmet(each)]
+    yield from wrong
+    if not wrong:
+        yield Line("ok", "packages", "all that Pelagos needs, in versions that it knows")
+
+
+def _unmet(needed: Requirement) -> Iterator[Line]:
+    try:
+        found = version(needed.name)
+    except PackageNotFoundError:
+        yield Line("problem", needed.name, f"missing; pip install '{needed}'")
+        return
+    if not needed.specifier.contains(found, prereleases=True):
+        told = f"{found}, and Pelagos needs {needed.specifier}"
+        yield Line("problem", needed.name, f"{told}; pip install --upgrade '{needed}'")
 
 
 def _devices() -> Iterator[Line]:

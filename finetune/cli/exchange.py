@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import Parameter
 
@@ -95,7 +95,7 @@ def export_weights(
     out: File,
     /,
     *,
-    format: Literal["published", "export"] = "published",
+    format: Literal["published", "export", "onnx"] = "published",
     batch: Count = 1,
     dataset: str = "",
     overwrite: bool = False,
@@ -103,12 +103,13 @@ def export_weights(
 ) -> None:
     """Write a checkpoint for other programs: in the layout that the published code of its operator
     opens (scOT, Poseidon, for the multiscale transformer; DyMixOp for dymixop), or one step of it
-    as a program that torch.export.load opens without Pelagos.
+    as a program that torch.export.load or ONNX Runtime opens without Pelagos.
 
     Args:
         checkpoint: a checkpoint or run directory.
         out: a directory that does not exist yet; for a program a file, such as step.pt2.
-        format: published: weights; export: a program, checked to give the same numbers.
+        format: published: weights; export: a program, checked to give the same numbers; onnx: the
+            same for ONNX, where the operator's operations allow (pip install 'pelagos[onnx]').
         batch: samples that a program takes at a time.
         dataset: as which a program scales its data, where statistics are kept by dataset.
         overwrite: replace an existing program.
@@ -117,9 +118,11 @@ def export_weights(
     Examples:
         pelagos export runs/finetuned published/finetuned
         pelagos export runs/mine step.pt2 --format export --batch 8
+        pelagos export runs/mine step.onnx --format onnx
     """
-    if format == "export":
-        _export_program(checkpoint, out, batch, dataset, overwrite, not no_verify)
+    if format != "published":
+        asked = {"batch": batch, "dataset": dataset, "overwrite": overwrite}
+        _export_program(checkpoint, out, not no_verify, {**asked, "onnx": format == "onnx"})
         return
     from ...datasets.fields.normalization import Identity
     from ...operators import published
@@ -135,22 +138,17 @@ def export_weights(
         )
 
 
-def _export_program(
-    checkpoint: Path, out: Path, batch: int, dataset: str, overwrite: bool, verify: bool
-) -> None:
+def _export_program(checkpoint: Path, out: Path, verify: bool, asked: dict[str, Any]) -> None:
     from ...datasets.base.appearing import refuse_existing
     from ...operators.core.checkpoint import from_pretrained, locate
     from ...operators.core.exporting import export_step
 
-    refuse_existing(out, overwrite)
+    refuse_existing(out, asked["overwrite"])
     operator = from_pretrained(locate(checkpoint), verify=verify)
-    says = export_step(operator, out, batch=batch, dataset=dataset, overwrite=overwrite)
-    names = ("history", "first", "dt", "constants", "parameters")
-    kept = [n for n in names if n not in ("constants", "parameters")]
-    kept += ["constants"] if says["constant_fields"] else []
-    kept += ["parameters"] if says["parameters"] else []
-    shapes = ", ".join(f"{n} {s}" for n, s in zip(kept, says["shapes"], strict=True))
-    print(f"program: {out} (takes {shapes}; open it with: torch.export.load)")
+    says = export_step(operator, out, **asked)
+    shapes = ", ".join(f"{n} {s}" for n, s in zip(says["names"], says["shapes"], strict=True))
+    opened = "onnxruntime.InferenceSession" if asked["onnx"] else "torch.export.load"
+    print(f"program: {out} (takes {shapes}; open it with: {opened})")
 
 
 def _at_time_scale(operator: Operator, scale: float) -> Description:

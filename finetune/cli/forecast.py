@@ -96,6 +96,8 @@ class Judged:
     """How forecasts are judged, as it is typed.
 
     Attributes:
+        long: judge long rollouts too: spectra, drifts, the attractor, growth of differences,
+            eigenvalues, and forecasts that need no training.
         lead: sum up these windows of steps on their own, counted from 1, as in 6:12,13:30.
         noise: add white noise to the given frames, its deviation in standard deviations of each
             field over space.
@@ -107,6 +109,7 @@ class Judged:
             the dataset say).
     """
 
+    long: Annotated[bool, Parameter(negative="")] = False
     lead: Windows = ()
     noise: Positive | None = None
     noise_seed: Index = 0
@@ -209,6 +212,7 @@ def evaluate(
     Examples:
         pelagos evaluate runs/mine data/burgers_1d
         pelagos evaluate runs/mine data/burgers_1d --split valid --steps 20 --out valid.json
+        pelagos evaluate runs/mine data/kuramoto_sivashinsky_1d --long
         pelagos evaluate runs/mine data/burgers_1d --break-even
     """
     run_folder = checkpoint
@@ -219,10 +223,14 @@ def evaluate(
     operator, store = _open(checkpoint, data, reading, not no_verify)
     pays = _break_even(operator, store, asked, judged, run_folder) if judged.break_even else {}
     request = replace(_request(asked), noise=judged.noise or 0.0, noise_seed=judged.noise_seed)
-    result = run(operator, store, request, progress=True, windows=judged.lead)
+    result = run(operator, store, request, progress=True, windows=judged.lead, long=judged.long)
     result |= {"checkpoint": str(checkpoint), "data": data, **pays}
     write_evaluation(result, out, overwrite=overwrite)
     _print_scores(result)
+    for quantity, text in result["verdict"]["outside"].items():
+        print(f"pelagos: warning: outside of what was trained: {quantity}: {text}", file=sys.stderr)
+    if judged.long:
+        _print_long(result)
     if judged.break_even:
         print(f"break-even: {result['break_even']['text']}")
     print(f"evaluation: {out}")
@@ -337,3 +345,18 @@ def _print_valid_time(result: dict[str, Any]) -> None:
         if time is not None:
             chaos = "" if lyapunov is None else f" = {number(time / lyapunov)} Lyapunov times"
             print(f"{label} stays valid for {number(time, unit)}{chaos}")
+
+
+def _print_long(result: dict[str, Any]) -> None:
+    """The few numbers of long rollouts that fit into lines."""
+    from ..report.comparison import number
+
+    found = result["long"]
+    attractor, floor = found["attractor"]["prediction"], found["attractor"].get("floor")
+    for key, what in (("occupation", "divergence of states"), ("spectrum", "distance of spectra")):
+        if attractor is not None:
+            beside = "" if floor is None else f" (between halves of the truth {number(floor[key])})"
+            print(f"attractor: {what} {number(attractor[key])}{beside}")
+    exponents = [found["lyapunov"][who] for who in ("operator", "solver")]
+    told = ["unknown" if value is None else number(value) for value in exponents]
+    print(f"largest Lyapunov exponent: {told[0]} of {result['operator']}, {told[1]} of the solver")

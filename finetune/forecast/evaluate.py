@@ -26,9 +26,12 @@ from ...datasets.fields.masking import masked_agrees, masked_metric, masked_shar
 from ...datasets.fields.moments import mean_of_known
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
+from ...operators.core.verdict import Start, Verdict, judge_start
 from ...pretrain.run.records import EVALUATION_SCHEMA
 from .frames import Step, forecast, truth
 from .lead_windows import LeadWindow, require_within
+from .long import LongRollouts
+from .numbers import numbers as as_numbers
 from .plan import Plan, make_plan
 from .request import Request
 
@@ -90,6 +93,9 @@ CONVENTIONS = {
     "where the data say it: divide valid times by it. Null where unknown.",
     "spectra": "Energy per shell of wave numbers (periods per domain), the sum of squared Fourier "
     "amplitudes; median over trajectories.",
+    "verdict": "Whether the given frames, the grid, the steps and the parameters are inside of "
+    "what was trained, and what is not. A grid of other points than the training grid's is "
+    "outside: errors there can be several times those on it.",
     "windows": "Of steps first:last, counted from 1, both included: the summary's means over these "
     "lead times alone.",
     "noise": "Where it is there: white noise was added to the given frames, its deviation so many "
@@ -104,6 +110,7 @@ def evaluate(
     request: Request | None = None,
     *,
     progress: bool = False,
+    long: bool = False,
     windows: Sequence[LeadWindow] = (),
     **wishes: Any,
 ) -> dict[str, Any]:
@@ -114,6 +121,7 @@ def evaluate(
         store: gives the history and the truth.
         request: what to predict, at times where frames are stored.
         progress: show a bar on the error stream.
+        long: judge long rollouts too, under the key "long" (see `long`).
         windows: of steps, each summed up on its own.
         wishes: attributes of `Request` in place of the request's, as in `steps=20`.
 
@@ -121,10 +129,12 @@ def evaluate(
         Plain data; `CONVENTIONS` (which it contains) says what the numbers are.
 
     Raises:
-        ValueError: more steps than are stored, or as in `predict`.
+        ValueError: more steps than are stored, too few for `long`, or as in `predict`.
     """
     request = replace(request or Request(), **wishes)
     plan = make_plan(operator, store, request)
+    rollouts = LongRollouts(operator, store, plan) if long else None
+    verdict = Verdict(())
     require_within(windows, plan.steps)
     channels = _scored_channels(store, plan)
     judged = replace(plan, fields=tuple(plan.fields[c] for c in channels))
@@ -134,6 +144,10 @@ def evaluate(
     spectra, ranges = _Spectra(judged), _Ranges(len(channels))
     seconds = []
     for step in forecast(operator, store, plan, request, title="evaluate", progress=progress):
+        if rollouts is not None:
+            rollouts.add(step)
+        if step.index == 0:
+            verdict = verdict.merged(judge_start(operator, _start(step, plan)))
         target = truth(store, judged, step.trajectories, step.index).to(request.device)
         step, target, whole = _without_holes(_only(step, channels), target)
         for values, fields in ((ours, step.fields), (baseline, step.last_given)):
@@ -151,7 +165,10 @@ def evaluate(
         found.setdefault("windows", {})[str(window)] = means
     if request.noise:
         found |= {"noise": request.noise, "noise_seed": request.noise_seed}
+    if rollouts is not None:
+        found["long"] = rollouts.result()
     return found | {
+        "verdict": {"status": verdict.status, "outside": _told(verdict)},
         "batch": min(request.batch, len(plan.trajectories)),
         "seconds_per_step": float(np.median(seconds)),
         "spectra": spectra.result(),
@@ -169,6 +186,16 @@ def write_evaluation(result: dict[str, Any], path: Path, *, overwrite: bool = Fa
     with appearing_file(path, overwrite=overwrite) as draft:
         draft.write_text(text + "\n", encoding="utf-8")
     return path
+
+
+def _start(step: Step, plan: Plan) -> Start:
+    """What is known before a batch is predicted."""
+    context = replace(step.given.context, dataset=step.dataset)
+    return Start(step.given.history, context, plan.increments, plan.leads)
+
+
+def _told(verdict: Verdict) -> dict[str, str]:
+    return {finding.quantity: finding.text for finding in verdict.outside}
 
 
 class _Spectra:
@@ -361,13 +388,13 @@ def _percentiles(values: Float[np.ndarray, "N *_"]) -> dict[str, Any]:
         p10, median, p90 = percentile(values, (10, 50, 90), axis=0)
         mean = mean_of_known(values, 0)
     numbers = {"mean": mean, "median": median, "p10": p10, "p90": p90}
-    return {name: _numbers(value) for name, value in numbers.items()}
+    return {name: as_numbers(value) for name, value in numbers.items()}
 
 
 def _means(values: Mapping[str, Values]) -> dict[str, Any]:
     """Of every metric: over trajectories, then over fields, then over lead times."""
     return {
-        name: _numbers(mean_of_known(mean_of_known(mean_of_known(values[name], 0), 1)))
+        name: as_numbers(mean_of_known(mean_of_known(mean_of_known(values[name], 0), 1)))
         for name in METRICS
     }
 
@@ -379,10 +406,10 @@ def _summary(values: Mapping[str, Values], lead: np.ndarray) -> dict[str, Any]:
     each = mean_of_known(values["vrmse"], (1, 2))
     valid, _ = _valid_time(values, lead)
     return result | {
-        "vrmse_one_step": _numbers(first),
+        "vrmse_one_step": as_numbers(first),
         "vrmse_median": _percentiles(each)["median"],
-        "valid_time": _numbers(valid.mean(axis=0).mean()),
-        "crmse": _numbers(
+        "valid_time": as_numbers(valid.mean(axis=0).mean()),
+        "crmse": as_numbers(
             mean_of_known(np.sqrt(mean_of_known(np.square(values["mean_error"]), 0)))
         ),
     }
@@ -412,11 +439,3 @@ def _valid_time(
     passed = values[AGREES] > 0
     found, agrees, times = map(torch.from_numpy, (values["correlation"], passed, lead))
     return metrics.failure_time(found, agrees, times, VALID).numpy(), np.all(passed, axis=1)
-
-
-def _numbers(values: Any) -> Any:
-    """Floats for JSON, nested as the array is: None for what is not finite."""
-    array = np.asarray(values, float)
-    if array.ndim:
-        return [_numbers(value) for value in array]
-    return float(array) if np.isfinite(array) else None

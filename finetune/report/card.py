@@ -81,7 +81,9 @@ def _head(about: Card) -> Iterator[str]:
     recipe, run = about.run.recipe, about.run
     seconds = "" if run.seconds is None else f", in {number(run.seconds, 's')}"
     samples = "" if run.samples is None else f" ({run.samples:,} windows)"
-    yield f"{recipe.get('steps')} steps of {recipe.get('batch')} windows{samples}{seconds}."
+    done, wanted = run.train[-1]["step"] if run.train else 0, recipe.get("steps")
+    steps = f"{wanted}" if done == wanted else f"{done} of {wanted}"
+    yield f"{steps} steps of {recipe.get('batch')} windows{samples}{seconds}."
     if about.error is not None:
         yield (
             f"\nLarge tensors are stored in half precision and read into single precision: first "
@@ -105,7 +107,9 @@ def _data(about: Card) -> Iterator[str]:
 def _limits(about: Card) -> Iterator[str]:
     operator, known = about.operator, about.operator.description
     yield "\n## What it knows, and limits\n"
-    units = {name: known.units.get(name, "no stated unit") for name in known.fields}
+    told = {"1": "dimensionless", "": "no stated unit"}
+    units = {name: known.units.get(name, "") for name in known.fields}
+    units = {name: told.get(unit, unit) for name, unit in units.items()}
     yield f"- fields: {', '.join(f'{name} ({unit})' for name, unit in units.items())}"
     if known.inputs:
         yield f"- inputs of a steady problem: {', '.join(known.inputs)}"
@@ -115,6 +119,10 @@ def _limits(about: Card) -> Iterator[str]:
         least, most = (number(t) for t in (min(known.time_steps), max(known.time_steps)))
         any_step = "any time step is taken" if operator.continuous else "only these are taken"
         yield f"- time steps: {least} to {most} in training; {any_step}"
+    if known.time_scales and operator.sees_time:
+        scales = (f"{name} {number(scale)}" for name, scale in known.time_scales.items())
+        yield f"- time that the network sees as 1: {', '.join(scales)}"
+        yield "- data of another name have no such time; fine-tuning sets theirs"
     if known.grid is not None:
         shape = "×".join(map(str, known.grid.shape))
         yield f"- grid: {shape} points, {', '.join(known.grid.boundary)}"

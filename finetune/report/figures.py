@@ -145,7 +145,7 @@ def line_chart(lines: Sequence[Line], plane: Plane, *, alt: str, small: bool = F
             _draw(axes, line)
         axes.set(xlabel=plane.x, ylabel=plane.y)
         _scale(axes, lines, plane)
-        return _svg(figure, alt)
+        return svg(figure, alt)
 
 
 def image(panel: Panel, *, x: str, y: str, alt: str) -> str:
@@ -158,7 +158,7 @@ def image(panel: Panel, *, x: str, y: str, alt: str) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
         _color_bar(figure, mapped, axes)
-        return _svg(figure, alt)
+        return svg(figure, alt)
 
 
 def image_grid(rows: Sequence[Sequence[Panel]], *, labels: Sequence[str], alt: str) -> str:
@@ -178,7 +178,7 @@ def image_grid(rows: Sequence[Sequence[Panel]], *, labels: Sequence[str], alt: s
             _color_bar(figure, mapped[-1], list(line))
         for axes, panel in zip(grid[0], rows[0], strict=True):
             axes.set_title(panel.title, fontsize=9.5, color=MUTED)
-        return _svg(figure, alt)
+        return svg(figure, alt)
 
 
 def _draw(axes: Axes, line: Line) -> None:
@@ -266,26 +266,26 @@ def _color_bar(figure: Figure, mapped: Any, axes: Any) -> None:
     bar.ax.yaxis.set_major_formatter(FuncFormatter(_plain))
 
 
-def _svg(figure: Figure, alt: str) -> str:
+def svg(figure: Figure, alt: str) -> str:
     """The figure as an `<svg>` element that scales with its column."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :].strip()
-    box = re.search(r'viewBox="[^"]*"', svg)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].strip()
+    box = re.search(r'viewBox="[^"]*"', text)
     assert box is not None
     label = html.escape(alt, quote=True)
     # Only ids that something refers to (clip paths, markers, images) may stay: these come from a
     # hash of their contents, the others repeat from figure to figure.
-    svg = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", svg)
-    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px var(--sans)", svg)
-    svg = re.sub(r"<!--.*?-->\s*|<style.*?</style>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"\d+\.\d{3,}", _two_digits, tag[0]), svg)
+    text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text)
+    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px var(--sans)", text)
+    text = re.sub(r"<!--.*?-->\s*|<style.*?</style>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"\d+\.\d{3,}", _two_digits, tag[0]), text)
     for value, name in _VARIABLES.items():
-        svg = svg.replace(value, f"var(--{name})")
+        text = text.replace(value, f"var(--{name})")
     opening = f'<svg {box[0]} role="img" aria-label="{label}">'
-    return re.sub(r"^<svg[^>]*>", lambda _: opening, svg)  # a label may hold a backslash
+    return re.sub(r"^<svg[^>]*>", lambda _: opening, text)  # a label may hold a backslash
 
 
 def _two_digits(number: re.Match[str]) -> str:

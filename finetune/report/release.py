@@ -70,9 +70,11 @@ def release(run: Path, folder: Path, asked: Release, *, overwrite: bool = False)
     recipe = read(
         FinetuneRecipe if "init_from" in found.recipe else TrainRecipe, run / "recipe.yaml"
     )
+    known = operator.description
+    operator.description = replace(known, license=asked.license or known.license)
     windows = validation_windows(recipe, operator)
     error = require_small_error(operator, windows) if asked.half else None
-    config = _shared(operator, asked)
+    config = _shared(operator)
     state = {name: value.detach().cpu() for name, value in operator.state_dict().items()}
     if error is not None:
         config, state = {**config, STORED: HALF}, halved(state)
@@ -142,7 +144,7 @@ def _guesses(operator: Operator, item: Window) -> list[tuple[Tensor, Window]]:
     return [(guess[:, :1], first), (guess, window), (last.expand_as(guess), window)]
 
 
-def _shared(operator: Operator, asked: Release) -> dict[str, Any]:
+def _shared(operator: Operator) -> dict[str, Any]:
     """`config.json` without where the data lay on the machine of the training."""
     config = checkpoint.config_of(operator)
     provenance = dict(config.get("provenance", {}))
@@ -150,4 +152,4 @@ def _shared(operator: Operator, asked: Release) -> dict[str, Any]:
     if isinstance(recipe, Mapping) and isinstance(recipe.get("data"), list):
         data = [{**entry, "path": Path(entry.get("path") or "").name} for entry in recipe["data"]]
         provenance["recipe"] = {**recipe, "data": data}
-    return {**config, "provenance": provenance, "license": asked.license or config["license"]}
+    return {**config, "provenance": provenance}

@@ -22,10 +22,11 @@ from jinja2 import Environment, StrictUndefined
 from ...datasets.base.appearing import appearing_file
 from ...pretrain.run.records import PRETRAINED, PRETRAINING, SCRATCH, Run, read_runs
 from ..forecast.evaluate import CONVENTIONS, VALID
-from . import charts, figures
+from . import charts, figures, long
 from .comparison import compare, is_steady, number, persistence, score, time_unit
 from .field_images import field_images
 from .figures import Drawing
+from .long import LongPart
 from .studies import StudyPart, is_study, read_studies
 
 _COLUMNS = (
@@ -67,6 +68,7 @@ class Scored:
     rows: tuple[Row, ...]
     errors: tuple[Drawing, ...]
     spectra: tuple[Drawing, ...]
+    lasting: LongPart | None
     runs: tuple[int, ...]
 
 
@@ -119,6 +121,8 @@ def render(runs: Sequence[Run], title: str | None, studies: Sequence[StudyPart] 
         aging=[group for group in scored if group.errors],
         curves=list(charts.learning_curves(runs)),
         field_images=list(field_images(runs)),
+        lasting=[group.lasting for group in scored if group.lasting is not None],
+        lasting_columns=long.COLUMNS,
         runs=[_about(run, i) for i, run in enumerate(runs)],
         studies=studies,
         conventions=_conventions(runs) if runs else studies[0].conventions,
@@ -142,6 +146,7 @@ def _scored(runs: Sequence[Run]) -> Iterator[Scored]:
             rows=tuple(_rows(runs, members)),
             errors=tuple(charts.errors(runs, members)) if ages else (),
             spectra=tuple(charts.spectra(runs, members)),
+            lasting=long.long_part(runs, members, title),
             runs=tuple(members),
         )
 

@@ -138,18 +138,20 @@ def _spectra(frames: np.ndarray, ndim: int) -> list[Any]:
     """Energy by wave number of every frame; null of frames with holes."""
     values = torch.from_numpy(np.ascontiguousarray(frames)).double()
     spectra = metrics.energy_spectrum(values[:, None], ndim)[:, 0].numpy()
-    whole = np.isfinite(frames.reshape(len(frames), -1)).all(1)
+    whole = [bool(np.isfinite(frame).all()) for frame in frames]
     return [row if ok else None for row, ok in zip(spectra.tolist(), whole, strict=True)]
 
 
 def _scores(frames: np.ndarray, truth: np.ndarray, ndim: int) -> dict[str, Any]:
     """Scores of every frame, null where nothing is stored."""
     there = np.isfinite(truth)
-    pair = [torch.from_numpy(np.where(there, x, 0.0))[:, None].double() for x in (frames, truth)]
+    ours, true = (
+        torch.from_numpy(np.where(there, x, 0.0))[:, None].double() for x in (frames, truth)
+    )
     mask = torch.from_numpy(there)[:, None]
     known = there.reshape(len(there), -1).any(1)
     found = {}
     for name in ("vrmse", "nrmse", "correlation"):
-        values = masked_metric(name, *pair, ndim, mask)[:, 0].numpy()
+        values = masked_metric(name, ours, true, ndim, mask)[:, 0].numpy()
         found[name] = encoded(np.where(known, values, np.nan), "lists")
     return found

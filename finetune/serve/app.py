@@ -155,7 +155,7 @@ def _refusal(status: int, text: str) -> Response:
 
 @cache
 def _asset(name: str) -> str:
-    return files(__package__).joinpath(name).read_text("utf-8")
+    return files("pelagos.finetune.serve").joinpath(name).read_text("utf-8")
 
 
 def _add_pages(app: FastAPI) -> None:

@@ -27,7 +27,7 @@ class Key:
 
 def page_of(openapi: Mapping[str, Any]) -> str:
     """HTML with every address, what it takes, and how to call it."""
-    text = files(__package__).joinpath("api.html").read_text("utf-8")
+    text = files("pelagos.finetune.serve").joinpath("api.html").read_text("utf-8")
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     entries = [
         {

@@ -6,7 +6,6 @@ import stat
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 from .refusals import TooLarge
 
@@ -67,17 +66,13 @@ def _write(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path, left: 
         target.mkdir(parents=True, exist_ok=True)
         return 0
     target.parent.mkdir(parents=True, exist_ok=True)
-    with packed.open(entry) as source, target.open("xb") as sink:
-        return _copy(source, sink, left)
-
-
-def _copy(source: zipfile.ZipExtFile, sink: BinaryIO, left: int) -> int:
     count = 0
-    while block := source.read(BLOCK):
-        count += len(block)
-        if count > left:
-            raise TooLarge("the zip file unpacks to more than it declares")
-        sink.write(block)
+    with packed.open(entry) as source, target.open("xb") as sink:
+        while block := source.read(BLOCK):
+            count += len(block)
+            if count > left:
+                raise TooLarge("the zip file unpacks to more than it declares")
+            sink.write(block)
     return count
 
 

@@ -18,6 +18,7 @@ from ...operators.core import checkpoint
 from ...operators.core.operator import Operator
 from ...operators.core.registry import get
 from ...pretrain.recipe import TrainRecipe
+from ...pretrain.start import known_of
 from ..adapt.recipe import FinetuneRecipe
 from .peer import NAME as PEER
 from .recipe import Start, StudyConfig, StudyRecipe
@@ -122,10 +123,15 @@ class Recipes:
     Args:
         recipe: the study's.
         donor: the operator that the checkpoint holds.
+        steady: whether the data are a steady problem.
+        changes: config keys of the donor that the data want otherwise.
     """
 
-    def __init__(self, recipe: StudyRecipe, donor: Operator) -> None:
-        self.donor, self._config = donor, checkpoint.config_of(donor)["config"]
+    def __init__(
+        self, recipe: StudyRecipe, donor: Operator, steady: bool, changes: Mapping[str, Any]
+    ) -> None:
+        self.donor, self._config = donor, {**checkpoint.config_of(donor)["config"], **changes}
+        self._known = known_of(donor.description, steady)
         # All starts see the same history, which splits by time depend on, too.
         seen = {"history": self._config["history"]} if "history" in self._config else {}
         operator = {"name": donor.name, **seen, **recipe.operator}
@@ -160,7 +166,7 @@ class Recipes:
 
     def _as_the_donor(self) -> dict[str, Any]:
         """What fine-tuning takes from the checkpoint where the recipe does not say it."""
-        recipe, known = self.recipe, self.donor.description
+        recipe, known = self.recipe, self._known
         normalizer = recipe.normalizer or normalizer_to_dict(known.normalizer)
         if normalizer["name"] == Statistics.name:
             normalizer = {"name": Statistics.name}

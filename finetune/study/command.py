@@ -110,13 +110,14 @@ def _subject(recipe: StudyRecipe) -> _Subject:
     assert recipe.init_from is not None, "the recipe has been checked"
     start = donor_of(recipe.init_from)
     donor = checkpoint.from_pretrained(start.source)
-    recipes = Recipes(recipe, donor)
+    first = open_split(recipe, recipe.data[0], "train")
+    start.require_dimension([first])
+    recipes = Recipes(recipe, donor, first.steady, start.changes_for(first, recipe.operator))
     splits = {
         name: open_split(recipes.recipe, recipe.data[0], name)
         for name in ("train", "valid", "test")
     }
     train, test = splits["train"], splits["test"]
-    start.require_dimension([train])
     _require_shared(donor, train, recipe.init_from)
     wanted = recipe.study.test.trajectories
     if wanted is not None and wanted > len(test):

@@ -31,12 +31,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ...datasets.base.annotations import AtLeastOne, Odd
 from ...datasets.base.config import Checked
@@ -70,6 +71,8 @@ class CorrectionConfig(Checked):
         modes: wavenumbers of smooth errors per axis, below this number.
         hidden: channels of the networks that see the forecast.
         kernel_size: width of the local spread (odd).
+        fields: "coupled": errors of different fields are correlated, as the modes' amplitudes say;
+            "apart": they are not, which makes C fields C² times cheaper.
         observation: "true": the innovation is y − C û^f; "learned": y − C E(û^f) with a network E
             (an ablation: a perfect estimate does not stay perfect).
     """
@@ -77,6 +80,7 @@ class CorrectionConfig(Checked):
     modes: AtLeastOne = 8
     hidden: AtLeastOne = 16
     kernel_size: Odd = 5
+    fields: Literal["coupled", "apart"] = "coupled"
     observation: Literal["true", "learned"] = "true"
 
 
@@ -198,10 +202,27 @@ class Correction(nn.Module):
             forecast, shift, scale = (x.to(single) for x in (forecast, shift, scale))
             variance = variance.to(single).expand_as(forecast)
             measured = self.measure(forecast, observation, context, shift, scale)
-            smooth, rough = self._deviations((forecast - shift) / scale, measured, variance)
-            change, left = self._smooth(smooth, measured)
-            change = change + self._rough(rough, measured, change)
-            return forecast + scale * change, _levelled(variance * left, self.pattern, measured)
+            scaled = (forecast - shift) / scale
+            rows = _measured_rows(measured)
+            if rows is None:
+                change, variance = self._change(scaled, measured, variance)
+                return forecast + scale * change, variance
+            variance = variance.clamp_min(_SMALLEST)
+            if not len(rows):
+                return forecast, variance
+            found, left = self._change(scaled[rows], measured.rows(rows), variance[rows])
+            change = torch.zeros_like(forecast).index_copy(0, rows, found)
+            return forecast + scale * change, variance.index_copy(0, rows, left)
+
+    def _change(
+        self, scaled: Tensor, measured: Information, variance: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """δ₁ + δ₂, and the variance of the error that is left, in scaled units."""
+        smooth, rough = self._deviations(scaled, measured, variance)
+        solve = self._smooth if self.config.fields == "coupled" else self._smooth_apart
+        change, left = solve(smooth, measured)
+        change = change + self._rough(rough, measured, change)
+        return change, _levelled(variance * left, self.pattern, measured)
 
     def measure(
         self,
@@ -264,6 +285,22 @@ class Correction(nn.Module):
         left = diagonal(after, minus, plus, space) / before.clamp_min(_SMALLEST)
         return deviation * change, left.clamp(_SMALLEST, 1)
 
+    def _smooth_apart(self, deviation: Tensor, measured: Information) -> tuple[Tensor, Tensor]:
+        """As `_smooth`, each field by itself: of S, only the diagonals count."""
+        space = tuple(deviation.shape[2:])
+        minus, plus = sums_of_modes(self.modes, space)
+        own = self._mixing(deviation.dtype).diagonal(dim1=1, dim2=2).T  # (C, Q)
+        pairs = own[:, :, None] * own[:, None, :]
+        products = products_of(deviation.square() * measured.precision, minus, plus)
+        inverse = _posterior(pairs * products)
+        seen = own * analysed(deviation * measured.weighted, self.modes)
+        latent = (inverse @ seen.to(inverse.dtype)[..., None])[..., 0].to(deviation.dtype)
+        change = synthesised(own * latent, self.modes, space)
+        before = own[:, : len(self.modes)].square().sum(1).reshape(-1, *(1,) * self.ndim)
+        after = diagonal(pairs * inverse.to(deviation.dtype), minus, plus, space)
+        left = after / before.clamp_min(_SMALLEST)
+        return deviation * change, left.clamp(_SMALLEST, 1)
+
     def _rough(self, deviation: Tensor, measured: Information, change: Tensor) -> Tensor:
         """δ₂."""
         rest = measured.weighted - measured.precision * change
@@ -297,11 +334,38 @@ class _Network(nn.Module):
         return self.outer(F.gelu(self.inner(x)))
 
 
-def _posterior(gram: Float[Tensor, "B N N"]) -> Float[Tensor, "B N N"]:
-    """(I + Bᵀ w B)⁻¹, in double precision: many accurate measurements make it ill-conditioned."""
-    wide = torch.float32 if gram.device.type == "mps" else torch.float64
-    matrix = gram.to(wide) + torch.eye(gram.shape[-1], dtype=wide, device=gram.device)
-    return torch.cholesky_inverse(torch.linalg.cholesky_ex(matrix).L)
+class _Posterior(torch.autograd.Function):
+    """(I + G)⁻¹ of symmetric G, in double precision: accurate measurements make it ill-conditioned.
+
+    Its gradient −P ∂P P is two products of matrices in the precision of G, where that of a Cholesky
+    factor and of the inverse from it would be ten, and triangular solves, in double precision.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gram: Tensor) -> Tensor:
+        wide = torch.float32 if gram.device.type == "mps" else torch.float64
+        matrix = gram.to(wide) + torch.eye(gram.shape[-1], dtype=wide, device=gram.device)
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(matrix).L)
+        ctx.save_for_backward(inverse.to(gram.dtype))
+        return inverse
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (inverse,) = ctx.saved_tensors
+        return -(inverse @ gradients[0].to(inverse.dtype) @ inverse)
+
+
+def _posterior(gram: Float[Tensor, "*B N N"]) -> Float[Tensor, "*B N N"]:
+    return cast(Tensor, _Posterior.apply(gram))
+
+
+def _measured_rows(measured: Information) -> Tensor | None:
+    """Where anything was measured, if not everywhere; on the host only, which waits for nothing."""
+    if measured.precision.device.type != "cpu":
+        return None
+    seen = measured.precision.detach().flatten(1).any(1)
+    return None if seen.all() else seen.nonzero().flatten()
 
 
 def _levelled(

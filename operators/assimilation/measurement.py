@@ -52,6 +52,10 @@ class Information:
     weighted: Tensor
     count: Tensor
 
+    def rows(self, chosen: Int[Tensor, " N"]) -> Information:
+        """Of these trajectories alone."""
+        return Information(self.precision[chosen], self.weighted[chosen], self.count[chosen])
+
 
 def information(
     observation: Observation | Sensors,

@@ -200,6 +200,7 @@ class Observer(AssimilatingOperator):
                 lambda u: rate * self._network(u, scaling, extra),
                 self.config.order,
             )
+        fields = scaling.keep(fields, last)
         return state.advance(fields, dt), fields
 
     def _network(self, fields: Tensor, scaling: Scaling, extra: Sequence[Tensor]) -> Tensor:

@@ -8,6 +8,8 @@ from .checkpoint import directory_of as directory_of
 from .checkpoint import from_pretrained as from_pretrained
 from .checkpoint import locate as locate
 from .checkpoint import require_free as require_free
+from .cloud import Cloud as Cloud
+from .cloud import cloud_of as cloud_of
 from .conditions import Conditions as Conditions
 from .conditions import everywhere as everywhere
 from .description import Description as Description

@@ -331,7 +331,17 @@ def _construct(config: dict[str, Any], most: int = MOST_TENSORS) -> Operator:
 def _architecture(config: dict[str, Any]) -> Any:
     """The operator's own config dataclass."""
     cls = registry.get(config["operator"])
-    return build_config(cls.Config, config["config"], prefix="config")
+    return build_config(cls.Config, _with_earlier(cls, config["config"]), prefix="config")
+
+
+def _with_earlier(cls: type[Operator], config: Any) -> Any:
+    """The config with what a checkpoint that lacks a key meant, also of an operator inside."""
+    if not isinstance(config, dict):
+        return config  # building says what is wrong
+    inner = config.get(cls.wraps)
+    name = inner.get("name") if isinstance(inner, dict) else None
+    wrapped = {cls.wraps: _with_earlier(registry.get(name), inner)} if name else {}
+    return {**cls.earlier, **config, **wrapped}
 
 
 def _expected(config: dict[str, Any], directory: Path) -> dict[str, Tensor]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
-from ...datasets.base.config import arguments, build, plain
+from ...datasets.base.config import arguments, build, nearest, plain
 from ...datasets.fields.grid import Grid
 from ...datasets.fields.normalization import (
     Identity,
@@ -44,6 +44,7 @@ class Description:
         time_steps: the physical time steps it was trained at; empty if unknown.
         grid: the training grid; None if there were several or none yet.
         axes: names of the grid's axes in the training data, in order; () if unknown.
+        conserved: fields whose mean over the domain every step keeps, exactly.
         trained: by dataset, in which ranges the training data are; empty if unknown.
         calibration: error bands of its predictions; None if not calibrated.
         provenance: how it was made (recipe, datasets, seed, version, …).
@@ -63,6 +64,7 @@ class Description:
     time_steps: tuple[float, ...] = ()
     grid: Grid | None = None
     axes: tuple[str, ...] = ()
+    conserved: tuple[str, ...] = ()
     trained: dict[str, Ranges] = field(default_factory=dict)
     calibration: Calibration | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -83,10 +85,23 @@ class Description:
         ):
             if len(set(names)) != len(names):
                 raise ValueError(f"an operator needs distinct {kind} names; got {names}")
+        self._check_conserved()
         for key, scale in {"": self.time_scale, **self.time_scales}.items():
             if not scale > 0:
                 of = f" of {key!r}" if key else ""
                 raise ValueError(f"time_scale{of} must be positive; got {scale}")
+
+    def _check_conserved(self) -> None:
+        for name in self.conserved:
+            if name not in self.fields:
+                raise ValueError(
+                    f"conserved: the operator predicts no {name!r}{nearest(name, [*self.fields])}"
+                )
+        if self.conserved and self.inputs:
+            raise ValueError(
+                "conserved has no meaning for a steady problem, which has no frame before; leave "
+                "it out"
+            )
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -127,9 +142,14 @@ class Description:
         self, history: Float[Tensor, "B T C *S"], context: Context, first: Scaling | None = None
     ) -> Scaling:
         """The normaliser's scaling of a history; `first` is that of the forecast's start."""
-        return self.normalizer.scaling(
+        found = self.normalizer.scaling(
             history, context.fields, context.dataset, first, context.inputs
         )
+        if not self.conserved:
+            return found
+        kept = [float(name in self.conserved) for name in context.fields]
+        shape = (1, -1, *(1,) * context.grid.ndim)
+        return replace(found, conserved=history.new_tensor(kept).reshape(shape))
 
     def scale_of(self, condition: str) -> Standard:
         """The scale of a constant field or parameter."""
@@ -141,7 +161,7 @@ def description_to_dict(description: Description) -> dict[str, Any]:
     values = plain(description)
     values["normalizer"] = normalizer_to_dict(description.normalizer)
     # What the first checkpoints have not is left out where nothing is known.
-    later = {key: values.pop(key) for key in ("axes", "trained", "calibration")}
+    later = {key: values.pop(key) for key in ("axes", "conserved", "trained", "calibration")}
     return values | {key: value for key, value in later.items() if value}
 
 

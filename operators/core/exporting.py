@@ -58,7 +58,13 @@ class Step(nn.Module):
 
 
 def export_step(
-    operator: Operator, path: Path, *, batch: int = 1, dataset: str = "", overwrite: bool = False
+    operator: Operator,
+    path: Path,
+    *,
+    batch: int = 1,
+    dataset: str = "",
+    overwrite: bool = False,
+    onnx: bool = False,
 ) -> dict[str, Any]:
     """Write an operator's step as a program (`.pt2`) on its training grid; returns what it says.
 
@@ -70,10 +76,11 @@ def export_step(
         batch: samples that it takes at a time.
         dataset: as which its data are scaled, where statistics are kept by dataset.
         overwrite: replace an existing file.
+        onnx: write ONNX instead, where the operations allow.
 
     Raises:
         ValueError: the training grid is unknown, there are several datasets to choose from, the
-            file is taken, or the program does not give the same numbers.
+            file is taken, or the program does not give the same numbers; or as `write_onnx`.
     """
     about = operator.description
     if about.grid is None:
@@ -94,6 +101,12 @@ def export_step(
     with torch.no_grad():
         expected = step(*inputs)  # also fills what is computed once, with numbers
         program = torch.export.export(step, inputs, strict=False)
+    if onnx:
+        from .exporting_onnx import write_onnx  # its libraries are optional
+
+        named = dict(zip(says["names"], inputs, strict=True))
+        write_onnx(program, path, named, expected, says, overwrite=overwrite)
+        return says
     with appearing_file(path, overwrite=overwrite) as draft:
         torch.export.save(program, draft, extra_files={ABOUT: json.dumps(says)})
         _require_same(draft, inputs, expected)
@@ -129,6 +142,13 @@ def _example(operator: Operator, batch: int) -> tuple[Tensor, ...]:
     return tuple(inputs)
 
 
+def _names(operator: Operator) -> list[str]:
+    """Names of the program's inputs, in order."""
+    about = operator.description
+    conditions = {"constants": about.constant_fields, "parameters": about.parameters}
+    return ["history", "first", "dt", *(name for name, used in conditions.items() if used)]
+
+
 def _about(operator: Operator, context: Context, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
     about, grid = operator.description, context.grid
     return {
@@ -141,6 +161,7 @@ def _about(operator: Operator, context: Context, inputs: tuple[Tensor, ...]) -> 
         "time_steps": about.time_steps,
         "grid": {"shape": grid.shape, "lengths": grid.lengths, "boundary": grid.boundary},
         "dataset": context.dataset,
+        "names": _names(operator),
         "shapes": [tuple(value.shape) for value in inputs],
         "license": about.license,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -23,11 +24,18 @@ class Trainable(nn.Module, ABC):
     Attributes:
         name: name in the registry and in checkpoints.
         measured: config keys that a training run takes from its data where the recipe says nothing.
+        timeless: config keys, and what they must be where there is no time (a steady problem).
+        earlier: what checkpoints from before a config key was there meant, by key.
+        resamples: whether it works on the grid of its config key `resolution`, where there is one,
+            and resamples others to it and back.
         wraps: config key that holds another operator, by `name` and its own config; "": none.
     """
 
     name: ClassVar[str]
     measured: ClassVar[tuple[str, ...]] = ()
+    timeless: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    earlier: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    resamples: ClassVar[bool] = False
     wraps: ClassVar[str] = ""
 
     @abstractmethod

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ...datasets.fields.grid import Grid
+from .cloud import Cloud
 
 Range = tuple[float, float]
 
@@ -20,12 +21,14 @@ class Ranges:
         drifts: field -> "mean" or "size" -> the same of how it changes along a trajectory (see
             `drift`).
         grid: of the data.
+        cloud: of the features of all channels together; None where too few states were seen.
     """
 
     features: dict[str, dict[str, Range]]
     parameters: dict[str, Range] = field(default_factory=dict)
     drifts: dict[str, dict[str, Range]] = field(default_factory=dict)
     grid: Grid | None = None
+    cloud: Cloud | None = None
 
 
 Trained = Mapping[str, Ranges]

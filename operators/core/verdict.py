@@ -27,6 +27,7 @@ MARGIN = 0.5  # widths of the trained range by which a number may be outside of 
 LARGEST_SPREAD = 0.7  # of members, in standard deviations over space, beyond which they are lost
 DRIFTS = {"mean": 0.05, "size": 0.05}  # the narrowest ranges of drifts
 FINITE = "finite values"
+TOGETHER = "initial state as a whole"
 _ORDER = ("inside", "unknown", "outside")
 
 
@@ -174,6 +175,7 @@ def judge_start(operator: Operator, start: Start) -> Verdict:
         text = "the checkpoint does not say what its training data were like"
         return Verdict((*findings, Finding("initial state", "unknown", text)))
     findings += _features(seen, start.context.channels, ranges)
+    findings += _together(seen, start.context.channels, ranges)
     return Verdict(tuple(findings))
 
 
@@ -250,6 +252,22 @@ def _features(seen: Tensor, channels: Sequence[str], ranges: Ranges) -> Iterator
             if feature == "mean":  # in units of the field
                 narrowest *= 10 ** known.get("deviation", (0.0, 0.0))[1]
             yield _compared(f"{feature} of {name}", seen[:, channel, k], known[feature], narrowest)
+
+
+def _together(seen: Tensor, channels: Sequence[str], ranges: Ranges) -> Iterator[Finding]:
+    """All features at once: whether such a state was among those of the training data."""
+    cloud = ranges.cloud
+    distances = None if cloud is None else cloud.distances(seen, channels)
+    if cloud is None or distances is None:
+        return
+    far = distances.max().item()
+    text = (
+        f"{far:.3g} standard deviations from the mean of the training data, all features together; "
+        f"in training up to {cloud.reach:.3g}"
+    )
+    distance = max(far / cloud.reach - 1.0, 0.0)
+    status: Status = "inside" if distance <= MARGIN else "outside"
+    yield Finding(TOGETHER, status, text, distance)
 
 
 def _compared(quantity: str, values: Tensor, limits: Range, narrowest: float) -> Finding:

@@ -25,6 +25,7 @@ from ..layers.convolution import (
     sum_of,
 )
 from ..layers.spectral import SpectralConvolution, spectral_convolution
+from ..layers.stretching import Scale, stretched
 from . import mixing_1d
 from .kernels import Kernels
 
@@ -63,37 +64,40 @@ class MixingLayer(nn.Module):
         """The parts of which `kernels` are made."""
         return self.locals, self.linear, self.differences, self.expand, self.contract
 
-    def kernels(self, width: float) -> Kernels:
-        """The convolutions into which the layer collapses, on a grid of relative width `width`."""
-        local = side_by_side(cast(list[Convolution], [*self.locals]))
+    def kernels(self, scale: Scale) -> Kernels:
+        """The convolutions into which the layer collapses, on a grid of this scale."""
+        local, local_bias = side_by_side(cast(list[Convolution], [*self.locals]))
+        local = stretched(local, scale.stretch)
         branches = cast(list[Convolution | FiniteDifference], [*self.linear, *self.differences])
         mixing, bias = compose(self.contract, self.expand)
+        mixing = stretched(mixing, scale.stretch)
         if not branches:
-            return Kernels(*local, None, bias, mixing)
-        linear, linear_bias = sum_of(branches, width)
-        return Kernels(*local, linear, linear_bias + bias, mixing)
+            return Kernels(local, local_bias, None, bias, mixing)
+        linear, linear_bias = sum_of(branches, scale.width)
+        linear = stretched(linear, scale.stretch)
+        return Kernels(local, local_bias, linear, linear_bias + bias, mixing)
 
     def forward(
         self,
         latent: Float[Tensor, "B *S H"],
-        width: float,
+        scale: Scale,
         periodic: tuple[bool, ...],
         kernels: Kernels | None = None,
     ) -> Float[Tensor, "B *S H"]:
-        """F_i of the latent state c on a grid of relative width `width`."""
-        kernels = kernels or self.kernels(width)
+        """F_i of the latent state c on a grid of this scale."""
+        kernels, dilation = kernels or self.kernels(scale), scale.dilation
         spectral = cast(list[SpectralConvolution], [*self.globals])
         spread = spectral_convolution(latent, spectral, periodic)
-        if mixing_1d.applies(latent, spread, kernels):
+        if max(dilation, default=1) == 1 and mixing_1d.applies(latent, spread, kernels):
             return mixing_1d.mixing_layer(latent, spread, kernels, periodic[0])
         local, local_bias, linear, bias, mixing = kernels
-        mixed = _times(spread, convolution(latent, local, local_bias, periodic))
+        mixed = _times(spread, convolution(latent, local, local_bias, periodic, dilation))
         if len(spectral) > 1:
             mixed = mixed.unflatten(-1, (len(spectral), -1)).sum(-2)
         if linear is None:
-            return F.gelu(convolution(mixed, mixing, bias, periodic))
-        change = convolution(latent, linear, bias, periodic)
-        return F.gelu(plus(change, convolution(mixed, mixing, None, periodic)))
+            return F.gelu(convolution(mixed, mixing, bias, periodic, dilation))
+        change = convolution(latent, linear, bias, periodic, dilation)
+        return F.gelu(plus(change, convolution(mixed, mixing, None, periodic, dilation)))
 
 
 def evolved(

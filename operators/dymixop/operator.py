@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, NamedTuple, cast
 
 import torch
@@ -37,6 +38,7 @@ from ..core.time_steps import same_step
 from ..core.weight_cache import WeightCache
 from ..layers.convolution import Convolution, FiniteDifference, compose, convolution
 from ..layers.spectral import SpectralConvolution
+from ..layers.stretching import Scale, stretched
 from .kernels import Kernels
 from .mixing import MixingLayer, evolved, plus
 
@@ -57,8 +59,13 @@ class DyMixOpConfig(Checked):
         linear_branches: (conv, FD) pairs per layer.
         structure_change: τ, how fast the frames change: 1 − mean cosine similarity of consecutive
             training frames (computed from the data where a recipe gives none); 1 by default.
-        resolution: points per axis at which the finite-difference width is 1; on another grid the
-            width is resolution / points. Empty: the width is 1 on every grid.
+        resolution: points per axis of the grid on which local weights have their meaning. Empty:
+            they act on neighbouring points of every grid.
+        kernels: what they do on another grid: "physical": convolutions and finite differences reach
+            as far in space as on that grid; "points": they see neighbouring points, and finite
+            differences are divided by the width resolution / points, as published and in
+            checkpoints from before this key. A recipe that says nothing has "physical" where its
+            data share one grid, and "points" where they do not.
         padding: "boundary": an axis wraps around where the grid says that it is periodic, and has
             ends elsewhere; "periodic": every axis wraps around, as published.
         time_input: whether the logarithm of the time step (over the time scale) is one more input
@@ -76,6 +83,7 @@ class DyMixOpConfig(Checked):
     linear_branches: Count = 1
     structure_change: float = 1.0
     resolution: tuple[int, ...] = ()
+    kernels: Literal["physical", "points"] = "physical"
     padding: Literal["boundary", "periodic"] = "boundary"
     time_input: bool = False
 
@@ -109,7 +117,9 @@ class DyMixOp(Operator):
     name = "dymixop"
     Config = DyMixOpConfig
     conditioned = True
-    measured = ("resolution", "structure_change", "time_input")
+    measured = ("resolution", "kernels", "structure_change", "time_input")
+    earlier = MappingProxyType({"kernels": "points"})
+    timeless = MappingProxyType({"history": 1, "time_input": False})
 
     def __init__(self, config: DyMixOpConfig, description: Description) -> None:
         super().__init__(config, description)
@@ -211,47 +221,53 @@ class DyMixOp(Operator):
     ) -> Float[Tensor, "B C *S"]:
         """The published network: scaled input channels to the next scaled frame."""
         x = inputs.movedim(1, -1)
-        width = self._grid_width(tuple(x.shape[1:-1]))
-        first, kernels, last = self._collapsed(width)
-        latent = convolution(x, *first, periodic)
+        scale = self._scale(tuple(x.shape[1:-1]))
+        first, kernels, last = self._collapsed(scale)
+        latent = convolution(x, *first, periodic, scale.dilation)
         latent = latent.to(self.evolution.dtype)  # autocast gives half precision
         gate = torch.sigmoid(self.gate * self.config.structure_change)
         total = latent + self.evolution_bias
         *weights, last_weight = self.evolution.split(1)
         for layer, weight, kernel in zip(self.mixing, weights, kernels, strict=False):
-            change = layer(latent, width, periodic, kernel)
+            change = layer(latent, scale, periodic, kernel)
             total, latent = evolved(total, latent, change, weight, gate)
-        change = self.mixing[-1](latent, width, periodic, kernels[-1])
+        change = self.mixing[-1](latent, scale, periodic, kernels[-1])
         total = plus(total, change, last_weight)
-        return convolution(total, *last, periodic).movedim(-1, 1)
+        return convolution(total, *last, periodic, scale.dilation).movedim(-1, 1)
 
     def forward(self, window: Window) -> Float[Tensor, "B T C *S"]:
         """Prediction at the window's lead times; layers collapse once for all steps."""
         with self.collapsed.shared():
             return super().forward(window)
 
-    def _collapsed(self, width: float) -> Collapsed:
+    def _collapsed(self, scale: Scale) -> Collapsed:
         layers = [*self.mixing]
         # Whoever wraps a layer (sharding, say) wants its parameters used in its own forward only.
         if any(type(layer) is not MixingLayer for layer in layers):
-            return self._collapse([None] * len(layers))
+            return self._collapse([None] * len(layers), scale)
         own = cast(list[MixingLayer], layers)
         ends = self.lift, self.reduce, self.unreduce, self.unlift
         inner = [part for layer in own for part in layer.collapsing()]
         return self.collapsed.get(
-            (*ends, *inner), width, lambda: self._collapse([each.kernels(width) for each in own])
+            (*ends, *inner),
+            scale,
+            lambda: self._collapse([each.kernels(scale) for each in own], scale),
         )
 
-    def _collapse(self, layers: list[Kernels | None]) -> Collapsed:
-        return Collapsed(
-            compose(self.reduce, self.lift), layers, compose(self.unlift, self.unreduce)
-        )
+    def _collapse(self, layers: list[Kernels | None], scale: Scale) -> Collapsed:
+        ends = compose(self.reduce, self.lift), compose(self.unlift, self.unreduce)
+        first, last = ((stretched(weight, scale.stretch), bias) for weight, bias in ends)
+        return Collapsed(first, layers, last)
 
-    def _grid_width(self, shape: tuple[int, ...]) -> float:
-        """Grid spacing relative to the training resolution (geometric mean over the axes)."""
-        if not self.config.resolution:
-            return 1.0
-        return (math.prod(self.config.resolution) / math.prod(shape)) ** (1 / len(shape))
+    def _scale(self, shape: tuple[int, ...]) -> Scale:
+        """How weights act on a grid of these points."""
+        known = self.config.resolution
+        if not known or known == shape:
+            return Scale()
+        if self.config.kernels == "physical":
+            return Scale(stretch=tuple(zip(shape, known, strict=True)))
+        # The grid spacing relative to the known one, the geometric mean over the axes.
+        return Scale(width=(math.prod(known) / math.prod(shape)) ** (1 / len(shape)))
 
 
 class Collapsed(NamedTuple):

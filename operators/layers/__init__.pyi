@@ -9,3 +9,5 @@ from .precision import single as single
 from .resampling import fourier_resample as fourier_resample
 from .spectral import SpectralConvolution as SpectralConvolution
 from .spectral import spectral_convolution as spectral_convolution
+from .stretching import Scale as Scale
+from .stretching import stretched as stretched

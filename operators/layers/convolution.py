@@ -75,6 +75,7 @@ def convolution(
     weight: Tensor,
     bias: Tensor | None = None,
     periodic: Sequence[bool] | None = None,
+    dilation: Sequence[int] = (),
 ) -> Float[Tensor, "B *S D"]:
     """`w ∗ x + b`, channels last (cross-correlation, as in all of deep learning).
 
@@ -83,6 +84,7 @@ def convolution(
         weight: (D, C, *K) of odd widths.
         bias: (D,).
         periodic: which axes are; None: all.
+        dilation: points between neighbouring taps per axis; 1 by default.
 
     Raises:
         ValueError: the kernel reaches further than the grid is wide.
@@ -91,7 +93,8 @@ def convolution(
     if weight[0, 0].numel() == 1:
         return F.linear(x, weight.flatten(1), bias)
     shape = tuple(x.shape[1:-1])
-    reach = [size // 2 for size in weight.shape[2:]]
+    dilation = tuple(dilation) or (1,) * len(shape)
+    reach = [d * (size // 2) for size, d in zip(weight.shape[2:], dilation, strict=True)]
     if any(r > n for r, n in zip(reach, shape, strict=True)):
         raise ValueError(
             f"a kernel of {'×'.join(map(str, weight.shape[2:]))} does not fit a grid of "
@@ -100,9 +103,11 @@ def convolution(
     for axis, r in enumerate(reach):
         x = _extend(x, axis + 1, r, periodic is None or periodic[axis])
     if len(shape) > 1:
-        return _CONV[len(shape)](x.movedim(-1, 1), weight, bias).movedim(1, -1)
+        y = _CONV[len(shape)](x.movedim(-1, 1), weight, bias, dilation=dilation)
+        return y.movedim(1, -1)
     # In 2D the library has a channels-last layout, in 1D it has none.
-    y = F.conv2d(x.unsqueeze(1).movedim(-1, 1), weight.unsqueeze(2), bias)
+    along = (1, *dilation)
+    y = F.conv2d(x.unsqueeze(1).movedim(-1, 1), weight.unsqueeze(2), bias, dilation=along)
     return y.movedim(1, -1).squeeze(1)
 
 

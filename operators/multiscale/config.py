@@ -27,7 +27,8 @@ class MultiscaleConfig(Checked):
         biased: whether queries and values have biases.
         learn_residual: predict the change of the fields instead of the fields.
         resolution: the grid that the network works on; others are Fourier-resampled to it and
-            back. Empty: it works on every grid as it is.
+            back. Empty: it works on every grid as it is. Where a recipe says nothing: the grid of
+            the training data, if they share one.
         absolute_positions: learned position of every token; needs `resolution`.
         eps: ε of the norms inside blocks.
         drop_path: stochastic depth in training: probability that a sample skips a branch of the

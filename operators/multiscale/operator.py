@@ -74,6 +74,9 @@ class MultiscaleTransformer(Operator):
     Config = MultiscaleConfig
     direct = True
     conditioned = True
+    timeless = MappingProxyType({"learn_residual": False})
+    measured = ("resolution",)
+    resamples = True
 
     def __init__(self, config: MultiscaleConfig, description: Description) -> None:
         super().__init__(config, description)

@@ -10,7 +10,7 @@ double precision where the data are. Data need one frame after the history, what
 
 The solver, its settings and each trajectory's parameters are those of the dataset's provenance; at
 the start it must lead from a stored frame to the next one. A state from which it cannot go on (it
-blows up) counts with an error of zero.
+blows up) is held against the last target that it gave: away from there is the way back.
 """
 
 from __future__ import annotations
@@ -48,9 +48,18 @@ class DivertedConfig(UnrolledConfig):
         leads: how lead times are weighted; null: all the same.
         jacobian: a penalty on the Jacobian of the one-step map; null: none.
         conservation: a penalty on means over the domain that move; null: none.
+        thin: not for this objective, whose solver knows one grid.
     """
 
     kind: Literal["diverted"] = "diverted"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.thin:
+            raise ValueError(
+                "objective.thin does not go with objective.kind: diverted, whose solver knows one "
+                "grid; leave it out, or use another objective (pushforward)"
+            )
 
     @property
     def reach(self) -> int:
@@ -113,13 +122,12 @@ class Diverted(Unrolled[DivertedConfig]):
         """One step after another, and what the solver says of each."""
         history, lead = window.history, window.lead_times[:, :1]
         reference, dt = self.references[window.context.dataset], lead[0, 0].item()
-        steps, targets = [model(window)], [window.target]
+        steps, targets, shape = [model(window)], [window.target], (-1, *(1,) * history[:, 0].ndim)
         for _ in range(1, self.horizon):
             history = following(history, steps[-1].detach())
             truth, good = reference.after(history[:, -1], window.context, dt)
             steps.append(model(replace(window, history=history)))
-            shape = (-1, *(1,) * truth.ndim)
-            own = steps[-1].detach()
-            targets.append(torch.where(good.reshape(shape), truth.unsqueeze(1), own))
+            target = torch.where(good.reshape(shape), truth.unsqueeze(1), targets[-1])
+            targets.append(target)
         leads = lead * torch.arange(1, self.horizon + 1, dtype=lead.dtype)
         return torch.cat(steps, 1), replace(window, target=torch.cat(targets, 1), lead_times=leads)

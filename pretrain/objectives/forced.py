@@ -57,6 +57,8 @@ class ForcedConfig(UnrolledConfig):
         leads: how lead times are weighted; null: all the same.
         jacobian: a penalty on the Jacobian of the one-step map; null: none.
         conservation: a penalty on means over the domain that move; null: none.
+        thin: each micro-batch is seen on every k-th point of the grid only, k one of these drawn
+            anew, as in [1, 2]; empty: all points.
         alpha: share of the data in every state; null: it follows how fast errors grow.
         every: optimizer steps between two estimates of that growth.
         gamma: share of the old value, where the estimate is a smaller one.

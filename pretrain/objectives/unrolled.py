@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ...datasets.base.annotations import NotNegative
+from ...datasets.base.annotations import AtLeastOne, NotNegative
 from ...datasets.fields.normalization import Normalizer
 from ...datasets.fields.window import Window
 from ...datasets.stores.store import Store
@@ -25,6 +25,7 @@ from .jacobian import JacobianConfig, JacobianPenalty, row_norms
 from .leads import LeadsConfig, LeadWeights
 from .losses import loss_of
 from .noise import noisy
+from .thinning import drawn, require_thinnable
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class UnrolledConfig(ObjectiveConfig):
         leads: how lead times are weighted; null: all the same.
         jacobian: a penalty on the Jacobian of the one-step map; null: none.
         conservation: a penalty on means over the domain that move; null: none.
+        thin: each micro-batch is seen on every k-th point of the grid only, k one of these drawn
+            anew, as in [1, 2]; empty: all points.
     """
 
     noise: NotNegative = 0.0
@@ -44,6 +47,7 @@ class UnrolledConfig(ObjectiveConfig):
     leads: LeadsConfig | None = None
     jacobian: JacobianConfig | None = None
     conservation: ConservationConfig | None = None
+    thin: tuple[AtLeastOne, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -108,8 +112,10 @@ class Unrolled(Objective[ConfigT]):
         """One forward-mode pass, where the penalty on the Jacobian needs it.
 
         Raises:
-            ValueError: the operator has no forward mode, or what should be conserved is not.
+            ValueError: the operator has no forward mode, what should be conserved is not, or the
+                operator cannot predict on a thinned grid.
         """
+        require_thinnable(operator, window, self.config.thin)
         if self.config.conservation is not None:
             require_conserved(window, self.config.conservation.fields, normalizer)
         if self.config.jacobian is not None:
@@ -128,6 +134,7 @@ class Unrolled(Objective[ConfigT]):
         self, model: nn.Module, window: Window, normalizer: Normalizer, seed: int
     ) -> Float[Tensor, ""]:
         """The loss of the prediction, lead times weighted, and the penalties."""
+        window = drawn(window, self.config.thin, seed)
         window = replace(window, history=noisy(window, self.config.noise, normalizer, seed))
         prediction, truth = self.unroll(model, window)
         loss = self._weighted(prediction, truth, normalizer)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import yaml
+from processes import Launched
 
 from pelagos.datasets.simulation.simulate import simulate
 
@@ -44,20 +45,16 @@ def test_torchrun_starts_a_killed_job_again(tmp_path: Path) -> None:
     data = simulate("advection_1d", tmp_path, trajectories={"train": 2, "valid": 1}, frames=5)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump({"data": [{"path": str(data)}], **RECIPE}))
-    script = str(Path(__file__).parents[1] / "support" / "dying_rank.py")
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    script = Path(__file__).parents[1] / "support" / "dying_rank.py"
     weights = []
-    for name, restarts in (("whole", "0"), ("killed", "2")):
-        command = [sys.executable, *launcher, "--max-restarts", restarts, script, restarts]
-        done = subprocess.run(
-            [*command, str(recipe), str(tmp_path / name), "--resume", "auto"],
-            env={**ENVIRONMENT, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
-            capture_output=True,
-            text=True,
-            timeout=400,
-            check=False,
+    for name, restarts in (("whole", 0), ("killed", 2)):
+        words = [script, restarts, recipe, tmp_path / name, "--resume", "auto"]
+        job = Launched(
+            *words,
+            processes=2,
+            restarts=restarts,
+            environment={**ENVIRONMENT, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
         )
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert done.stderr.count("rank is killed") == int(restarts)
+        assert job.finish().count("rank is killed") == restarts
         weights.append((tmp_path / name / "checkpoint" / "model.safetensors").read_bytes())
     assert weights[0] == weights[1]

@@ -1,13 +1,11 @@
 """Training to assimilate: what is drawn, that it learns, resumes exactly and says what is wrong."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from processes import run
 
 from pelagos.datasets.base.config import build, read
 from pelagos.datasets.fields.grid import Grid
@@ -284,12 +282,7 @@ def test_two_processes_learn_what_one_does(recipe, tmp_path):
         steps=6, micro_batch=2, validation={"every": 6, "horizon": 6}, objective=objective(0.5)
     )
     main([path, str(tmp_path / "one")])
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", "-m", "pelagos.pretrain", path, str(tmp_path / "two")]
-    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
-    environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run("-m", "pelagos.pretrain", path, tmp_path / "two", processes=2)
     one, two = (from_pretrained(tmp_path / name / "checkpoint") for name in ("one", "two"))
     for name, value in one.state_dict().items():
         torch.testing.assert_close(two.state_dict()[name], value, rtol=1e-4, atol=1e-6)

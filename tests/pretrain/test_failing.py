@@ -2,16 +2,13 @@
 
 import os
 import signal
-import subprocess
-import sys
-import threading
 import time
 from pathlib import Path
 
 import h5py
 import pytest
 import yaml
-from processes import TWO
+from processes import Launched
 
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.pretrain.run.stop import REQUEUE
@@ -43,33 +40,11 @@ def recipe(tmp_path):
     return write
 
 
-def start(*arguments, launcher=TWO, **options):
-    return subprocess.Popen(
-        [sys.executable, *launcher, *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        **options,
-    )
-
-
-def ended(process, cause):
+def ended(job, cause):
     """The output of a job that ends within 10 s of its cause being told."""
-    lines, told = [], None
-    timer = threading.Timer(120, os.killpg, (process.pid, signal.SIGKILL))
-    timer.start()
-    for line in process.stdout:
-        lines.append(line)
-        if cause in line and told is None:
-            told = time.monotonic()
-    process.stdout.close()
-    process.wait()
-    timer.cancel()
-    output = "".join(lines)
-    assert told is not None, output
-    assert time.monotonic() - told < 10
+    job.until(lambda: cause in job.printed())
+    output = job.wait(10)
+    assert job.returncode != 0
     return output
 
 
@@ -78,9 +53,9 @@ def test_nan_in_a_frame_that_a_loading_process_reads(recipe, tmp_path):
     [file] = (data / "data" / "train").iterdir()
     with h5py.File(file, "r+") as h5:
         h5["t0_fields/u"][2, 5, 7] = float("nan")
-    process = start("-m", "pelagos.pretrain", path, tmp_path / "run")
-    output = ended(process, "holds NaN")
-    assert process.returncode != 0
+    output = ended(
+        Launched("-m", "pelagos.pretrain", path, tmp_path / "run", processes=2), "holds NaN"
+    )
     assert output.count("holds NaN") == 1
     assert f"pelagos: error: {file}" in output
     assert "Traceback" not in output.split("ChildFailedError")[0].split("torch/distributed")[0]
@@ -88,33 +63,30 @@ def test_nan_in_a_frame_that_a_loading_process_reads(recipe, tmp_path):
 
 def test_an_exception_on_one_rank(recipe, tmp_path):
     _, path = recipe(workers=1)
-    process = start(SUPPORT / "failing_rank.py", path, tmp_path / "run")
-    output = ended(process, "OutOfMemoryError: no memory left")
-    assert process.returncode != 0
+    job = Launched(SUPPORT / "failing_rank.py", path, tmp_path / "run", processes=2)
+    output = ended(job, "OutOfMemoryError: no memory left")
     assert output.count("OutOfMemoryError: no memory left") == 1
     assert "onnection closed" not in output
 
 
-@pytest.mark.parametrize(("number", "launcher"), [(signal.SIGUSR2, ()), (signal.SIGUSR1, TWO)])
-def test_preemption_saves_and_asks_for_a_requeue(recipe, tmp_path, number, launcher):
+@pytest.mark.parametrize(("number", "processes"), [(signal.SIGUSR2, 1), (signal.SIGUSR1, 2)])
+def test_preemption_saves_and_asks_for_a_requeue(recipe, tmp_path, number, processes):
     """Told to one process alone, between two log lines; the others leave with it."""
-    _, path = recipe(log_every=1000, save_every=1000, validation={"every": 1000}, steps=1000)
+    _, path = recipe(log_every=5000, save_every=5000, validation={"every": 5000}, steps=5000)
     run = tmp_path / "run"
-    process = start("-m", "pelagos.pretrain", path, run, launcher=launcher)
-    deadline = time.monotonic() + 120
+    job = Launched("-m", "pelagos.pretrain", path, run, processes=processes)
     log = run / "log.jsonl"
-    while not (log.exists() and "valid" in log.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    job.until(lambda: log.exists() and "valid" in log.read_text())
     time.sleep(0.5)
-    last = process.pid if not launcher else max(children(process.pid))
+    last = job.pid if processes == 1 else max(children(job.pid))
     os.kill(last, number)
-    output, _ = process.communicate(timeout=60)
+    output = job.wait(60)
     assert "go on with --resume auto" in output
     assert len(list(run.glob("state/step-*"))) == 1
-    if launcher:
-        assert str(REQUEUE) in output  # torchrun's own code is 1
+    if processes > 1:
+        assert str(REQUEUE) in output  # the agent's own code is 1
     else:
-        assert process.returncode == REQUEUE
+        assert job.returncode == REQUEUE
 
 
 def children(pid):

@@ -1,12 +1,10 @@
 """Runs with every objective for long rollouts: resumed exactly, with any number of processes."""
 
-import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 import yaml
+from processes import run
 
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.pretrain.command import main
@@ -81,11 +79,5 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(kind, recipe, tmp_path):
 def test_two_processes_learn_what_one_does(kind, recipe, tmp_path):
     path = recipe(kind)
     main([path, str(tmp_path / "one")])
-    runner = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command = [sys.executable, *runner, "-m", "pelagos.pretrain", path, str(tmp_path / "two")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
-    found = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert found.returncode == 0, found.stderr
+    run("-m", "pelagos.pretrain", path, tmp_path / "two", processes=2)
     assert weights(tmp_path / "two") == weights(tmp_path / "one")

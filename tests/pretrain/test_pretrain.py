@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import h5py
 import pytest
@@ -19,6 +18,7 @@ import torch
 import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from processes import Launched
 from safetensors.torch import load_file, save_file
 
 from pelagos.datasets.base.config import read
@@ -47,8 +47,6 @@ RECIPE = {
     "validation": {"every": 6, "trajectories": 2, "horizon": 4},
 }
 FAMILIES = ("advection_1d", "burgers_1d")
-# One thread each, so that the same sums are added in the same order whoever computes them.
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
 
 
 @pytest.fixture(scope="module")
@@ -82,27 +80,8 @@ def recipe(data, tmp_path):
     return write
 
 
-def launch(processes, *arguments, **options):
-    """`python -m pelagos.pretrain`, or torchrun with several processes."""
-    module = ["-m", "pelagos.pretrain", *map(str, arguments)]
-    command = [sys.executable, *module]
-    if processes > 1:
-        runner = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-        command = [sys.executable, *runner, *module]
-    return subprocess.Popen(
-        command,
-        env=ENVIRONMENT,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        **options,
-    )
-
-
-def finish(process):
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, out + err
-    return out
+def launch(processes, *arguments):
+    return Launched("-m", "pelagos.pretrain", *arguments, processes=processes)
 
 
 def records(run, kind="train"):
@@ -124,7 +103,7 @@ def uninterrupted(data, tmp_path_factory):
         **RECIPE,
     }
     path.write_text(yaml.safe_dump(values))
-    finish(launch(1, path, folder / "run"))
+    launch(1, path, folder / "run").finish()
     return folder / "run"
 
 
@@ -151,14 +130,11 @@ def test_a_run_leaves_all_that_is_promised(uninterrupted, data):
 def test_killed_and_resumed_is_bit_equal(processes, uninterrupted, recipe, tmp_path):
     """Kill −9 in the middle, then go on — with another number of processes."""
     run = tmp_path / "run"
-    process = launch(1, recipe(), run)
-    deadline = time.monotonic() + 120
-    while not list(run.glob("state/step-*")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
+    job = launch(1, recipe(), run)
+    job.until(lambda: list(run.glob("state/step-*")))
+    job.kill()
     assert not (run / "checkpoint").exists(), "the kill came too late to mean anything"
-    finish(launch(processes, recipe(), run, "--resume", "auto"))
+    launch(processes, recipe(), run, "--resume", "auto").finish()
     assert weights(run) == weights(uninterrupted)
     # Losses of two processes are averaged in another order: the last bit of a log line may differ.
     for a, b in zip(records(run), records(uninterrupted), strict=True):
@@ -167,8 +143,17 @@ def test_killed_and_resumed_is_bit_equal(processes, uninterrupted, recipe, tmp_p
 
 
 def test_two_processes_from_the_start_are_bit_equal_to_one(uninterrupted, recipe, tmp_path):
-    out = finish(launch(2, recipe(), tmp_path / "run", "--processes", 2))
-    assert "2 process(es) on cpu" in out
+    """By torchrun itself, as users start it; other tests have its agent alone."""
+    words = ["--standalone", "--nproc_per_node=2", "-m", "pelagos.pretrain", recipe()]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *words, tmp_path / "run", "--processes=2"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 process(es) on cpu" in done.stdout
     assert weights(tmp_path / "run") == weights(uninterrupted)
 
 
@@ -177,16 +162,14 @@ def test_sigterm_saves_and_stops(workers, uninterrupted, recipe, tmp_path):
     """Told to all processes of the job, as torchrun and schedulers do."""
     run = tmp_path / "run"
     path = recipe(save_every=1000, workers=workers)
-    process = launch(1, path, run, start_new_session=True)
-    deadline = time.monotonic() + 120
+    job = launch(1, path, run)
     log = run / "log.jsonl"
-    while not (log.exists() and '"train"' in log.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGTERM)
-    process.communicate(timeout=120)
-    assert process.returncode == REQUEUE
+    job.until(lambda: log.exists() and '"train"' in log.read_text())
+    os.killpg(job.pid, signal.SIGTERM)
+    output = job.wait(120)
+    assert job.returncode == REQUEUE, output
     assert len(list(run.glob("state/step-*"))) == 1
-    finish(launch(1, recipe(save_every=1000), run, "--resume", "auto"))
+    launch(1, recipe(save_every=1000), run, "--resume", "auto").finish()
     assert weights(run) == weights(uninterrupted)
 
 
@@ -277,11 +260,10 @@ def test_a_date_is_a_seed(recipe, tmp_path):
 
 
 @pytest.fixture
-def stopped(recipe, tmp_path):
-    """A run that was killed after its first save: its last state and how to go on."""
+def stopped(uninterrupted, recipe, tmp_path):
+    """A run that was killed after its last save: its last state and how to go on."""
     run = tmp_path / "run"
-    main([recipe(), str(run)])
-    AcceleratorState._reset_state(reset_partial_state=True)
+    shutil.copytree(uninterrupted, run)
     shutil.rmtree(run / "checkpoint")
     return latest(run), [recipe(), str(run), "--resume", "auto"]
 
@@ -672,7 +654,7 @@ def test_statistics_travel_in_the_checkpoint(recipe, tmp_path):
 def test_wandb_offline(recipe, tmp_path, monkeypatch):
     for name in ("WANDB_SILENT", "WANDB_DISABLE_GIT", "WANDB_DISABLE_CODE"):
         monkeypatch.setenv(name, "true")
-    finish(launch(1, recipe(steps=2, wandb="offline"), tmp_path / "run"))
+    launch(1, recipe(steps=2, wandb="offline"), tmp_path / "run").finish()
     assert list((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
     assert records(tmp_path / "run")[-1]["step"] == 2
 

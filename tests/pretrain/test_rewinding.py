@@ -9,7 +9,6 @@ import processes
 import pytest
 import yaml
 from accelerate.state import AcceleratorState
-from processes import TWO
 
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.pretrain.command import main
@@ -163,9 +162,9 @@ def test_killed_before_the_next_state(train, seeds, poison):
 def test_two_processes_go_back_together(train, seeds, data, tmp_path):
     """Only one of them sees what is not finite; the end is that of one process alone."""
     script = Path(__file__).parents[1] / "support" / "rewinding.py"
-    for name, launcher in (("one", ()), ("two", TWO)):
+    for name, count in (("one", 1), ("two", 2)):
         where = str(tmp_path / "recipe.yaml"), str(tmp_path / name)
-        processes.run(script, str(seeds[9]), *where, launcher=launcher)
+        processes.run(script, str(seeds[9]), *where, processes=count)
         assert [r["order"] for r in lines(tmp_path / name) if r["kind"] == "rewound"] == [1]
     assert weights(tmp_path / "one") == weights(tmp_path / "two")
 

@@ -10,7 +10,7 @@ import torch
 import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from processes import TWO, run
+from processes import run
 from safetensors.torch import load_file
 
 from pelagos.datasets.base.manifest import require_intact
@@ -69,7 +69,7 @@ def states(run):
 def written(tmp_path_factory):
     """Runs whose states two processes wrote in shards."""
     folder = tmp_path_factory.mktemp("written")
-    run(Path(saved_shards.__file__), folder, launcher=TWO)
+    run(Path(saved_shards.__file__), folder, processes=2)
     return folder
 
 

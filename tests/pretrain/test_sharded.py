@@ -4,7 +4,7 @@ from pathlib import Path
 
 import h5py
 import pytest
-from processes import TWO, run
+from processes import run
 
 from pelagos.datasets.base.config import build
 from pelagos.datasets.simulation.simulate import simulate
@@ -17,18 +17,18 @@ from pelagos.pretrain.training import start_job
 def test_fsdp2_saves_full_tensors_and_resumes(tmp_path):
     for name in names():
         (tmp_path / name).mkdir()
-    run(Path(__file__).parents[1] / "support" / "sharded_state.py", tmp_path, launcher=TWO)
+    run(Path(__file__).parents[1] / "support" / "sharded_state.py", tmp_path, processes=2)
 
 
 def test_blocks_gather_half_precision_and_lose_no_more_than_autocast():
     """Of fields that vary by one hundredth of their size, predictions and gradients."""
     script = Path(__file__).parents[1] / "support" / "sharded_precision.py"
-    run(script, launcher=TWO)
+    run(script, processes=2)
 
 
 def test_gradients_lie_as_distributed_training_keeps_them():
     script = Path(__file__).parents[1] / "support" / "ddp_strides.py"
-    run(script, launcher=TWO)
+    run(script, processes=2)
 
 
 def test_training_with_shards_is_training(tmp_path, monkeypatch):
@@ -40,7 +40,7 @@ def test_training_with_shards_is_training(tmp_path, monkeypatch):
         with h5py.File(file, "r+") as h5:
             h5["t0_fields/u"][...] += 100
     script = Path(__file__).parents[1] / "support" / "sharded_training.py"
-    run(script, data, tmp_path, launcher=TWO)
+    run(script, data, tmp_path, processes=2)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,11 @@
 
 import json
 import logging
-import subprocess
-import sys
 
 import pytest
 import yaml
 from accelerate.tracking import GeneralTracker
+from processes import run
 
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.pretrain import pretrain
@@ -147,8 +146,7 @@ def test_no_tracker_is_imported_that_is_not_asked_for():
         "import sys, pelagos.pretrain.training; "
         "print(sorted({'wandb', 'mlflow', 'tensorboard'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert run("-c", code).strip() == "[]"
 
 
 def test_tensorboard(recipe, tmp_path):

@@ -148,9 +148,6 @@ def test_what_does_not_go_together_is_refused_before_weights_are_read(make, data
     (plane / "model.safetensors").write_bytes(b"never read")
     with pytest.raises(ValueError, match="works in 2D, and advection_1d is 1D; start from a 1D"):
         refused(plane, "--data", data)
-    steady = make(inputs=("a",))
-    with pytest.raises(ValueError, match="solves steady problems, and advection_1d has frames"):
-        refused(steady, "--data", data)
 
 
 def test_no_common_field_names_both_ways_out(make, data):

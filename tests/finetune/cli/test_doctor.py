@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pelagos.finetune.cli import doctor
 from pelagos.finetune.cli.console import main
 from pelagos.finetune.cli.doctor import examine
 from pelagos.finetune.cli.whats_next import steps
@@ -42,6 +44,26 @@ def test_problems_are_named_and_are_the_exit_code(
     assert "problem  shared memory" in told
     assert "--shm-size" in told
     assert "problem  disk" in told
+
+
+def test_packages_that_are_missing_or_too_old_are_problems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each with what installs it; the rest of the machine is told all the same."""
+    asked = ["torch>=99", "nowhere-to-be-had>=1", "h5py>=1", 'zarr>=99; extra == "zarr"']
+    monkeypatch.setattr(doctor, "requires", lambda name: asked)
+    monkeypatch.setattr(doctor, "metadata", lambda name: {"Requires-Python": ">=3.99"})
+    lines = list(examine(tmp_path))
+    found = [(line.name, line.text) for line in lines if line.rank == "problem"]
+    assert found == [
+        ("Python", f"{platform.python_version()}, and Pelagos needs >=3.99"),
+        (
+            "torch",
+            f"{torch.__version__}, and Pelagos needs >=99; pip install --upgrade 'torch>=99'",
+        ),
+        ("nowhere-to-be-had", "missing; pip install 'nowhere-to-be-had>=1'"),
+    ]
+    assert "disk" in [line.name for line in lines]
 
 
 def test_what_comes_next_follows_from_what_is_there(

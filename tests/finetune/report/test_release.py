@@ -51,6 +51,7 @@ def test_a_run_is_shared_by_name_with_a_card(run, tmp_path, monkeypatch, capsys)
 
     card = (library / "small" / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: pelagos\n")
+    assert "licence of the weights: CC0-1.0" in card
     assert "2 steps of 2 windows (4 windows)" in card
     assert "time steps: 0.02 to 0.02 in training; only these are taken" in card
     assert "Large tensors are stored in half precision" in card

@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from functools import partial
+import shutil
+from functools import cache, partial
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -33,14 +34,32 @@ from pelagos.pretrain.run.records import read_runs
 
 
 @pytest.fixture(scope="module")
-def run_in(wave, shift):
+def scored(wave, shift, tmp_path_factory):
+    """A folder with what a run ends with: operators that are alike are scored once."""
+
+    @cache
+    def make(speed: float, gain: float, steps: int | None, long: bool) -> Path:
+        path = tmp_path_factory.mktemp("scored")
+        operator = shift(speed=speed, gain=gain)
+        operator.save_pretrained(path / "checkpoint")
+        result = evaluate(operator, open_store(wave), steps=steps, long=long)
+        write_evaluation(result | {"data": "data/wave"}, path / "evaluation.json")
+        write_prediction(predict(operator, open_store(wave)), path / "prediction.nc")
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def run_in(scored):
     """Writes a run directory whose operator advects at `speed` (the truth moves at 0.3)."""
 
     def make(
         folder: Path, name: str, speed: float = 0.3, init_from: str | None = "pre", **options
     ) -> Path:
         path = folder / "runs" / name
-        path.mkdir(parents=True)
+        asked = options.get("steps"), options.get("long", False)
+        shutil.copytree(scored(speed, options.get("gain", 1.0), *asked), path)
         recipe = {"data": [{"path": "data/wave"}], "operator": {"name": "shift"}}
         recipe |= {"init_from": init_from, "seed": 0} | options.get("recipe", {})
         (path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
@@ -56,19 +75,25 @@ def run_in(wave, shift):
         ]
         text = "".join(json.dumps(r) + "\n" for r in [*records, {"kind": "other", "step": 3}])
         (path / "log.jsonl").write_text(text + '{"kind": "train", "st')
-        operator = shift(speed=speed, gain=options.get("gain", 1.0))
-        operator.save_pretrained(path / "checkpoint")
-        result = evaluate(operator, open_store(wave), steps=options.get("steps"))
-        write_evaluation(result | {"data": "data/wave"}, path / "evaluation.json")
-        write_prediction(predict(operator, open_store(wave)), path / "prediction.nc")
         return path
 
     return make
 
 
 @pytest.fixture
-def make_run(run_in, tmp_path):
+def drawn_run(run_in, tmp_path):
     return partial(run_in, tmp_path)
+
+
+@pytest.fixture
+def make_run(drawn_run, monkeypatch):
+    """For tests of words: figures are made, and not drawn, which takes most of a report's time."""
+
+    def blank(self, file, **options) -> None:
+        file.write('<svg viewBox="0 0 1 1"></svg>')
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", blank)
+    return drawn_run
 
 
 @pytest.fixture(scope="module")
@@ -297,6 +322,20 @@ def test_missing_pieces_are_said(make_run, tmp_path) -> None:
     assert "No run has a prediction" in text
 
 
+def test_long_rollouts_are_shown_where_they_were_judged(make_run, tmp_path) -> None:
+    lasting, short = make_run("lasting", long=True), make_run("short")
+    page = write_report([lasting, short], tmp_path / "long.html").read_text()
+    part = page[page.index('<section id="long">') :]
+    part = part[: part.index("</section>")]
+    heads = re.findall(r'role="rowheader">([^<]*)<', part)
+    assert heads == ["the truth (distances: between its halves)", "lasting"]
+    for what in ("sMAPE of u", "drift of the mean of u", "VRMSE (dashed: climatology)"):
+        assert what in part
+    assert "Eigenvalues of lasting (dots) and of the truth (circles)" in part
+    alone = write_report([short], tmp_path / "short.html").read_text()
+    assert 'id="long"' not in alone
+
+
 def test_damaged_pieces_are_said(make_run, tmp_path) -> None:
     run = make_run("run")
     (run / "prediction.nc").write_bytes(b"\x89HDF\r\n nonsense")
@@ -335,8 +374,8 @@ def test_pretraining_contributes_learning_curves_only(make_run, tmp_path) -> Non
 
 
 @pytest.mark.parametrize("shape", [(12, 8), (8, 6, 4)])
-def test_two_and_three_dimensions(make_run, tmp_path, shape) -> None:
-    run = make_run("run")
+def test_two_and_three_dimensions(drawn_run, tmp_path, shape) -> None:
+    run = drawn_run("run")
     axes, lead = ("x", "y", "z")[: len(shape)], 0.5 * np.arange(1, 8)
     values = np.random.default_rng(0).normal(size=(1, 7, *shape)).astype("float32")
     dims = ("trajectory", "time", *axes)
@@ -360,7 +399,7 @@ def test_two_and_three_dimensions(make_run, tmp_path, shape) -> None:
     assert "after 0.5, 1.5, 2.5, 3.5" in page
 
 
-def test_several_fields_of_a_vector(tmp_path, make_run, shift) -> None:
+def test_several_fields_of_a_vector(tmp_path, drawn_run, shift) -> None:
     x = np.arange(16) / 16
     values = np.sin(2 * np.pi * x)[None, None].repeat(4, 1)
     data = WellData(
@@ -370,7 +409,7 @@ def test_several_fields_of_a_vector(tmp_path, make_run, shift) -> None:
         fields={"density": values, "pressure": values + 2},
     )
     write_file(tmp_path / "pair.hdf5", data)
-    run, operator = make_run("run"), shift(speed=1.0, fields=("pressure", "density"))
+    run, operator = drawn_run("run"), shift(speed=1.0, fields=("pressure", "density"))
     store = open_store(tmp_path / "pair.hdf5")
     write_evaluation(evaluate(operator, store), run / "evaluation.json", overwrite=True)
     write_prediction(predict(operator, store), run / "prediction.nc", overwrite=True)

@@ -1,6 +1,7 @@
 """The correction: the gain of optimal interpolation, exact zeros, sensors between grid points."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,8 +17,9 @@ from pelagos.operators.assimilation.operator import Feed
 GRIDS = {1: (12,), 2: (6, 7), 3: (5, 5, 6)}
 
 
-def correction(ndim, fields=2, modes=2, seed=0, **config):
-    built = Correction(ndim, fields, CorrectionConfig(modes=modes, hidden=4, **config)).double()
+def correction(ndim, fields=2, modes=2, seed=0, fields_of="coupled", **config):
+    settings = CorrectionConfig(modes=modes, hidden=4, fields=fields_of, **config)
+    built = Correction(ndim, fields, settings).double()
     generator = torch.Generator().manual_seed(seed)
     built.reset(generator)
     with torch.no_grad():  # any amplitudes and modulations, not only those it starts with
@@ -413,3 +415,54 @@ def test_autocast_does_not_reach_the_correction():
     full = gain(*arguments)[0]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(gain(*arguments)[0], full)
+
+
+@pytest.mark.parametrize("ndim", [1, 2])
+def test_fields_apart_are_coupled_ones_whose_modes_do_not_mix_them(ndim):
+    coupled, apart = correction(ndim), correction(ndim, fields_of="apart")
+    with torch.no_grad():
+        coupled.amplitude.mul_(torch.eye(2))
+    forecast, observation, variance = case(ndim)
+    for one, two in zip(
+        run(coupled, forecast, observation, variance),
+        run(apart, forecast, observation, variance),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, two)
+
+
+def test_the_gradient_of_the_gain_is_that_of_its_formula():
+    """Against finite differences, through estimate and variance."""
+    gain = correction(1)
+    forecast, observation, variance = case(1, batch=1)
+
+    def loss(amplitude):
+        with torch.no_grad():
+            gain.amplitude.copy_(amplitude)
+        estimate, left = run(gain, forecast, observation, variance)
+        return estimate.square().sum() + left.square().sum()
+
+    start = gain.amplitude.detach().clone()
+    loss(start).backward()
+    gradient = gain.amplitude.grad.clone()
+    for place in ((0, 0, 0), (1, 0, 1), (1, 1, 1)):
+        step = torch.zeros_like(start)
+        step[place] = 1e-6
+        slope = (loss(start + step) - loss(start - step)).item() / 2e-6
+        assert gradient[place].item() == pytest.approx(slope, rel=1e-5, abs=1e-7)
+
+
+def test_trajectories_of_which_nothing_is_measured_stay_as_they_are():
+    gain = correction(2)
+    forecast, observation, variance = case(2, batch=3)
+    some = replace(observation, mask=observation.mask.clone())
+    some.mask[1] = False
+    estimate, left = run(gain, forecast, some, variance)
+    whole, all_left = run(gain, forecast, observation, variance)
+    assert torch.equal(estimate[1], forecast[1])
+    assert torch.equal(left[1], variance[1])
+    for row in (0, 2):
+        torch.testing.assert_close(estimate[row], whole[row])
+        torch.testing.assert_close(left[row], all_left[row])
+    some.mask[:] = False
+    assert torch.equal(run(gain, forecast, some, variance)[0], forecast)

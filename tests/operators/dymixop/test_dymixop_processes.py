@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from processes import TWO, run
+from processes import run
 
 COMMON = """
 import torch
@@ -98,8 +98,8 @@ def script(tmp_path, text):
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_is_the_same_function_with_the_same_gradients(tmp_path):
-    assert "Warning" not in run(script(tmp_path, COMPILED)).stderr
+    assert "Warning" not in run(script(tmp_path, COMPILED))
 
 
 def test_two_processes_give_the_gradients_of_one(tmp_path):
-    run(script(tmp_path, PROCESSES), launcher=TWO)
+    run(script(tmp_path, PROCESSES), processes=2)

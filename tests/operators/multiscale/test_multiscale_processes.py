@@ -3,7 +3,7 @@
 (The compiler cannot trace through the type checks that the tests switch on.)
 """
 
-from processes import TWO, run
+from processes import run
 
 DISTRIBUTED = """
 import torch
@@ -92,4 +92,4 @@ def test_traced_equals_eager(tmp_path):
 def test_two_processes_train_as_one(tmp_path):
     script = tmp_path / "train.py"
     script.write_text(DISTRIBUTED)
-    run(script, launcher=TWO)
+    run(script, processes=2)
