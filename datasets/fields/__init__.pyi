@@ -33,6 +33,7 @@ from .metrics import EPSILON as EPSILON
 from .metrics import nrmse as nrmse
 from .metrics import relative_l1 as relative_l1
 from .metrics import root as root
+from .metrics import vrmse as vrmse
 from .moments import Moments as Moments
 from .moments import mean_of_known as mean_of_known
 from .normalization import FLOOR as FLOOR
