@@ -97,6 +97,8 @@ def _data(about: Card) -> Iterator[str]:
         "Mean VRMSE over rollouts of the validation part: the first frame, all frames, and "
         "persistence (the last known frame repeated) at all frames.\n"
     )
+    if about.operator.direct:
+        yield "Every frame is predicted directly from the history; nothing is fed back.\n"
     yield "| dataset | rollouts | frames | first frame | all frames | persistence |"
     yield "|---|---|---|---|---|---|"
     for s in about.scores:

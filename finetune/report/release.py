@@ -14,14 +14,16 @@ from ...datasets.base.appearing import appearing_folder
 from ...datasets.base.config import read
 from ...datasets.fields.window import Window, collate
 from ...operators.core import checkpoint
+from ...operators.core.description import Description
 from ...operators.core.halves import HALF, STORED, halved, widened
 from ...operators.core.operator import Operator
 from ...operators.core.shipped import CARD
-from ...pretrain.data import validation_windows
+from ...pretrain.data import open_stores, validation_windows
 from ...pretrain.held_out import LongWindows
 from ...pretrain.objectives import metric_sums
 from ...pretrain.recipe import TrainRecipe
 from ...pretrain.run import read_runs
+from ...pretrain.trained import trained_ranges
 from ..adapt import FinetuneRecipe
 from .card import Card, Score, card
 
@@ -70,8 +72,7 @@ def release(run: Path, folder: Path, asked: Release, *, overwrite: bool = False)
     recipe = read(
         FinetuneRecipe if "init_from" in found.recipe else TrainRecipe, run / "recipe.yaml"
     )
-    known = operator.description
-    operator.description = replace(known, license=asked.license or known.license)
+    operator.description = _described(operator.description, recipe, asked)
     windows = validation_windows(recipe, operator)
     error = require_small_error(operator, windows) if asked.half else None
     config = _shared(operator)
@@ -86,6 +87,12 @@ def release(run: Path, folder: Path, asked: Release, *, overwrite: bool = False)
         (draft / CARD).write_text(text, encoding="utf-8")
         checkpoint.fill(draft, config, state)
     return out
+
+
+def _described(known: Description, recipe: TrainRecipe, asked: Release) -> Description:
+    """With the licence, and the ranges of the training data where an earlier version wrote none."""
+    trained = known.trained or trained_ranges(open_stores(recipe), known.channels)
+    return replace(known, trained=trained, license=asked.license or known.license)
 
 
 def require_small_error(operator: Operator, windows: Mapping[str, LongWindows]) -> float:

@@ -21,6 +21,8 @@ from pelagos.operators.core.shipped import shipped
 # A family of the pretraining, at the grid and step that it had there.
 KNOWN = {
     "dymixop-1d": ("burgers_1d", {"resolution": 128, "dt": 0.02}),
+    "dymixop-2d": ("burgers_2d", {"resolution": 32, "dt": 0.04}),
+    "multiscale-2d": ("burgers_2d", {"resolution": 32, "dt": 0.04}),
 }
 MOST_BYTES = 8e6
 TRAJECTORIES = 8
@@ -65,6 +67,7 @@ def test_it_is_small_and_says_what_it_is(name):
         assert {file.get_slice(k).get_dtype() for k in large} == {"F16"}
     known = checkpoint.read_config(folder)
     assert len(known["provenance"]["datasets"]) >= 8
+    assert {*known["trained"]} == {*known["provenance"]["datasets"]}  # what verdicts go by
     assert not any("/" in data["path"] for data in known["provenance"]["recipe"]["data"])
 
 
