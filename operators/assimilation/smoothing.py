@@ -97,7 +97,9 @@ class _Posterior(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> Tensor:
         (inverse,) = ctx.saved_tensors
         return -(inverse @ gradients[0].to(inverse.dtype) @ inverse)
 
