@@ -83,8 +83,9 @@ def _left(
 class _Posterior(torch.autograd.Function):
     """(I + G)⁻¹ of symmetric G, in double precision: accurate measurements make it ill-conditioned.
 
-    Its gradient −P ∂P P is two products of matrices in the precision of G, where that of a Cholesky
-    factor and of the inverse from it would be ten, and triangular solves, in double precision.
+    Its gradient −P ∂P P is two products of matrices, where that of a Cholesky factor and of the
+    inverse from it would be ten, and triangular solves. In single precision it would be wrong by
+    some percent: accurate measurements leave small differences of large numbers.
     """
 
     @staticmethod
@@ -92,7 +93,8 @@ class _Posterior(torch.autograd.Function):
         wide = torch.float32 if gram.device.type == "mps" else torch.float64
         matrix = gram.to(wide) + torch.eye(gram.shape[-1], dtype=wide, device=gram.device)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(matrix).L)
-        ctx.save_for_backward(inverse.to(gram.dtype))
+        ctx.save_for_backward(inverse)
+        ctx.narrow = gram.dtype
         return inverse
 
     @staticmethod
@@ -101,7 +103,7 @@ class _Posterior(torch.autograd.Function):
         ctx: Any, *gradients: Tensor
     ) -> Tensor:
         (inverse,) = ctx.saved_tensors
-        return -(inverse @ gradients[0].to(inverse.dtype) @ inverse)
+        return -(inverse @ gradients[0].to(inverse.dtype) @ inverse).to(ctx.narrow)
 
 
 def _posterior(gram: Float[Tensor, "*B N N"]) -> Float[Tensor, "*B N N"]:
