@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from processes import Launched
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "tests" / "support" / "extension"
@@ -118,15 +119,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def run(environment: dict[str, str], *arguments: object) -> str:
-    found = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert found.returncode == 0, found.stdout + found.stderr
-    return found.stdout
+    return Launched(*arguments, environment=environment).finish()
 
 
 def test_an_operator_is_created_saved_and_opened_by_name(environment, tmp_path):
@@ -162,8 +155,14 @@ def test_an_operator_of_another_package_is_held_to_the_contract(environment):
     """Our contract runs over it without a change."""
     contract = "tests/operators/core/test_operator.py"
     plugins = ["-p", "no:cacheprovider", "-p", "no:xdist"]
-    found = run(environment, "-m", "pytest", contract, "-k", "stencil-1", "-q", *plugins)
-    assert re.search(r"\d\d passed", found), found
+    found = subprocess.run(  # the type checks of tests want a process without any import
+        [sys.executable, "-m", "pytest", contract, "-k", "stencil-1", "-q", *plugins],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert re.search(r"\d\d passed", found.stdout), found.stdout + found.stderr
 
 
 def test_without_the_package_a_checkpoint_of_it_names_what_is_missing(environment, tmp_path):

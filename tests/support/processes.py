@@ -126,6 +126,7 @@ def _begin(output, folder, variables, words, config):
         os.dup2(file, stream)
     os.environ.clear()
     os.environ.update(variables)
+    sys.path[:0] = filter(None, variables.get("PYTHONPATH", "").split(os.pathsep))
     torch.set_num_threads(int(variables["OMP_NUM_THREADS"]))
     warnings.filterwarnings("error", category=UserWarning, module=r"pelagos\.")
     if config.nproc_per_node == 1:
