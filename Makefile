@@ -7,7 +7,8 @@ DEV := .venv/dev
 DOCS := .venv/docs
 # uv, where it is there, installs several times as fast as pip.
 UV := $(shell command -v uv)
-INSTALL = $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m pip install \
+# Neither compiles what may never be imported; Python does it on first use.
+INSTALL = $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m pip install --no-compile \
 	--disable-pip-version-check) --constraint constraints.txt
 
 # The folder `datasets/` must not hide a package of that name when Python starts here.
@@ -28,20 +29,23 @@ help:
 	@echo "make docs         set up, run the tutorials, build the site, check its links: site/index.html"
 	@echo "make clean        remove the environment, caches, and quickstart's data and runs"
 
-$(RUNTIME): pyproject.toml constraints.txt
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
-	@echo "Installing into .venv (one to three minutes)"
 	$(PYTHON) -m venv .venv
+
+$(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into .venv (one to three minutes)"
 	$(INSTALL) --editable .
 	@touch $@
 
-$(DEV): $(RUNTIME)
+# What is needed in any case comes with it, in one go.
+$(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) --editable '.[dev]'
-	@touch $@
+	@touch $(RUNTIME) $@
 
-$(DOCS): $(RUNTIME)
+$(DOCS): pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) --editable '.[docs]'
-	@touch $@
+	@touch $(RUNTIME) $@
 
 test: $(DEV)
 	$(BIN)/python -m pytest -n 2 --dist worksteal

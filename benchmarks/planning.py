@@ -6,7 +6,8 @@ Products of one training sample are counted by PyTorch's counter, and operations
 (views left out) as they are dispatched, forward and backward, as executed on a CPU. A step takes
 what the products take at an assumed share of an H100's peak (989 TFLOP/s, bf16, dense), or what it
 takes to launch the operations at 5 µs each, whichever is more; gradients are exchanged over the
-links, in part meanwhile. Loading and validation are left out: a real run takes longer.
+links (450 GB/s inside a node, 50 GB/s beyond), in part meanwhile. Loading and validation are left
+out: a real run takes longer.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ PEAK = 989e12  # FLOP/s
 LAUNCH = 5e-6  # seconds
 LINK = {8: 450e9, 64: 50e9}  # bytes/s and direction of a GPU: NVLink inside a node, 400 Gb/s beyond
 PAIRS = 5_137_440  # of an epoch (arXiv 2405.19101, appendix)
+TOKENS = (128 // 4) ** 2  # of a sample: patches of 4 × 4 points
 FIELDS = ("density", "velocity_x", "velocity_y", "pressure")
 
 
@@ -50,7 +52,9 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.3, help="of the peak that is reached")
     options = parser.parse_args()
     print("| | parameters | GFLOP / sample | operations | state, DDP | GPUs | products |", end="")
-    print(" launches | exchange | hours |\n|---|---|---|---|---|---|---|---|---|---|")
+    print(
+        " launches | exchange | tokens / s | hours |\n|---|---|---|---|---|---|---|---|---|---|---|"
+    )
     for name in options.presets:
         preset = PRESETS[name]
         operator = build(preset)
@@ -59,13 +63,16 @@ def main() -> None:
         state = 16 * count  # parameter, gradient and two moments in single precision
         for gpus, link in LINK.items():
             products = flops * preset.batch / gpus / (options.share * PEAK)
-            exchange = 2 * 4 * count * (gpus - 1) / gpus / link
+            sent = 2 * 4 * count * (gpus - 1) / gpus  # bytes of a GPU in a step: a ring's
+            exchange = sent / link
             step = max(products, LAUNCH * launches, exchange)
             hours = PAIRS * preset.epochs / preset.batch * step / 3600
             print(
                 f"| {name} | {count / 1e6:.1f} M | {flops / 1e9:.0f} | {launches} | "
                 f"{state / 2**30:.1f} GiB | {gpus} | {1e3 * products:.1f} ms | "
-                f"{1e3 * LAUNCH * launches:.0f} ms | {1e3 * exchange:.1f} ms | {hours:.1f} |"
+                f"{1e3 * LAUNCH * launches:.0f} ms | "
+                f"{sent / 1e9:.2f} GB, {1e3 * exchange:.1f} ms | "
+                f"{preset.batch * TOKENS / step / 1e6:.1f} M | {hours:.1f} |"
             )
 
 

@@ -24,7 +24,6 @@ import numpy as np
 
 from pelagos.datasets import WellData, open_store, write_file, write_stats
 from pelagos.datasets.base.config import build
-from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.finetune.forecast.evaluate import evaluate
 from pelagos.finetune.study.peer import register
@@ -124,7 +123,7 @@ def errors(asked: argparse.Namespace) -> list[float | None]:
     recipe = build(
         TrainRecipe,
         {
-            "data": [{"path": str(paths[factor]), "name": asked.task, "cache": "memory"}],
+            "data": [{"path": str(paths[factor]), "cache": "memory"}],
             "operator": operator,
             "normalizer": {"name": "statistics"},
             "objective": {**objective, **thin},
@@ -153,11 +152,11 @@ def errors(asked: argparse.Namespace) -> list[float | None]:
 
 def data(name: str, task: Task, factor: float, folder: Path) -> Path:
     """A dataset at `factor` times the training resolution: points of the finest one."""
-    finest, own = folder / name, folder / f"{name}_{factor:g}"
+    finest, own = folder / "finest" / name, folder / f"{factor:g}" / name
     settings = dict(task.simulation)
     simulate(
         task.equation,
-        folder,
+        finest.parent,
         trajectories=COUNTS,
         name=name,
         resolution=task.points * FACTORS[-1],
@@ -176,8 +175,7 @@ def coarse(source: Path, target: Path, split: str, every: int) -> None:
     store = open_store(source, split)
     grid = store.grid
     keep = (..., *(slice(None, None, every),) * grid.ndim)
-    windows = [store.window(i, 0, 1, 0 if store.steady else store.n_frames(i) - 1)
-               for i in range(len(store))]  # fmt: skip
+    windows = [store.window(i, 0, 1, 0) for i in range(len(store))]
     frames = np.stack([store.trajectory(i).numpy()[keep] for i in range(len(store))])
     shape = tuple(n // every for n in grid.shape)
     constants = {}
@@ -192,7 +190,7 @@ def coarse(source: Path, target: Path, split: str, every: int) -> None:
         target / "data" / split / "part.hdf5",
         WellData(
             target.name,
-            replace(grid, shape=shape) if isinstance(grid, Grid) else grid,
+            replace(grid, shape=shape),
             np.arange(frames.shape[1]) * (store.dt or 1.0),
             {name: frames[:, :, c] for c, name in enumerate(store.fields)},
             constants,

@@ -18,6 +18,7 @@ from .grid import spacing as spacing
 from .grid import tolerance as tolerance
 from .labelled import Labelled as Labelled
 from .labelled import Wanted as Wanted
+from .labelled_axes import find_dims as find_dims
 from .masking import RELATIVE as RELATIVE
 from .masking import Fill as Fill
 from .masking import Metric as Metric
@@ -32,6 +33,7 @@ from .metrics import EPSILON as EPSILON
 from .metrics import nrmse as nrmse
 from .metrics import relative_l1 as relative_l1
 from .metrics import root as root
+from .metrics import vrmse as vrmse
 from .moments import Moments as Moments
 from .moments import mean_of_known as mean_of_known
 from .normalization import FLOOR as FLOOR

@@ -5,6 +5,7 @@ from .containers import data_files as data_files
 from .containers import kind as kind
 from .containers import listing as listing
 from .containers import open_container as open_container
+from .conventions import CODING as CODING
 from .conventions import NO_VARIABLE as NO_VARIABLE
 from .conventions import plain as plain
 from .conventions import texts as texts

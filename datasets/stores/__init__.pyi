@@ -19,3 +19,4 @@ from .survey import Table as Table
 from .survey import blocks as blocks
 from .survey import initial_state as initial_state
 from .timeline import Timeline as Timeline
+from .xarray_view import to_xarray as to_xarray

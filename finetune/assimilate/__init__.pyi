@@ -7,3 +7,4 @@ from .start import Start as Start
 from .start import require_assimilating as require_assimilating
 from .start import start_cold as start_cold
 from .start import start_from as start_from
+from .writer import SPREAD as SPREAD

@@ -31,6 +31,7 @@ from .reading import OneSplit
 if TYPE_CHECKING:
     from ...datasets.stores.store import Store
     from ...operators.core.operator import Operator
+    from ..forecast.stream import Written
 
 
 Windows = Annotated[
@@ -159,7 +160,6 @@ def predict(
     """
     checkpoint, out = _places(checkpoint, out, "prediction.nc", overwrite)
     from ..forecast.stream import write_forecast
-    from ..report.comparison import number
 
     operator, store = _open(checkpoint, data, reading, not no_verify)
     request = replace(_request(asked), ensemble=ensemble, parameters=parameters)
@@ -173,7 +173,13 @@ def predict(
         progress=True,
         others=[_opened(other, not no_verify) for other in others],
     )
-    unit, plan = store.units.get("time", ""), found.plan
+    _say_prediction(found, store.units.get("time", ""))
+
+
+def _say_prediction(found: Written, unit: str) -> None:
+    from ..report.comparison import number
+
+    plan = found.plan
     if found.broken:
         print(
             f"pelagos: warning: {found.broken} of {len(plan.trajectories)} trajectories are not "
@@ -182,8 +188,8 @@ def predict(
         )
     first, last = (number(lead, unit) for lead in (plan.leads[0], plan.leads[-1]))
     print(
-        f"prediction: {out} ({plan.steps} frame(s), {first} to {last} after the last given one; "
-        f"{found.verdict.status} of what was trained; open it with: xarray.open_dataset)"
+        f"prediction: {found.path} ({plan.steps} frame(s), {first} to {last} after the last given "
+        f"one; {found.verdict.status} of what was trained; open it with: xarray.open_dataset)"
     )
 
 

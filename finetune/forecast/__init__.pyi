@@ -1,3 +1,4 @@
+from .break_even import Spent as Spent
 from .calibrate import held as held
 from .evaluate import CONVENTIONS as CONVENTIONS
 from .evaluate import VALID as VALID
@@ -5,11 +6,13 @@ from .evaluate import write_evaluation as write_evaluation
 from .frames import Step as Step
 from .frames import forecast as forecast
 from .frames import truth as truth
+from .lead_windows import LeadWindow as LeadWindow
 from .plan import make_plan as make_plan
 from .predict import TRUTH as TRUTH
 from .predict import stored as stored
 from .predict import write_prediction as write_prediction
 from .request import Ensemble as Ensemble
+from .request import Errors as Errors
 from .request import Mode as Mode
 from .request import Request as Request
 from .stream import Written as Written

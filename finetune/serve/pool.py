@@ -17,7 +17,8 @@ from .process import run
 from .refusals import Broken, Busy, TooSlow
 from .served import Limits, Served
 
-PATIENCE = 3.0  # seconds that an idle process has to end
+PATIENCE = 3.0  # seconds that an idle process has to end,
+STARTING = 600.0  # and a new one to import what it needs
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Worker:
         self.served = served
         self.process: Any = None
         self.pipe: Any = None
+        self.ready = False
 
     def start(self) -> None:
         """Start the process if there is none; it takes seconds to import what it needs."""
@@ -49,6 +51,7 @@ class Worker:
         self.pipe, other = context.Pipe()
         self.process = context.Process(target=run, args=(other, self.served), daemon=True)
         self.process.start()
+        self.ready = False
         other.close()
 
     def ask(self, task: dict[str, Any]) -> tuple[Head, bytes]:
@@ -60,6 +63,7 @@ class Worker:
         self.start()
         seconds = self.served.limits.seconds
         try:
+            self._wait()
             self.pipe.send_bytes(json.dumps(task).encode())
             if not self.pipe.poll(seconds):
                 self.end()
@@ -73,6 +77,14 @@ class Worker:
             raise Broken(
                 "the process that read this has ended (for lack of memory, or a damaged file)"
             ) from None
+
+    def _wait(self) -> None:
+        """Until the process has imported what it needs."""
+        if not self.ready and not self.pipe.poll(STARTING):
+            raise EOFError
+        if not self.ready:
+            self.pipe.recv_bytes()
+        self.ready = True
 
     def end(self, patience: float = 0.0) -> None:
         """End the process; one that does nothing ends by itself within `patience` seconds."""

@@ -62,6 +62,7 @@ def work(pipe: Connection, served: Served) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this one
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // served.limits.workers))
     shelf = Shelf(served)
+    pipe.send_bytes(b"ready")  # what was imported until now counts for no request
     while True:
         try:
             told = json.loads(pipe.recv_bytes(MOST_JSON))

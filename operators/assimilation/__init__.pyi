@@ -1,5 +1,6 @@
 from .correction import CorrectionConfig as CorrectionConfig
 from .ensemble import EnsembleGain as EnsembleGain
+from .measurement import sample as sample
 from .observer import Observer as Observer
 from .operator import Analyses as Analyses
 from .operator import AssimilatingOperator as AssimilatingOperator

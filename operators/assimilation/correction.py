@@ -31,33 +31,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ...datasets.base.annotations import AtLeastOne, Odd
 from ...datasets.base.config import Checked
 from ...datasets.fields.window import Context
 from ..core.observation import Observation, Sensors
 from ..layers.convolution import Convolution
-from .fourier_basis import (
-    analysed,
-    diagonal,
-    flat_index,
-    half_modes,
-    products_of,
-    spectrum_of,
-    sums_of_modes,
-    synthesised,
-)
+from .fourier_basis import flat_index, half_modes, spectrum_of, synthesised
 from .measurement import Information, NoiseModel, information
+from .smoothing import SMALLEST, smooth_apart, smooth_coupled
 
 LARGEST = 2.0  # of the variance, in units of the scale squared: two unrelated states
-_SMALLEST = 1e-6
 _ROUGH = -6.0  # logarithm of the rough fraction where the spectrum is known
 _MODEL_ERROR = math.log(0.03)  # a smaller one trusts the forecast between sensors too soon
 _RATE = 20.0  # largest exponent of growth in one step
@@ -170,7 +160,7 @@ class Correction(nn.Module):
         h = (dt.to(variance) / time_scale).reshape(-1, *(1,) * (self.ndim + 1))
         factor = (h * self.growth.reshape(shape)).clamp(max=_RATE).exp()
         error = h * self.model_error.exp().reshape(shape)
-        return (variance * factor + error).clamp(_SMALLEST, LARGEST)
+        return (variance * factor + error).clamp(SMALLEST, LARGEST)
 
     @torch.no_grad()
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Float[Tensor, "B C *S"]:
@@ -207,7 +197,7 @@ class Correction(nn.Module):
             if rows is None:
                 change, variance = self._change(scaled, measured, variance)
                 return forecast + scale * change, variance
-            variance = variance.clamp_min(_SMALLEST)
+            variance = variance.clamp_min(SMALLEST)
             if not len(rows):
                 return forecast, variance
             found, left = self._change(scaled[rows], measured.rows(rows), variance[rows])
@@ -219,8 +209,8 @@ class Correction(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """δ₁ + δ₂, and the variance of the error that is left, in scaled units."""
         smooth, rough = self._deviations(scaled, measured, variance)
-        solve = self._smooth if self.config.fields == "coupled" else self._smooth_apart
-        change, left = solve(smooth, measured)
+        solve = smooth_coupled if self.config.fields == "coupled" else smooth_apart
+        change, left = solve(self._mixing(smooth.dtype), self.modes, smooth, measured)
         change = change + self._rough(rough, measured, change)
         return change, _levelled(variance * left, self.pattern, measured)
 
@@ -264,43 +254,6 @@ class Correction(nn.Module):
         deviation = variance.sqrt()
         return deviation * smooth.exp(), deviation * fraction.sqrt() * rough.exp()
 
-    def _smooth(self, deviation: Tensor, measured: Information) -> tuple[Tensor, Tensor]:
-        """δ₁, and the factor on the variance."""
-        space = tuple(deviation.shape[2:])
-        minus, plus = sums_of_modes(self.modes, space)
-        mixing = self._mixing(deviation.dtype)
-        products = products_of(deviation.square() * measured.precision, minus, plus)
-        blocks, fields = products.shape[:2], mixing.shape[1]
-        gram = torch.einsum("qcp,bcqr,rcs->bpqsr", mixing, products, mixing)
-        size = fields * len(mixing)
-        inverse = _posterior(gram.reshape(blocks[0], size, size))
-        seen = analysed(deviation * measured.weighted, self.modes)
-        seen = torch.einsum("qcp,bcq->bpq", mixing, seen).flatten(1)
-        latent = (inverse @ seen.to(inverse.dtype)[..., None]).to(deviation.dtype)
-        latent = latent.reshape(blocks[0], fields, -1)
-        change = synthesised(torch.einsum("qcp,bpq->bcq", mixing, latent), self.modes, space)
-        inverse = inverse.to(deviation.dtype).reshape(blocks[0], fields, len(mixing), fields, -1)
-        after = torch.einsum("qcp,bpqsr,rcs->bcqr", mixing, inverse, mixing)
-        before = mixing[: len(self.modes)].square().sum((0, 2)).reshape(-1, *(1,) * self.ndim)
-        left = diagonal(after, minus, plus, space) / before.clamp_min(_SMALLEST)
-        return deviation * change, left.clamp(_SMALLEST, 1)
-
-    def _smooth_apart(self, deviation: Tensor, measured: Information) -> tuple[Tensor, Tensor]:
-        """As `_smooth`, each field by itself: of S, only the diagonals count."""
-        space = tuple(deviation.shape[2:])
-        minus, plus = sums_of_modes(self.modes, space)
-        own = self._mixing(deviation.dtype).diagonal(dim1=1, dim2=2).T  # (C, Q)
-        pairs = own[:, :, None] * own[:, None, :]
-        products = products_of(deviation.square() * measured.precision, minus, plus)
-        inverse = _posterior(pairs * products)
-        seen = own * analysed(deviation * measured.weighted, self.modes)
-        latent = (inverse @ seen.to(inverse.dtype)[..., None])[..., 0].to(deviation.dtype)
-        change = synthesised(own * latent, self.modes, space)
-        before = own[:, : len(self.modes)].square().sum(1).reshape(-1, *(1,) * self.ndim)
-        after = diagonal(pairs * inverse.to(deviation.dtype), minus, plus, space)
-        left = after / before.clamp_min(_SMALLEST)
-        return deviation * change, left.clamp(_SMALLEST, 1)
-
     def _rough(self, deviation: Tensor, measured: Information, change: Tensor) -> Tensor:
         """δ₂."""
         rest = measured.weighted - measured.precision * change
@@ -334,32 +287,6 @@ class _Network(nn.Module):
         return self.outer(F.gelu(self.inner(x)))
 
 
-class _Posterior(torch.autograd.Function):
-    """(I + G)⁻¹ of symmetric G, in double precision: accurate measurements make it ill-conditioned.
-
-    Its gradient −P ∂P P is two products of matrices in the precision of G, where that of a Cholesky
-    factor and of the inverse from it would be ten, and triangular solves, in double precision.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, gram: Tensor) -> Tensor:
-        wide = torch.float32 if gram.device.type == "mps" else torch.float64
-        matrix = gram.to(wide) + torch.eye(gram.shape[-1], dtype=wide, device=gram.device)
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(matrix).L)
-        ctx.save_for_backward(inverse.to(gram.dtype))
-        return inverse
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (inverse,) = ctx.saved_tensors
-        return -(inverse @ gradients[0].to(inverse.dtype) @ inverse)
-
-
-def _posterior(gram: Float[Tensor, "*B N N"]) -> Float[Tensor, "*B N N"]:
-    return cast(Tensor, _Posterior.apply(gram))
-
-
 def _measured_rows(measured: Information) -> Tensor | None:
     """Where anything was measured, if not everywhere; on the host only, which waits for nothing."""
     if measured.precision.device.type != "cpu":
@@ -376,7 +303,7 @@ def _levelled(
     part = torch.sigmoid(pattern).reshape(-1, *(1,) * axes)
     mean = variance.mean(tuple(range(2, variance.ndim)), keepdim=True)
     seen = measured.precision.flatten(1).any(1).reshape(-1, *(1,) * (axes + 1))
-    return torch.where(seen, mean + part * (variance - mean), variance).clamp_min(_SMALLEST)
+    return torch.where(seen, mean + part * (variance - mean), variance).clamp_min(SMALLEST)
 
 
 def _require_grid(modes: int, space: tuple[int, ...]) -> None:

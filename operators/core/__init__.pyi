@@ -28,8 +28,11 @@ from .operator import Operator as Operator
 from .parts import Parts as Parts
 from .parts import names_in as names_in
 from .perturbing import Perturbation as Perturbation
+from .perturbing import members_of as members_of
 from .perturbing import perturbed as perturbed
 from .predicted import BAND as BAND
+from .predicted import LEAD as LEAD
+from .predicted import MEMBER as MEMBER
 from .predicted import band_attributes as band_attributes
 from .published import PublishedLayout as PublishedLayout
 from .recognition import recognised_cold as recognised_cold

@@ -1,6 +1,7 @@
 from .base import Objective as Objective
 from .base import ObjectiveConfig as ObjectiveConfig
 from .base import Phase as Phase
+from .conservation import DRIFT as DRIFT
 from .losses import loss_of as loss_of
 from .losses import metric_sums as metric_sums
 from .reference import reference_of as reference_of

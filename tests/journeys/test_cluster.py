@@ -74,7 +74,7 @@ def test_a_job_that_gets_notice_saves_and_queues_itself_again(
     command = ["bash", CLUSTER / "pretrain.sbatch", recipe, run]
 
     job = subprocess.Popen(command, env=cluster, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     log = run / "log.jsonl"
     while not (log.is_file() and log.stat().st_size > 500):
         assert time.monotonic() < deadline
@@ -82,7 +82,7 @@ def test_a_job_that_gets_notice_saves_and_queues_itself_again(
         time.sleep(0.05)
     for task in map(int, (tmp_path / "tasks").read_text().split()):
         os.kill(task, signal.SIGUSR1)
-    told, _ = job.communicate(timeout=120)
+    told, _ = job.communicate(timeout=240)
     assert job.returncode == 75
     assert "queued again" in told
     assert (tmp_path / "asked").read_text() == f"requeue {cluster['SLURM_JOB_ID']}\n"

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from processes import run
 from safetensors.torch import load_file
 
 from pelagos.datasets import open_store
@@ -82,19 +80,16 @@ def records(run: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_an_interrupted_run_goes_on_to_the_same_end(name: str, tmp_path: Path) -> None:
+def test_an_interrupted_run_goes_on_to_the_same_end(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Up to the rounding of another processor than the one that the files were made on."""
     command, recipe = RUNS[name]
     for part in ("datasets", "recipes", "checkpoints"):
         shutil.copytree(EARLIER / part, tmp_path / part)
     shutil.copytree(EARLIER / "interrupted" / name, tmp_path / "run")
-    subprocess.run(
-        [sys.executable, "-m", f"pelagos.{command}", recipe, "run", "--resume", "auto"],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=True,
-        capture_output=True,
-    )
+    monkeypatch.chdir(tmp_path)
+    run("-m", f"pelagos.{command}", recipe, "run", "--resume", "auto")
     found, expected = records(tmp_path / "run"), records(EARLIER / "expected" / name)
     for one, two in zip(found, expected, strict=True):
         for key, value in two.items():

@@ -32,14 +32,13 @@ CONTEXT.set_forkserver_preload(
         "pelagos.finetune.cli.training",
     ]
 )
-SUPPORT = str(Path(__file__).parent)
 
 
 class Launched:
     """A module (`-m`, its name), code (`-c`, text) or a script, and arguments: what Python takes.
 
-    It has a session of its own. With two `processes` or more, `pid` is the agent that starts them,
-    and starts them again so often as `restarts` says.
+    It begins in the present folder, in a session of its own. With two `processes` or more, `pid` is
+    the agent that starts them, and starts them again so often as `restarts` says.
     """
 
     def __init__(self, *words, processes=1, restarts=0, environment=None):
@@ -57,7 +56,7 @@ class Launched:
             monitor_interval=0.05,
             start_method="fork",
         )
-        arguments = (self.file.name, variables, [str(word) for word in words], config)
+        arguments = (self.file.name, Path.cwd(), variables, [str(word) for word in words], config)
         self.process = CONTEXT.Process(target=_begin, args=arguments)
         self.process.start()
         self.pid = self.process.pid
@@ -118,9 +117,10 @@ def leave():
     dist.destroy_process_group()
 
 
-def _begin(output, variables, words, config):
+def _begin(output, folder, variables, words, config):
     """In the forked process."""
     os.setsid()
+    os.chdir(folder)
     file = os.open(output, os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(file, stream)

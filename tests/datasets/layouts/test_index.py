@@ -182,7 +182,7 @@ def test_processes_that_open_at_once(root: Path, cache: Path) -> None:
     workers = [context.Process(target=_open, args=(root, queue)) for _ in range(6)]
     for worker in workers:
         worker.start()
-    assert [queue.get(timeout=60) for _ in workers] == [2 * FILES] * 6
+    assert [queue.get(timeout=240) for _ in workers] == [2 * FILES] * 6
     for worker in workers:
         worker.join()
     (path,) = cache.iterdir()  # and no unfinished one

@@ -263,6 +263,7 @@ def test_a_second_interrupt_does_not_disturb_the_end() -> None:
     code = (
         "import atexit, os, signal\n"
         "from pelagos.datasets.base.cli import run_command\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background
         "interrupt = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
         "atexit.register(interrupt)\n"
         "run_command(interrupt, [])"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 from collections import namedtuple
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def test_packages_that_are_missing_or_too_old_are_problems(
         ("Python", f"{platform.python_version()}, and Pelagos needs >=3.99"),
         (
             "torch",
-            f"{torch.__version__}, and Pelagos needs >=99; pip install --upgrade 'torch>=99'",
+            f"{version('torch')}, and Pelagos needs >=99; pip install --upgrade 'torch>=99'",
         ),
         ("nowhere-to-be-had", "missing; pip install 'nowhere-to-be-had>=1'"),
     ]

@@ -40,8 +40,8 @@ def shown(address, tmp_path, link=""):
     """What the page has become, as HTML."""
     done = subprocess.run(
         [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
-         "--virtual-time-budget=60000", "--dump-dom", f"{address}/#{link}"],
-        capture_output=True, text=True, timeout=120, check=True,
+         "--virtual-time-budget=300000", "--dump-dom", f"{address}/#{link}"],
+        capture_output=True, text=True, timeout=600, check=True,
     )  # fmt: skip
     return done.stdout
 

@@ -7,9 +7,6 @@ import math
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from processes import Launched
 from rich.console import Console
 
 from pelagos.datasets import open_store
@@ -347,19 +345,15 @@ def test_the_command_goes_on_after_ctrl_c(root, tmp_path):
     values["save_every"] = 150
     values["validation"]["every"] = 150
     path.write_text(yaml.safe_dump(values))
-    words = [sys.executable, "-c", RUN, "study", str(path), str(tmp_path / "s"), "--workers", "1"]
-    first = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    words = ["-c", RUN, "study", path, tmp_path / "s", "--workers", "1"]
+    first = Launched(*words)
     log = tmp_path / "s/cells/pretrained/150-steps-1-trajectories-seed-0-rate-0.001/log.jsonl"
-    while not (log.is_file() and log.read_text().count('"train"') > 3):
-        assert first.poll() is None
-        time.sleep(0.05)
+    first.until(lambda: log.is_file() and log.read_text().count('"train"') > 3)
     os.kill(first.pid, signal.SIGINT)
-    first.communicate(timeout=300)
-    assert first.returncode == 130
+    output = first.wait()
+    assert first.returncode == 130, output
     assert list(log.parent.glob("state/step-*")) or (log.parent / "score.json").is_file()
-    again = subprocess.run(words, capture_output=True, text=True, timeout=600)
-    assert again.returncode == 0, again.stderr
-    assert "gains of pretraining" in again.stdout
+    assert "gains of pretraining" in Launched(*words).finish()
     assert found(tmp_path / "s")["complete"]
 
 
