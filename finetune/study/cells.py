@@ -14,6 +14,7 @@ from typing import Any
 
 from ...datasets.base.config import plain
 from ...datasets.fields.normalization import Statistics, normalizer_to_dict
+from ...datasets.stores.store import Store
 from ...operators.core import checkpoint
 from ...operators.core.operator import Operator
 from ...operators.core.registry import get
@@ -123,15 +124,16 @@ class Recipes:
     Args:
         recipe: the study's.
         donor: the operator that the checkpoint holds.
-        steady: whether the data are a steady problem.
+        store: of the data.
         changes: config keys of the donor that the data want otherwise.
     """
 
     def __init__(
-        self, recipe: StudyRecipe, donor: Operator, steady: bool, changes: Mapping[str, Any]
+        self, recipe: StudyRecipe, donor: Operator, store: Store, changes: Mapping[str, Any]
     ) -> None:
         self.donor, self._config = donor, {**checkpoint.config_of(donor)["config"], **changes}
-        self._known = known_of(donor.description, steady)
+        self._known = known_of(donor.description, store.steady)
+        self._fields = recipe.fields or store.fields
         # All starts see the same history, which splits by time depend on, too.
         seen = {"history": self._config["history"]} if "history" in self._config else {}
         operator = {"name": donor.name, **seen, **recipe.operator}
@@ -176,5 +178,5 @@ class Recipes:
             "normalizer": normalizer,
             "conditions": conditions,
             "time_scale": recipe.time_scale or known.time_scale,
-            "fill": recipe.fill or known.fill,
+            "fill": recipe.fill or {k: v for k, v in known.fill.items() if k in self._fields},
         }

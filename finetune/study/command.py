@@ -112,7 +112,7 @@ def _subject(recipe: StudyRecipe) -> _Subject:
     donor = checkpoint.from_pretrained(start.source)
     first = open_split(recipe, recipe.data[0], "train")
     start.require_dimension([first])
-    recipes = Recipes(recipe, donor, first.steady, start.changes_for(first, recipe.operator))
+    recipes = Recipes(recipe, donor, first, start.changes_for(first, recipe.operator))
     splits = {
         name: open_split(recipes.recipe, recipe.data[0], name)
         for name in ("train", "valid", "test")

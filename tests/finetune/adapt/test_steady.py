@@ -97,9 +97,10 @@ def test_what_a_recipe_says_itself_counts(make, data):
     assert donor.changes_for(store, {}) == {"history": 1, "time_input": False}
     study = build(StudyRecipe, {**values, "objective": {"horizon": 1}})
     changes = donor.changes_for(store, study.operator)
-    recipes = Recipes(study, from_pretrained(checkpoint), True, changes)
+    recipes = Recipes(study, from_pretrained(checkpoint), store, changes)
     scratch = recipes.of(Cell(Place("scratch", 2, 1), 0, 1e-3))
     assert scratch.operator["history"] == 1
+    assert scratch.fill == {"u": 0.0}  # v is not there to be filled
     assert (scratch.normalizer, scratch.time_scale) == ({"name": "statistics"}, 1.0)
 
 
