@@ -71,6 +71,9 @@ class AssimilatedOperator(AssimilatingOperator):
                 f"assimilated.ndim is {config.ndim} but the predictor works in "
                 f"{self.predictor.ndim}D"
             )
+        # Whole, as a key that is left out could mean something else to another version.
+        whole = {"name": self.predictor.name, **plain(self.predictor.config)}
+        self.config = replace(config, predictor=whole)
         self.correction = Correction(config.ndim, len(description.fields), config.correction)
         self.predictor.requires_grad_(config.train_predictor)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
+import signal
 import threading
 import zipfile
 from collections import Counter
@@ -454,7 +456,8 @@ def test_a_worker_that_ends_or_is_too_slow_is_replaced():
         worker.ask(task)
     assert worker.process is None
     assert worker.ask(task)[0].status == 200
-    object.__setattr__(worker.served.limits, "seconds", 0.0)
+    object.__setattr__(worker.served.limits, "seconds", 0.1)
+    os.kill(worker.process.pid, signal.SIGSTOP)
     with pytest.raises(ValueError, match="takes longer"):
         worker.ask(task)
     assert worker.process is None
