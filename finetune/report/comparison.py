@@ -28,10 +28,17 @@ MIXED = "Not all runs are better than persistence"
 
 @dataclass(frozen=True)
 class Comparison:
-    """A verdict in words, and the numbers that it rests on."""
+    """A verdict in words, and the numbers that it rests on.
+
+    Attributes:
+        verdict: in a few words.
+        sentences: the numbers.
+        start: what was started from, where runs started from several things.
+    """
 
     verdict: str
     sentences: tuple[str, ...]
+    start: str = ""
 
     @property
     def tone(self) -> str:
@@ -40,7 +47,7 @@ class Comparison:
 
 
 def compare(runs: Sequence[Run]) -> list[Comparison]:
-    """One comparison per evaluation setting and training budget that runs of both kinds share.
+    """One comparison per start, evaluation setting and training budget that both kinds share.
 
     Without any, a single comparison says why there is none; where no run started from pretrained
     weights, and nobody asks whether that helped, it is one with persistence.
@@ -54,10 +61,13 @@ def compare(runs: Sequence[Run]) -> list[Comparison]:
             groups[_setting(run)].append(run)
     found = []
     for group in groups.values():
-        pretrained = [run for run in group if run.origin == PRETRAINED]
         scratch = [run for run in group if run.origin == SCRATCH]
-        if pretrained and scratch:
-            found.append(_compare(pretrained, scratch))
+        starts: dict[str, list[Run]] = defaultdict(list)
+        for run in group if scratch else ():
+            if run.origin == PRETRAINED:
+                starts[str(run.recipe["init_from"])].append(run)
+        for start, pretrained in starts.items():
+            found.append(_compare(pretrained, scratch, start if len(starts) > 1 else ""))
     return found or [Comparison(UNKNOWN, (_reason(runs),))]
 
 
@@ -114,7 +124,7 @@ def _against_persistence(runs: Sequence[Run]) -> Comparison:
     return Comparison(verdict, tuple(sentences))
 
 
-def _compare(pretrained: Sequence[Run], scratch: Sequence[Run]) -> Comparison:
+def _compare(pretrained: Sequence[Run], scratch: Sequence[Run], start: str) -> Comparison:
     ours, theirs = _average(pretrained), _average(scratch)
     evaluation = pretrained[0].scores
     baseline, store = evaluation["summary"]["persistence"], evaluation["store"]
@@ -141,7 +151,7 @@ def _compare(pretrained: Sequence[Run], scratch: Sequence[Run]) -> Comparison:
     what = persistence(evaluation)
     sentences.append(_persistence(ours[key], theirs[key], baseline[key], what))
     sentences.append(_caveats(pretrained, scratch))
-    return Comparison(_verdict(ours[key], theirs[key]), tuple(sentences))
+    return Comparison(_verdict(ours[key], theirs[key]), tuple(sentences), start)
 
 
 def _verdict(ours: float | None, theirs: float | None) -> str:

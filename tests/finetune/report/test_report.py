@@ -156,6 +156,14 @@ def test_verdict_follows_the_rollout_error(make_run, ours, theirs, verdict) -> N
         assert f"{ratio:.3g} times smaller" in comparison.sentences[0]
 
 
+def test_each_start_is_compared_with_scratch_on_its_own(make_run) -> None:
+    starts = {"near": 0.31, "far": 0.4}
+    runs = [make_run(name, speed, init_from=name) for name, speed in starts.items()]
+    found = compare(read_runs([*runs, make_run("none", 0.36, None)]))
+    assert {c.start: c.verdict for c in found} == {"near": HELPED, "far": HURT}
+    assert "One run each" in found[0].sentences[-1]
+
+
 def test_ratio_in_words() -> None:
     from pelagos.finetune.report.comparison import _versus
 
