@@ -134,13 +134,14 @@ def evaluate(
     request = replace(request or Request(), **wishes)
     plan = make_plan(operator, store, request)
     rollouts = LongRollouts(operator, store, plan) if long else None
-    verdict = Verdict(())
     require_within(windows, plan.steps)
+    verdict = Verdict(())
     channels = _scored_channels(store, plan)
     judged = replace(plan, fields=tuple(plan.fields[c] for c in channels))
     shape = (len(plan.trajectories), plan.steps, len(channels))
-    ours = {name: np.empty(shape) for name in (*METRICS, *ABSOLUTE, AGREES)}
-    baseline = {name: np.empty(shape) for name in (*METRICS, *ABSOLUTE, AGREES)}
+    ours, baseline = (
+        {name: np.empty(shape) for name in (*METRICS, *ABSOLUTE, AGREES)} for _ in range(2)
+    )
     spectra, ranges = _Spectra(judged), _Ranges(len(channels))
     seconds = []
     for step in forecast(operator, store, plan, request, title="evaluate", progress=progress):
@@ -158,11 +159,8 @@ def evaluate(
         seconds.append(step.seconds)
     varying = ranges.varying()
     found = _result(operator, store, judged, ours, baseline, varying)
-    for window in windows:
-        told = {name: _part(values, window, varying) for name, values in ours.items()}
-        persisted = {name: _part(values, window, varying) for name, values in baseline.items()}
-        means = _means(told) | {"persistence": _means(persisted)}
-        found.setdefault("windows", {})[str(window)] = means
+    if windows:
+        found["windows"] = {str(one): _within(one, ours, baseline, varying) for one in windows}
     if request.noise:
         found |= {"noise": request.noise, "noise_seed": request.noise_seed}
     if rollouts is not None:
@@ -413,6 +411,18 @@ def _summary(values: Mapping[str, Values], lead: np.ndarray) -> dict[str, Any]:
             mean_of_known(np.sqrt(mean_of_known(np.square(values["mean_error"]), 0)))
         ),
     }
+
+
+def _within(
+    window: LeadWindow,
+    ours: Mapping[str, Values],
+    baseline: Mapping[str, Values],
+    varying: Sequence[int],
+) -> dict[str, Any]:
+    """Means over a window of steps, and those of persistence."""
+    told = {name: _part(values, window, varying) for name, values in ours.items()}
+    persisted = {name: _part(values, window, varying) for name, values in baseline.items()}
+    return _means(told) | {"persistence": _means(persisted)}
 
 
 def _part(values: Values, window: LeadWindow, varying: Sequence[int]) -> Float[np.ndarray, "N W V"]:
