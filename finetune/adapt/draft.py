@@ -26,6 +26,7 @@ STEPS = (200, 4000)  # but not fewer nor more steps than these
 FEW = 128  # windows, below which the backbone is moved with care
 SLOWER = 0.3  # then, and for operators that are direct: the backbone's rate over pretraining's
 UNROLLED = 4  # frames at least that training feeds back: what one-step training spares blows up
+GROWING = 5  # steps between longer rollouts at first, while another equation may blow some up
 VALIDATED = 25  # frames at most
 CHECKS = 15  # validations along the way
 PATIENCE = 6  # of them without a better score end training
@@ -225,7 +226,10 @@ def _objective(
             f"{stores[0].name}: {_frames(stores, entries)} frames are too few for a checkpoint "
             f"that sees {donor.config.get('history', 1)} and predicts the next"
         )
-    return {**values, "horizon": min(wanted, most)}
+    horizon = min(wanted, most)
+    if kind == "rollout" and horizon > 1 and not get(donor.operator).direct:
+        values["curriculum"] = values.get("curriculum") or {"every": GROWING}
+    return {**values, "horizon": horizon}
 
 
 def _amounts(

@@ -70,6 +70,7 @@ def test_one_line_trains(make, data, tmp_path, monkeypatch, capsys):
     assert stored["normalizer"] == {"name": "statistics"}
     assert stored["objective"]["loss"] == "relative_l2"
     assert stored["objective"]["horizon"] == 4  # at least, so that rollouts stay stable
+    assert stored["objective"]["curriculum"]["every"] == 5  # as another equation may blow some up
     assert stored["optimizer"]["clip"] == 2.0
     assert stored["learning_rates"] == {"embedding": 0.004, "recovery": 0.004}
     assert stored["optimizer"]["learning_rate"] == pytest.approx(0.0012)  # of few windows
