@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from multiprocessing import active_children
 
 import torch
@@ -56,7 +57,8 @@ def micro_batches(
         pin_memory=accelerator.device.type == "cuda",
     )
     others = set(active_children())
-    read = iter(loader)
+    with _signals_waiting():
+        read = iter(loader)
     workers = set(active_children()) - others
     try:
         for number, window in read:
@@ -66,6 +68,16 @@ def micro_batches(
     finally:
         for worker in workers:
             worker.terminate()
+
+
+@contextmanager
+def _signals_waiting() -> Iterator[None]:
+    """What starts here hears of the job's end only when it can (see `_leave_with_the_trainer`)."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _leave_with_the_trainer(worker: int) -> None:

@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from pelagos.datasets.base.config import read
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.operators import create, from_pretrained
+from pelagos.pretrain import batches
 from pelagos.pretrain.command import main
 from pelagos.pretrain.job import Job
 from pelagos.pretrain.objectives.rollout import Rollout
@@ -33,7 +34,7 @@ from pelagos.pretrain.run import state as resume
 from pelagos.pretrain.run.history import rewind
 from pelagos.pretrain.run.jobs import held
 from pelagos.pretrain.run.state import latest
-from pelagos.pretrain.run.stop import REQUEUE
+from pelagos.pretrain.run.stop import REQUEUE, SIGNALS
 
 RECIPE = {
     "operator": {"name": "dymixop", "history": 2, "hidden": 6, "layers": 2, "modes": 4},
@@ -171,6 +172,19 @@ def test_sigterm_saves_and_stops(workers, uninterrupted, recipe, tmp_path):
     assert len(list(run.glob("state/step-*"))) == 1
     launch(1, recipe(save_every=1000), run, "--resume", "auto").finish()
     assert weights(run) == weights(uninterrupted)
+
+
+def test_a_data_loading_process_hears_no_signal_before_it_can_heed_it(
+    recipe, tmp_path, monkeypatch
+):
+    def begin(worker):
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) >= set(SIGNALS)
+        (tmp_path / f"{worker}").touch()
+
+    monkeypatch.setattr(batches, "_leave_with_the_trainer", begin)
+    main([str(recipe(workers=1)), str(tmp_path / "run"), "--steps", "1"])
+    assert (tmp_path / "0").exists()
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & set(SIGNALS)
 
 
 def test_a_finished_run_is_left_alone(uninterrupted, capsys):
