@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.fields.window import Context
 from pelagos.operators import create
 from pelagos.operators.core.operator import Operator
+from pelagos.pretrain.trial import Operations
 
 PEAK = 989e12  # FLOP/s
 LAUNCH = 5e-6  # seconds
@@ -92,25 +91,11 @@ def build(preset: Preset) -> Operator:
     )
 
 
-class _Operations(TorchDispatchMode):
-    """Counts what is dispatched and is no view."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> object:
-        self.count += not func.is_view
-        return func(*args, **(kwargs or {}))
-
-
 def counted(operator: Operator) -> tuple[int, int]:
     """Of one sample's forward and backward pass: operations of products, and launches."""
     with FlopCounterMode(display=False) as counter:
         _pass(operator)
-    with _Operations() as operations:
+    with Operations() as operations:
         _pass(operator)
     return counter.get_total_flops(), operations.count
 

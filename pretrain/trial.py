@@ -156,7 +156,7 @@ def _learning(
     log = Log(Path(), "", 0, trainee.recipe, active=False)
     watch, meter = Watch(mixture, Path(), job.ranks), Meter(job.ranks, device, trainee.share)
     feed = Feed((each for each in itertools.cycle(kept)), 0, watch, meter, lambda step: step)
-    with _Operations() as operations, _Updates(trainee.optimizer, lambda: operations.count) as at:
+    with Operations() as operations, _Updates(trainee.optimizer, lambda: operations.count) as at:
         trainee.step(1, feed, log, logs=False)
     counted = at.noted[0]
     warm = max(job.ranks.gather(len({window.dataset for _, window in kept})))  # one of each grid
@@ -272,7 +272,7 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-class _Operations(TorchDispatchMode):
+class Operations(TorchDispatchMode):
     """Counts what is dispatched and is no view."""
 
     def __init__(self) -> None:

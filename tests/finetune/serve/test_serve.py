@@ -43,6 +43,7 @@ CHECKPOINTS = {
     name: str(EARLIER / "checkpoints" / name) for name in ("dymixop", "multiscale", "observer")
 }
 DATA = {name: str(EARLIER / "datasets" / name) for name in ("burgers_1d", "burgers_2d")}
+HERE = "http://localhost"
 SERVED = Served(CHECKPOINTS, DATA, limits=Limits(megabytes=4.0, seconds=600.0))
 SAMPLE = {"dataset": "burgers_1d", "trajectory": 1}
 
@@ -50,7 +51,7 @@ SAMPLE = {"dataset": "burgers_1d", "trajectory": 1}
 @pytest.fixture(scope="module")
 def client():
     """The application, with a real process that works for it."""
-    with TestClient(serving.application(SERVED)) as found:
+    with TestClient(serving.application(SERVED), base_url=HERE) as found:
         yield found
 
 
@@ -387,7 +388,8 @@ def test_beyond_the_queue_requests_are_told_to_come_back(monkeypatch):
 
     monkeypatch.setattr(serving, "Pool", make)
     served = Served({}, {}, limits=Limits(workers=1, waiting=4))
-    with TestClient(serving.application(served)) as slow, ThreadPoolExecutor(20) as threads:
+    client = TestClient(serving.application(served), base_url=HERE)
+    with client as slow, ThreadPoolExecutor(20) as threads:
         asked = [threads.submit(slow.post, "/api/predict", content=b"{}") for _ in range(20)]
         while sum(found.done() for found in asked) < 15:
             threading.Event().wait(0.01)
