@@ -65,7 +65,7 @@ def test_an_error_in_an_environment_that_is_too_old_is_told_by_that(
 
 
 def test_make_wants_a_python_that_is_new_enough(tmp_path: Path) -> None:
-    for name in ("Makefile", "quickstart.mk"):
+    for name in ("Makefile", "quickstart.mk", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path / name)
     old = tmp_path / "python"
     code = "import sys; sys.version_info = (3, 10, 4); exec(sys.argv[2])"
