@@ -115,7 +115,7 @@ def _estimates(
     device = next(operator.parameters()).device
     assimilator = Assimilator(
         operator,
-        start.context.map(lambda tensor: tensor.to(device)),
+        start.context.to(device),
         time=start.time,
         history=None if start.history is None else start.history.to(device),
         variance=settings.variance,
