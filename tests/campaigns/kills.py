@@ -123,15 +123,16 @@ def importing(made: Made, number: int) -> Case:
     task, place = TASKS[name], made.place("killed early")
     expected = made.expected(name)
     at = int(math.exp(draw.uniform(math.log(50), math.log(20_000))))
-    command = [sys.executable, "-P", "-m", "pelagos.finetune", *task.argv]
+    start = "from pelagos.finetune.cli.console import main; main()"
+    command = [sys.executable, "-P", "-c", start, *task.argv]
     environment = {**os.environ, "FAULTS_KILL_AT": str(at)}
     done = subprocess.run(
         command, cwd=place, env=environment, capture_output=True, text=True, check=False
     )
     said = done.stdout + done.stderr
     early = Ended(done.returncode, said)
-    if early.wrong:
-        return Case("kills inside imports", number, name, "wrong", early.wrong)
+    if early.wrong or early.status > 0:
+        return Case("kills inside imports", number, name, "wrong", early.wrong or said[-300:])
     ended = [child.wait() for child in started(place, task)]
     outcome = "killed" if early.killed else "done before"
     wrong = _after(place, task, ended, expected)
