@@ -11,6 +11,7 @@ import h5netcdf
 
 from ...datasets.base.appearing import appearing_file
 from ...datasets.base.progress import Bar
+from ...datasets.files.disk import written
 from ...datasets.stores.store import Store
 from ...operators.assimilation.operator import AssimilatingOperator
 from .assimilator import MOST_STEPS, Assimilator, Estimate
@@ -78,8 +79,8 @@ def assimilate(
     scores = {"analyses": Scores(start.context, truth), "forecast": Scores(start.context, truth)}
     counts = {True: 0, False: 0}
     with appearing_file(outputs.out, overwrite=outputs.overwrite) as draft:
-        with h5netcdf.File(draft, "w") as written:
-            writer = Writer(written, operator, start)
+        with written(draft) as disk, h5netcdf.File(disk, "w") as analysis:
+            writer = Writer(analysis, operator, start)
             with Bar("assimilate", file.count, unit="readings", active=progress) as bar:
                 for estimate, measured in estimates:
                     writer.append(estimate, measured)
@@ -115,7 +116,7 @@ def _estimates(
     device = next(operator.parameters()).device
     assimilator = Assimilator(
         operator,
-        start.context.map(lambda tensor: tensor.to(device)),
+        start.context.to(device),
         time=start.time,
         history=None if start.history is None else start.history.to(device),
         variance=settings.variance,
