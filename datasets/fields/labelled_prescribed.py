@@ -84,7 +84,7 @@ def _given(
 ) -> tuple[Float64[np.ndarray, " T"], Float[np.ndarray, "N T ..."]]:
     """Times after the initial one, and values (N, T, *S), of size 1 along what it does not have."""
     needs, place = wanted
-    found, time = data[name], time_of(data, name)
+    found, time = data[name], _time(data, name, place)
     times, chosen = np.array([0.0, min(max(until, 1.0), EVER)]), [0, 0]
     if time is not None:
         times, chosen = _covering(data, name, time, needs, origin, until)
@@ -106,6 +106,12 @@ def _given(
         )
     scale, offset = scale_of(needs.units.get(name), name, data[name])
     return times, values * scale + offset
+
+
+def _time(data: xarray.Dataset, name: str, place: Place) -> str | None:
+    """The dimension along which it changes in time: what is neither space nor samples."""
+    rest = [d for d in map(str, data[name].dims) if d not in (*place.samples, *place.space)]
+    return rest[0] if len(rest) == 1 else time_of(data, name)
 
 
 def _covering(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -62,7 +63,7 @@ class Driving:
         Args:
             trajectories: of the store.
             frame: the last given one.
-            until: the last lead time.
+            until: the last lead time; inf: as long as it is given.
 
         Raises:
             ValueError: as `require`, or a value is NaN or infinite.
@@ -117,6 +118,7 @@ class Driving:
         """The stored frames from the given one until the last lead time."""
         names, times = self._names, self.store.trajectory_times(i)
         since = times - times[frame]
+        until = since[-1] if until == math.inf else until
         slack = SAME * float(np.diff(times).max(initial=0.0))
         if names and since[-1] < until - slack:
             raise ValueError(

@@ -1,11 +1,12 @@
 """Prescribed fields as extra inputs: at both ends of every step, of every operator."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
+from driven_tank import Tank, TankConfig, tank
 from small_operators import SMALL, build, window_for
 
 from pelagos.datasets.fields.normalization import Standard
@@ -143,32 +144,8 @@ def test_analyses_and_ensembles_run_along_them() -> None:
     assert analysis.isfinite().all()
 
 
-@dataclass(frozen=True)
-class TankConfig:
-    ndim: int = 1
-    history: int = 1
-
-
-class Tank(Operator):
-    """u' = q, exact where q is linear along a step."""
-
-    name: ClassVar[str] = "tank"
-    Config: ClassVar[type] = TankConfig
-    conditioned = driven = True
-
-    def reset(self, generator: torch.Generator) -> None:
-        """Nothing is drawn."""
-
-    def step(self, state, dt, observation=None):
-        self.check_step(state, dt)
-        ends = [*state.channels(state.history[:, -1], dt)]
-        rate = sum(ends) / 2
-        fields = state.history[:, -1] + dt.reshape(-1, 1, 1) * rate
-        return state.advance(fields, dt), fields
-
-
 def test_an_operator_of_another_package_takes_them_where_it_says_so() -> None:
-    operator = Tank(TankConfig(), Description(fields=("u",), prescribed=("q",)))
+    operator = tank(time_steps=())
     window = window_for(operator, horizon=4, dt=DT, batch=2)
     times = torch.tensor([[0.0, 0.25, 1.0, 2.5], [0.0, 1.0, 2.0, 3.0]])
     values = torch.tensor([[0.0, 1.0, 4.0, 10.0], [1.0, 1.0, 1.0, 1.0]])
