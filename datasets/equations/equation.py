@@ -36,11 +36,13 @@ class Draw(NamedTuple):
         parameters: values by name.
         initial: initial state (C, *S), double precision.
         constants: constant fields (K, *S), double precision; K may be 0.
+        driver: random fields (A, *S) that what is prescribed follows from; None: nothing is.
     """
 
     parameters: dict[str, float]
     initial: Tensor
     constants: Tensor
+    driver: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Problem:
         constants: constant fields; needed if the equation has any.
         warm_up: time before the first frame.
         solver_step: largest internal step; the equation's own by default.
+        driver: what is prescribed follows from it; needed if the equation draws one.
     """
 
     initial: Float[Tensor, "B V *S"]
@@ -65,6 +68,7 @@ class Problem:
     constants: Float[Tensor, "B K *S"] | None = None
     warm_up: float = 0.0
     solver_step: float | None = None
+    driver: Float[Tensor, "B A *S"] | None = None
 
 
 @runtime_checkable
@@ -197,6 +201,8 @@ class Equation(ABC):
         initial: sampler of initial states (C, *S); None for zeros.
         initial_states: what is drawn, in words, where the samplers do not say it themselves.
         constants: sampler of constant fields (K, *S).
+        prescribed: those of the fields that are no part of the state, but drive it: they are known
+            at all times, and follow from what `driver` samples, (A, *S).
         parameters: coefficients by name.
         solver: the numerical method, in words.
         invariants: what the exact dynamics conserve, in words.
@@ -226,6 +232,8 @@ class Equation(ABC):
     initial_states: str = ""
     constant_fields: tuple[str, ...] = ()
     constants: Sampler | None = None
+    prescribed: tuple[str, ...] = ()
+    driver: Sampler | None = None
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     solver: str = ""
     invariants: tuple[str, ...] = ()
@@ -292,7 +300,9 @@ class Equation(ABC):
         initial = "" if self.initial is None else describe(self.initial)
         constants = "" if self.constants is None else describe(self.constants)
         given = f"{', '.join(self.constant_fields)}: {constants}" if constants else ""
-        return "; ".join(part for part in (initial, given) if part)
+        driver = "" if self.driver is None else describe(self.driver)
+        driven = f"{', '.join(self.prescribed)}: {driver}, in time" if driver else ""
+        return "; ".join(part for part in (initial, given, driven) if part)
 
     def draw(self, generator: torch.Generator, grid: Grid) -> Draw:
         """Parameters, initial state and constant fields of one trajectory.
@@ -310,7 +320,8 @@ class Equation(ABC):
                 (self.constants, self.constant_fields),
             )
         )
-        return Draw(parameters, initial, constants)
+        driver = None if self.driver is None else self.driver(generator, grid)
+        return Draw(parameters, initial, constants, driver)
 
     @abstractmethod
     def march(self, problem: Problem) -> March:

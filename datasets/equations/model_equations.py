@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..solvers.etdrk import Multiplied, Spectral, Term
+from .driven import DrivenHeat
 from .equation import Parameter, Parameters
 from .initial import FourierSeries, PeakedSeries
 from .semilinear import SemilinearEquation, diffusion
@@ -207,9 +208,30 @@ KORTEWEG_DE_VRIES_1D = SemilinearEquation(
     invariants=("mean of u", "mean of u²", "mean of u³ − u_x² / 2"),
 )
 
+HEAT_DRIVEN_1D = DrivenHeat(
+    name="heat_driven_1d",
+    title="Driven heat equation",
+    formula="u_t = ν u_xx + q(x, t), q = Σ_m a_m(x) cos(m ω t) + b_m(x) sin(m ω t)",
+    fields=("u", "forcing"),
+    prescribed=("forcing",),
+    lengths=(1.0,),
+    resolution=(64,),
+    dt=0.05,
+    frames=41,
+    harmonics=3,
+    validation="u_t against differences in time, to 1e-5; a single mode, to 1e-12",
+    initial=FourierSeries(modes=4, rms=(0.2, 0.5)),
+    driver=FourierSeries(modes=4, rms=(0.5, 1.0), mean=0.5, components=6),
+    parameters={
+        "diffusivity": _DIFFUSIVITY,
+        "frequency": Parameter(1.5, 3.0, "frequency ω of the slowest part of the source"),
+    },
+)
+
 EQUATIONS = (
     HEAT_1D,
     HEAT_2D,
+    HEAT_DRIVEN_1D,
     ADVECTION_1D,
     ADVECTION_DIFFUSION_2D,
     BURGERS_1D,

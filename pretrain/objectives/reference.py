@@ -96,6 +96,11 @@ def reference_of(store: Store) -> Reference:
             "(pushforward)"
         )
     equation = get(name)
+    if store.prescribed is not None:
+        raise ValueError(
+            f"the solver of {name} does not go on with what is prescribed in dataset {store.name} "
+            f"({', '.join(store.prescribed.fields)}); use another objective (pushforward)"
+        )
     if equation.steady:
         raise ValueError(
             f"{name} of dataset {store.name} is steady: there is no time to go on in; use "
