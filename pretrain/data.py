@@ -66,6 +66,7 @@ def open_stores(recipe: TrainRecipe) -> list[Store]:
     first = stores[0]
     for store in stores[1:]:
         shared = (*first.fields, *first.constant_fields, *first.parameter_names, "time", "length")
+        shared += () if first.prescribed is None else first.prescribed.fields
         check_units(first.name, first.units, store.name, store.units, shared)
     return _cached(recipe, stores)
 
@@ -95,7 +96,8 @@ def open_split(
         layout = data.layout and expanded(data.layout, "data.layout")
         own = {new: name for name, new in data.rename.items()}
         units = {own.get(name, name): unit for name, unit in data.units.items()}
-        store = open_store(path, split, layout, splits or None, units)
+        given = [own.get(name, name) for name in data.prescribed]
+        store = open_store(path, split, layout, splits or None, units, given)
         store = renamed(store, data.rename, dataset=data.name, holes=data.holes)
         # Training looks at nothing else of the split: statistics are of these trajectories, too.
         wanted = data.trajectories if split == "train" else None

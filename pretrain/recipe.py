@@ -65,6 +65,8 @@ class DataConfig(Checked):
         simulate: an equation to simulate instead.
         units: name of a field, parameter, "time" or "length" (as renamed) -> the unit that it is
             converted to.
+        prescribed: fields, and scalars over time, that are known at all times and not predicted (as
+            renamed), beside those that the files say.
         rename: other names for its fields, constant fields and parameters (its own: the new one).
         name: by which the dataset goes, where its own would be that of another one.
         weight: its share of the micro-batches, relative to the others; see also `size_exponent`.
@@ -90,6 +92,7 @@ class DataConfig(Checked):
     splits: dict[str, float | str] = field(default_factory=dict)
     simulate: SimulateConfig | None = None
     units: dict[str, str] = field(default_factory=dict)
+    prescribed: tuple[str, ...] = ()
     rename: dict[str, str] = field(default_factory=dict)
     name: str | None = None
     weight: Positive = 1.0
@@ -116,6 +119,11 @@ class DataConfig(Checked):
         if self.simulate is not None and self.units:
             raise ValueError(
                 "data.units has no meaning for a simulated dataset, whose equation has no units"
+            )
+        if self.simulate is not None and self.prescribed:
+            raise ValueError(
+                "data.prescribed has no meaning for a simulated dataset, whose equation says what "
+                "is; leave it out"
             )
         if self.simulate is not None and self.cache != "none":
             raise ValueError(
@@ -220,10 +228,14 @@ class TrainRecipe(Checked):
         fields: fields to learn, by name; empty: those of the first dataset.
         inputs: input fields of a steady problem, by name; empty: those of the first dataset.
         fill: values of fields that some datasets lack, by name: there they stand in every frame,
-            and are neither learned nor scored.
+            and are neither learned nor scored. Also of prescribed fields.
         conditions: constant fields and parameters that the operator takes as extra inputs, by
             name, or "all" that the first dataset has (without coordinates). Every dataset must
             have them. Empty: none; null: those of the checkpoint where training starts from one.
+        prescribed: fields that are known at all times, such as a forcing, which the operator takes
+            as extra inputs at both ends of every step, by name, or "all" that a dataset has. A
+            dataset that lacks one needs a value of it in `fill`. Empty: none; null: those of the
+            checkpoint where training starts from one, else all, if the operator can take them.
         conserved: fields whose mean over the domain every step keeps, exactly, in training and in
             every rollout; null: those of the checkpoint where training starts from one, else none.
         time_scale: physical time that the operator's network sees as 1; null: the checkpoint's
@@ -276,6 +288,7 @@ class TrainRecipe(Checked):
     inputs: tuple[str, ...] = ()
     fill: dict[str, float] = field(default_factory=dict)
     conditions: Literal["all"] | tuple[str, ...] | None = None
+    prescribed: Literal["all"] | tuple[str, ...] | None = None
     conserved: tuple[str, ...] | None = None
     time_scale: Positive | None = None
     normalizer: Annotated[dict[str, Any], Named(NORMALIZERS, "name")] | None = None

@@ -25,7 +25,11 @@ from ..datasets.fields.normalization import (
     normalizer_to_dict,
 )
 from ..datasets.fields.units import check_units
-from ..datasets.sampling.scales import condition_scales, pooled_statistics
+from ..datasets.sampling.scales import (
+    condition_scales,
+    pooled_statistics,
+    prescribed_scales,
+)
 from ..datasets.sampling.structure_change import structure_change
 from ..datasets.sampling.unvarying import unvarying
 from ..datasets.sampling.windows import require_channels
@@ -69,33 +73,85 @@ def describe(
         normalizer = {"offset": normalizer_to_dict(donor.normalizer)["offset"], **normalizer}
     fields, inputs = recipe.fields or first.fields, recipe.inputs or first.inputs
     named = (*fields, *inputs, "time", "length")
-    shared = (*named, *known.conditions)
+    shared = (*named, *known.conditions, *known.prescribed)
     check_units("the checkpoint", known.units, f"dataset {first.name!r}", first.units, shared)
-    fill = _fill(recipe, known, fields)
+    prescribed = _prescribed(recipe, stores, known, donor is None)
+    fill = _fill(recipe, known, (*fields, *prescribed))
     for store in stores:
         _require_channels(store, fields, inputs, fill)
+        _require_prescribed(store, prescribed, fill)
     raw = normalizer["name"] == Identity.name
     conditions = _conditions(recipe, stores, known, inputs, None if raw else processes)
+    if not raw:
+        scales = prescribed_scales(stores, prescribed, processes)
+        scales |= {k: known.scale_of(k) for k in prescribed if k in known.prescribed}
+        conditions["condition_scales"] |= scales
     grids = {store.grid for store in stores}
-    named += (*conditions["constant_fields"], *conditions["parameters"])
+    named += (*conditions["constant_fields"], *conditions["parameters"], *prescribed)
     return Description(
         fields=fields,
-        units={name: first.units[name] for name in named if name in first.units},
-        normalizer=_normalizer(normalizer, stores, fill, known, processes),
+        units=_units(stores, named, prescribed),
+        normalizer=_normalizer(
+            normalizer, stores, {k: v for k, v in fill.items() if k in fields}, known, processes
+        ),
         inputs=inputs,
         fill=fill,
+        prescribed=prescribed,
         **conditions,
         **_time_scales(recipe, stores, known),
         time_steps=_lead_times(recipe, stores),
         conserved=_conserved(recipe, stores, known, fields),
         grid=grids.pop() if len(grids) == 1 else None,
         axes=first.axes if all(store.axes == first.axes for store in stores) else (),
-        trained=trained_ranges(stores, inputs or fields),
+        trained=trained_ranges(stores, inputs or fields, prescribed),
         provenance={
             "pelagos": version("pelagos"),
             "datasets": [store.name for store in stores],
             "recipe": plain(recipe),
         },
+    )
+
+
+def _units(
+    stores: Sequence[Store], named: Sequence[str], prescribed: Sequence[str]
+) -> dict[str, str]:
+    """Units of names, as the first store says them; of what it has not, the first that has."""
+    found = {name: stores[0].units[name] for name in named if name in stores[0].units}
+    for store in stores[1:]:
+        for name in prescribed:
+            if name in store.units:
+                found.setdefault(name, store.units[name])
+    return found
+
+
+def _prescribed(
+    recipe: TrainRecipe, stores: Sequence[Store], known: Description, scratch: bool
+) -> tuple[str, ...]:
+    """Names of the prescribed fields that the operator takes."""
+    names = recipe.prescribed
+    if names is None and not scratch:
+        return known.prescribed
+    if names is None:
+        names = "all" if get(recipe.operator["name"]).driven else ()
+    if names != "all":
+        return names
+    given = [store.prescribed.fields for store in stores if store.prescribed is not None]
+    return tuple(dict.fromkeys(name for fields in given for name in fields))
+
+
+def _require_prescribed(store: Store, names: Sequence[str], fill: Mapping[str, float]) -> None:
+    known = () if store.prescribed is None else store.prescribed.fields
+    missing = [name for name in names if name not in known and name not in fill]
+    if not missing:
+        return
+    stored = [name for name in missing if name in store.fields]
+    remedy = f"give the value that stands for it there: fill: {{{missing[0]}: 0.0}}"
+    if stored:
+        remedy = f"say that it is: data[i].prescribed: [{stored[0]}]"
+    raise ValueError(
+        f"dataset {store.name!r} has {', '.join(missing)} not as prescribed, and the operator "
+        f"takes it so; it has {', '.join(known) or 'none'}. {remedy[0].upper()}{remedy[1:]}, or "
+        "leave it out of the recipe's `prescribed`"
     )
 
 
@@ -109,7 +165,7 @@ def known_of(donor: Description, steady: bool) -> Description:
         return donor
     scales = donor.normalizer.knows_means
     normalizer = donor.normalizer if scales else Statistics({}, {})
-    return replace(donor, normalizer=normalizer, time_scale=1.0, time_scales={})
+    return replace(donor, normalizer=normalizer, time_scale=1.0, time_scales={}, prescribed=())
 
 
 def _conserved(

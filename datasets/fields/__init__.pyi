@@ -46,6 +46,7 @@ from .normalization import Statistics as Statistics
 from .normalization import WindowScaling as WindowScaling
 from .normalization import normalizer_from_dict as normalizer_from_dict
 from .normalization import normalizer_to_dict as normalizer_to_dict
+from .prescribed import Prescribed as Prescribed
 from .units import check_units as check_units
 from .units import conversion as conversion
 from .units import is_unit as is_unit

@@ -16,6 +16,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from .grid import Grid
+from .prescribed import Prescribed, names_of, shapes, stacked
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Context:
             metrics look at them.
         inputs: of a steady problem, the names of the history's channels, which are not those of
             the solution; () where a frame follows from frames of the same fields.
+        prescribed: what changes in time and is known at all times, such as a forcing; None:
+            nothing.
     """
 
     fields: tuple[str, ...]
@@ -50,6 +53,7 @@ class Context:
     parameter_names: tuple[str, ...] = ()
     mask: Bool[Tensor, "..."] | None = None
     inputs: tuple[str, ...] = ()
+    prescribed: Prescribed | None = None
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -63,8 +67,21 @@ class Context:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Context:
         """The same context with `function` of its tensors."""
+        given = self.prescribed
+        return self._with(function, None if given is None else given.map(function))
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Context:
+        """The same context with its tensors on `device`; times stay on the host."""
+        given = self.prescribed
+        return self._with(
+            lambda value: value.to(device, non_blocking=non_blocking),
+            None if given is None else given.to(device, non_blocking),
+        )
+
+    def _with(self, function: Callable[[Tensor], Tensor], prescribed: Prescribed | None) -> Context:
         values = {name: getattr(self, name) for name in ("constants", "parameters", "mask")}
-        return replace(self, **{k: function(v) for k, v in values.items() if v is not None})
+        changed = {k: function(v) for k, v in values.items() if v is not None}
+        return replace(self, prescribed=prescribed, **changed)
 
 
 @dataclass(frozen=True)
@@ -97,7 +114,7 @@ class Window:
         lead, channels = tuple(self.history.shape[:batch]), len(context.fields)
         frames = self.lead_times.shape[-1] if self.lead_times.ndim else 0
         targets = self.target.shape[batch] if self.target.ndim > batch else 0
-        history = self.history.shape[batch]
+        history, given = self.history.shape[batch], context.prescribed
         expected = {
             "history": (self.history, (*lead, history, len(context.channels), *points)),
             "target": (self.target, (*lead, frames, channels, *points)),
@@ -105,6 +122,7 @@ class Window:
             "constants": (context.constants, (*lead, len(context.constant_fields), *points)),
             "parameters": (context.parameters, (*lead, len(context.parameter_names))),
             "mask": (context.mask, (*lead, channels, *points)),
+            **({} if given is None else shapes(given, lead, points)),
         }
         for name, (value, shape) in expected.items():
             if value is not None and tuple(value.shape) != shape:
@@ -204,18 +222,20 @@ class Window:
 
         Lead times stay on the host: they steer the rollout, which must not wait for the device.
         """
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        return Window(
+            self.history.to(device, non_blocking=non_blocking),
+            self.target.to(device, non_blocking=non_blocking),
+            self.lead_times,
+            self.context.to(device, non_blocking),
+        )
 
     def pin_memory(self) -> Window:
         """The same window in page-locked memory (called by a pinning data loader)."""
-        return self._map(lambda tensor: tensor.pin_memory())
-
-    def _map(self, function: Callable[[Tensor], Tensor]) -> Window:
         return Window(
-            function(self.history),
-            function(self.target),
+            self.history.pin_memory(),
+            self.target.pin_memory(),
             self.lead_times,
-            self.context.map(function),
+            self.context.map(lambda tensor: tensor.pin_memory()),
         )
 
 
@@ -252,6 +272,11 @@ def collate(windows: Sequence[Window]) -> Window:
             if one != two:
                 raise ValueError(f"windows of one batch must share {name}; got {one} and {two}")
 
+    named = [names_of(window.context.prescribed) for window in windows]
+    if len({*named}) > 1:
+        raise ValueError(f"windows of one batch must share prescribed fields; got {named}")
+    given = [w.context.prescribed for w in windows if w.context.prescribed is not None]
+
     def stack(name: str) -> Tensor | None:
         values = [getattr(window.context, name) for window in windows]
         return None if values[0] is None else _stacked(values)
@@ -265,6 +290,7 @@ def collate(windows: Sequence[Window]) -> Window:
             constants=stack("constants"),
             parameters=stack("parameters"),
             mask=_stack_masks(windows),
+            prescribed=stacked(given, _stacked) if given else None,
         ),
     )
 

@@ -23,7 +23,9 @@ coordinates are not, also those of two axes on a mesh, `grid: {x: X, y: Y}`. `st
 brings a component from the faces of cells to their centres (see `staggering`); where the file's
 names of dimensions say so it is done without.
 
-Further keys: `constants` (fields that do not vary in time, written as `fields`), `parameters`
+Further keys: `constants` (fields that do not vary in time, written as `fields`), `prescribed`
+(fields that are known at all times and not predicted, such as a forcing: names of some of `fields`,
+or more of them, written as `fields`; they may lack the space axes), `parameters`
 (name: number, array, `@attribute` of the file, or `*@attribute` of each group), `units` (of a
 field, a parameter, `time` or `length`), `splits` (name: fraction or number of trajectories; see
 `arrangement.Splits`), `join` (`time`, `fields` or both: files that continue or complete each
@@ -117,6 +119,7 @@ def _held(given: Description, shapes: Mapping[str, object]) -> Description:
         given,
         fields=fields,
         constants=constants,
+        prescribed=[name for name in given.prescribed if name in fields],
         units=units,
         fill=fill,
         subtract=offsets,
@@ -172,7 +175,7 @@ def _variables(
     texts = {**given.fields, **given.constants}
     found = {
         name: arrays.variable(texts[name], name in given.constants, faces.get(name, ()))
-        for name in sorted(texts, key=lambda name: name in faces)
+        for name in sorted(texts, key=lambda name: (name in given.prescribed, name in faces))
     }
     fields = {name: found[name] for name in given.fields}
     return fields, {name: found[name] for name in given.constants}
@@ -237,6 +240,7 @@ def _source(
             parameters=found.parameters(names, table),
             units=found.units,
             provenance=provenance,
+            prescribed=tuple(given.prescribed),
             mask_fill={name: value for name, value in fill.items() if value},
             holes=given.holes,
         ),

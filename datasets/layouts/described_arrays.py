@@ -65,7 +65,8 @@ class DescribedArrays(DescribedFile):
         inner, shape = self.locate(name)
         key = self.key(name)
         names = self.file.dimensions(key)
-        axes = self._axes_of(name, shape, constant, names, centred)
+        choices = self._choices(name, constant, text in self._given.prescribed_texts)
+        axes = self._axes_of(name, shape, choices, names, centred)
         known = forecasts(names, lambda dim: self.attributes_of(key, dim))
         wrong = contradiction(axes, known, lambda dim: self.role_of(key, dim)) if names else None
         if wrong is not None:
@@ -133,15 +134,8 @@ class DescribedArrays(DescribedFile):
                 f"it lies on the faces of cells, say so: staggered: {{NAME: {axis}}}"
             )
 
-    def _axes_of(
-        self,
-        name: str,
-        shape: Sequence[int],
-        constant: bool,
-        names: Sequence[str],
-        centred: Sequence[str] = (),
-    ) -> tuple[str, ...]:
-        """The axes of an array: as given for it, or those of `axes` that it can have."""
+    def _choices(self, name: str, constant: bool, prescribed: bool) -> list[tuple[str, ...]]:
+        """The axes that an array can have: as given for it, or some of `axes`."""
         given = self._given.axes
         if isinstance(given, dict):
             if name not in given:
@@ -157,6 +151,21 @@ class DescribedArrays(DescribedFile):
                 ]
         if constant:
             choices = [axes for axes in choices if TIME not in axes] or choices
+        if prescribed:  # it may be the same at all points
+            rest = (TRAJECTORY, TIME, CHANNEL)
+            scalar = [tuple(axis for axis in axes if axis in rest) for axes in choices]
+            choices += [axes for axes in dict.fromkeys(scalar) if TIME in axes]
+        return choices
+
+    def _axes_of(
+        self,
+        name: str,
+        shape: Sequence[int],
+        choices: Sequence[tuple[str, ...]],
+        names: Sequence[str],
+        centred: Sequence[str] = (),
+    ) -> tuple[str, ...]:
+        """Those of the choices that fit the array."""
         fitting = [
             axes for axes in choices if len(axes) == len(shape) and self._fits(axes, shape, centred)
         ]

@@ -10,6 +10,7 @@ from typing import Literal
 from ..fields.vocabulary import SPLITS
 from .arrays import TIME, TRAJECTORY
 from .dimensions import CHANNEL, SYNONYMS
+from .source import require_prescribed
 
 FILE = "description.yaml"
 MEAN = "mean"
@@ -49,6 +50,7 @@ class Description:
     boundary: str | list[str] = "open"
     grid: dict[str, str | list[float]] = field(default_factory=dict)
     constants: dict[str, str] = field(default_factory=dict)
+    prescribed: list[str] | dict[str, str] = field(default_factory=list)
     parameters: dict[str, float | str] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
     splits: dict[str, float | str] = field(default_factory=dict)
@@ -65,6 +67,7 @@ class Description:
     def __post_init__(self) -> None:
         if not self.fields:
             raise ValueError("fields: name at least one field; got none")
+        self._take_prescribed()
         names = [*self.fields, *self.constants, *self.parameters]
         for name in names:
             if names.count(name) > 1:
@@ -87,6 +90,21 @@ class Description:
                     f"axes: one to three space axes, each named once, beside {TRAJECTORY!r}, "
                     f"{TIME!r} and {CHANNEL!r}; got {axes}"
                 )
+
+    @property
+    def prescribed_texts(self) -> set[str]:
+        """Where the prescribed fields lie."""
+        return {self.fields[name] for name in self.prescribed}
+
+    def _take_prescribed(self) -> None:
+        if isinstance(self.prescribed, dict):  # fields like the others, from here on
+            twice = sorted(set(self.prescribed) & set(self.fields))
+            if twice:
+                raise ValueError(f"fields and prescribed: {', '.join(twice)} is there twice")
+            names = [*self.prescribed]
+            object.__setattr__(self, "fields", {**self.fields, **self.prescribed})
+            object.__setattr__(self, "prescribed", names)
+        require_prescribed("the description", self.fields, (), [*self.prescribed])
 
     def _check_fill(self) -> None:
         filled = set(self.fill) if isinstance(self.fill, dict) else set()

@@ -27,14 +27,14 @@ from .detect import LAYOUTS
 from .source import Header, Source
 
 SMALLEST = 64  # files of a store that is worth an index
-VERSION = 3
+VERSION = 4
 READERS = (
     "pelagos.datasets.files",
     "pelagos.datasets.layouts",
 )  # packages whose code says what a file holds
 
 Sources: TypeAlias = Mapping[str, Source]  # split -> source of a file
-_TUPLES = ("axes", "fields", "constant_fields", "parameter_names", "filled")
+_TUPLES = ("axes", "fields", "constant_fields", "parameter_names", "filled", "prescribed")
 
 
 class IndexedSource(Source):

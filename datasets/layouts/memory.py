@@ -31,6 +31,8 @@ class MemorySource(Source):
             parameter_names=tuple(data.parameters),
             parameters=np.array(columns, np.float64).reshape(-1, count).T,
             units=data.units,
+            series=data.series,
+            prescribed=tuple(data.prescribed),
             provenance=data.provenance,
         )
         self._fields = _stacked([*data.fields.values()])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
+from ..base.config import nearest
 from ..fields.grid import Grid
 
 
@@ -25,6 +26,7 @@ class Header:
         rows: the trajectories of the file that belong to the source, in order.
         parameters: of each trajectory.
         series: scalars that vary in time: (T,) or (n, T).
+        prescribed: names of the fields and series that are known at all times, and not predicted.
         provenance: how the data were made; anything that JSON can hold.
         filled: names of the fields that the file does not hold: the layout gives them one value.
         mask_fill: field -> the value that takes the place of what is missing; 0 for others.
@@ -44,6 +46,7 @@ class Header:
     parameters: Float64[np.ndarray, "n P"] = field(default_factory=lambda: np.empty((0, 0)))
     units: dict[str, str] = field(default_factory=dict)
     series: dict[str, np.ndarray] = field(default_factory=dict)
+    prescribed: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
     filled: tuple[str, ...] = ()
     mask_fill: dict[str, float] = field(default_factory=dict)
@@ -98,3 +101,28 @@ class Source(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give the file back; the next access opens it again."""
+
+
+def require_prescribed(
+    where: str, fields: Collection[str], series: Collection[str], prescribed: Sequence[str]
+) -> None:
+    """Refuse prescribed fields that are not there.
+
+    Args:
+        where: what has the fields, for messages.
+        fields: names of all that varies in time.
+        series: names of scalars that vary in time.
+        prescribed: what should be known at all times.
+
+    Raises:
+        ValueError: there is no such name, or one is there twice.
+    """
+    known = [*fields, *series]
+    for name in prescribed:
+        if name not in known:
+            raise ValueError(
+                f"prescribed: {where} has nothing named {name!r} that varies in time"
+                f"{nearest(name, known)}"
+            )
+        if [*prescribed].count(name) > 1:
+            raise ValueError(f"prescribed: {name!r} is there twice")

@@ -4,8 +4,8 @@ A dataset is a folder `NAME/data/{train,valid,test}/*.hdf5` with `NAME/stats.yam
 trajectories on one grid, as scalar (`t0_fields`), vector (`t1_fields`) and tensor fields
 (`t2_fields`), each with flags that say whether it varies between trajectories, in time, and along
 each axis. Our files add optional attributes that other readers ignore: `units` on every quantity,
-`length` on the axes, `provenance` (JSON) at the root, and the dataset `prediction_mask` where
-fields are not predicted everywhere.
+`length` on the axes, `provenance` (JSON) and `prescribed` (names of what varies in time and is not
+predicted) at the root, and the dataset `prediction_mask` where fields are not predicted everywhere.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ import torch
 from ..base.appearing import appearing_file
 from ..fields.grid import Grid
 from ..fields.vocabulary import AXES, tensors
+from ..files.disk import written
 from .arrays import NUMERIC
+from .source import require_prescribed
 
 MASK = "prediction_mask"  # where the fields are predicted (n, C, *S); ours alone
+PRESCRIBED = "prescribed"  # attribute: names of what varies in time and is not predicted
 PAGE = 4096  # large arrays start on a page, so that they can be mapped into memory
 
 
@@ -46,6 +49,7 @@ class WellData:
         constant_fields: name -> (n, *S).
         parameters: name -> () where all trajectories share the value, else (n,).
         series: scalars that vary in time, name -> (n, T).
+        prescribed: names of the fields and series that are known at all times, and not predicted.
         mask: (n, C, *S), true where the fields are predicted; None: everywhere.
         units: name of a field or parameter, "time" or "length" -> unit.
         provenance: how the data were made; anything that JSON can hold.
@@ -58,6 +62,7 @@ class WellData:
     constant_fields: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
     series: dict[str, Any] = field(default_factory=dict)
+    prescribed: Sequence[str] = ()
     mask: Any = None
     units: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -67,6 +72,7 @@ class WellData:
             plain = {name: _array(name, values) for name, values in getattr(self, key).items()}
             object.__setattr__(self, key, plain)
         object.__setattr__(self, "times", _array("times", self.times).astype(np.float64))
+        object.__setattr__(self, "prescribed", tuple(self.prescribed))
         if self.mask is not None:
             object.__setattr__(self, "mask", _array("mask", self.mask))
 
@@ -103,7 +109,8 @@ def create_file(path: Path, data: WellData) -> Iterator[Callable[[int, int, np.n
     _check(data)
     with (
         appearing_file(path) as draft,
-        h5py.File(draft, "w", alignment_threshold=PAGE, alignment_interval=PAGE) as file,
+        written(draft) as disk,
+        h5py.File(disk, "w", alignment_threshold=PAGE, alignment_interval=PAGE) as file,
     ):
         _write_root(file, data)
         _write_dimensions(file.create_group("dimensions"), data)
@@ -146,6 +153,7 @@ def _check(data: WellData) -> None:
     for name in names:
         if names.count(name) > 1 or not name or "/" in name:
             raise ValueError(f"names must be unique, not empty and without '/'; got {name!r}")
+    require_prescribed("the file", data.fields, data.series, data.prescribed)
     unknown = set(data.units) - {*names, "time", "length"}
     if unknown:
         raise ValueError(f"units are given for unknown names: {', '.join(sorted(unknown))}")
@@ -198,6 +206,8 @@ def _write_root(file: h5py.File, data: WellData) -> None:
     file.attrs["simulation_parameters"] = _texts(shared)
     for name in shared:
         file.attrs[name] = float(data.parameters[name])
+    if data.prescribed:
+        file.attrs[PRESCRIBED] = _texts(data.prescribed)
     file.attrs["provenance"] = json.dumps(data.provenance, sort_keys=True)
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from ..fields.grid import BOUNDARIES, Grid, spacing
 from ..files.hdf5 import Node, strings, text
 from .arrays import check_numeric, check_times
-from .source import Header
-from .well import MASK
+from .source import Header, require_prescribed
+from .well import MASK, PRESCRIBED
 
 MAX_TRAJECTORIES = 2**24  # of a file; more is damage
 
@@ -93,7 +93,15 @@ def contents_of(file: Node, read: Reader) -> Contents:
     for name, mask in _interior_masks(file, header):
         if not _known(mask, constants.values(), read):
             constants[f"{name}_mask"] = (mask, 0)
-    header = replace(header, fields=tuple(channels), constant_fields=tuple(constants), units=units)
+    prescribed = strings(file.attrs[PRESCRIBED]) if PRESCRIBED in file.attrs else ()
+    require_prescribed(str(file.path), channels, header.series, prescribed)
+    header = replace(
+        header,
+        fields=tuple(channels),
+        constant_fields=tuple(constants),
+        prescribed=tuple(prescribed),
+        units=units,
+    )
     mask = _read_mask(file, (len(header.rows), len(channels), *header.grid.shape))
     return Contents(header, stored, (*channels.values(),), (*constants.values(),), mask)
 

@@ -76,7 +76,13 @@ class Mover:
         if mask is not None:
             source, _ = self._components(context.fields, motion)
             mask = motion.space(mask[source])
-        return replace(context, constants=constants, parameters=parameters, mask=mask)
+        given = context.prescribed
+        if given is not None:
+            moved = self._channels(given.values, given.names, motion)
+            given = replace(given, values=moved)
+        return replace(
+            context, constants=constants, parameters=parameters, mask=mask, prescribed=given
+        )
 
     def _channels(
         self, values: Float[Tensor, "... C *S"], names: Sequence[str], motion: Motion

@@ -52,7 +52,13 @@ class Pairs(Windows):
         if j > i:
             return self.store.window(trajectory, start, 1, 1, (j - i) * self.stride)
         window = self.store.window(trajectory, start, 1, 0)
-        return replace(window, target=window.history.clone(), lead_times=torch.zeros(1))
+        context, given = window.context, window.context.prescribed
+        if given is not None:  # at both ends, as of other pairs
+            context = replace(
+                context, prescribed=given.map(lambda value: value.repeat_interleave(2, 0))
+            )
+        target = window.history.clone()
+        return replace(window, target=target, lead_times=torch.zeros(1), context=context)
 
     def _start(self, trajectory: int, number: int) -> int:
         first = next(part for part in self.store.stretches(trajectory) if self._fitting(part) > 0)

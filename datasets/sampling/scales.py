@@ -81,6 +81,19 @@ def condition_scales(
     return scales
 
 
+def prescribed_scales(
+    stores: Sequence[Store], names: Sequence[str], processes: Processes = ALONE
+) -> dict[str, Standard]:
+    """How prescribed fields are scaled: by training data of all stores that have them.
+
+    Raises:
+        ValueError: a value is NaN or infinite, or a store holds no training trajectories.
+    """
+    given = [store.prescribed for store in stores if names and store.prescribed is not None]
+    pooled = _pool([_fields(each, processes) for each in given])
+    return {name: Standard.of(*pooled[name]) for name in names if name in pooled}
+
+
 def _require_conditions(
     store: Store, constant_fields: Sequence[str], parameters: Sequence[str]
 ) -> None:

@@ -40,7 +40,9 @@ class Symmetries:
         self.periodic = [i for i in range(grid.ndim) if grid.boundary[i] == _PERIODIC]
         self.flippable = [i for i in range(grid.ndim) if "-" not in grid.boundary[i]]
         self.alike = _alike(grid, self.flippable)
+        self._prescribed = () if store.prescribed is None else store.prescribed.fields
         names = (*self._fields, *store.inputs, *store.constant_fields, *store.parameter_names)
+        names += self._prescribed
         self._names = tuple(dict.fromkeys(names))
         for name, value in self._parity.items():
             if name not in self._names or value not in PARITIES:
@@ -85,6 +87,7 @@ class Symmetries:
         store, names = self._store, self._fields
         velocity = [f"velocity_{store.axes[i]}" for i in self.periodic]
         constants = [k for k in store.constant_fields if not k.startswith(COORDINATE)]
+        constants += self._prescribed
         others = [n for n in names if n not in (*self._parity, *_AT_REST)]
         others = [n for n in others if not n.startswith("velocity_")]
         if not velocity or any(name not in names for name in velocity):
@@ -124,7 +127,8 @@ class Symmetries:
     def _require_partners(self) -> None:
         """Refuse vectors and tensors of which a rotation would need other components."""
         store = self._store
-        for group in (self._fields, store.inputs, store.constant_fields, store.parameter_names):
+        groups = self._fields, store.inputs, store.constant_fields, store.parameter_names
+        for group in (*groups, self._prescribed):
             kinds: list[Kind | None] = [self.kinds[name] for name in group]
             for name, kind in zip(group, kinds, strict=True):
                 for turned in kind.turned(self.alike) if kind else ():

@@ -27,7 +27,7 @@ def _check_names(source: Source) -> None:
             raise ValueError(f"{source.path}: the name {name!r} cannot be printed; rename it")
 
 
-_NAMES = ("name", "axes", "fields", "constant_fields", "parameter_names")
+_NAMES = ("name", "axes", "fields", "constant_fields", "parameter_names", "prescribed")
 
 
 def check_agreement(first: Source, other: Source, names: Sequence[str] = _NAMES) -> None:

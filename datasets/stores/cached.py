@@ -45,7 +45,7 @@ def keep_in_memory(stores: Sequence[Store], copies: int = 1) -> list[Store]:
 def memory(store: Store) -> int:
     """Bytes of all frames and constant fields of a store in single precision."""
     point = np.dtype(np.float32).itemsize * math.prod(store.grid.shape)
-    fields, constants = len(store.fields), len(store.constant_fields)
+    fields, constants = len(store.sources[0].header.fields), len(store.constant_fields)
     frames = sum(len(source) * source.header.n_frames for source in store.sources)
     return point * (fields * frames + constants * len(store))
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..fields.grid import spacing
+from ..fields.prescribed import Prescribed
 from ..fields.window import Context, Window
 
 if TYPE_CHECKING:
@@ -65,11 +66,16 @@ def cut(store: Store, i: int, span: Span) -> Window:
         lead = times[history:] - times[history - 1]
     else:
         lead = step * np.arange(1, horizon + 1)
+    context = _context(store, i, None if history == 1 else step, store.mask_after_reading(i))
+    if store.prescribed is not None:
+        before = times[:history] - times[history - 1]
+        if step is not None:
+            before = step * np.arange(1 - history, 1)
+        given = torch.from_numpy(np.concatenate((before, lead)).astype(np.float32))
+        values = store.prescribed.read(i, start, stop, stride)
+        context = replace(context, prescribed=Prescribed(store.prescribed.fields, given, values))
     return Window(
-        frames[:history],
-        frames[history:],
-        torch.from_numpy(lead.astype(np.float32)),
-        _context(store, i, None if history == 1 else step, store.mask_after_reading(i)),
+        frames[:history], frames[history:], torch.from_numpy(lead.astype(np.float32)), context
     )
 
 

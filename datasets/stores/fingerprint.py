@@ -43,7 +43,7 @@ def fingerprint(store: Store) -> Fingerprint:
     return {
         "version": VERSION,
         "name": store.name,
-        "fields": ", ".join((*store.fields, *store.constant_fields, *store.parameter_names)),
+        "fields": ", ".join(_names(store)),
         "grid": f"{grid.shape} {grid.lengths} {grid.boundary} {grid.origin}",
         "trajectories": f"{len(store)}",
         "their order": _hash(rows),
@@ -109,7 +109,14 @@ def _values(store: Store) -> str:
     for i, frame in places:
         parts.append(store.read_raw(i, slice(frame, frame + 1)).tobytes())
         parts.append(store.constants_raw(i).tobytes())
+        if store.prescribed is not None:
+            parts.append(store.prescribed.read_raw(i, slice(frame, frame + 1)).tobytes())
     return _hash(parts)
+
+
+def _names(store: Store) -> tuple[str, ...]:
+    given = () if store.prescribed is None else store.prescribed.fields
+    return (*store.fields, *store.constant_fields, *store.parameter_names, *given)
 
 
 def _hash(parts: Iterable[bytes]) -> str:

@@ -148,7 +148,9 @@ class InTime(Joined):
         self._ends = np.cumsum([part.header.n_frames for part in self.parts])
         self._opened: OrderedDict[int, None] = OrderedDict()
         provenance = {**first.header.provenance, "files": len(self.parts)}
-        self.header = replace(first.header, times=self._times(), series={}, provenance=provenance)
+        self.header = replace(
+            first.header, times=self._times(), series=self._series(), provenance=provenance
+        )
 
     def _read(
         self, way: _Way, dtype: type, trajectory: int, frames: slice, channels: Sequence[int]
@@ -188,6 +190,18 @@ class InTime(Joined):
         if len(self._opened) > OPEN:
             self.parts[self._opened.popitem(last=False)[0]].close()
         return self.parts[k]
+
+    def _series(self) -> dict[str, np.ndarray]:
+        """The prescribed scalars of all files in a row."""
+        first, found = self.parts[0].header, {}
+        for name in first.prescribed:
+            if name in first.series:
+                each = [part.header.series[name] for part in self.parts]
+                if any(values.ndim > 1 for values in each):
+                    count = len(self.parts[0])
+                    each = [np.broadcast_to(v, (count, v.shape[-1])) for v in each]
+                found[name] = np.concatenate(each, axis=-1)
+        return found
 
     def _times(self) -> np.ndarray:
         """The times of all files in a row."""
@@ -243,6 +257,7 @@ class Together(Joined):
             filled=tuple(name for header in headers for name in header.filled),
             mask_fill={name: v for header in headers for name, v in header.mask_fill.items()},
             series=_union_of_series(headers),
+            prescribed=tuple(name for header in headers for name in header.prescribed),
             provenance=provenance,
         )
 

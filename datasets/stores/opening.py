@@ -16,6 +16,7 @@ from ..layouts.sources import sources_of
 from .converting import converted
 from .dividing import divide
 from .joining import join
+from .prescribing import marked
 from .store import Store
 
 Given: TypeAlias = Mapping[str, int | float | str]
@@ -26,11 +27,12 @@ class Reading:
     """How files are read.
 
     Attributes:
-        layout, units: as `open_store` takes them.
+        layout, units, prescribed: as `open_store` takes them.
     """
 
     layout: str | None = None
     units: Mapping[str, str] = field(default_factory=dict)
+    prescribed: tuple[str, ...] = ()
 
 
 AS_IT_IS = Reading()
@@ -42,6 +44,7 @@ def open_store(
     layout: str | None = None,
     splits: Given | None = None,
     units: Mapping[str, str] | None = None,
+    prescribed: Sequence[str] = (),
 ) -> Store:
     """Open a dataset's root, its `data` folder, one split's folder, or a single file.
 
@@ -57,6 +60,8 @@ def open_store(
             `layouts.arrangement.Splits`.
         units: name of a field, parameter, "time" or "length" -> the unit that it is converted to
             (see `converting.Converted`), in every file.
+        prescribed: names of fields, and of scalars that vary in time, which are known at all times
+            and not predicted, beside those that the files say.
 
     Raises:
         ValueError: nothing is there, a file is truncated or has no known layout, the dataset is
@@ -66,7 +71,7 @@ def open_store(
         path = remote.stage(str(path), None if splits else split)
     path = Path(path).absolute()
     try:
-        return _open(path, split, layout, splits, units or {})
+        return _open(path, split, layout, splits, units or {}, prescribed)
     except ValueError as error:  # names from a file may hold anything
         raise ValueError(guard.one_line(str(error))) from None
 
@@ -77,6 +82,7 @@ def _open(
     layout: str | None,
     splits: Given | None,
     units: Mapping[str, str],
+    prescribed: Sequence[str],
 ) -> Store:
     asked = splits_of(splits, Path("splits")) if splits else None
     files = find_files(path)
@@ -91,7 +97,7 @@ def _open(
         unopened = [name for name, _ in files if not splits and name != UNSPLIT]
         available = dict.fromkeys([*unopened, *(name for name, _ in sources)])
         raise ValueError(f"{path} has no split {split!r}; it has: {', '.join(available)}")
-    return Store(wanted)
+    return Store([(name, marked(source, prescribed)) for name, source in wanted])
 
 
 def arrange(

@@ -49,7 +49,8 @@ def renamed_header(header: Header, names: Mapping[str, str]) -> Header:
     """
     if not names:
         return header
-    known = [*header.fields, *header.constant_fields, *header.parameter_names]
+    scalars = [name for name in header.series if name in header.prescribed]
+    known = [*header.fields, *header.constant_fields, *header.parameter_names, *scalars]
     for name in names:
         if name not in known:
             raise ValueError(
@@ -69,6 +70,8 @@ def renamed_header(header: Header, names: Mapping[str, str]) -> Header:
         constant_fields=new(header.constant_fields),
         parameter_names=new(header.parameter_names),
         units={names.get(name, name): unit for name, unit in header.units.items()},
+        series={names.get(name, name): values for name, values in header.series.items()},
+        prescribed=new(header.prescribed),
         filled=new(header.filled),
         mask_fill={names.get(name, name): value for name, value in header.mask_fill.items()},
     )

@@ -40,6 +40,7 @@ def split_statistics(
     Raises:
         ValueError: a value is NaN or infinite, or a file is damaged.
     """
+    store = store.whole
     found = survey(store, progress)
     for table in (found.fields, found.constants):
         bad = np.argwhere(table.bad)

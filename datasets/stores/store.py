@@ -19,6 +19,7 @@ from .agreement import check_sources
 from .cutting import Span, cut
 from .files import Files
 from .missing import Gaps
+from .prescribing import predicted, prescribed, unmarked
 from .timeline import Timeline, Timelines, stretches
 from .values import Values
 
@@ -57,6 +58,8 @@ class Store:
             coordinates (`coordinate_x`, …); else ().
         sources: the files, in order of their trajectories.
         holes: what becomes of values missing in some frames only; see `layouts.source.Header`.
+        prescribed: what varies in time, is known at all times and not predicted, as the fields of a
+            store of the same trajectories; None: nothing. It is not among `fields`.
         endless: whether every epoch has trajectories of its own.
     """
 
@@ -67,15 +70,42 @@ class Store:
         self.sources = [source for _, source in ordered]
         check_sources(self.sources)
         self.splits = _ranges([(split, len(source)) for split, source in ordered])
-        self._files = Files(self.sources)
+        self._files = Files([predicted(source) for source in self.sources])
+        self.prescribed = self._prescribed(ordered)
         self._values = Values(self._files)
         self._timelines = Timelines(self.sources)
         self.first, self.dt = self._timelines.first, self._timelines.dt
         self.times = self.trajectory_times(0)
         self._take_names()
 
+    @property
+    def whole(self) -> Store:
+        """The same trajectories with the prescribed fields among the others, as they are stored.
+
+        For whoever looks at data, or writes them; prescribed scalars are not among its fields.
+        """
+        if self.prescribed is None:
+            return self
+        splits = [(name, self.splits[name].start) for name in self.splits]
+        parts, start = [], 0
+        for source in self.sources:
+            split = max((first, name) for name, first in splits if first <= start)[1]
+            parts.append((split, unmarked(source)))
+            start += len(source)
+        return Store(parts)
+
+    def _prescribed(self, parts: Sequence[tuple[str, Source]]) -> Store | None:
+        if not parts[0][1].header.prescribed:
+            return None
+        if all(source.header.n_frames == 1 for _, source in parts):
+            raise ValueError(
+                f"{parts[0][1].path}: prescribed fields change in time, and there are single "
+                "frames only: name them as constants"
+            )
+        return Store([(split, prescribed(source)) for split, source in parts])
+
     def _take_names(self) -> None:
-        header = self.sources[0].header
+        header = self._files.header
         self.name, self.fields = header.name, header.fields
         self.grid, self.axes = header.grid, header.axes
         self.constant_fields, self.parameter_names = header.constant_fields, header.parameter_names
@@ -179,7 +209,11 @@ class Store:
 
     def whole_frames(self, i: int) -> Bool[np.ndarray, " T"] | None:
         """Which frames of trajectory i have no holes; None where holes are refused."""
-        return self._values.whole_frames(i)
+        whole = self._values.whole_frames(i)
+        if self.prescribed is None or whole is None:
+            return whole
+        given = self.prescribed.whole_frames(i)
+        return whole if given is None else whole & given
 
     def parameters(self, i: int) -> Float[Tensor, " P"] | None:
         """Parameters of trajectory i, or None if there are none.
@@ -225,8 +259,10 @@ class Store:
     def over(self, sources: Sequence[Source]) -> Store:
         """The same store over other sources of the same trajectories, under the sources' names."""
         store = copy.copy(self)
-        store.sources, store._files = [*sources], Files(sources)
+        store.sources, store._files = [*sources], Files([predicted(each) for each in sources])
         store._values = self._values.over(store._files)
+        if self.prescribed is not None:
+            store.prescribed = self.prescribed.over([prescribed(each) for each in sources])
         store._take_names()
         return store
 
@@ -253,6 +289,7 @@ def _summary(store: Store) -> str:
         f"{type(store).__name__} {store.name!r}",
         f"fields: {', '.join(store.fields)}",
         f"with: {', '.join((*store.constant_fields, *store.parameter_names))}",
+        f"prescribed: {', '.join(store.prescribed.fields if store.prescribed else ())}",
         f"grid: {shape} points, lengths {grid.lengths}, {', '.join(grid.boundary)}",
         f"frames: {' to '.join(map(str, frames[:1] + frames[1:][-1:]))}{every}",
         f"splits: {', '.join(f'{k} {len(part)}' for k, part in store.splits.items())}",

@@ -22,7 +22,8 @@ def to_xarray(store: Store) -> xarray.Dataset:
 
     Parameters and the split are coordinates along `trajectory`. Where trajectories differ in
     their times, the coordinate `physical_time` (trajectory, time) takes the place of `time`.
-    Scalars that vary in time are variables (trajectory, time). NaN is not an error here: it stands
+    Scalars that vary in time are variables (trajectory, time); what is prescribed is named by the
+    attribute `prescribed`. NaN is not an error here: it stands
     where a field is masked (one that is predicted nowhere keeps the values of its file), and where
     a trajectory has ended that is shorter than others, whose times are NaN too.
     """
@@ -31,10 +32,15 @@ def to_xarray(store: Store) -> xarray.Dataset:
     for channel, name in enumerate(store.fields):
         values = _FieldArray(store, channel)
         variables[name] = _variable(store, ("trajectory", "time", *store.axes), values, name)
+    series, given = _common_series(store), store.prescribed
+    for channel, name in enumerate(given.fields if given else ()):
+        if name not in series:
+            values = _FieldArray(given or store, channel)
+            variables[name] = _variable(store, ("trajectory", "time", *store.axes), values, name)
     for channel, name in enumerate(store.constant_fields):
         values = _ConstantArray(store, channel)
         variables[name] = _variable(store, ("trajectory", *store.axes), values, name)
-    for name in _common_series(store):
+    for name in series:
         values = np.concatenate(
             [_rows(source, source.header.series[name], frames) for source in store.sources]
         )
@@ -42,6 +48,7 @@ def to_xarray(store: Store) -> xarray.Dataset:
     attributes = {
         "dataset": store.name,
         "boundary": list(store.grid.boundary),
+        **({"prescribed": list(given.fields)} if given else {}),
         "provenance": json.dumps(store.provenance, sort_keys=True),
     }
     return xarray.Dataset(variables, _coordinates(store, variables), attributes)

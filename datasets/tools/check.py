@@ -8,7 +8,13 @@ from typing import Any
 from ..stores.store import Store
 from ..stores.survey import Survey, survey
 from .access import Access, StoredArray, data_paths, measure, stored_arrays, stored_bytes
-from .findings import Finding, split_findings, time_findings, value_findings
+from .findings import (
+    Finding,
+    series_findings,
+    split_findings,
+    time_findings,
+    value_findings,
+)
 from .grid_findings import grid_findings
 from .leakage import duplicate_findings, near_findings
 from .precision import rounding_findings
@@ -55,6 +61,7 @@ class Report:
             "splits": {name: len(part) for name, part in store.splits.items()},
             "frames": sorted({source.header.n_frames for source in store.sources}),
             "fields": list(store.fields),
+            "prescribed": list(store.prescribed.fields) if store.prescribed else [],
             "constant_fields": list(store.constant_fields),
             "parameters": list(store.parameter_names),
             "axes": list(store.axes),
@@ -88,6 +95,7 @@ def check(
     Raises:
         ValueError: a file is damaged.
     """
+    given, store = store, store.whole
     found = survey(store, progress)
     access = measure(store, history, horizon)
     arrays = stored_arrays(store.sources[0].path)
@@ -95,6 +103,7 @@ def check(
     findings = [
         *(checksum_findings(store, progress) if verify else ()),
         *value_findings(store, found, rounded),
+        *series_findings(given),
         *rounded.values(),
         *mark_findings(store, found),
         *unwritten_findings(store, found),
@@ -107,7 +116,7 @@ def check(
         *_access_findings(access, arrays),
     ]
     findings.sort(key=lambda finding: RANKS.index(finding.rank))
-    return Report(store, found, access, arrays, findings)
+    return Report(given, found, access, arrays, findings)
 
 
 def _access_findings(access: Access, arrays: list[StoredArray]) -> list[Finding]:

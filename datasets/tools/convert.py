@@ -50,6 +50,7 @@ class Recipe:
         fields: its fields.
         splits: trajectories per split.
         shard: trajectories per file, at most.
+        prescribed: which of the fields and scalars are prescribed.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Recipe:
     fields: tuple[str, ...]
     splits: dict[str, int]
     shard: int
+    prescribed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,15 @@ def convert(
     Raises:
         ValueError: the source cannot be read or holds NaN, or the folder holds something else.
     """
-    store = open_store(source, split, reading.layout, units=reading.units)
+    asked = reading.prescribed
+    given = open_store(source, split, reading.layout, units=reading.units, prescribed=asked)
+    prescribed, store = given.sources[0].header.prescribed, given.whole
     recipe = Recipe(
         name=_plain_name(store.name if name is None else name),
         source=str(source) if "://" in str(source) else str(Path(source).absolute()),
         state=_state(store),
         fields=store.fields,
+        prescribed=prescribed,
         splits=_counts(store),
         shard=_per_file(store) if shard is None else shard,
     )
@@ -183,7 +188,7 @@ def _prepare(out: Path, recipe: Recipe, overwrite: bool) -> None:
         if not out.is_dir() or not all(is_draft(found, path) for found in out.iterdir()):
             raise ValueError(f"{out} exists and is no converted dataset; choose another folder")
     elif out.exists() and not overwrite:
-        require_same(path, plain_config(recipe), "converted", remedy)
+        require_same(path, plain_config(recipe), "converted", remedy, {"prescribed": []})
         return
     if (out / "data").exists():
         for name in ("stats.yaml", MANIFEST):
@@ -235,7 +240,7 @@ def _write(
                 digest.update(values.data)
                 advance(len(values) / store.n_frames(i))
             digests.append(digest.digest())
-    written = Store([(part.split, WellFile(part.path))])
+    written = Store([(part.split, WellFile(part.path))]).whole
     order = [written.fields.index(name) for name in store.fields]
     for i, expected in enumerate(digests):
         digest = hashlib.blake2b(digest_size=16)
@@ -274,8 +279,9 @@ def _contents(store: Store, part: _Shard, recipe: Recipe) -> well.WellData:
         },
         parameters=_parameters(store, chosen),
         series=_series(store, chosen),
+        prescribed=recipe.prescribed,
         mask=_mask(store, chosen),
-        units=_units(store),
+        units=_units(store, recipe.prescribed),
         provenance={
             "converted_from": Path(recipe.source).name,
             "first_trajectory": chosen.start - store.splits[part.split].start,
@@ -317,7 +323,14 @@ def _mask(store: Store, chosen: range) -> np.ndarray | None:
     return np.stack([np.ones(shape, bool) if mask is None else mask.numpy() for mask in masks])
 
 
-def _units(store: Store) -> dict[str, str]:
+def _units(store: Store, prescribed: Sequence[str]) -> dict[str, str]:
     """Units of what is written: of names that the source knows."""
-    names = {*store.fields, *store.constant_fields, *store.parameter_names, "time", "length"}
+    names = {
+        *prescribed,
+        *store.fields,
+        *store.constant_fields,
+        *store.parameter_names,
+        "time",
+        "length",
+    }
     return {name: unit for name, unit in store.units.items() if name in names}

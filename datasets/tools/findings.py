@@ -155,6 +155,20 @@ def _outliers(store: Store, table: Table) -> Iterator[Finding]:
             )
 
 
+def series_findings(store: Store) -> Iterator[Finding]:
+    """NaN in scalars that are prescribed."""
+    for source in store.sources:
+        for name in source.header.prescribed:
+            values = source.header.series.get(name)
+            if values is not None and not np.isfinite(values).all():
+                yield Finding(
+                    "error",
+                    "not_finite",
+                    f"the prescribed {name!r} of {source.path} holds NaN or infinite values",
+                    "fill them: what is prescribed must be known at all times",
+                )
+
+
 def time_findings(store: Store) -> Iterator[Finding]:
     """Times that do not increase or are not uniform; trajectories of unequal length."""
     rows = [

@@ -123,6 +123,7 @@ def plot(
     Raises:
         ValueError: there is no such trajectory or field, or a picture exists.
     """
+    store = store.whole
     for name in fields:
         if name not in store.fields:
             known = ", ".join(store.fields)

@@ -20,6 +20,7 @@ def summary(store: Store) -> str:
     """Fields, units, grid, times, parameters, splits, size and provenance of a store."""
     rows = [
         ("fields", ", ".join(with_unit(store, name) for name in store.fields)),
+        ("prescribed", ", ".join(with_unit(store, name) for name in _prescribed(store))),
         ("constant fields", ", ".join(with_unit(store, name) for name in store.constant_fields)),
         ("problem", f"steady: {', '.join(store.inputs)} → {', '.join(store.fields)}")
         if store.steady
@@ -28,7 +29,7 @@ def summary(store: Store) -> str:
         *_grid_rows(store),
         *([] if store.steady else _time_rows(store)),
         *_parameter_rows(store),
-        ("in time", ", ".join(store.sources[0].header.series)),
+        ("in time", ", ".join(k for k in _series(store) if k not in _prescribed(store))),
         ("splits", ", ".join(f"{name} {len(part)}" for name, part in store.splits.items())),
         ("size", _size(store)),
         *_storage_rows(store),
@@ -36,6 +37,14 @@ def summary(store: Store) -> str:
     ]
     lines = [f"{name:<16}{text}" for name, text in rows if text]
     return "\n".join([store.name, *lines])
+
+
+def _prescribed(store: Store) -> tuple[str, ...]:
+    return () if store.prescribed is None else store.prescribed.fields
+
+
+def _series(store: Store) -> tuple[str, ...]:
+    return tuple(store.sources[0].header.series)
 
 
 def _mask(store: Store) -> str:

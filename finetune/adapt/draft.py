@@ -154,7 +154,8 @@ def _conditions(donor: Donor, store: Store, said: bool) -> dict[str, Any]:
             f"{', '.join(available) or 'no constant field or parameter'}: rename one (--data "
             f"'[{{path: …, rename: {{…: {missing[0]}}}}}]'), or do without (--conditions '[]')"
         )
-    return {"conditions": [*wanted]}
+    given = {"prescribed": [*donor.about.prescribed]} if donor.about.prescribed else {}
+    return {"conditions": [*wanted], **given}
 
 
 def _fields(donor: Donor, store: Store, named: bool) -> str:

@@ -11,6 +11,7 @@ import h5netcdf
 
 from ...datasets.base.appearing import appearing_file
 from ...datasets.base.progress import Bar
+from ...datasets.files.disk import written
 from ...datasets.stores.store import Store
 from ...operators.assimilation.operator import AssimilatingOperator
 from ...operators.core.observation import Sensors
@@ -86,8 +87,8 @@ def assimilate(
     scores = {"analyses": Scores(start.context, truth), "forecast": Scores(start.context, truth)}
     counts, trust = {True: 0, False: 0}, Trust(operator, start, file.problems)
     with appearing_file(outputs.out, overwrite=outputs.overwrite) as draft:
-        with h5netcdf.File(draft, "w") as written:
-            writer = Writer(written, operator, start)
+        with written(draft) as disk, h5netcdf.File(disk, "w") as analysis:
+            writer = Writer(analysis, operator, start)
             with Bar("assimilate", file.count, unit="readings", active=progress) as bar:
                 for estimate, sensors in estimates:
                     measured = 0 if sensors is None else len(sensors.fields)
@@ -132,7 +133,7 @@ def _estimates(
     device = next(operator.parameters()).device
     assimilator = Assimilator(
         operator,
-        start.context.map(lambda tensor: tensor.to(device)),
+        start.context.to(device),
         time=start.time,
         history=None if start.history is None else start.history.to(device),
         variance=settings.variance,

@@ -219,7 +219,7 @@ def convert(
     from ...datasets.stores.opening import Reading as StoredReading
     from ...datasets.tools.convert import convert as run
 
-    given = StoredReading(reading.layout, reading.units)
+    given = StoredReading(reading.layout, reading.units, reading.prescribed)
     path = run(
         source,
         out,

@@ -25,11 +25,14 @@ class Reading:
         layout: what contents cannot tell, as in Poseidon:CE-KH or PDEBench:open, or the path of a
             description.yaml.
         units: convert a field, a parameter, time or length to a unit, as in u=m/s; repeatable.
+        prescribed: take this field, or scalar over time, as known at all times and not predicted,
+            beside those that the files say; repeatable.
     """
 
     split: str | None = None
     layout: Layout | None = None
     units: Units = field(default_factory=dict)
+    prescribed: tuple[str, ...] = ()
 
     def open(self, path: str) -> Store:
         """The dataset.
@@ -39,7 +42,8 @@ class Reading:
         """
         from ...datasets.stores.opening import open_store
 
-        return open_store(path, self.split, self.layout, units=self.units)
+        given = self.prescribed
+        return open_store(path, self.split, self.layout, units=self.units, prescribed=given)
 
 
 @Parameter(name="*")
@@ -52,6 +56,8 @@ class OneSplit(Reading):
         layout: what contents cannot tell, as in Poseidon:CE-KH or PDEBench:open, or the path of a
             description.yaml.
         units: convert a field, a parameter, time or length to a unit, as in u=m/s; repeatable.
+        prescribed: take this field, or scalar over time, as known at all times and not predicted,
+            beside those that the files say; repeatable.
     """
 
     split: str | None = "test"
@@ -59,7 +65,7 @@ class OneSplit(Reading):
     def open(self, path: str) -> Store:
         """The dataset; see `Reading.open`."""
         split = None if self.split == "all" else self.split
-        return Reading(split, self.layout, self.units).open(path)
+        return Reading(split, self.layout, self.units, self.prescribed).open(path)
 
 
 @Parameter(name="*")

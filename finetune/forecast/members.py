@@ -124,7 +124,7 @@ def _with_error(
     generator = torch.Generator().manual_seed(_seed(seed))
     like = next(operator.parameters())
     with torch.inference_mode():
-        moved = context.map(lambda value: value.to(like.device))
+        moved = context.to(like.device)
         state = operator.start(history.to(like), moved, variance=size**2)
         error = operator.draw_error(state, generator).to(history)
     mask = window.context.mask

@@ -113,7 +113,7 @@ def make_plan(operator: Operator, store: Store, request: Request, *, beyond: boo
         increments=(dt,) * count,
         frames=tuple(start + (history + k) * stride for k in range(count)),
         fields=description.fields,
-        fill=description.fill,
+        fill=description.field_fill,
         mode=request.mode,
     )
 
@@ -136,7 +136,7 @@ def _steady_plan(operator: Operator, trajectories: tuple[int, ...], request: Req
         )
     about, once = operator.description, (1.0,)
     return Plan(
-        trajectories, 0, 1, 1, 1.0, once, once, (0,), about.fields, about.inputs, about.fill
+        trajectories, 0, 1, 1, 1.0, once, once, (0,), about.fields, about.inputs, about.field_fill
     )
 
 
@@ -199,7 +199,7 @@ def _plan_at(
         increments=increments,
         frames=frames,
         fields=operator.description.fields,
-        fill=operator.description.fill,
+        fill=operator.description.field_fill,
         mode=request.mode,
     )
 

@@ -166,6 +166,11 @@ class Recipes:
         kept = {key: value for key, value in config.items() if key not in measured}
         return kept
 
+    def _prescribed(self) -> dict[str, Any]:
+        """What is prescribed, where the checkpoint takes something."""
+        known = self._known.prescribed
+        return {"prescribed": known} if known and self.recipe.prescribed is None else {}
+
     def _as_the_donor(self) -> dict[str, Any]:
         """What fine-tuning takes from the checkpoint where the recipe does not say it."""
         recipe, known = self.recipe, self._known
@@ -177,6 +182,7 @@ class Recipes:
         return {
             "normalizer": normalizer,
             "conditions": conditions,
+            **self._prescribed(),
             "time_scale": recipe.time_scale or known.time_scale,
             "fill": recipe.fill or {k: v for k, v in known.fill.items() if k in self._fields},
         }

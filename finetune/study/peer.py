@@ -57,6 +57,7 @@ class Fno(Operator):
     name: ClassVar[str] = NAME
     Config: ClassVar[type] = FnoConfig
     conditioned: ClassVar[bool] = True
+    driven: ClassVar[bool] = True
 
     def __init__(self, config: FnoConfig, description: Description) -> None:
         super().__init__(config, description)
@@ -69,7 +70,7 @@ class Fno(Operator):
         from neuralop.models import FNO  # pyright: ignore[reportMissingImports]
 
         about, sizes = self.description, self.config
-        inputs = sizes.history * len(about.channels) + len(about.conditions)
+        inputs = sizes.history * len(about.channels) + len(about.extra)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             return FNO(
@@ -99,7 +100,7 @@ class Fno(Operator):
         self.check_step(state, dt, observation)
         scaling = self.scaling(state)
         frames = scaling.encode(state.history).flatten(1, 2)
-        inputs = torch.cat([frames, *state.conditions.channels(frames)], 1)
+        inputs = torch.cat([frames, *state.channels(frames, dt)], 1)
         with self.spectral.given():
             output = self.net(inputs)
         fields = scaling.decode(output, state.history[:, -1])

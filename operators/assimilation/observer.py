@@ -36,7 +36,6 @@ from ...datasets.base.annotations import AtLeastOne, Axes, Odd
 from ...datasets.base.config import Checked
 from ...datasets.fields.normalization import Scaling
 from ...datasets.fields.window import Context
-from ..core.conditions import Conditions
 from ..core.description import Description
 from ..core.parts import Parts
 from ..core.state import FieldAxis, State
@@ -98,15 +97,15 @@ class ObserverConfig(Checked):
 class Observer(AssimilatingOperator):
     """The semilinear observer; see the module's docstring for the equations.
 
-    It sees one frame, and the conditions (constant fields and parameters) that its description
-    names. With exponential dynamics a step takes any dt > 0, also irregular from step to step, and
-    warns outside the trained range. Fourier space means periodic axes: others are treated as if
-    they were.
+    It sees one frame, and the constant fields, parameters and prescribed fields (at both ends of a
+    step) that its description names. With exponential dynamics a step takes any dt > 0, also
+    irregular from step to step, and warns outside the trained range. Fourier space means periodic
+    axes: others are treated as if they were.
     """
 
     name = "observer"
     Config = ObserverConfig
-    conditioned = True
+    conditioned = driven = True
     bounds: Tensor
 
     def __init__(self, config: ObserverConfig, description: Description) -> None:
@@ -119,7 +118,7 @@ class Observer(AssimilatingOperator):
                 f"observer.linear acts on the field(s) {', '.join(sorted(unknown))}; the operator "
                 f"maps {', '.join(description.fields)}"
             )
-        inputs = fields + len(description.conditions)
+        inputs = fields + len(description.extra)
         inputs += 2 * ndim if config.coordinates else 0
         self.tendency = Tendency(
             ndim, inputs, fields, config.hidden, config.layers, config.modes, config.kernel_size
@@ -159,7 +158,7 @@ class Observer(AssimilatingOperator):
     def field_axes(self) -> dict[str, FieldAxis | tuple[FieldAxis, ...]]:
         """Every parameter that has an axis over fields, and the lifting's conditions."""
         fields = self.description.fields
-        extra = self.description.conditions
+        extra = self.description.extra
         axes: dict[str, FieldAxis | tuple[FieldAxis, ...]] = {
             "tendency.lift.weight": FieldAxis(1, fields, extra=extra),
             "tendency.project.weight": FieldAxis(0, fields),
@@ -202,7 +201,7 @@ class Observer(AssimilatingOperator):
         """
         self.check_step(state, dt)
         scaling, last = self.scaling(state), state.history[:, -1]
-        extra = self._extra(state.conditions, last)
+        extra = self._extra(state, last, dt)
         if self.config.dynamics == "residual":
             fields = last + scaling.scale * self._network(last, scaling, extra)
         else:
@@ -285,10 +284,12 @@ class Observer(AssimilatingOperator):
         grid = self.description.grid or context.grid
         return 2 * math.pi * self.config.modes / max(grid.lengths)
 
-    def _extra(self, conditions: Conditions, like: Float[Tensor, "B C *S"]) -> list[Tensor]:
-        """What the network sees beside the fields: constant fields, parameters, coordinates."""
+    def _extra(
+        self, state: State, like: Float[Tensor, "B C *S"], dt: Float[Tensor, " B"]
+    ) -> list[Tensor]:
+        """What the network sees beside the fields: the extra inputs of the step, coordinates."""
         batch, space = like.shape[0], tuple(like.shape[2:])
-        extra = list(conditions.channels(like))
+        extra = list(state.channels(like, dt))
         if self.config.coordinates:
             angles = [2 * math.pi * torch.arange(n).to(like) / n for n in space]
             mesh = torch.stack(torch.meshgrid(*angles, indexing="ij"))

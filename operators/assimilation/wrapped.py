@@ -57,7 +57,7 @@ class AssimilatedOperator(AssimilatingOperator):
 
     name = "assimilated"
     Config = AssimilatedConfig
-    conditioned = True
+    conditioned = driven = True
     wraps = "predictor"
 
     def __init__(self, config: AssimilatedConfig, description: Description) -> None:

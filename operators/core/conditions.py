@@ -1,16 +1,20 @@
-"""The extra inputs of an operator: constant fields and parameters, by name, scaled, as channels."""
+"""The extra inputs of an operator, by name, scaled, as channels: constant fields, parameters, and
+what is prescribed at all times."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...datasets.fields.prescribed import Prescribed, names_of
 from ...datasets.fields.window import Context
 from .description import Description
+
+_EVER = 1e30  # a time that no forecast reaches
 
 
 @dataclass(frozen=True)
@@ -20,10 +24,12 @@ class Conditions:
     Attributes:
         constants: (B, K, *S) `description.constant_fields`; None if it names none.
         parameters: (B, P) `description.parameters`; None if it names none.
+        prescribed: `description.prescribed` at all times; None if it names none.
     """
 
     constants: Tensor | None = None
     parameters: Tensor | None = None
+    prescribed: Prescribed | None = None
 
     def channels(self, like: Float[Tensor, "B C *S"]) -> Iterator[Float[Tensor, "B _ *S"]]:
         """Constant fields, then parameters (the same at every point), as channels.
@@ -36,6 +42,21 @@ class Conditions:
         if self.parameters is not None:
             yield everywhere(_moved(self.parameters, like), tuple(like.shape[2:]))
 
+    def at(
+        self, time: Float[Tensor, " B"], like: Float[Tensor, "B C *S"]
+    ) -> Iterator[Float[Tensor, "B Q *S"]]:
+        """What is prescribed at a time, as channels.
+
+        Args:
+            time: after the last given frame.
+            like: fields on the same grid; the channels get their type and device.
+
+        Raises:
+            ValueError: it is not given at that time.
+        """
+        if self.prescribed is not None:
+            yield _moved(self.prescribed.at(time), like)
+
 
 def everywhere(values: Float[Tensor, "B P"], points: tuple[int, ...]) -> Float[Tensor, "B P *S"]:
     """The same values at every point of a grid (a view)."""
@@ -43,7 +64,7 @@ def everywhere(values: Float[Tensor, "B P"], points: tuple[int, ...]) -> Float[T
 
 
 def conditions_of(context: Context, description: Description, name: str) -> Conditions:
-    """The constant fields and parameters that a description names, scaled.
+    """The constant fields, parameters and prescribed fields that a description names, scaled.
 
     Args:
         context: of a window.
@@ -59,8 +80,35 @@ def conditions_of(context: Context, description: Description, name: str) -> Cond
     constants = _Known("constant field", context.constant_fields, context.constants, dataset)
     numbers = _Known("parameter", context.parameter_names, context.parameters, dataset)
     return Conditions(
-        constants.scaled(fields, description, name), numbers.scaled(parameters, description, name)
+        constants.scaled(fields, description, name),
+        numbers.scaled(parameters, description, name),
+        _prescribed(context, description, name) if description.prescribed else None,
     )
+
+
+def _prescribed(context: Context, description: Description, name: str) -> Prescribed:
+    """What is prescribed, scaled; a value of `fill` stands for what the data lack."""
+    given, wanted = context.prescribed, description.prescribed
+    known = names_of(given)
+    missing = [each for each in wanted if each not in known and each not in description.fill]
+    if missing:
+        raise ValueError(
+            f"this {name} takes {', '.join(wanted)} as prescribed at all times of a forecast, and "
+            f"dataset {context.dataset!r} has {', '.join(known) or 'none'}; give "
+            f"{', '.join(missing)} along with the data (in a file: --prescribed-from), or "
+            "fine-tune with other names in `prescribed`"
+        )
+    if given is None:
+        given = Prescribed((), torch.tensor([[-_EVER, _EVER]]), torch.zeros(1, 2, 0))
+    values = []
+    for each in wanted:
+        scale = description.scale_of(each)
+        if each in known:
+            values.append(scale.encode(given.values[:, :, known.index(each)]))
+        else:
+            values.append(scale.encode(given.values.new_tensor(description.fill[each])))
+    shape = (*given.values.shape[:2], *context.grid.shape)
+    return replace(given, names=wanted, values=torch.stack([v.expand(shape) for v in values], 2))
 
 
 @dataclass(frozen=True)

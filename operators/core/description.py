@@ -37,8 +37,11 @@ class Description:
         inputs: of an operator for steady problems, the names of its input channels, in order; ()
             where it steps `fields` in time.
         constant_fields, parameters: names that it takes as extra inputs.
+        prescribed: names of what it takes as extra inputs at both ends of every step; it changes in
+            time, and is known at all times.
         condition_scales: how each of these is scaled; as it is, where nothing is said.
-        fill: values of fields that stand in data without them; they are not predicted there.
+        fill: values of fields that stand in data without them; they are not predicted there. Also
+            of what is prescribed.
         time_scale: physical time that the network sees as 1.
         time_scales: the same for single datasets, by name, where it differs.
         time_steps: the physical time steps it was trained at; empty if unknown.
@@ -65,6 +68,7 @@ class Description:
     grid: Grid | None = None
     axes: tuple[str, ...] = ()
     conserved: tuple[str, ...] = ()
+    prescribed: tuple[str, ...] = ()
     trained: dict[str, Ranges] = field(default_factory=dict)
     calibration: Calibration | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -72,7 +76,7 @@ class Description:
 
     def __post_init__(self) -> None:
         for text in (*self.fields, *self.units.values(), *self.inputs, *self.conditions,
-                     *self.time_scales):  # fmt: skip
+                     *self.prescribed, *self.time_scales):  # fmt: skip
             if not text.isprintable():
                 raise ValueError(
                     f"names and units must be printable; got {text!r} with control characters"
@@ -81,15 +85,28 @@ class Description:
             raise ValueError(f"an operator needs distinct field names; got {self.fields}")
         for kind, names in (
             ("input", self.inputs),
-            ("condition", self.conditions),
+            ("condition", (*self.conditions, *self.prescribed)),
         ):
             if len(set(names)) != len(names):
                 raise ValueError(f"an operator needs distinct {kind} names; got {names}")
+        self._check_prescribed()
         self._check_conserved()
         for key, scale in {"": self.time_scale, **self.time_scales}.items():
             if not scale > 0:
                 of = f" of {key!r}" if key else ""
                 raise ValueError(f"time_scale{of} must be positive; got {scale}")
+
+    def _check_prescribed(self) -> None:
+        both = [name for name in self.prescribed if name in self.fields]
+        if both:
+            raise ValueError(
+                f"{', '.join(both)} cannot be both predicted and prescribed; take it out of one"
+            )
+        if self.prescribed and self.inputs:
+            raise ValueError(
+                f"a steady problem has no time in which {', '.join(self.prescribed)} could be "
+                "prescribed; store them as constant fields"
+            )
 
     def _check_conserved(self) -> None:
         for name in self.conserved:
@@ -114,9 +131,22 @@ class Description:
         return (*self.constant_fields, *self.parameters)
 
     @property
+    def field_fill(self) -> dict[str, float]:
+        """`fill`, of fields alone."""
+        return {name: value for name, value in self.fill.items() if name in self.fields}
+
+    @property
+    def extra(self) -> tuple[str, ...]:
+        """Names of the extra input channels of a step: conditions, then what is prescribed, at the
+        beginning and at the end of it."""
+        ends = (f"{name} at the end" for name in self.prescribed)
+        return (*self.conditions, *self.prescribed, *ends)
+
+    @property
     def named(self) -> tuple[str, ...]:
-        """All that data must have in the same units: fields, inputs, conditions, time, length."""
-        return (*self.fields, *self.inputs, *self.conditions, "time", "length")
+        """All that data must have in the same units: fields, extra inputs, time, length."""
+        extra = (*self.conditions, *self.prescribed)
+        return (*self.fields, *self.inputs, *extra, "time", "length")
 
     def time_scale_of(self, dataset: str) -> float:
         """The physical time that the network sees as 1 on a dataset."""
@@ -156,12 +186,15 @@ class Description:
         return self.condition_scales.get(condition, Standard())
 
 
+_LATER = ("axes", "conserved", "prescribed", "trained", "calibration")
+
+
 def description_to_dict(description: Description) -> dict[str, Any]:
     """Plain data ready for JSON."""
     values = plain(description)
     values["normalizer"] = normalizer_to_dict(description.normalizer)
     # What the first checkpoints have not is left out where nothing is known.
-    later = {key: values.pop(key) for key in ("axes", "conserved", "trained", "calibration")}
+    later = {key: values.pop(key) for key in _LATER}
     return values | {key: value for key, value in later.items() if value}
 
 

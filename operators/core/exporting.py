@@ -88,6 +88,11 @@ def export_step(
             f"this {operator.name} was trained on several grids: a program has one. Fine-tune it "
             "on the grid that you need"
         )
+    if about.prescribed:
+        raise ValueError(
+            f"this {operator.name} takes {', '.join(about.prescribed)} as prescribed in time, for "
+            "which a program has no input; predict with Pelagos"
+        )
     context = Context(
         about.fields,
         about.grid,

@@ -49,12 +49,14 @@ class Operator(Trainable):
         direct: whether it is continuous in time and `forward` predicts every lead time directly
             from the history. Otherwise `forward` is the rollout.
         conditioned: whether `state.conditions` are extra inputs; else a description has none.
+        driven: whether `state.channels` are, also what is prescribed; else a description has none.
     """
 
     Config: ClassVar[type]
     assimilates: ClassVar[bool] = False
     direct: ClassVar[bool] = False
     conditioned: ClassVar[bool] = False
+    driven: ClassVar[bool] = False
 
     def __init__(self, config: Any, description: Description) -> None:
         super().__init__()
@@ -62,6 +64,11 @@ class Operator(Trainable):
             raise ValueError(
                 f"{self.name} takes no constant fields or parameters as extra inputs; "
                 f"got {', '.join(description.conditions)}. Leave `conditions` empty"
+            )
+        if description.prescribed and not self.driven:
+            raise ValueError(
+                f"{self.name} takes nothing prescribed as extra inputs; got "
+                f"{', '.join(description.prescribed)}. Leave `prescribed` empty"
             )
         self.config = config
         self.description = description

@@ -239,7 +239,7 @@ def _frames(
 ) -> Iterator[tuple[int, Tensor, str]]:
     """Number and fields of the wanted frames, and the dataset that the data were taken for."""
     like = next(operator.parameters(), torch.zeros(()))
-    history, context = history.to(like), context.map(lambda value: value.to(like.device))
+    history, context = history.to(like), context.to(like.device)
     training = operator.training
     operator.eval()
     try:

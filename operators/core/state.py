@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -34,6 +35,22 @@ class State:
     first: Scaling
     conditions: Conditions
     variance: Tensor | None = None
+
+    def channels(
+        self, like: Float[Tensor, "B C *S"], dt: Float[Tensor, " B"]
+    ) -> Iterator[Float[Tensor, "B _ *S"]]:
+        """The extra inputs of a step of `dt`, in the order of `description.extra`.
+
+        Args:
+            like: fields on the same grid; the channels get their type and device.
+            dt: physical time of the step.
+
+        Raises:
+            ValueError: what is prescribed is not given until its end.
+        """
+        yield from self.conditions.channels(like)
+        yield from self.conditions.at(self.time, like)
+        yield from self.conditions.at(self.time + dt.to(self.time), like)
 
     def advance(self, fields: Float[Tensor, "B C *S"], dt: Float[Tensor, " B"]) -> State:
         """The state after a step: drop the oldest frame, append `fields`.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
 from ...datasets.fields.grid import Grid
+from ...datasets.fields.prescribed import Prescribed, shapes
 from ...datasets.fields.window import Context
 from .description import Description
 
@@ -60,7 +62,7 @@ def with_batch(context: Context, batch: int) -> Context:
         "parameters": context.parameters,
         "mask": context.mask,
     }
-    changed = {}
+    changed: dict[str, Any] = {}
     for name, value in values.items():
         expected = (batch, *shapes[name])
         if value is None or tuple(value.shape) == expected:
@@ -71,4 +73,21 @@ def with_batch(context: Context, batch: int) -> Context:
                 f"trajectories, or {expected[1:]} for all; got {tuple(value.shape)}"
             )
         changed[name] = value.expand(expected)
+    given = context.prescribed
+    if given is not None:
+        changed["prescribed"] = _prescribed_of(given, batch, points)
     return replace(context, **changed) if changed else context
+
+
+def _prescribed_of(given: Prescribed, batch: int, points: tuple[int, ...]) -> Prescribed:
+    single = given.times.ndim == 1
+    whole = given.map(lambda value: value.unsqueeze(0)) if single else given
+    if len(whole.times) == 1 != batch:
+        whole = whole.map(lambda value: value.expand(batch, *value.shape[1:]))
+    for name, (value, shape) in shapes(whole, (batch,), points).items():
+        if tuple(value.shape) != shape:
+            raise ValueError(
+                f"context.{name} must have shape {shape} for a history of {batch} "
+                f"trajectories, or {shape[1:]} for all; got {tuple(value.shape)}"
+            )
+    return whole

@@ -18,6 +18,7 @@ class Ranges:
     Attributes:
         features: channel -> feature of `datasets.fields.features` -> smallest and largest.
         parameters: name -> smallest and largest.
+        prescribed: name -> smallest and largest value of what is prescribed.
         drifts: field -> "mean" or "size" -> the same of how it changes along a trajectory (see
             `drift`).
         grid: of the data.
@@ -26,6 +27,7 @@ class Ranges:
 
     features: dict[str, dict[str, Range]]
     parameters: dict[str, Range] = field(default_factory=dict)
+    prescribed: dict[str, Range] = field(default_factory=dict)
     drifts: dict[str, dict[str, Range]] = field(default_factory=dict)
     grid: Grid | None = None
     cloud: Cloud | None = None

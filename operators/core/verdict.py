@@ -171,6 +171,7 @@ def judge_start(operator: Operator, start: Start) -> Verdict:
         *_bands(operator, start.leads),
         *_grid(start.context, [r.grid for r in trained.values() if r.grid] or about.grid),
         *_parameters(start.context, ranges, about.parameters),
+        *_prescribed(start, ranges, about.prescribed),
     ]
     if ranges is None:
         text = "the checkpoint does not say what its training data were like"
@@ -301,6 +302,26 @@ def _parameters(context: Context, ranges: Ranges | None, names: Sequence[str]) -
         low, high = ranges.parameters[name]
         tiny = 1e-3 * max(abs(low), abs(high))
         yield _compared(f"parameter {name}", values.double(), (low, high), tiny)
+
+
+def _prescribed(start: Start, ranges: Ranges | None, names: Sequence[str]) -> Iterator[Finding]:
+    """What is prescribed from the last given frame until the last that is wanted."""
+    given = start.context.prescribed
+    for name in names:
+        if given is None or name not in given.names:
+            continue  # `fill` stands for it
+        if ranges is None or name not in ranges.prescribed:
+            text = "the checkpoint does not say its range"
+            yield Finding(f"prescribed {name}", "unknown", text)
+            continue
+        until = max(start.leads, default=math.inf)
+        seen = (given.times >= 0) & (given.times <= until * (1 + SAME_STEP))
+        values = given.values[:, :, given.names.index(name)].cpu()
+        chosen = values.flatten(2)[seen] if seen.any() else values
+        low, high = ranges.prescribed[name]
+        tiny = 1e-3 * max(abs(low), abs(high))
+        ends = torch.stack([chosen.amin(), chosen.amax()]).double()
+        yield _compared(f"prescribed {name}", ends, (low, high), tiny)
 
 
 def _steps(operator: Operator, steps: Sequence[float]) -> Iterator[Finding]:

@@ -106,9 +106,10 @@ class DyMixOp(Operator):
     Time: trained at one time step, it refuses others. Trained at several, it should see which one
     it takes (`time_input`), and refuses all others.
 
-    Constant fields and parameters that the description names are further input channels, scaled;
-    a parameter is the same at every point. Constant fields named `coordinate_x`, `coordinate_y`,
-    `coordinate_z` replace the default coordinates j/n in [0, 1).
+    Constant fields, parameters and what is prescribed, at the beginning and the end of the step,
+    are further input channels, scaled; a parameter is the same at every point. Constant fields
+    named `coordinate_x`, `coordinate_y`, `coordinate_z` replace the default coordinates j/n in
+    [0, 1).
 
     Raises:
         ValueError: several time steps and no `time_input`, or `time_input` in a steady problem.
@@ -116,7 +117,7 @@ class DyMixOp(Operator):
 
     name = "dymixop"
     Config = DyMixOpConfig
-    conditioned = True
+    conditioned = driven = True
     measured = ("resolution", "kernels", "structure_change", "time_input")
     earlier = MappingProxyType({"kernels": "points"})
     timeless = MappingProxyType({"history": 1, "time_input": False})
@@ -126,7 +127,7 @@ class DyMixOp(Operator):
         _check_time_input(config, description)
         channels = len(description.fields)
         n, h, k = config.ndim, config.hidden, config.kernel_size
-        conditions = len(description.conditions)
+        conditions = len(description.extra)
         inputs = config.history * len(description.channels) + conditions + n + config.time_input
         self.lift = Convolution(n, inputs, 2 * h, k)
         self.reduce = Convolution(n, 2 * h, h, k)
@@ -163,7 +164,7 @@ class DyMixOp(Operator):
     def field_axes(self) -> dict[str, FieldAxis]:
         """The lifting sees fields in every frame, then conditions; the un-lifting gives fields."""
         description = self.description
-        frames, extra = self.config.history, description.conditions
+        frames, extra = self.config.history, description.extra
         return {
             "lift.weight": FieldAxis(1, description.channels, frames, extra),
             "unlift.weight": FieldAxis(0, description.fields),
@@ -208,7 +209,7 @@ class DyMixOp(Operator):
         """Scaled frames, conditions, coordinates and the time step as channels."""
         history, shape = state.history, state.context.grid.shape
         channels = [scaling.encode(history).flatten(1, 2)]
-        channels += state.conditions.channels(history[:, 0])
+        channels += state.channels(history[:, 0], dt)
         channels.append(coordinates(history, state.context))
         if self.config.time_input:
             scale = self.description.time_scale_of(state.context.dataset)

@@ -136,7 +136,7 @@ def save_dymixop(operator: DyMixOp, directory: str | Path) -> Path:
     """
     config: DyMixOpConfig = operator.config
     description = operator.description
-    conditions = (*description.inputs, *description.conditions)
+    conditions = (*description.inputs, *description.extra)
     for wrong, remedy in (
         (config.resolution, "resolution: [] (finite differences without a grid width)"),
         (config.time_input or conditions, "frames and coordinates as its only inputs"),

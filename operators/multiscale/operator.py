@@ -65,15 +65,16 @@ class _Drawn(Protocol):
 class MultiscaleTransformer(Operator):
     """The multiscale operator transformer; see the module's docstring for the equations.
 
-    It sees one frame. `step` takes any dt > 0 and warns outside the range of
-    `description.time_steps`; `forward` predicts every lead time directly from the last history
-    frame, all of them in one evaluation, while `rollout` feeds predictions back.
+    It sees one frame, and what is prescribed at it and at the lead time. `step` takes any dt > 0
+    and warns outside the range of `description.time_steps`; `forward` predicts every lead time
+    directly from the last history frame, all of them in one evaluation, while `rollout` feeds
+    predictions back.
     """
 
     name = "multiscale"
     Config = MultiscaleConfig
     direct = True
-    conditioned = True
+    conditioned = driven = True
     timeless = MappingProxyType({"learn_residual": False})
     measured = ("resolution",)
     resamples = True
@@ -89,7 +90,7 @@ class MultiscaleTransformer(Operator):
         tokens = math.prod(-(-size // config.patch) for size in config.resolution)
         self.embedding = Embedding(
             n,
-            len(description.channels) + len(description.conditions),
+            len(description.channels) + len(description.extra),
             config.width,
             config.patch,
             tokens if config.absolute_positions else 0,
@@ -134,7 +135,7 @@ class MultiscaleTransformer(Operator):
     def field_axes(self) -> dict[str, tuple[FieldAxis, ...]]:
         """The embedding sees every field, then conditions; recovery and mixing give the fields."""
         channels, fields = self.description.channels, self.description.fields
-        extra = self.description.conditions
+        extra = self.description.extra
         return {
             "embedding.projection.weight": (FieldAxis(1, channels, extra=extra),),
             "recovery.weight": (FieldAxis(1, fields),),
@@ -268,9 +269,18 @@ class MultiscaleTransformer(Operator):
         scale = self.description.time_scale_of(context.dataset)
         time = (leads / scale).to(inputs.device, inputs.dtype, True)
         periodic = tuple(self.config.periodic and k == "periodic" for k in context.grid.boundary)
+        given = [self._prescribed(state, lead, inputs) for lead in leads.unbind(1)]
         inputs = inputs.repeat_interleave(count, 0) if count > 1 else inputs
+        if self.description.prescribed:
+            inputs = torch.cat((inputs, torch.stack(given, 1).flatten(0, 1)), 1)
         output = self.network(inputs, time.flatten(), periodic).unflatten(0, (batch, count))
         return torch.stack([scaling.decode(frame, last) for frame in output.unbind(1)], 1)
+
+    def _prescribed(self, state: State, lead: Tensor, like: Tensor) -> Tensor:
+        """What is prescribed at the state's time and a lead time after it, as channels."""
+        ends = state.time, state.time + lead.to(state.time)
+        found = [value for time in ends for value in state.conditions.at(time, like)]
+        return torch.cat(found, 1) if found else like[:, :0]
 
     def _check_history(self, history: Tensor, context: Context) -> None:
         super()._check_history(history, context)

@@ -254,7 +254,7 @@ def _config_to_published(operator: MultiscaleTransformer) -> dict[str, Any]:
         )
     description = operator.description
     channels = len(description.fields)
-    extra = len(description.conditions)
+    extra = len(description.extra)
     original = description.provenance.get("published_config", {})
     values = {key: getattr(config, ours) for key, (ours, _) in _KEYS.items()}
     if not config.conditional and "learn_residual" in original:

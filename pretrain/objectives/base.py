@@ -139,7 +139,7 @@ class Objective(ABC, Generic[ConfigT]):
             selection=Selection(
                 fields=about.fields,
                 inputs=about.inputs,
-                fill=about.fill,
+                fill=about.field_fill,
                 constant=about.normalizer.constants(store.name),
             ),
         )

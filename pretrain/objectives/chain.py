@@ -19,11 +19,14 @@ def part(window: Window, history: Float[Tensor, "B T C *S"], first: int, count: 
         history: frames up to lead time `first` - 1, stored or predicted.
         first, count: lead times, counted from 0.
     """
-    leads = window.lead_times[:, first : first + count]
+    leads, context = window.lead_times[:, first : first + count], window.context
     if first:
-        leads = leads - window.lead_times[:, first - 1 : first]
+        begin = window.lead_times[:, first - 1 : first]
+        leads = leads - begin
+        if context.prescribed is not None:
+            context = replace(context, prescribed=context.prescribed.later(begin[:, 0]))
     target = window.target[:, first : first + count]
-    return replace(window, history=history, target=target, lead_times=leads)
+    return replace(window, history=history, target=target, lead_times=leads, context=context)
 
 
 def following(

@@ -47,7 +47,7 @@ def thinned(window: Window, every: int) -> Window:
     def thin(values: Tensor) -> Tensor:
         return values[keep].contiguous()
 
-    context = window.context
+    context, given = window.context, window.context.prescribed
     shape = tuple(n // every for n in grid.shape)
     return Window(
         thin(window.history),
@@ -58,6 +58,7 @@ def thinned(window: Window, every: int) -> Window:
             grid=Grid(shape, grid.lengths, grid.boundary, grid.origin),
             constants=None if context.constants is None else thin(context.constants),
             mask=None if context.mask is None else thin(context.mask),
+            prescribed=given and replace(given, values=thin(given.values)),
         ),
     )
 
