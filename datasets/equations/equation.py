@@ -323,6 +323,17 @@ class Equation(ABC):
         driver = None if self.driver is None else self.driver(generator, grid)
         return Draw(parameters, initial, constants, driver)
 
+    def restarted(
+        self, fields: Float[Tensor, "B C *S"], *, first: bool
+    ) -> Float[Tensor, "B V *S"] | None:
+        """The state of which a frame is made; None where the fields do not tell it.
+
+        Args:
+            fields: of the frame.
+            first: whether it is the initial state, before any time has passed.
+        """
+        return fields
+
     @abstractmethod
     def march(self, problem: Problem) -> March:
         """The solution of a problem at its start; `frames` lets it go on.
