@@ -39,6 +39,7 @@ from torch import Tensor
 
 from pelagos.datasets import metrics, open_store
 from pelagos.datasets.base.config import build
+from pelagos.datasets.base.manifest import MANIFEST
 from pelagos.datasets.fields import Window, collate
 from pelagos.operators import from_pretrained
 from pelagos.pretrain import TrainRecipe, pretrain
@@ -108,7 +109,9 @@ OBJECTIVES = {
     "one_step": {"kind": "rollout", "horizon": 1},
     "unrolled": UNROLLED,
     "cut": {**UNROLLED, "truncate": 1},
-    "curriculum": {**UNROLLED, "curriculum": {}},  # one frame more every tenth of the training
+    # `every` is a share of the training: a frame more every tenth, or all four in the last fifth.
+    "curriculum": {**UNROLLED, "curriculum": {"every": 0.1}},
+    "late": {**UNROLLED, "curriculum": {"every": 0.8, "growth": HORIZON - 1}},
     "pushforward": {"kind": "pushforward", "calls": HORIZON - 1},
     "noise": {"kind": "rollout", "noise": 0.01},
     "gtf": {"kind": "forced", "horizon": HORIZON},
@@ -162,7 +165,7 @@ def made(asked: argparse.Namespace) -> dict:
 
 def simulate(task: Task, folder: Path, counts: list[str], seed: int) -> None:
     """Make a dataset, in a process whose memory is not counted."""
-    if folder.exists():
+    if (folder / MANIFEST).exists():
         return
     command = ["pelagos", "data", "simulate", task.equation, "--out", str(folder.parent)]
     settings = ["--name", folder.name, "--frames", str(task.frames[seed]), "--seed", str(seed)]
@@ -189,7 +192,8 @@ def objective(name: str, steps: int) -> dict:
     for part in name.split("+"):
         merged = {**OBJECTIVES[part], **merged}
     if "curriculum" in merged:
-        merged["curriculum"] = {"every": max(1, steps // 10)}
+        growing = merged["curriculum"]
+        merged["curriculum"] = {**growing, "every": max(1, round(steps * growing["every"]))}
     return merged
 
 
