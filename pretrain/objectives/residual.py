@@ -89,30 +89,45 @@ class ResidualPenalty:
         reference = self.references[window.context.dataset]
         return reference.residual(before, after, window.context, increments, self.config.order)
 
-    @torch.no_grad()
     def try_out(self, window: Window) -> None:
         """Look at the stored frames of a window.
 
         Raises:
-            ValueError: they have holes, miss the equation themselves, or it has no residual.
+            ValueError: they have holes, miss the equation themselves, or it has no residual that
+                can be differentiated.
         """
-        name = window.context.dataset
+        name, order = window.context.dataset, self.config.order
         if window.context.mask is not None:
             raise ValueError(
                 f"objective.residual: dataset {name} has points without values, where its "
                 "equation says nothing; leave it out"
             )
         before = torch.cat((window.history[:, -1:], window.target[:, :-1]), 1)
-        try:
-            found = self.residual(before, window.target, window)
-        except ValueError as error:
-            raise ValueError(f"objective.residual: {error}; leave it out") from None
+        found = self._differentiated(before, window)
         change = (window.target - before).norm() + 1e-5 * window.target.norm()
         error = (found.norm() / change).item()
         if not error <= TOLERANCE:
             raise ValueError(
                 f"objective.residual: stored frames of dataset {name} miss its equation by "
-                f"{error:.2g} of their change (at most {TOLERANCE:g}), at order "
-                f"{self.config.order}: they lie too far apart in time or space; take objective."
-                "residual.order: 4, data with a smaller dt, or objective.kind: diverted"
+                f"{error:.2g} of their change (at most {TOLERANCE:g}) at order {order}: they lie "
+                "too far apart in time or space; take objective.residual.order: 4, data with a "
+                "smaller dt, or objective.kind: diverted"
             )
+
+    def _differentiated(self, before: Tensor, window: Window) -> Tensor:
+        """The residual of the target, once its gradient could be had."""
+        target = window.target.detach().clone().requires_grad_()
+        try:
+            with torch.enable_grad():
+                found = self.residual(before, target, window)
+                torch.autograd.grad(found.square().sum(), target)
+        except ValueError as error:
+            raise ValueError(f"objective.residual: {error}; leave it out") from None
+        except RuntimeError as error:  # PyTorch's: an operation without a derivative
+            equation = self.references[window.context.dataset].equation.name
+            said = str(error).splitlines()[0]
+            raise ValueError(
+                f"objective.residual: the terms of {equation} have no derivative ({said}); leave "
+                "it out"
+            ) from None
+        return found.detach()

@@ -7,7 +7,7 @@ import torch
 from linear_model import Linear
 
 from pelagos.datasets import open_store
-from pelagos.datasets.equations import Problem, get
+from pelagos.datasets.equations import Problem, SemilinearEquation, get, names
 from pelagos.datasets.fields.normalization import Identity, Statistics
 from pelagos.datasets.fields.window import collate
 from pelagos.datasets.simulation.simulate import simulate
@@ -88,6 +88,26 @@ def test_solutions_leave_what_the_order_allows(name, parameters, dt, order):
     left = [residual_of(equation, *solved(h), h, values, order).norm() for h in (dt, dt / 2)]
     rate = (left[0] / left[1]).log2().item()
     assert order + 0.6 < rate < order + 1.5
+
+
+SEMILINEAR = [name for name in names() if isinstance(get(name), SemilinearEquation)]
+
+
+@pytest.mark.parametrize("name", SEMILINEAR)
+def test_each_equation_has_a_residual_with_a_gradient(name):
+    """A frame at which everything stands still misses by a finite amount, and it can be mended."""
+    equation = get(name)
+    draw = equation.draw(torch.Generator().manual_seed(0), equation.grid())
+    values = {
+        key: torch.as_tensor(value, dtype=torch.float64).reshape(1)
+        for key, value in draw.parameters.items()
+    }
+    before = draw.initial.double()[None]
+    after = before.clone().requires_grad_()
+    size = residual_of(equation, before, after, 1e-3, values).square()
+    (gradient,) = torch.autograd.grad(size.sum(), after)
+    assert gradient.isfinite().all()
+    assert gradient.norm() > 0
 
 
 def made(equation, folder, **settings):
@@ -186,6 +206,22 @@ def test_frames_that_miss_the_equation_are_refused(dt, config, good, tmp_path):
         objective.try_out(OPERATOR, window, Identity())
         return
     with pytest.raises(ValueError, match="miss its equation by"):
+        objective.try_out(OPERATOR, window, Identity())
+
+
+def test_terms_without_a_derivative_are_refused(tmp_path):
+    store = made("burgers_1d", tmp_path)
+    objective = objective_of(RolloutConfig(residual=ResidualConfig()))
+    window = collate([objective.windows(store, DataConfig(path="x"), OPERATOR)[0]])
+
+    def term(v, squares):
+        return torch.mul(v, v, out=squares)
+
+    (name,) = objective._residual.references
+    known = objective._residual.references[name]
+    equation = replace(known.equation, nonlinear=lambda s, p: lambda v: term(v, v.detach().clone()))
+    objective._residual.references[name] = replace(known, equation=equation)
+    with pytest.raises(ValueError, match="terms of burgers_1d have no derivative"):
         objective.try_out(OPERATOR, window, Identity())
 
 
