@@ -15,13 +15,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed import DistError, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from .ranks import Ranks
 from .run.stop import Stopped
 
 _LOOK = 0.5  # seconds between two looks
 _GRACE = 4.0  # seconds in which a process may leave by itself
+_GONE = (
+    "pelagos: error: another process of this job is gone without a word: killed, perhaps for "
+    "memory (logs of the launcher and of the system tell), or cut off"
+)
 _calls = itertools.count()  # runs of this process: each has words of its own
 
 
@@ -30,7 +34,8 @@ def failing_together(ranks: Ranks) -> Iterator[None]:
     """End all processes if one of them fails in this block.
 
     The first one to fail raises what happened. On the others, what follows from that becomes a
-    silent `SystemExit`, and those that do not come back are ended.
+    silent `SystemExit`, and those that do not come back are ended. Where one was killed, and left
+    no word, the first to notice says so in a line, and exits with 1.
     """
     store = _meeting_point() if ranks.count > 1 else None
     if store is None:
@@ -49,9 +54,30 @@ def failing_together(ranks: Ranks) -> Iterator[None]:
     except BaseException as error:
         if not _leave(store, key, error):
             sys.exit(_code_of(error))
+        if _is_of_others(error):
+            sys.exit(f"{_GONE} ({str(error).partition('. ')[0]})")
         raise
     finally:
         over.set()
+
+
+@contextmanager
+def meeting_others() -> Iterator[None]:
+    """In this block the processes of a job find each other.
+
+    Raises:
+        ValueError: some did not come.
+    """
+    try:
+        yield
+    except DistError as error:
+        place = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
+        count, rank = os.environ.get("WORLD_SIZE", "?"), os.environ.get("RANK", "?")
+        raise ValueError(
+            f"process {rank} of {count} did not meet the others at {place}: {error} Start all of "
+            "them at about the same time, with that address open between their machines, or let "
+            "them wait longer with --timeout"
+        ) from error
 
 
 def _meeting_point() -> TCPStore | None:
@@ -94,6 +120,13 @@ def _leave(store: TCPStore, key: str, error: BaseException) -> bool:
     timer.daemon = True
     timer.start()
     return first
+
+
+def _is_of_others(error: BaseException) -> bool:
+    """Whether an error says that other processes cannot be reached; gloo has no class for that."""
+    return isinstance(error, DistError) or (
+        isinstance(error, RuntimeError) and "gloo/transport" in str(error)
+    )
 
 
 def _code_of(error: BaseException) -> int:

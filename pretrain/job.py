@@ -9,7 +9,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from .failing import failing_together
+from .failing import failing_together, meeting_others
 from .ranks import Ranks
 from .run.log import Log
 from .run.state import latest
@@ -67,6 +67,7 @@ def job_of(
         sketch: whether rough statistics will do, from little reading.
         shards: whether they share out the parameters, where there are several.
     """
-    ranks = Ranks(accelerator, timeout, sketch)
+    with meeting_others():
+        ranks = Ranks(accelerator, timeout, sketch)
     with failing_together(ranks), stop_signals() as stop:
         yield Job(accelerator, ranks, stop, shards and ranks.count > 1)

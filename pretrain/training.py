@@ -24,6 +24,7 @@ from .batches import micro_batches_per_process
 from .command import RECIPES, Launch
 from .data import fingerprints
 from .environment import check_environment, require_all_processes, shards_are_ours
+from .failing import meeting_others
 from .job import Job, job_of
 from .loop import train
 from .prepared import Prepared, prepare
@@ -109,7 +110,7 @@ def start_job(recipe: TrainRecipe, launch: Launch) -> Iterator[Job]:
     limits = []
     if launch.timeout is not None:
         limits.append(InitProcessGroupKwargs(timeout=timedelta(seconds=launch.timeout)))
-    with shards_are_ours() as shards:
+    with shards_are_ours() as shards, meeting_others():
         accelerator = Accelerator(
             # Without this, Accelerate ignores torchrun's processes where there is no accelerator.
             cpu=not torch.cuda.is_available(),
@@ -164,7 +165,9 @@ def run_training(
     with ExitStack() as held:
 
         def take() -> None:  # on the main process: the run is this job's from here on
-            held.enter_context(owned(run, status, say, verify=not launch.no_verify))
+            held.enter_context(
+                owned(run, status, say, keep=recipe.keep, verify=not launch.no_verify)
+            )
 
         if status is Status.STARTED and not tries:
             ranks.once(take)

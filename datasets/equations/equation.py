@@ -72,6 +72,25 @@ class Problem:
 
 
 @runtime_checkable
+class Balance(Protocol):
+    """An equation over one time step, seen from both of its ends."""
+
+    def residual(
+        self,
+        before: Float[Tensor, "B T C *S"],
+        after: Float[Tensor, "B T C *S"],
+        increments: Float[Tensor, "B T"],
+    ) -> Float[Tensor, "B T C *S"]:
+        """By how much frames miss where those before lead, in the fields' units.
+
+        Args:
+            before, after: pairs of frames, in the equation's order of fields.
+            increments: time between the two.
+        """
+        ...
+
+
+@runtime_checkable
 class March(Protocol):
     """A solution under way: what an equation's solver keeps from frame to frame."""
 
@@ -323,6 +342,17 @@ class Equation(ABC):
         driver = None if self.driver is None else self.driver(generator, grid)
         return Draw(parameters, initial, constants, driver)
 
+    def restarted(
+        self, fields: Float[Tensor, "B C *S"], *, first: bool
+    ) -> Float[Tensor, "B V *S"] | None:
+        """The state of which a frame is made; None where the fields do not tell it.
+
+        Args:
+            fields: of the frame.
+            first: whether it is the initial state, before any time has passed.
+        """
+        return fields
+
     @abstractmethod
     def march(self, problem: Problem) -> March:
         """The solution of a problem at its start; `frames` lets it go on.
@@ -330,6 +360,21 @@ class Equation(ABC):
         Raises:
             ValueError: the grid or a parameter is not one that the solver can take.
         """
+
+    def balance(self, problem: Problem, order: int) -> Balance:
+        """What frames leave of the equation; differentiable.
+
+        Args:
+            problem: as for `march`; its initial states say dtype and device alone.
+            order: of the time step, from 2 to 4.
+
+        Raises:
+            ValueError: the equation has no such form.
+        """
+        raise ValueError(
+            f"{self.name} has no residual of a time step, which only equations u_t = L u + N(u) "
+            "solved in Fourier space have"
+        )
 
     def largest_step(self, problem: Problem) -> float:
         """The longest internal step: the problem's, or else the equation's own."""

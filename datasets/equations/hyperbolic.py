@@ -47,14 +47,29 @@ class HyperbolicEquation(Equation):
         So mass and momentum of a coarse cell are those of its cells.
         """
         channel = values.ndim - self.ndim - 1
-        if values.shape[channel] != len(self.fields):  # constant fields
+        if values.shape[channel] not in (len(self.fields), len(self._state)):  # constant fields
             return super().coarsened(values, factor)
-        moving = [i for i, name in enumerate(self.fields) if name.startswith("velocity")]
+        names = self.fields[: values.shape[channel]]
+        moving = [i for i, name in enumerate(names) if name.startswith("velocity")]
         index = torch.tensor(moving, dtype=torch.long, device=values.device)
         velocity, weight = values.index_select(channel, index), values.narrow(channel, 0, 1)
         momentum = super().coarsened(weight * velocity, factor)
         out = super().coarsened(values, factor)
         return out.index_copy(channel, index, momentum / out.narrow(channel, 0, 1))
+
+    def restarted(
+        self, fields: Float[Tensor, "B C *S"], *, first: bool
+    ) -> Float[Tensor, "B V *S"] | None:
+        """The primitive variables among the fields; None if one is missing."""
+        index = [self.fields.index(name) for name in self._state]
+        needed = self.ndim + (2 if "density" in self.fields else 1)
+        return fields[:, index] if len(index) == needed else None
+
+    @property
+    def _state(self) -> list[str]:
+        """The primitive variables among the fields."""
+        variables = ("density", "height", "velocity_x", "velocity_y", "velocity_z", "pressure")
+        return [name for name in variables if name in self.fields]
 
     def march(self, problem: Problem) -> _Cells:
         """As `Equation.march`, from primitive states; steps follow from the Courant number."""

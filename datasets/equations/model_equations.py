@@ -41,9 +41,9 @@ def _advection_by_itself(s: Spectral, p: Parameters) -> Term:
         velocity, vorticity = s.inverse(v), s.inverse((curl * v).sum(1, keepdim=True))[:, 0]
         x, y = velocity.unbind(1)
         products = velocity.new_empty(len(v), 3, *s.shape)
-        torch.mul(vorticity, y, out=products[:, 0])
-        torch.mul(vorticity, x, out=products[:, 1]).neg_()
-        torch.mul(x, x, out=products[:, 2]).addcmul_(y, y)
+        products[:, 0].copy_(vorticity).mul_(y)  # in place, which derivatives can follow
+        products[:, 1].copy_(vorticity).mul_(x).neg_()
+        products[:, 2].copy_(x).mul_(x).addcmul_(y, y)
         spectra = s.forward(products)
         return spectra[:, :2].addcmul_(gradient, spectra[:, 2:])
 

@@ -33,6 +33,12 @@ class WaveEquation(Equation):
     step_control: str = "Courant number 1, from the largest speed of the family"
     solver: str = "fourth-order differences, modified-equation leapfrog, matched layers"
 
+    def restarted(
+        self, fields: Float[Tensor, "B C *S"], *, first: bool
+    ) -> Float[Tensor, "B V *S"] | None:
+        """A frame does not tell u_t, but at first, where it is zero."""
+        return fields if first else None
+
     def march(self, problem: Problem) -> Leapfrog:
         """As `Equation.march`, from rest: without warm-up, and with no `solver_step` to choose.
 

@@ -24,6 +24,7 @@ import torch
 from ..base.appearing import appearing_file
 from ..fields.grid import Grid
 from ..fields.vocabulary import AXES, tensors
+from ..files.disk import written
 from .arrays import NUMERIC
 from .source import require_prescribed
 
@@ -108,7 +109,8 @@ def create_file(path: Path, data: WellData) -> Iterator[Callable[[int, int, np.n
     _check(data)
     with (
         appearing_file(path) as draft,
-        h5py.File(draft, "w", alignment_threshold=PAGE, alignment_interval=PAGE) as file,
+        written(draft) as disk,
+        h5py.File(disk, "w", alignment_threshold=PAGE, alignment_interval=PAGE) as file,
     ):
         _write_root(file, data)
         _write_dimensions(file.create_group("dimensions"), data)

@@ -26,6 +26,7 @@ from ..base.manifest import MANIFEST, write_manifest
 from ..base.progress import Bar
 from ..fields.vocabulary import SPLITS
 from ..files.containers import data_files
+from ..files.disk import written
 from ..files.guard import one_line
 from ..files.hdf5 import Node, open_readonly
 from ..layouts.index import state_of
@@ -164,7 +165,7 @@ def _large_bytes(file: Path) -> int:
 def _rewrite(source: Path, path: Path, target: _Target, bar: Bar) -> None:
     """Write one file; it appears under its name when it is complete and on disk."""
     with _reading(source), appearing_file(path, overwrite=True) as draft:
-        with open_readonly(source) as old:
+        with open_readonly(source) as old, written(draft) as disk:
             plan, root = old.id.get_create_plist(), old["/"].id.get_create_plist()
             plan.set_link_creation_order(root.get_link_creation_order())
             plan.set_attr_creation_order(root.get_attr_creation_order())
@@ -172,8 +173,9 @@ def _rewrite(source: Path, path: Path, target: _Target, bar: Bar) -> None:
             access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
             align = old.userblock_size or PAGE  # HDF5 wants no more than a user block
             access.set_alignment(align, align)
+            access.set_fileobj_driver(h5py.h5fd.fileobj_driver, disk)
             truncate = h5py.h5f.ACC_TRUNC
-            identifier = h5py.h5f.create(bytes(draft), truncate, fcpl=plan, fapl=access)
+            identifier = h5py.h5f.create(b"new", truncate, fcpl=plan, fapl=access)
             with h5py.File(identifier) as new:
                 _Copy(target, bar).group(old, new)
                 _attach_scales(old, new)

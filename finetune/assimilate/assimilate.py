@@ -11,15 +11,21 @@ import h5netcdf
 
 from ...datasets.base.appearing import appearing_file
 from ...datasets.base.progress import Bar
+from ...datasets.files.disk import written
 from ...datasets.stores.store import Store
 from ...operators.assimilation.operator import AssimilatingOperator
+from ...operators.core.observation import Sensors
+from ...operators.core.verdict import Verdict
 from .assimilator import MOST_STEPS, Assimilator, Estimate
 from .figure import Picture
 from .observations import Domain, ObservationFile
 from .scores import Scores
 from .settings import Outputs, Settings
 from .start import Start
+from .trust import Trust
 from .writer import Writer
+
+REMEDY = "correct the readings or their noise, fine-tune on such data, or assimilate"
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class Outcome:
         problems: rows that were left out.
         scores: with a truth: RMSE, CRPS, and spread over error, per field, of analyses and of the
             forecast apart.
+        verdict: whether readings and spread agree, and all is inside of what was trained.
     """
 
     path: Path
@@ -42,6 +49,7 @@ class Outcome:
     used: int
     problems: list[str]
     scores: dict[str, dict[str, float]]
+    verdict: Verdict
 
 
 def assimilate(
@@ -66,7 +74,8 @@ def assimilate(
         progress: show a bar on the error stream.
 
     Raises:
-        ValueError: a file exists or cannot be read, a row is wrong, or times do not fit.
+        ValueError: a file exists or cannot be read, a row is wrong, or times do not fit; or
+            `settings.strict` is set and the verdict is "outside".
     """
     outputs, settings = outputs or Outputs(), settings or Settings()
     outputs.require_free()
@@ -76,19 +85,27 @@ def assimilate(
     estimates = _estimates(operator, start, file, settings)
     picture = Picture(start.context, start.units)
     scores = {"analyses": Scores(start.context, truth), "forecast": Scores(start.context, truth)}
-    counts = {True: 0, False: 0}
+    counts, trust = {True: 0, False: 0}, Trust(operator, start, file.problems)
     with appearing_file(outputs.out, overwrite=outputs.overwrite) as draft:
-        with h5netcdf.File(draft, "w") as written:
-            writer = Writer(written, operator, start)
+        with written(draft) as disk, h5netcdf.File(disk, "w") as analysis:
+            writer = Writer(analysis, operator, start)
             with Bar("assimilate", file.count, unit="readings", active=progress) as bar:
-                for estimate, measured in estimates:
+                for estimate, sensors in estimates:
+                    measured = 0 if sensors is None else len(sensors.fields)
                     writer.append(estimate, measured)
-                    picture.add(estimate, measured)
+                    picture.add(estimate, sensors)
+                    trust.add(estimate)
                     scores["analyses" if measured else "forecast"].add(estimate)
                     counts[measured > 0] += 1
                     bar.advance(float(measured))
+            found = {
+                f"{k} of {n}": row for k, part in scores.items() for n, row in part.mean().items()
+            }
+            verdict = trust.verdict(found)
+            verdict.act(settings.strict, remedy=REMEDY)
+            writer.finish(verdict)
         if outputs.figure is not None:
-            picture.write(outputs.figure, outputs.overwrite)
+            picture.write(outputs.figure, outputs.overwrite, verdict)
     return Outcome(
         path=outputs.out,
         figure=outputs.figure,
@@ -96,14 +113,15 @@ def assimilate(
         forecasts=counts[False],
         used=file.count,
         problems=file.problems,
-        scores={f"{k} of {n}": row for k, part in scores.items() for n, row in part.mean().items()},
+        scores=found,
+        verdict=verdict,
     )
 
 
 def _estimates(
     operator: AssimilatingOperator, start: Start, file: ObservationFile, settings: Settings
-) -> Iterator[tuple[Estimate, int]]:
-    """Estimates in order of time, and how many sensors each has seen.
+) -> Iterator[tuple[Estimate, Sensors | None]]:
+    """Estimates in order of time, and what each has seen.
 
     What cannot be is refused here, before the first is asked for.
     """
@@ -133,10 +151,10 @@ def _estimates(
 
 def _run(
     assimilator: Assimilator, file: ObservationFile, forecast: int, every: float
-) -> Iterator[tuple[Estimate, int]]:
-    """Estimates in order of time, and how many sensors each has seen."""
+) -> Iterator[tuple[Estimate, Sensors | None]]:
+    """Estimates in order of time, and what each has seen."""
     for time, sensors in file:
-        yield assimilator.step(time, sensors), len(sensors.fields)
+        yield assimilator.step(time, sensors), sensors
     last = assimilator.time
     for k in range(1, forecast + 1):
-        yield assimilator.step(last + k * every), 0
+        yield assimilator.step(last + k * every), None

@@ -16,8 +16,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...datasets.fields.window import Context
+from ...operators.assimilation.comparing import innovations_of
 from ...operators.assimilation.ensemble import EnsembleGain
-from ...operators.assimilation.operator import AssimilatingOperator
+from ...operators.assimilation.measurement import Innovations
+from ...operators.assimilation.operator import AssimilatingOperator, correct_ensemble
 from ...operators.core.observation import Observation, Sensors
 from ...operators.core.state import State
 from ...operators.core.time_steps import SAME_STEP
@@ -35,12 +37,14 @@ class Estimate:
         spread: (C, *S) standard deviation: of an ensemble's members (unbiased), else what the gain
             takes for the standard deviation of the error.
         members: (M, C, *S) the ensemble, or the single estimate.
+        innovations: what was measured beside the forecast of it; None where nothing was.
     """
 
     time: float
     mean: Tensor
     spread: Tensor
     members: Tensor
+    innovations: Innovations | None = None
 
 
 class Assimilator:
@@ -124,28 +128,34 @@ class Assimilator:
             steps = torch.full((self.members,), dt, dtype=torch.float64)
             steps = steps.to(self.state.time.dtype)
             state, fields = self.state, self.state.history[:, -1]
+            found = None
             for i in range(count):
-                last = observation if i + 1 == count else None
-                state, fields = self._advance(state, steps, last)
+                state, fields = self.operator.ahead(state, steps)
+                if observation is not None and i + 1 == count:
+                    found = innovations_of(self.operator, state, fields, observation, self.gain)
+                    state, fields = self._correct(state, fields, observation)
+                state, fields = self._kept(state, fields)
             if not fields.isfinite().all():
                 raise ValueError(f"the estimate at time {time:g} is not finite{_why(observation)}")
             self.state, self.time = state, time
-            return Estimate(time, fields.mean(0), self._spread(fields), fields)
+            return Estimate(time, fields.mean(0), self._spread(fields), fields, found)
 
     def reach(self) -> float:
         """The longest time from one estimate to the next."""
         trained = self.operator.description.time_steps
         return MOST_STEPS * max(trained) if trained else math.inf
 
-    def _advance(
-        self, state: State, dt: Tensor, observation: Observation | Sensors | None
+    def _correct(
+        self, state: State, fields: Tensor, observation: Observation | Sensors
     ) -> tuple[State, Tensor]:
         if self.members == 1:
-            state, fields = self.operator.step(state, dt, observation)
-        else:
-            state, fields = self.operator.step_ensemble(
-                state, dt, observation, self.members, self.gain, self.generator
-            )
+            return self.operator.correct(state, fields, observation)
+        return correct_ensemble(
+            self.operator, state, fields, observation, self.members, self.gain, self.generator
+        )
+
+    def _kept(self, state: State, fields: Tensor) -> tuple[State, Tensor]:
+        """What is not predicted as it was given."""
         mask = state.context.mask
         if mask is None or self._given is None:
             return state, fields

@@ -34,6 +34,8 @@ class Settings:
         forecast: frames after the last measurement.
         every: time between them; by default the operator's time step.
         skip_invalid: leave wrong rows of the file out and say so.
+        strict: refuse what the verdict says is outside of what was trained, or does not agree with
+            the readings, instead of a warning.
     """
 
     members: int = 1
@@ -45,6 +47,7 @@ class Settings:
     forecast: int = 10
     every: float | None = None
     skip_invalid: bool = False
+    strict: bool = False
 
     def __post_init__(self) -> None:
         if self.members < 1:

@@ -2,6 +2,7 @@
 
 Dims (time, x[, y, z]); per field NAME (estimate) and NAME_spread (its standard deviation);
 `measured` counts the sensors at each time, 0 in the forecast. Where a field is masked, it is NaN.
+The attribute `verdict` says what is to be believed, as that of a prediction.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 from ...datasets.base.config import plain
 from ...datasets.fields.window import Context
 from ...operators.core.operator import Operator
+from ...operators.core.verdict import Verdict
 from .assimilator import Estimate
 from .start import Start
 
@@ -66,6 +68,10 @@ class Writer:
                 values = torch.where(self.mask, values, torch.nan)
             for name, channel in zip(self.fields, values.numpy(), strict=True):
                 self.file.variables[name + suffix][t] = channel
+
+    def finish(self, verdict: Verdict) -> None:
+        """Say what is to be believed; `verdict_of(dataset)` reads it."""
+        self.file.attrs["verdict"] = verdict.to_json()
 
     def _create(self, name: str, dims: tuple[str, ...], kind: str, unit: str | None) -> Any:
         made = self.file.create_variable(name, dims, kind)

@@ -19,6 +19,7 @@ import numpy as np
 import xarray
 
 from ...datasets.base.appearing import appearing_file
+from ...datasets.files.netcdf_written import write_netcdf
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
 from .frames import forecast, truth
@@ -99,14 +100,14 @@ def write_prediction(dataset: xarray.Dataset, path: Path, *, overwrite: bool = F
         ValueError: `path` exists and `overwrite` is not set, or the disk is too full.
     """
     with appearing_file(path, overwrite=overwrite) as draft:
-        # HDF5 does not survive a full disk in good order, so it must not meet one.
+        # Said before minutes of writing, where it can be known.
         needed, free = dataset.nbytes + _MARGIN, shutil.disk_usage(draft.parent).free
         if free < needed:
             raise ValueError(
                 f"{path} needs {needed / 2**20:.1f} MiB and only {free / 2**20:.1f} MiB are free "
                 "on its disk"
             )
-        dataset.to_netcdf(draft, engine="h5netcdf")
+        write_netcdf(dataset, draft)
     return path
 
 

@@ -68,11 +68,7 @@ def simulation_of(store: Store) -> Simulation:
             "solver goes on from stored frames; leave --break-even out"
         )
     equation = equations.get(str(made["equation"]))
-    if tuple(equation.fields) != store.fields:
-        raise ValueError(
-            f"{store.name!r} holds {', '.join(store.fields)}, and {equation.name} is solved for "
-            f"{', '.join(equation.fields)}; leave --break-even out"
-        )
+    _require_fields(equation, store)
     steady = {} if equation.steady else {
         "frames": made["frames"], "dt": made["dt"], "warm_up": made["warm_up"]}  # fmt: skip
     step = {} if made["solver_step"] is None else {"solver_step": made["solver_step"]}
@@ -87,6 +83,24 @@ def simulation_of(store: Store) -> Simulation:
         **step,
     )
     return resolve(equation, settings, store.name)
+
+
+def _require_fields(equation: Equation, store: Store) -> None:
+    """Refuse fields that the solver does not give, or that do not tell it where to start."""
+    others = [name for name in store.fields if name not in equation.fields]
+    missing = [name for name in equation.fields if name not in store.fields]
+    if others:
+        raise ValueError(
+            f"{store.name!r} holds {', '.join(others)}, which {equation.name} is not solved for "
+            f"(it is for {', '.join(equation.fields)}), so there is nothing to compare it with; "
+            "leave --break-even out"
+        )
+    if missing:
+        raise ValueError(
+            f"{store.name!r} lacks {', '.join(missing)} of {equation.name}: its frames do not tell "
+            f"the solver where to start. Evaluate on the data as they were simulated, with "
+            f"{', '.join(equation.fields)}, or leave --break-even out"
+        )
 
 
 def simulating(simulation: Simulation) -> float:
@@ -108,7 +122,7 @@ def solver_table(
         plan: which of them; the operator is compared on the same.
         progress: show a bar on the error stream.
     """
-    truth = torch.stack([_truth(store, plan, i) for i in plan.trajectories])
+    truth = torch.stack([_truth(simulation.equation, store, plan, i) for i in plan.trajectories])
     settings = [*_settings(simulation.equation, simulation, store)]
     found = []
     with Bar("solver", len(settings), unit="settings", active=progress) as bar:
@@ -148,48 +162,79 @@ def _measured(
     step: float | None,
 ) -> Solved:
     shape = tuple(n // factor for n in store.grid.shape)
-    problem = _problem(equation, store, plan, factor, step)
+    begun = _begun(equation, store, plan, factor, step)
     count, spent, frames = len(plan.trajectories), [], list[Tensor]()
     for _ in range(REPEATS):
         began = time.perf_counter()
         try:
-            frames = _frames(equation, problem, plan)
+            frames, seconds = _frames(equation, begun, plan)
         except (BlowUp, ValueError):  # a grid or step that the solver cannot take
             return Solved(shape, step, (time.perf_counter() - began) / count, None)
-        spent.append(time.perf_counter() - began)
+        spent.append(seconds)
     whole = torch.stack([_finer(equation, frame, store.grid.shape) for frame in frames], 1)
     error = mean_vrmse(whole.double(), truth) if whole.isfinite().all() else None
     return Solved(shape, step, min(spent) / count, error)
 
 
-def _frames(equation: Equation, problem: Problem, plan: Plan) -> list[Tensor]:
-    march = equation.march(problem)
+@dataclass(frozen=True)
+class _Begun:
+    """A problem for the solver.
+
+    Attributes:
+        problem: from stored frames.
+        passed: time from there to the last given frame: of each trajectory's past, which does not
+            count.
+    """
+
+    problem: Problem
+    passed: float = 0.0
+
+
+def _frames(equation: Equation, begun: _Begun, plan: Plan) -> tuple[list[Tensor], float]:
+    """The frames of a plan, and the seconds that they took."""
+    began = time.perf_counter()
+    march = equation.march(begun.problem)
     if plan.inputs:
-        return [march.advance(0.0)]
-    return [march.advance(increment) for increment in plan.increments]
+        return [march.advance(0.0)], time.perf_counter() - began
+    if begun.passed:
+        march.advance(begun.passed)
+        began = time.perf_counter()
+    frames = [march.advance(increment) for increment in plan.increments]
+    return frames, time.perf_counter() - began
 
 
-def _problem(
-    equation: Equation, store: Store, plan: Plan, factor: int, step: float | None
-) -> Problem:
-    chosen = plan.trajectories
-    at = 0 if plan.inputs else plan.last_given
-    initial = torch.stack([store.read(i, at, at + 1)[0] for i in chosen])
-    constants = [store.constants(i) for i in chosen]
-    given = [value for value in constants if value is not None]
+def _begun(equation: Equation, store: Store, plan: Plan, factor: int, step: float | None) -> _Begun:
+    """From the last given frame, or, where it does not tell the whole state, from the first.
+
+    Raises:
+        ValueError: neither does.
+    """
+    chosen, at = plan.trajectories, 0 if plan.inputs else plan.last_given
+    given = torch.stack([_frame(equation, store, i, at) for i in chosen])
+    fresh = not store.provenance.get("warm_up")
+    initial, passed = equation.restarted(given, first=fresh and at == 0), 0.0
+    if initial is None and fresh:
+        given = torch.stack([_frame(equation, store, i, 0) for i in chosen])
+        initial, passed = equation.restarted(given, first=True), at * (store.dt or plan.dt)
+    if initial is None:
+        raise ValueError(
+            f"a frame of {store.name!r} does not tell the whole state of {equation.name}, so its "
+            "solver cannot start from one; leave --break-even out"
+        )
+    fixed = [value for i in chosen if (value := store.constants(i)) is not None]
     parameters = {
         name: torch.tensor([_parameter(equation, store, i, name) for i in chosen]).double()
         for name in equation.parameters
     }
-    shape = tuple(n // factor for n in store.grid.shape)
-    return Problem(
+    problem = Problem(
         _coarser(equation, initial, factor),
         parameters,
-        equation.grid(shape, store.grid.lengths),
-        plan.dt,
-        _coarser(equation, torch.stack(given), factor) if given else None,
+        equation.grid(tuple(n // factor for n in store.grid.shape), store.grid.lengths),
+        (store.dt or plan.dt) if passed else plan.dt,
+        _coarser(equation, torch.stack(fixed), factor) if fixed else None,
         solver_step=step,
     )
+    return _Begun(problem, passed)
 
 
 def _parameter(equation: Equation, store: Store, trajectory: int, name: str) -> float:
@@ -198,9 +243,17 @@ def _parameter(equation: Equation, store: Store, trajectory: int, name: str) -> 
     return equation.parameters[name].low
 
 
-def _truth(store: Store, plan: Plan, trajectory: int) -> Float[Tensor, "T C *S"]:
+def _truth(
+    equation: Equation, store: Store, plan: Plan, trajectory: int
+) -> Float[Tensor, "T C *S"]:
     frames = [frame for frame in plan.frames if frame is not None]
-    return torch.stack([store.read(trajectory, k, k + 1)[0] for k in frames]).double()
+    return torch.stack([_frame(equation, store, trajectory, k) for k in frames]).double()
+
+
+def _frame(equation: Equation, store: Store, trajectory: int, frame: int) -> Tensor:
+    """A stored frame (C, *S), its fields in the equation's order: files have one of their own."""
+    order = [store.fields.index(name) for name in equation.fields]
+    return store.read(trajectory, frame, frame + 1)[0, order]
 
 
 def _coarser(equation: Equation, values: Float[Tensor, "B C *S"], factor: int) -> Tensor:

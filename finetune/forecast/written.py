@@ -21,6 +21,9 @@ import numpy as np
 import xarray
 from jaxtyping import Float32
 
+from ...datasets.files.disk import written
+from ...datasets.files.netcdf_written import write_netcdf
+
 ZARR = ".zarr"
 _BYTES = 4  # single precision
 
@@ -85,8 +88,8 @@ def create(path: Path, labels: xarray.Dataset, variables: Sequence[Variable], bl
     if path.suffix == ZARR:
         _create_zarr(path, labels, variables, block)
         return
-    labels.to_netcdf(path, engine="h5netcdf")
-    with h5netcdf.File(path, "a") as file:
+    write_netcdf(labels, path)
+    with written(path, new=False) as disk, h5netcdf.File(disk, "a") as file:
         for variable in variables:
             made = file.create_variable(
                 variable.name, variable.dims, np.float32, fillvalue=np.float32(np.nan)
@@ -136,7 +139,7 @@ class _NetCDF(FrameFile):
     def finish(self, attributes: Mapping[str, str]) -> None:
         """Close, and add the attributes."""
         os.close(self.descriptor)
-        with h5netcdf.File(self.path, "a") as file:
+        with written(self.path, new=False) as disk, h5netcdf.File(disk, "a") as file:
             file.attrs.update(attributes)
 
     def _at(self, name: str, sample: tuple[int, ...], start: int) -> int:

@@ -13,6 +13,7 @@ import xarray
 
 from ...datasets.fields import metrics
 from ...datasets.fields.masking import masked_metric
+from ...datasets.files.netcdf_written import write_netcdf
 from ...operators.core.predicted import BAND, LEAD, MEMBER
 from .asked import Encoding, Wanted
 from .numbers import encoded
@@ -63,7 +64,7 @@ def answer(shown: Shown, wanted: Wanted, folder: Path) -> Answer:
         return Answer(_json(shown, wanted))
     if wanted.format == "netcdf":
         path = folder / "prediction.nc"
-        shown.data.to_netcdf(path, engine="h5netcdf")
+        write_netcdf(shown.data, path)
         return Answer(path.read_bytes(), NETCDF, path.name)
     try:
         import zarr  # noqa: F401  (optional)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -58,7 +59,8 @@ def assimilate(shelf: Shelf, body: Path) -> Answer:
     with xarray.open_dataset(outcome.path, engine="h5netcdf", decode_times=False) as data:
         shown = _shown(data.load(), operator, start, stored, rows)
     texts = [str(one.message) for one in said]
-    return answer(replace(shown, more={**shown.more, "warnings": texts}), asked.answer, body.parent)
+    more = {**shown.more, "warnings": texts, "verdict": json.loads(outcome.verdict.to_json())}
+    return answer(replace(shown, more=more), asked.answer, body.parent)
 
 
 def _start(

@@ -1,9 +1,12 @@
+from .comparing import innovations_of as innovations_of
 from .correction import CorrectionConfig as CorrectionConfig
 from .ensemble import EnsembleGain as EnsembleGain
+from .measurement import Innovations as Innovations
 from .measurement import sample as sample
 from .observer import Observer as Observer
 from .operator import Analyses as Analyses
 from .operator import AssimilatingOperator as AssimilatingOperator
 from .operator import Feed as Feed
+from .operator import correct_ensemble as correct_ensemble
 from .wrapped import AssimilatedOperator as AssimilatedOperator
 from .wrapped import assimilate as assimilate

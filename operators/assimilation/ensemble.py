@@ -90,14 +90,32 @@ def ensemble_analysis(
     assert gain.radius is not None
     mean, scale = fields.mean(1, keepdim=True), scale.unsqueeze(1)
     deviations = (fields - mean) / scale
-    variance = _unexplained(deviations, measured)
-    if gain.model_error is not None:
-        variance = torch.full_like(variance, gain.model_error)
-    variance = variance.reshape(-1, 1, variance.shape[1], *(1,) * grid.ndim)
-    deviations = deviations + variance.sqrt() * _standardised(errors)
+    added = _added(deviations, measured, gain)
+    deviations = deviations + added.sqrt() * _standardised(errors)
     change, after = transform(deviations, measured, grid, gain.radius, gain.relaxation)
     seen = measured.precision.flatten(1).any(1).reshape(-1, *(1,) * (fields.ndim - 1))
     return torch.where(seen, mean + scale * (change.unsqueeze(1) + after), fields)
+
+
+def assumed_variance(
+    fields: Float[Tensor, "B M C *S"],
+    measured: Information,
+    scale: Float[Tensor, "#B C *ones"],
+    gain: EnsembleGain,
+) -> Float[Tensor, "B C *S"]:
+    """Of the forecast's error, physical: the members', and the error of the model that is added."""
+    scale = scale.unsqueeze(1)
+    deviations = (fields - fields.mean(1, keepdim=True)) / scale
+    added = _added(deviations, measured, gain)
+    return scale[:, 0].square() * (deviations.var(1) + added[:, 0])
+
+
+def _added(deviations: Tensor, measured: Information, gain: EnsembleGain) -> Tensor:
+    """(B, 1, C, 1 …) variance of the model's error, scaled."""
+    variance = _unexplained(deviations, measured)
+    if gain.model_error is not None:
+        variance = torch.full_like(variance, gain.model_error)
+    return variance.reshape(-1, 1, variance.shape[1], *(1,) * (deviations.ndim - 3))
 
 
 def transform(

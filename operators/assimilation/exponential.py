@@ -28,8 +28,8 @@ from ...datasets.fields.grid import Grid
 from ...datasets.fields.window import Context
 
 # Below this |z| the φ functions are summed as series: by their recurrence they would lose a digit.
-_SERIES_RADIUS = 1.0
-_SERIES_TERMS = 20
+SERIES_RADIUS = 1.0
+SERIES_TERMS = 20
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ class Derivative(Checked):
 
 def phi(z: Inexact[Tensor, " *Z"]) -> tuple[Tensor, Tensor]:
     """φ₁ and φ₂, accurate for every z, with gradients."""
-    small = z.abs() < _SERIES_RADIUS
+    small = z.abs() < SERIES_RADIUS
     inside = torch.where(small, z, 0)
-    series = torch.full_like(inside, 1 / math.factorial(_SERIES_TERMS + 2))
-    for j in reversed(range(_SERIES_TERMS)):
+    series = torch.full_like(inside, 1 / math.factorial(SERIES_TERMS + 2))
+    for j in reversed(range(SERIES_TERMS)):
         series = series * inside + 1 / math.factorial(j + 2)
     outside = torch.where(small, 1, z)
     far = torch.expm1(outside) / outside
@@ -110,13 +110,17 @@ def symbol(
     for term in terms:
         here = torch.tensor([float(term.field in ("", name)) for name in fields], device=device)
         here = here.reshape(-1, *(1,) * grid.ndim)
-        value = _coefficient(term, context, device) * here
+        value = coefficient(term, context, device) * here
         total = total + value * monomial(grid, term.orders, device)
     return total
 
 
-def _coefficient(term: Derivative, context: Context, device: torch.device | str) -> Tensor:
-    """(b, 1, 1 …) float64 value of a term's coefficient."""
+def coefficient(term: Derivative, context: Context, device: torch.device | str) -> Tensor:
+    """(b, 1, 1 …) float64 value of a term's coefficient.
+
+    Raises:
+        ValueError: it needs a parameter that the data do not have.
+    """
     shape = (-1, *(1,) * (1 + context.grid.ndim))
     value = torch.tensor([term.coefficient], dtype=torch.float64, device=device)
     if term.parameter:

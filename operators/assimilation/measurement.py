@@ -57,6 +57,58 @@ class Information:
         return Information(self.precision[chosen], self.weighted[chosen], self.count[chosen])
 
 
+@dataclass(frozen=True)
+class Innovations:
+    """What was read beside what was expected, reading by reading, of one trajectory.
+
+    Attributes:
+        channel: (N,) number of the field that was measured.
+        value: (N,) the reading, in physical units,
+        gap: (N,) less what the forecast has there,
+        variance: (N,) and what the square of that is on average, by spread and noise.
+    """
+
+    channel: Tensor
+    value: Tensor
+    gap: Tensor
+    variance: Tensor
+
+
+def innovations(
+    observation: Observation | Sensors,
+    forecast: Float[Tensor, "1 C *S"],
+    spread: Float[Tensor, "1 C *S"],
+    context: Context,
+    scale: Float[Tensor, "#B C *ones"],
+    model: NoiseModel,
+) -> Innovations:
+    """The readings of one measurement; `spread` is the forecast's variance, in physical units.
+
+    Raises:
+        ValueError: as `information`.
+    """
+    each, channels = scale.flatten(1)[:1], _channels(observation.fields, context.fields)
+    index = torch.tensor(channels, device=forecast.device)
+    if isinstance(observation, Sensors):
+        values, channel = observation.values[0].to(forecast), index
+        expected, known = (sample(x, observation, context)[0] for x in (forecast, spread))
+        noise = observation.noise
+        told = None if noise is None else noise.expand_as(observation.values)[0].to(forecast)
+    else:
+        mask = observation.mask[0].to(forecast.device)
+        values = observation.values[0].to(forecast)[mask]
+        channel = index.reshape(-1, *(1,) * (mask.ndim - 1)).expand_as(mask)[mask]
+        expected, known = (x[0, index][mask] for x in (forecast, spread))
+        noise = observation.noise
+        told = None if noise is None else noise.expand_as(observation.values)[0].to(forecast)[mask]
+    units = each[0, channel].square()
+    variance = model.unknown[channel] * units
+    if told is not None:
+        variance = torch.where(told.isnan(), variance, told.square())
+    return Innovations(channel, values, values - expected,
+                       known + variance + model.extra[channel] * units)  # fmt: skip
+
+
 def information(
     observation: Observation | Sensors,
     expected: Float[Tensor, "B C *S"],

@@ -22,6 +22,7 @@ training grid. It starts at zero, and may become unstable: Kuramoto–Sivashinsk
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,13 @@ from ..core.parts import Parts
 from ..core.state import FieldAxis, State
 from .correction import Correction, CorrectionConfig
 from .exponential import Derivative, exponential_step, monomial, symbol, wavenumbers
+from .exponential_real import (
+    Pair,
+    exponential_step_real,
+    monomial_parts,
+    symbol_parts,
+    wavenumber_arrays,
+)
 from .operator import AssimilatingOperator, require_time
 from .tendency import Tendency
 
@@ -132,6 +140,12 @@ class Observer(AssimilatingOperator):
         """Exponential dynamics takes any time step."""
         return self.config.dynamics == "exponential"
 
+    @property
+    def further_parameters(self) -> tuple[str, ...]:
+        """Of the known linear part."""
+        names = dict.fromkeys(term.parameter for term in self.config.linear if term.parameter)
+        return tuple(name for name in names if name not in self.description.parameters)
+
     def blocks(self) -> list[nn.Module]:
         """The layers of the tendency."""
         return [*self.tendency.layers]
@@ -192,13 +206,17 @@ class Observer(AssimilatingOperator):
             fields = last + scaling.scale * self._network(last, scaling, extra)
         else:
             rate = scaling.scale / self.description.time_scale_of(state.context.dataset)
-            fields = exponential_step(
-                last,
-                dt,
-                self.symbol(state.context, last.device),
-                lambda u: rate * self._network(u, scaling, extra),
-                self.config.order,
-            )
+
+            def tendency(u: Tensor) -> Tensor:
+                return rate * self._network(u, scaling, extra)
+
+            order = self.config.order
+            if torch.compiler.is_exporting():
+                symbol = self._symbol_parts(state.context)
+                fields = exponential_step_real(last, dt, symbol, tendency, order)
+            else:
+                symbol = self.symbol(state.context, last.device)
+                fields = exponential_step(last, dt, symbol, tendency, order)
         fields = scaling.keep(fields, last)
         return state.advance(fields, dt), fields
 
@@ -240,6 +258,26 @@ class Observer(AssimilatingOperator):
                 term = monomial(grid, orders, device) / reference ** (2 * p + 1)
                 total = total + odd[:, p, axis].reshape(shape) * term
         return total[None] / self.description.time_scale_of(context.dataset)
+
+    def _symbol_parts(self, context: Context) -> Pair:
+        """`symbol` as real and imaginary part, on the CPU."""
+        real, imaginary = symbol_parts(self.config.linear, context)
+        if self.even is None or self.odd is None:
+            return real, imaginary
+        grid, shape = context.grid, (-1, *(1,) * self.ndim)
+        unit, time = (
+            self._reference_wavenumber(context),
+            self.description.time_scale_of(context.dataset),
+        )
+        waves = (k / unit for k in wavenumber_arrays(grid))
+        ratio = -torch.tensor(sum(k * k for k in waves).tolist(), dtype=torch.float64)
+        for p in range(self.even.shape[1]):
+            real = real + self.even[:, p].double().reshape(shape) * ratio**p / time
+        for p, axis in itertools.product(range(self.odd.shape[1]), range(self.ndim)):
+            orders = [2 * p + 1 if i == axis else 0 for i in range(self.ndim)]
+            wave = monomial_parts(grid, orders, unit)[1]
+            imaginary = imaginary + self.odd[:, p, axis].double().reshape(shape) * wave / time
+        return real, imaginary
 
     def _reference_wavenumber(self, context: Context) -> float:
         """Of the mode `modes` along the longest axis of the training grid."""

@@ -114,7 +114,7 @@ class AssimilatingOperator(Operator):
         Raises:
             ValueError: as `forecast`, or the observation does not fit fields, grid or domain.
         """
-        return self._correct(*self._forecast(state, dt), observation)
+        return self.correct(*self.ahead(state, dt), observation)
 
     def step_ensemble(
         self,
@@ -138,20 +138,10 @@ class AssimilatingOperator(Operator):
         Raises:
             ValueError: as `step`.
         """
-        state, fields = self._forecast(state, dt)
+        state, fields = self.ahead(state, dt)
         if observation is None:
             return state, fields
-        context, scaling, correction = state.context, self.scaling(state), self.correction
-        # A scaling that differs between samples is that of the first member.
-        shift, scale = (x if len(x) == 1 else x[::members] for x in (scaling.shift, scaling.scale))
-        each = fields.unflatten(0, (-1, members))
-        measured = correction.measure(each.mean(1), observation, context, shift, scale)
-        if gain.radius is None:
-            length = correction.correlation_length(context.grid.lengths)
-            gain = replace(gain, radius=default_radius(length, members, self.ndim))
-        errors = correction.draw(tuple(fields.shape), generator).to(fields).view_as(each)
-        fields = ensemble_analysis(each, measured, scale, context.grid, gain, errors).flatten(0, 1)
-        return state.corrected(fields), fields
+        return correct_ensemble(self, state, fields, observation, members, gain, generator)
 
     # Distributed training wraps `forward`, so it is what a feed goes through too.
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -225,10 +215,12 @@ class AssimilatingOperator(Operator):
             return torch.zeros_like(frame)
         return (self.scaling(state).scale * state.variance.sqrt()).expand_as(frame)
 
-    def _forecast(
-        self, state: State, dt: Float[Tensor, " B"]
-    ) -> tuple[State, Float[Tensor, "B C *S"]]:
-        """The forecast with its variance."""
+    def ahead(self, state: State, dt: Float[Tensor, " B"]) -> tuple[State, Float[Tensor, "B C *S"]]:
+        """The forecast, the first half of a step, with its variance.
+
+        Raises:
+            ValueError: as `forecast`.
+        """
         later, fields = self.forecast(state, dt)
         variance = state.variance
         if variance is None:
@@ -237,12 +229,17 @@ class AssimilatingOperator(Operator):
         variance = self.correction.grow(variance, dt, time_scale)
         return replace(later, variance=variance), fields
 
-    def _correct(
+    def correct(
         self,
         state: State,
         fields: Float[Tensor, "B C *S"],
         observation: Observation | Sensors | None,
     ) -> tuple[State, Float[Tensor, "B C *S"]]:
+        """The second half of a step: what was measured at the end of the forecast, if anything.
+
+        Raises:
+            ValueError: the observation does not fit fields, grid or domain.
+        """
         if observation is None:
             return state, fields
         scaling, variance = self.scaling(state), state.variance
@@ -257,6 +254,29 @@ class AssimilatingOperator(Operator):
         not use: distributed training waits for all of them."""
         sums = [p.sum() for p in self.correction.parameters() if p.requires_grad]
         return 0.0 * torch.stack(sums).sum() if sums else torch.zeros(())
+
+
+def correct_ensemble(
+    operator: AssimilatingOperator,
+    state: State,
+    fields: Float[Tensor, "N C *S"],
+    observation: Observation | Sensors,
+    members: int,
+    gain: EnsembleGain,
+    generator: torch.Generator,
+) -> tuple[State, Float[Tensor, "N C *S"]]:
+    """The second half of `AssimilatingOperator.step_ensemble`, after the forecast."""
+    context, scaling, correction = state.context, operator.scaling(state), operator.correction
+    # A scaling that differs between samples is that of the first member.
+    shift, scale = (x if len(x) == 1 else x[::members] for x in (scaling.shift, scaling.scale))
+    each = fields.unflatten(0, (-1, members))
+    measured = correction.measure(each.mean(1), observation, context, shift, scale)
+    if gain.radius is None:
+        length = correction.correlation_length(context.grid.lengths)
+        gain = replace(gain, radius=default_radius(length, members, operator.ndim))
+    errors = correction.draw(tuple(fields.shape), generator).to(fields).view_as(each)
+    fields = ensemble_analysis(each, measured, scale, context.grid, gain, errors).flatten(0, 1)
+    return state.corrected(fields), fields
 
 
 def require_time(name: str, description: Description) -> None:
@@ -284,10 +304,10 @@ def _along(operator: AssimilatingOperator, window: Window, feed: Feed) -> Analys
     for i, (dt, observation) in enumerate(zip(steps.unbind(1), feed.observations, strict=True)):
         if feed.truncate and i and i % feed.truncate == 0:
             state = _detached(state)
-        state, forecast = operator._forecast(state, dt)
+        state, forecast = operator.ahead(state, dt)
         scaling = operator.scaling(state)
         expected.append(operator.correction.expect(forecast, scaling.shift, scaling.scale))
-        state, analysis = operator._correct(state, forecast, observation)
+        state, analysis = operator.correct(state, forecast, observation)
         if window.context.mask is not None:  # as in a rollout: what is not predicted stays
             analysis = torch.where(window.context.mask, analysis, window.history[:, -1])
             state = state.corrected(analysis)

@@ -6,15 +6,12 @@ the inverse of I + Bᵀ w B, whose rows are fields times basis functions.
 
 from __future__ import annotations
 
-from typing import Any, cast
-
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .fourier_basis import analysed, diagonal, products_of, sums_of_modes, synthesised
 from .measurement import Information
+from .posterior import coupled_posterior, posterior
 
 SMALLEST = 1e-6
 
@@ -36,17 +33,9 @@ def smooth_coupled(
     space = tuple(deviation.shape[2:])
     minus, plus = sums_of_modes(modes, space)
     products = products_of(deviation.square() * measured.precision, minus, plus)
-    blocks, fields = products.shape[:2], mixing.shape[1]
-    gram = torch.einsum("qcp,bcqr,rcs->bpqsr", mixing, products, mixing)
-    size = fields * len(mixing)
-    inverse = _posterior(gram.reshape(blocks[0], size, size))
     seen = analysed(deviation * measured.weighted, modes)
-    seen = torch.einsum("qcp,bcq->bpq", mixing, seen).flatten(1)
-    latent = (inverse @ seen.to(inverse.dtype)[..., None]).to(deviation.dtype)
-    latent = latent.reshape(blocks[0], fields, -1)
-    change = synthesised(torch.einsum("qcp,bpq->bcq", mixing, latent), modes, space)
-    inverse = inverse.to(deviation.dtype).reshape(blocks[0], fields, len(mixing), fields, -1)
-    after = torch.einsum("qcp,bpqsr,rcs->bcqr", mixing, inverse, mixing)
+    latent, after = coupled_posterior(mixing, products, seen)
+    change = synthesised(latent, modes, space)
     before = mixing[: len(modes)].square().sum((0, 2))
     return deviation * change, _left(after, before, minus, plus, space)
 
@@ -63,7 +52,7 @@ def smooth_apart(
     own = mixing.diagonal(dim1=1, dim2=2).T  # (C, Q)
     pairs = own[:, :, None] * own[:, None, :]
     products = products_of(deviation.square() * measured.precision, minus, plus)
-    inverse = _posterior(pairs * products)
+    inverse = posterior(pairs * products)
     seen = own * analysed(deviation * measured.weighted, modes)
     latent = (inverse @ seen.to(inverse.dtype)[..., None])[..., 0].to(deviation.dtype)
     change = synthesised(own * latent, modes, space)
@@ -78,33 +67,3 @@ def _left(
     """diag(B (I + Bᵀ w B)⁻¹ Bᵀ) / diag(B Bᵀ)."""
     whole = before.reshape(-1, *(1,) * len(space)).clamp_min(SMALLEST)
     return (diagonal(after, minus, plus, space) / whole).clamp(SMALLEST, 1)
-
-
-class _Posterior(torch.autograd.Function):
-    """(I + G)⁻¹ of symmetric G, in double precision: accurate measurements make it ill-conditioned.
-
-    Its gradient −P ∂P P is two products of matrices, where that of a Cholesky factor and of the
-    inverse from it would be ten, and triangular solves. It is in double precision, too: what is
-    small in P is multiplied by precisions as large again.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, gram: Tensor) -> Tensor:
-        wide = torch.float32 if gram.device.type == "mps" else torch.float64
-        matrix = gram.to(wide) + torch.eye(gram.shape[-1], dtype=wide, device=gram.device)
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(matrix).L)
-        ctx.save_for_backward(inverse)
-        ctx.dtype = gram.dtype
-        return inverse
-
-    @staticmethod
-    @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, gradient: Tensor
-    ) -> Tensor:
-        (inverse,) = ctx.saved_tensors
-        return -(inverse @ gradient.to(inverse.dtype) @ inverse).to(ctx.dtype)
-
-
-def _posterior(gram: Float[Tensor, "*B N N"]) -> Float[Tensor, "*B N N"]:
-    return cast(Tensor, _Posterior.apply(gram))

@@ -102,6 +102,11 @@ class AssimilatedOperator(AssimilatingOperator):
         """As the predictor."""
         return self.predictor.continuous
 
+    @property
+    def further_parameters(self) -> tuple[str, ...]:
+        """The predictor's."""
+        return self.predictor.further_parameters
+
     def blocks(self) -> Sequence[nn.Module]:
         """The predictor's."""
         return self.predictor.blocks()

@@ -41,7 +41,7 @@ class Step(nn.Module):
         context = replace(
             self.context,
             constants=next(given) if about.constant_fields else None,
-            parameters=next(given) if about.parameters else None,
+            parameters=next(given) if parameters_of(operator) else None,
         )
         scaling = about.scaling(first, context)
         state = State(
@@ -83,6 +83,10 @@ def export_step(
             file is taken, or the program does not give the same numbers; or as `write_onnx`.
     """
     about = operator.description
+    if onnx:
+        from .exporting_onnx import require_onnx
+
+        require_onnx()
     if about.grid is None:
         raise ValueError(
             f"this {operator.name} was trained on several grids: a program has one. Fine-tune it "
@@ -98,7 +102,7 @@ def export_step(
         about.grid,
         dataset=_dataset(operator, dataset),
         constant_fields=about.constant_fields,
-        parameter_names=about.parameters,
+        parameter_names=parameters_of(operator),
         inputs=about.inputs,
     )
     step, inputs = Step(operator.eval(), context).eval(), _example(operator, batch)
@@ -116,6 +120,11 @@ def export_step(
         torch.export.save(program, draft, extra_files={ABOUT: json.dumps(says)})
         _require_same(draft, inputs, expected)
     return says
+
+
+def parameters_of(operator: Operator) -> tuple[str, ...]:
+    """All parameters of the data that a step needs, in the order of the program's."""
+    return (*operator.description.parameters, *operator.further_parameters)
 
 
 def _dataset(operator: Operator, dataset: str) -> str:
@@ -142,15 +151,15 @@ def _example(operator: Operator, batch: int) -> tuple[Tensor, ...]:
     if about.constant_fields:
         constants = (batch, len(about.constant_fields), *about.grid.shape)
         inputs.append(torch.randn(constants, generator=generator))
-    if about.parameters:
-        inputs.append(torch.ones(batch, len(about.parameters)))
+    if parameters_of(operator):
+        inputs.append(torch.ones(batch, len(parameters_of(operator))))
     return tuple(inputs)
 
 
 def _names(operator: Operator) -> list[str]:
     """Names of the program's inputs, in order."""
     about = operator.description
-    conditions = {"constants": about.constant_fields, "parameters": about.parameters}
+    conditions = {"constants": about.constant_fields, "parameters": parameters_of(operator)}
     return ["history", "first", "dt", *(name for name, used in conditions.items() if used)]
 
 
@@ -162,7 +171,7 @@ def _about(operator: Operator, context: Context, inputs: tuple[Tensor, ...]) -> 
         "inputs": about.inputs,
         "units": about.units,
         "constant_fields": about.constant_fields,
-        "parameters": about.parameters,
+        "parameters": parameters_of(operator),
         "time_steps": about.time_steps,
         "grid": {"shape": grid.shape, "lengths": grid.lengths, "boundary": grid.boundary},
         "dataset": context.dataset,

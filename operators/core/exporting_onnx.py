@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,19 @@ from ...datasets.base.appearing import appearing_file
 MISSING = (
     "ONNX needs onnx, onnxscript and onnxruntime ({0} is missing): pip install 'pelagos[onnx]'"
 )
+
+
+def require_onnx() -> None:
+    """Refuse before any work where a library is missing.
+
+    Raises:
+        ValueError: with what installs it.
+    """
+    try:
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401  (what PyTorch exports by)
+    except ImportError as error:
+        raise ValueError(MISSING.format(error.name)) from None
 
 
 def write_onnx(
@@ -41,14 +55,12 @@ def write_onnx(
         overwrite: replace an existing file.
 
     Raises:
-        ValueError: a library is missing, the file is taken, ONNX lacks an operation, or the numbers
+        ValueError: as `require_onnx`; or the file is taken, ONNX lacks an operation, or the numbers
             are others.
     """
-    try:
-        import onnxruntime
-        import onnxscript  # noqa: F401  (what PyTorch exports by)
-    except ImportError as error:
-        raise ValueError(MISSING.format(error.name)) from None
+    require_onnx()
+    import onnxruntime
+
     try:
         with _quietly():
             found = torch.onnx.export(
@@ -87,7 +99,10 @@ def _quietly() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            for category in (DeprecationWarning, FutureWarning):
+                warnings.simplefilter("ignore", category)
+            yield
     finally:
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)

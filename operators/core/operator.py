@@ -89,6 +89,11 @@ class Operator(Trainable):
         return self.direct
 
     @property
+    def further_parameters(self) -> tuple[str, ...]:
+        """Parameters of the data that a step needs, beside the description's."""
+        return ()
+
+    @property
     def sees_time(self) -> bool:
         """Whether the network is told how long a step is."""
         return self.direct

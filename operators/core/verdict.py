@@ -27,6 +27,7 @@ MARGIN = 0.5  # widths of the trained range by which a number may be outside of 
 LARGEST_SPREAD = 0.7  # of members, in standard deviations over space, beyond which they are lost
 DRIFTS = {"mean": 0.05, "size": 0.05}  # the narrowest ranges of drifts
 FINITE = "finite values"
+REMEDY = "fine-tune on such data, or predict"
 TOGETHER = "initial state as a whole"
 _ORDER = ("inside", "unknown", "outside")
 
@@ -67,8 +68,8 @@ class Verdict:
         """What is outside of what was trained."""
         return tuple(f for f in self.findings if f.status == "outside")
 
-    def act(self, strict: bool) -> None:
-        """Warn of what is outside, or refuse it.
+    def act(self, strict: bool, *, remedy: str = REMEDY) -> None:
+        """Warn of what is outside, or refuse it and say the remedy.
 
         Raises:
             ValueError: something is outside and `strict` is set.
@@ -78,8 +79,8 @@ class Verdict:
         said = "; ".join(f"{f.quantity}: {f.text}" for f in self.outside)
         if strict:
             raise ValueError(
-                f"the prediction is outside of what was trained ({said}); fine-tune on such data, "
-                "or predict without --strict (in Python strict=False)"
+                f"the prediction is outside of what was trained ({said}); {remedy} without "
+                "--strict (in Python strict=False)"
             )
         warnings.warn(f"outside of what was trained: {said}", stacklevel=4)
 
@@ -178,6 +179,13 @@ def judge_start(operator: Operator, start: Start) -> Verdict:
     findings += _features(seen, start.context.channels, ranges)
     findings += _together(seen, start.context.channels, ranges)
     return Verdict(tuple(findings))
+
+
+def ranges_of(operator: Operator, start: Start) -> Ranges | None:
+    """What training data nearest to a start were like; None: the checkpoint does not say."""
+    seen = features(start.history[:, -1].cpu(), start.context.grid, _mask(start))
+    trained, context = operator.description.trained, start.context
+    return _nearest(trained, context.dataset, seen, context.channels)
 
 
 def judge_end(operator: Operator, start: Start, last: Tensor) -> Verdict:

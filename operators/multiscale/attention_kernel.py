@@ -61,7 +61,10 @@ def attend(
             piece = softmax(query @ key.transpose(-1, -2) + bias) @ value
         else:
             piece = F.scaled_dot_product_attention(query, key, value, bias, scale=1.0)
-        mixed.append(piece.transpose(1, 2).reshape(len(part), -1))
+        piece = piece.transpose(1, 2)
+        if torch.compiler.is_exporting():  # elsewhere the kernel's result may lie otherwise
+            piece = piece.clone(memory_format=torch.contiguous_format)
+        mixed.append(piece.reshape(len(part), -1))
     return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
 

@@ -9,17 +9,20 @@ from pathlib import Path
 from .directory import Status, remove_leftovers, require_unchanged
 from .history import require_record
 from .jobs import held
-from .state import latest, recorded_in, set_damaged_aside
+from .state import latest, recorded_in, remove_older, set_damaged_aside
 
 
 @contextmanager
-def owned(run: Path, status: Status, say: Callable[[str], None], *, verify: bool) -> Iterator[None]:
+def owned(
+    run: Path, status: Status, say: Callable[[str], None], *, keep: int, verify: bool
+) -> Iterator[None]:
     """Keep a run for this job; of the main process.
 
     Args:
         run: the run directory.
         status: what `inspect_run` found there.
         say: told what was damaged.
+        keep: how many states, the newest, stay.
         verify: whether saved states must be as they were saved, to go on from them.
 
     Raises:
@@ -34,4 +37,5 @@ def owned(run: Path, status: Status, say: Callable[[str], None], *, verify: bool
             state = latest(run)
             if state is not None:
                 require_record(run, recorded_in(state))
+                remove_older(run, keep)
         yield

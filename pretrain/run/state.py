@@ -272,7 +272,7 @@ def appearing_state(run: Path, progress: Progress, keep: int) -> Iterator[Path]:
     with appearing_folder(run / "state" / f"step-{progress.step:08d}") as draft:
         (draft / "progress.json").write_text(json.dumps(asdict(saved)) + "\n")
         yield draft
-    _remove_older(run, keep)
+    remove_older(run, keep)
 
 
 def weights_in(model: nn.Module, average: Average | None) -> dict[str, Tensor]:
@@ -425,8 +425,8 @@ def _read_average(state: Path, weights: dict[str, Tensor], average: Average) -> 
     return {**weights, **found}
 
 
-def _remove_older(run: Path, keep: int) -> None:
-    """Keep the newest states, and nothing that an earlier version's killed process left.
+def remove_older(run: Path, keep: int) -> None:
+    """Keep the newest states, and nothing else that killed processes left.
 
     Two stay at least: should the newest be damaged, the run goes on from the one before it.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import resource
 import signal
@@ -34,7 +35,7 @@ class Ended:
     def wrong(self) -> str:
         """Why it did not end as a command does: a traceback, a crash, a hang; empty: it did."""
         if self.status == _HUNG:
-            return f"hangs: {self.said[-300:]!r}"
+            return f"hangs: {self.said[:600]!r}"
         if self.status < 0 and not self.killed:
             return f"signal {-self.status}: {self.said[-300:]!r}"
         if "Traceback" in self.said:
@@ -59,14 +60,14 @@ class Child:
     words: Path
 
     def wait(self, patience: float = PATIENCE) -> Ended:
-        """Until it has ended; one that hangs is killed."""
+        """Until it has ended; one that hangs is ended, and says where it was."""
         end, pause = time.monotonic() + patience, 0.002
         while True:
             process, status = os.waitpid(self.process, os.WNOHANG)
             if process:
                 return Ended(os.waitstatus_to_exitcode(status), self._said())
             if time.monotonic() > end:
-                self.kill()
+                os.kill(self.process, signal.SIGABRT)
                 os.waitpid(self.process, 0)
                 return Ended(_HUNG, self._said())
             time.sleep(pause)
@@ -94,6 +95,7 @@ def start(call: Callable[[], Any], words: Path) -> Child:
         os.dup2(file, 1)
         os.dup2(file, 2)
         sys.stdout = sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+        faulthandler.enable()
         call()
         status = 0
     except SystemExit as stop:

@@ -58,7 +58,7 @@ static int inside_file(int file) {
     ssize_t length = readlink(link, path, sizeof path - 1);
     if (length <= 0) return 0;
     path[length] = 0;
-    return inside(path);
+    return path[0] == '/' && inside(path);  /* else it is a pipe or the like */
 }
 
 /* Before a call: what it must do. `ours`: of a file below `place`, which alone can fail. */

@@ -2,15 +2,20 @@
 
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
 import h5py
 import pytest
 import yaml
+from accelerate import Accelerator
 from processes import Launched
+from torch.distributed import TCPStore
 
 from pelagos.datasets.simulation.simulate import simulate
+from pelagos.pretrain.failing import failing_together
+from pelagos.pretrain.ranks import Ranks
 from pelagos.pretrain.run.stop import REQUEUE
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -67,6 +72,36 @@ def test_an_exception_on_one_rank(recipe, tmp_path):
     output = ended(job, "OutOfMemoryError: no memory left")
     assert output.count("OutOfMemoryError: no memory left") == 1
     assert "onnection closed" not in output
+
+
+def test_one_that_was_killed_leaves_no_word(monkeypatch):
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(store.port))
+    monkeypatch.setattr("os._exit", lambda status: None)  # seconds later, where none has ended
+    job = Ranks(Accelerator(cpu=True))
+    job.count = 2
+    gone = "another process of this job is gone without a word.*closed by peer"
+    with pytest.raises(SystemExit, match=gone), failing_together(job):
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:5] Connection closed by peer. GLHF!")
+    with pytest.raises(RuntimeError, match="no memory"), failing_together(job):
+        raise RuntimeError("no memory")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_others_that_never_come(rank, recipe, tmp_path):
+    _, path = recipe()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    there = {**os.environ, **ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    words = ["-m", "pelagos.pretrain", path, tmp_path / "run", "--timeout", "1"]
+    job = Launched(*words, environment=there)
+    said = job.wait(60)
+    assert job.returncode == 2
+    assert f"process {rank} of 2 did not meet the others at 127.0.0.1:{port}" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("number", "processes"), [(signal.SIGUSR2, 1), (signal.SIGUSR1, 2)])

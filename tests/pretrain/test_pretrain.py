@@ -604,6 +604,15 @@ def test_a_step_that_is_not_finite_can_be_skipped(recipe, tmp_path, monkeypatch)
     assert states == ["step-00000008", "step-00000012"]
 
 
+def test_states_that_a_kill_kept_from_being_removed_are_removed(stopped):
+    state, arguments = stopped
+    for step in (1, 2):  # killed after its last save, before the removal of the ones before
+        shutil.copytree(state, state.with_name(f"step-{step:08d}"))
+    before = sorted(path.name for path in state.parent.iterdir())
+    main(arguments)
+    assert sorted(path.name for path in state.parent.iterdir()) == before[2:]
+
+
 def test_a_resumed_run_may_change_what_is_ahead(stopped):
     state, arguments = stopped
     main([*arguments, "--steps", "14", "--optimizer.learning-rate", "2e-3"])

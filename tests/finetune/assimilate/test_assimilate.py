@@ -21,6 +21,7 @@ from pelagos.finetune.assimilate.start import start_from
 from pelagos.finetune.cli.console import main
 from pelagos.operators import Description, EnsembleGain, Observation, Sensors, assimilate, create
 from pelagos.operators.assimilation.exponential import Derivative
+from pelagos.operators.core.showing import verdict_of
 
 SPEED, DT = 0.3, 0.02
 HEADER = ["time", "x", "field", "value", "std"]
@@ -154,9 +155,21 @@ def test_an_ensemble_scores_itself(wave, checkpoint, tmp_path, capsys):
     path = write(tmp_path / "sensors.csv", rows)
     arguments = f"assimilate {checkpoint} {path} --history {wave} --cold --truth --members 8"
     tuned = "--radius 0.3 --relaxation 0.1 --model-error 0.01"
-    for name, more in (("a.nc", ""), ("b.nc", ""), ("c.nc", tuned)):
-        main([*arguments.split(), "--out", str(tmp_path / name), *more.split()])
+    for name in ("a.nc", "b.nc"):
+        main([*arguments.split(), "--out", str(tmp_path / name)])
+    assert "; inside of what was trained" in capsys.readouterr().out
+    arguments = [*arguments.split(), *tuned.split(), "--out", str(tmp_path / "c.nc")]
+    with pytest.raises(SystemExit):  # so little error of the model, and the ensemble is too sure
+        main([*arguments, "--strict"])
+    refused = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "innovations of u: their mean square is" in refused
+    assert "correct the readings" in refused
+    assert not (tmp_path / "c.nc").exists()
+    with pytest.warns(UserWarning, match="spread of analyses of u"):
+        main(arguments)
     printed = capsys.readouterr().out
+    with xarray.open_dataset(tmp_path / "c.nc") as data:
+        assert verdict_of(data).status == "outside"
     assert "u: rmse " in printed
     assert "crps " in printed
     a, b, c = (xarray.open_dataset(tmp_path / name) for name in ("a.nc", "b.nc", "c.nc"))

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from pelagos.datasets import equations, open_store
+from pelagos.datasets.fields.grid import Grid
+from pelagos.datasets.layouts.well import WellData, write_file
+from pelagos.datasets.simulation.simulate import simulate
 from pelagos.finetune import Request
 from pelagos.finetune.cli.console import main
 from pelagos.finetune.forecast.break_even import BreakEven, Spent, break_even, cheapest
@@ -23,7 +28,7 @@ from pelagos.finetune.forecast.solving import (
     simulation_of,
     solver_table,
 )
-from pelagos.operators import from_pretrained
+from pelagos.operators import create, from_pretrained
 
 EARLIER = Path(__file__).parents[2] / "earlier"
 CHECKPOINT, DATA = EARLIER / "checkpoints" / "dymixop", EARLIER / "datasets" / "burgers_1d"
@@ -89,6 +94,36 @@ def test_the_data_s_own_setting_reproduces_them_and_coarser_ones_do_not():
     assert errors[32, 0.002] < 1e-5
     assert errors[32, 0.016] < 1e-3
     assert errors[8, 0.002] > errors[16, 0.002] > 1e-3
+
+
+@pytest.mark.parametrize("name", ["wave_layers_2d", "rotating_shallow_water_2d"])
+def test_the_solver_starts_where_the_whole_state_is_known(name, tmp_path):
+    """A wave's frame lacks u_t, which is zero at first; vorticity follows from the velocity."""
+    path = simulate(name, tmp_path, trajectories={"train": 1, "test": 1}, resolution=32, frames=5)
+    store = open_store(path, "test")
+    operator = create("dymixop", fields=store.fields, ndim=2, history=2, hidden=4, layers=1,
+                      modes=2)  # fmt: skip
+    operator.description = replace(operator.description, time_steps=(store.dt,))
+    plan = make_plan(operator, store, Request(steps=2, start=1))  # given are frames 1 and 2
+    table = solver_table(simulation_of(store), store, plan)
+    errors = {one.resolution[0]: one.vrmse for one in table}
+    limit = 1e-3 if name == "wave_layers_2d" else 0.2  # solved on a grid twice as fine
+    assert errors[32] < limit
+    assert errors[8] > 3 * errors[32]
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [(("u",), "lacks v of .*do not tell the solver where"), (("u", "v", "w"), "holds w, which")],
+)
+def test_what_the_solver_cannot_be_compared_on_is_said(fields, match, tmp_path):
+    values = {name: np.zeros((1, 2, 16, 16), np.float32) for name in fields}
+    made = {"equation": "brusselator_2d", "solver_step": 0.1}
+    grid = Grid.unit((16, 16))
+    data = WellData("mine", grid, times=np.arange(2.0), fields=values, provenance=made)
+    write_file(tmp_path / "mine.hdf5", data)
+    with pytest.raises(ValueError, match=match):
+        simulation_of(open_store(tmp_path / "mine.hdf5"))
 
 
 def test_costs_add_up():
