@@ -5,7 +5,8 @@
 
 For each trajectory and measured step, the least of all rounds, in milliseconds, forward and
 backward; rounds go through all cases in turn, so that a busy minute meets all of them. With one
-thread it is CPU time, which other jobs disturb less. `--step` measures whole training steps instead: windows of an observer, the gain alone trained.
+thread it is CPU time, which other jobs disturb less. `--step` measures whole training steps
+instead: windows of an observer, the gain alone trained.
 """
 
 from __future__ import annotations
