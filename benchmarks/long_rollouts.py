@@ -1,78 +1,139 @@
 """Objectives for long rollouts at an equal budget of one core: one command a row.
 
-    OMP_NUM_THREADS=1 python benchmarks/long_rollouts.py burgers_1d dymixop pushforward --seed 0
+    OMP_NUM_THREADS=1 python benchmarks/long_rollouts.py ks dymixop pushforward --seed 0
+    python benchmarks/long_rollouts.py --table
 
-makes the data (once), measures what a step costs, trains for as many steps as fit into `--budget`
-seconds of processor time (what else runs on the machine does not count), rolls out ten times the
-training horizon from every test trajectory, and appends a row to `OUT/rows.jsonl`. A row that is
-there is not made again; one that was stopped goes on. `--table` prints all rows so far: mean ±
-deviation over seeds.
+makes the data (once), measures what a step costs (once for all seeds), trains for as many steps as
+fit into `--budget` seconds of processor time (what else runs on the machine does not count), rolls
+1,000 steps out from every test trajectory, and appends a row to `OUT/rows.jsonl`. A row that is
+there is not made again; one that was stopped goes on. `a+b` is objective a with the keys of b that
+a does not have itself. `--table` prints means ± deviations over seeds:
 
-Blow-ups: the share of test trajectories whose rollout is not finite, or ends beyond ten times the
-root mean square of the truth. Memory: the largest resident set of the training process.
+- vrmse: mean over fields and ten times the training horizon, at most 10 for a frame;
+- valid: time in which the forecast is valid (correlation of at least 0.8, or an NRMSE of at most
+  0.1 where the flow does not decorrelate), in the equation's units; in Lyapunov times beside it;
+- occupation, spectrum: where long rollouts live, against a truth that is as long; over what two
+  halves of the true trajectories have between each other (1 is as good as another sample);
+- steepest: largest |u_x| over that of the truth, a mean over ten times the training horizon: below
+  1 where fronts are smeared;
+- blown: trajectories that are not finite, or beyond ten times the root mean square of the truth,
+  within 1,000 steps;
+- steps, ms (processor time of a step), MiB (largest resident set of the training process).
 """
 
 import argparse
+import contextlib
 import json
+import math
 import resource
 import statistics
 import subprocess
 import sys
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 import yaml
+from torch import Tensor
 
-from pelagos.datasets import open_store
-from pelagos.datasets.metrics import vrmse
+from pelagos.datasets import metrics, open_store
+from pelagos.datasets.base.config import build
+from pelagos.datasets.base.manifest import MANIFEST
+from pelagos.datasets.fields import Window, collate
+from pelagos.datasets.fields.dynamics import by_differences
+from pelagos.datasets.metrics import largest_lyapunov
+from pelagos.datasets.stores import Store
 from pelagos.operators import from_pretrained
+from pelagos.pretrain import TrainRecipe, pretrain
+from pelagos.pretrain.objectives import reference_of
+from pelagos.pretrain.objectives.jacobian import steepness
 
 HORIZON = 5
-PILOTS = 10, 60  # steps of two short trainings, whose difference is what a step costs
-EQUATIONS = {  # settings of `pelagos data simulate`
-    "burgers_1d": ["--resolution", "128", "--frames", "61", "--dt", "0.02"],
-    "kuramoto_sivashinsky_1d": ["--resolution", "128", "--frames", "81", "--dt", "0.5"],
-    "navier_stokes_forced_2d": ["--resolution", "64", "--frames", "61", "--dt", "0.5"],
-    "euler_1d": ["--resolution", "128", "--frames", "61"],
-    "klein_gordon_1d": ["--resolution", "128", "--frames", "61"],
+STEPS = 1000
+PILOTS = 10, 10, 40  # steps of short trainings: one to warm up, two whose difference is the cost
+
+
+@dataclass(frozen=True)
+class Task:
+    """Data: a training set, and test trajectories of their own that are longer.
+
+    Attributes:
+        settings: of `pelagos data simulate`.
+        frames: of a training trajectory, and of a test trajectory.
+        counts: trajectories for training and for the test.
+        valid: metric and threshold of the valid time.
+        recurrent: whether there is an attractor to compare with.
+        batch: windows of an optimizer step.
+        small: keys of the operators that cost less here.
+    """
+
+    equation: str
+    settings: list[str]
+    frames: tuple[int, int]
+    counts: tuple[int, int] = (64, 16)
+    valid: tuple[str, float] = ("correlation", 0.8)
+    recurrent: bool = True
+    batch: int = 16
+    small: dict[str, int] = field(default_factory=dict)
+
+
+DECAYING = {"valid": ("nrmse", 0.1), "recurrent": False}
+TASKS = {
+    "burgers": Task("burgers_1d", ["--resolution", "128", "--dt", "0.05"], (21, 61), **DECAYING),
+    "ks": Task("kuramoto_sivashinsky_1d", ["--resolution", "64", "--dt", "1"], (61, 1001)),
+    "navier_stokes": Task(
+        "kolmogorov_2d",
+        ["--resolution", "32", "--dt", "0.5"],
+        (31, 201),
+        counts=(32, 4),
+        batch=8,
+        small={"hidden": 16, "modes": 10},
+    ),
+    "euler": Task("euler_1d", ["--resolution", "128", "--dt", "0.005"], (26, 61), **DECAYING),
+    "klein_gordon": Task("klein_gordon_1d", ["--resolution", "128", "--dt", "0.2"], (41, 501)),
 }
 OPERATORS = {
-    "dymixop": {"name": "dymixop", "history": 1, "hidden": 32, "layers": 4, "modes": 16},
-    "multiscale": {"name": "multiscale", "width": 32},
-    "observer": {"name": "observer", "hidden": 32, "layers": 2, "modes": 16},
+    "dymixop": {"name": "dymixop", "history": 1, "hidden": 24, "layers": 3, "modes": 16},
+    "multiscale": {"name": "multiscale", "width": 24, "depths": [2, 2], "heads": [3, 6]},
+    "observer": {"name": "observer", "hidden": 24, "layers": 2, "modes": 16},
 }
+OPERATORS["multiscale"] |= {"skips": [1, 0], "window": 8}
 UNROLLED = {"kind": "rollout", "horizon": HORIZON}
 OBJECTIVES = {
     "one_step": {"kind": "rollout", "horizon": 1},
     "unrolled": UNROLLED,
     "cut": {**UNROLLED, "truncate": 1},
-    "curriculum": {**UNROLLED, "curriculum": {"every": 200}},
+    # `every` is a share of the training: a frame more every tenth, or all four in the last fifth.
+    "curriculum": {**UNROLLED, "curriculum": {"every": 0.1}},
+    "late": {**UNROLLED, "curriculum": {"every": 0.8, "growth": HORIZON - 1}},
     "pushforward": {"kind": "pushforward", "calls": HORIZON - 1},
     "noise": {"kind": "rollout", "noise": 0.01},
     "gtf": {"kind": "forced", "horizon": HORIZON},
     "jacobian": {"kind": "rollout", "jacobian": {"weight": 0.001}},
     "jacobian_constant": {"kind": "rollout", "jacobian": {"weight": 0.001, "adaptive": False}},
     "diverted": {"kind": "diverted", "horizon": HORIZON},
+    "residual": {"kind": "rollout", "residual": {"weight": 0.1}},
     "leads": {**UNROLLED, "leads": {"learned": True}},
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("equation", nargs="?", choices=EQUATIONS)
+    parser.add_argument("task", nargs="?", choices=TASKS)
     parser.add_argument("operator", nargs="?", choices=OPERATORS)
-    parser.add_argument("objective", nargs="?", choices=OBJECTIVES)
+    parser.add_argument("objective", nargs="?", help=f"{', '.join(OBJECTIVES)}, or some with +")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--budget", type=float, default=600.0, help="processor seconds")
+    parser.add_argument("--budget", type=float, default=20.0, help="processor seconds")
     parser.add_argument("--out", type=Path, default=Path("runs/long_rollouts"))
     parser.add_argument("--table", action="store_true", help="print the rows so far")
     asked = parser.parse_args()
     if asked.table:
         table(rows_of(asked.out))
         return
-    if asked.objective is None:
-        parser.error("name an equation, an operator and an objective, or ask for the --table")
-    key = {k: getattr(asked, k) for k in ("equation", "operator", "objective", "seed", "budget")}
+    if asked.objective is None or not {*asked.objective.split("+")} <= {*OBJECTIVES}:
+        parser.error(f"name a task, an operator and an objective ({', '.join(OBJECTIVES)})")
+    key = {k: getattr(asked, k) for k in ("task", "operator", "objective", "seed", "budget")}
     if any(key.items() <= row.items() for row in rows_of(asked.out)):
         return
     row = {**key, **made(asked)}
@@ -83,70 +144,160 @@ def main() -> None:
 
 def made(asked: argparse.Namespace) -> dict:
     """Train and score one row."""
-    data = asked.out / "data" / asked.equation
-    counts = ["--train", "64", "--valid", "8", "--test", "16"]
-    settings = [*counts, *EQUATIONS[asked.equation]]
-    call("pelagos", "data", "simulate", asked.equation, "--out", str(data.parent), *settings)
-    name = f"{asked.equation}-{asked.operator}-{asked.objective}-{asked.seed}"
-    pilot = asked.out / "pilot"
-    short, long = (train(asked, data, pilot / f"{name}-{n}", n)["seconds"] for n in PILOTS)
-    each = max(1e-3, (long - short) / (PILOTS[1] - PILOTS[0]))
+    task = TASKS[asked.task]
+    data, truth = (asked.out / part / asked.task for part in ("data", "truth"))
+    simulate(task, data, [*("--train", str(task.counts[0])), "--valid", "4", "--test", "0"], 0)
+    simulate(task, truth, ["--train", "1", "--valid", "0", "--test", str(task.counts[1])], 1)
+    each = cost(asked, data)
+    run = asked.out / f"{asked.task}-{asked.operator}-{asked.objective}-{asked.seed}"
+    run = run.with_name(f"{run.name}-{asked.budget:g}")
     steps = max(50, round(asked.budget / each) // 10 * 10)
-    run = asked.out / f"{name}-{asked.budget:g}"
-    kept = run / "recipe.yaml"
-    if kept.exists():  # it goes on with the steps that it was begun with
-        steps = yaml.safe_load(kept.read_text())["steps"]
-    cost = train(asked, data, run, steps)
-    return {"steps": steps, **cost, **score(run, data)}
+    seconds = train(asked, data, run, steps)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    about = {"steps": steps, "ms": 1000 * each, "seconds": seconds, "mib": round(memory)}
+    return {**about, **score(task, run, truth)}
 
 
-def train(asked: argparse.Namespace, data: Path, run: Path, steps: int) -> dict:
-    """Train, or go on; processor seconds of this and memory."""
+def simulate(task: Task, folder: Path, counts: list[str], seed: int) -> None:
+    """Make a dataset, in a process whose memory is not counted."""
+    if (folder / MANIFEST).exists():
+        return
+    command = ["pelagos", "data", "simulate", task.equation, "--out", str(folder.parent)]
+    settings = ["--name", folder.name, "--frames", str(task.frames[seed]), "--seed", str(seed)]
+    subprocess.run([*command, *settings, *counts, *task.settings], check=True, stdout=sys.stderr)
+
+
+def cost(asked: argparse.Namespace, data: Path) -> float:
+    """Processor seconds of an optimizer step, measured once for all seeds."""
+    path = asked.out / "costs.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    name = f"{asked.task}-{asked.operator}-{asked.objective}"
+    if name not in known:
+        runs = [(asked.out / "pilots" / f"{name}-{k}", n) for k, n in enumerate(PILOTS)]
+        _, short, long = (train(asked, data, run, n) for run, n in runs)
+        assert long > short, f"no cost to be had of {PILOTS} steps: {short:.2g} s and {long:.2g} s"
+        known[name] = (long - short) / (PILOTS[2] - PILOTS[1])
+        path.write_text(json.dumps(known, indent=1))
+    return known[name]
+
+
+def objective(name: str, steps: int) -> dict:
+    """The keys of an objective, or of several, of which the first ones count."""
+    merged: dict = {}
+    for part in name.split("+"):
+        merged = {**OBJECTIVES[part], **merged}
+    if "curriculum" in merged:
+        growing = merged["curriculum"]
+        merged["curriculum"] = {**growing, "every": max(1, round(steps * growing["every"]))}
+    return merged
+
+
+def train(asked: argparse.Namespace, data: Path, run: Path, steps: int) -> float:
+    """Train, or go on; processor seconds of this."""
+    operator = OPERATORS[asked.operator]
+    operator = operator | {k: v for k, v in TASKS[asked.task].small.items() if k in operator}
     recipe = {
         "data": [{"path": str(data), "cache": "memory"}],
-        "operator": OPERATORS[asked.operator],
+        "operator": operator,
         "normalizer": {"name": "statistics"},
-        "objective": OBJECTIVES[asked.objective],
+        "objective": objective(asked.objective, steps),
         "steps": steps,
-        "batch": 16,
+        "batch": TASKS[asked.task].batch,
+        "micro_batch": TASKS[asked.task].batch,
         "seed": asked.seed,
-        "save_every": 10 * max(1, steps // 50),
-        "validation": {"every": 10 * max(1, steps // 10), "horizon": 10 * HORIZON},
+        "save_every": 10 * max(1, steps // 100),
+        "validation": {"every": steps, "horizon": HORIZON},
     }
     run.parent.mkdir(parents=True, exist_ok=True)
-    path = run.with_suffix(".yaml")
-    path.write_text(yaml.safe_dump(recipe))
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    call(sys.executable, "-m", "pelagos.pretrain", str(path), str(run), "--resume", "auto")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"seconds": round(seconds, 1), "mebibytes": round(after.ru_maxrss / 1024)}
+    run.with_suffix(".yaml").write_text(yaml.safe_dump(recipe))
+    begun = time.process_time()
+    with contextlib.redirect_stdout(sys.stderr):
+        pretrain(build(TrainRecipe, recipe), run, resume=True)
+    return time.process_time() - begun
 
 
 @torch.no_grad()
-def score(run: Path, data: Path) -> dict:
-    """Errors of rollouts over ten times the horizon."""
-    store, operator = open_store(data, "test"), from_pretrained(run / "checkpoint").eval()
-    steps = min(10 * HORIZON, store.n_frames(0) - operator.history)
-    errors, valid, blown = [], [], 0
-    for i in range(len(store)):
-        window = store.window(i, 0, operator.history, steps)
-        frames = operator.rollout(window.history, window.context, dt=store.dt, steps=steps)
-        guess, truth = torch.stack([*frames]), window.target
-        size = guess[-1].square().mean().sqrt()
-        bad = not guess.isfinite().all() or size > 10 * truth.square().mean().sqrt()
-        blown += int(bad)
-        error = vrmse(guess, truth, window.grid.ndim).mean(1).nan_to_num(10.0).clamp_max(10.0)
-        errors.append(error.mean().item())
-        wrong = (error > 0.5).nonzero()
-        first = int(wrong[0]) if len(wrong) else steps
-        valid.append(first * store.dt)
+def score(task: Task, run: Path, truth: Path) -> dict:
+    """What 1,000 steps from the start of every test trajectory are worth."""
+    store, operator = open_store(truth, "test"), from_pretrained(run / "checkpoint").eval()
+    known = store.n_frames(0) - operator.history
+    window = collate([store.window(i, 0, operator.history, known) for i in range(len(store))])
+    limit = 10 * window.target.square().flatten(1).mean(1).sqrt()
+    frames, sound = [], torch.ones(len(store), dtype=torch.bool)
+    begun = time.process_time()
+    for frame in operator.rollout(window.history, window.context, dt=store.dt, steps=STEPS):
+        size = frame.flatten(1).square().mean(1).sqrt()
+        sound &= size.isfinite() & (size <= limit)
+        if len(frames) < known:
+            frames.append(frame)
+        elif not sound.any():
+            break
+    spent = {"rollout_ms": 1000 * (time.process_time() - begun) / STEPS}
+    guess, blown = torch.stack(frames, 1), 1 - sound.double().mean().item()
+    found = {**spent, "blown": blown, **short(task, guess, window)}
+    if task.recurrent:
+        kept = guess[sound]
+        found |= attractor(window.target, kept) if len(kept) else {}
+        found["lyapunov_time"] = lyapunov_time(truth, store, window)
+    return found
+
+
+def lyapunov_time(truth: Path, store: Store, window: Window) -> float | None:
+    """The equation's, or 1 / the largest exponent of the solver, measured once; None if tiny."""
+    if "lyapunov_time" in store.provenance:
+        return store.provenance["lyapunov_time"]
+    path, steps = truth.with_suffix(".lyapunov.json"), 200
+    if not path.exists():
+        reference, start = reference_of(store), window.history[:, -1].double()
+        generator = torch.Generator().manual_seed(0)
+        tangent = torch.randn(start.shape, dtype=torch.float64, generator=generator)
+
+        def step(states: Tensor) -> Tensor:
+            count = len(states) // len(start)
+            context = window.context.map(lambda x: x.repeat(count, *(1,) * (x.ndim - 1)))
+            return reference.after(states, context, store.dt)[0]
+
+        advance = by_differences(step)
+        rate = largest_lyapunov(advance, start, tangent, store.dt, steps, steps // 4).mean().item()
+        path.write_text(json.dumps(1 / rate if rate > 1 / (steps * store.dt) else None))
+    return json.loads(path.read_text())
+
+
+def short(task: Task, guess: Tensor, window: Window) -> dict:
+    """Errors over ten times the training horizon, the valid time, and fronts."""
+    ndim, reach = window.grid.ndim, 10 * HORIZON
+    truth, (metric, threshold) = window.target, task.valid
+    times = metrics.valid_time(guess, truth, window.lead_times[0], ndim, threshold, metric)
+    guess, truth = guess[:, :reach], truth[:, :reach]
+    errors = metrics.vrmse(guess, truth, ndim).nan_to_num(10.0).clamp_max(10.0)
+    slopes = [
+        steepness(frames.flatten(0, 1), window.grid).flatten(2).amax(2) for frames in (guess, truth)
+    ]
+    ratio = (slopes[0] / slopes[1]).nan_to_num(10.0).clamp_max(10.0)
+    by_time = errors.mean((0, 2)).tolist()
     return {
-        "vrmse": statistics.mean(errors),
-        "valid_time": statistics.mean(valid),
-        "blown": blown / len(store),
-        "lyapunov_time": store.provenance.get("lyapunov_time"),
+        "vrmse": errors.mean().item(),
+        "vrmse_after": {k: by_time[k - 1] for k in (1, HORIZON, 2 * HORIZON, reach)},
+        "valid": times.mean().item(),
+        "steepest": ratio.mean().item(),
     }
+
+
+def attractor(truth: Tensor, guess: Tensor) -> dict:
+    """Divergences of states and of spectra in time over those of two halves of the truth."""
+    scale = truth.std((0, 1, *range(3, truth.ndim)), correction=0)
+    truth, guess = (x / scale.reshape(-1, *(1,) * (truth.ndim - 3)) for x in (truth, guess))
+    frames = truth.flatten(0, 1)
+    modes = metrics.orthogonal_modes(frames[:: math.ceil(len(frames) / 2000)], 10)
+    true, ours = modes.coefficients(truth), modes.coefficients(guess)
+    half = len(true) // 2
+    compared = {"": (true, ours), "_floor": (true[:half], true[half:])}
+    found = {}
+    for name, (one, two) in compared.items():
+        states = (x[..., :2].flatten(0, 1) for x in (one, two))
+        found[f"occupation{name}"] = metrics.occupation_divergence(*states).item()
+        found[f"spectrum{name}"] = metrics.spectral_distance(one, two).item()
+    return found
 
 
 def rows_of(out: Path) -> list[dict]:
@@ -157,27 +308,35 @@ def rows_of(out: Path) -> list[dict]:
 
 def table(rows: list[dict]) -> None:
     """Print means over seeds."""
-    columns = ("vrmse", "valid_time", "blown", "steps", "seconds", "mebibytes")
-    print("| equation | operator | objective | seeds | " + " | ".join(columns) + " |")
+    columns = ("vrmse", "valid", "lyapunov", "occupation", "spectrum", "steepest", "blown")
+    columns = (*columns, "steps", "ms", "mib")
+    print("| task | operator | objective | seeds | " + " | ".join(columns) + " |")
     print("|---" * (4 + len(columns)) + "|")
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
-        key = (row["equation"], row["operator"], row["objective"], row["budget"])
+        key = (row["task"], row["operator"], row["objective"], row["budget"])
         groups.setdefault(key, []).append(row)
     for key, found in sorted(groups.items()):
-        cells = [spread([row[name] for row in found]) for name in columns]
+        cells = [spread([value_of(row, name) for row in found]) for name in columns]
         print(f"| {' | '.join(key[:3])} | {len(found)} | {' | '.join(cells)} |")
 
 
-def spread(values: list[float]) -> str:
-    """Mean ± deviation."""
-    if len(values) == 1:
-        return f"{values[0]:.3g}"
-    return f"{statistics.mean(values):.3g} ± {statistics.stdev(values):.2g}"
+def value_of(row: dict, column: str) -> float | None:
+    """A cell of one row; None where there is none."""
+    if column == "lyapunov":
+        return row["valid"] / row["lyapunov_time"] if row.get("lyapunov_time") else None
+    if column in ("occupation", "spectrum"):
+        return row[column] / row[f"{column}_floor"] if column in row else None
+    return row[column]
 
 
-def call(*arguments: str) -> None:
-    subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL)
+def spread(values: list[float | None]) -> str:
+    """Mean ± deviation over the rows that have a value."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    mean = f"{statistics.mean(known):.3g}"
+    return mean if len(known) == 1 else f"{mean} ± {statistics.stdev(known):.2g}"
 
 
 if __name__ == "__main__":

@@ -149,8 +149,8 @@ def _require_prescribed(store: Store, names: Sequence[str], fill: Mapping[str, f
     if stored:
         remedy = f"say that it is: data[i].prescribed: [{stored[0]}]"
     raise ValueError(
-        f"dataset {store.name!r} has {', '.join(missing)} not as prescribed, and the operator "
-        f"takes it so; it has {', '.join(known) or 'none'}. {remedy[0].upper()}{remedy[1:]}, or "
+        f"dataset {store.name!r} has no prescribed {', '.join(missing)}, which the operator takes; "
+        f"it has {', '.join(known) or 'none'}. {remedy[0].upper()}{remedy[1:]}, or "
         "leave it out of the recipe's `prescribed`"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import sys
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import checking  # noqa: F401 (first: what decorates pelagos when it is imported)
 import numpy as np
 import pytest
 import torch
@@ -59,6 +61,12 @@ class Shift(Operator):
         fields = torch.fft.irfft(torch.fft.rfft(last.double()) * turn, n=grid.shape[0])
         fields = self.gain * fields.to(last)
         return state.advance(fields, dt), fields
+
+
+def pytest_collection_finish() -> None:
+    """Millions of objects live until the end: the garbage collector need not look at them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -70,6 +70,7 @@ from .processes import ALONE as ALONE
 from .processes import Processes as Processes
 from .progress import Bar as Bar
 from .registry import Registry as Registry
+from .requirements import unmet as unmet
 from .sealed import sealed as sealed
 from .sealed import unsealed as unsealed
 from .spreading import Share as Share

@@ -20,9 +20,10 @@ def run_command(
 ) -> None:
     """Run a command; exits with 2 and one line on a user's mistake, with 130 on Ctrl-C.
 
-    A user's mistake is a `ValueError` or an `OSError`; other exceptions keep their traceback. Of
-    several processes, those above RANK 0 name themselves: one may miss a file that others have.
-    With PELAGOS_TRACEBACK=1 in the environment, mistakes keep their traceback too.
+    A user's mistake is a `ValueError` or an `OSError`; other exceptions keep their traceback,
+    unless a package is missing or too old, which explains them. Of several processes, those above
+    RANK 0 name themselves: one may miss a file that others have. With PELAGOS_TRACEBACK=1 in the
+    environment, mistakes keep their traceback too.
     """
     try:
         with _warnings_in_a_line():
@@ -41,6 +42,13 @@ def run_command(
         if os.environ.get("PELAGOS_TRACEBACK") == "1":
             raise
         _stop(f"pelagos: error: {_one_line(error)}", 2)
+    except Exception:
+        from .requirements import unmet
+
+        if os.environ.get("PELAGOS_TRACEBACK") != "1":
+            for name, told in unmet():
+                _stop(f"pelagos: error: {name} {told}", 2)
+        raise
 
 
 @contextmanager

@@ -1,4 +1,5 @@
 from .catalogue import listing as listing
+from .equation import Balance as Balance
 from .equation import BlowUp as BlowUp
 from .equation import Draw as Draw
 from .equation import Equation as Equation

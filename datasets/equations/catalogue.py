@@ -83,7 +83,9 @@ def _row(key: str, text: str) -> str:
 
 
 def _rows(equation: Equation) -> Iterator[tuple[str, str]]:
-    yield "fields", ", ".join(_with_unit(equation, name) for name in equation.fields)
+    learned = [name for name in equation.fields if name not in equation.prescribed]
+    yield "fields", ", ".join(_with_unit(equation, name) for name in learned)
+    yield "prescribed", ", ".join(_with_unit(equation, name) for name in equation.prescribed)
     constants = ", ".join(_with_unit(equation, name) for name in equation.constant_fields)
     yield "constant fields", constants
     yield "domain", _domain(equation)
@@ -101,8 +103,9 @@ def _rows(equation: Equation) -> Iterator[tuple[str, str]]:
 
 
 def _field_names(equation: Equation) -> str:
-    constants = ", ".join(equation.constant_fields)
-    return ", ".join(equation.fields) + (f"; given {constants}" if constants else "")
+    given = ", ".join((*equation.constant_fields, *equation.prescribed))
+    learned = ", ".join(name for name in equation.fields if name not in equation.prescribed)
+    return learned + (f"; given {given}" if given else "")
 
 
 def _with_unit(equation: Equation, name: str) -> str:

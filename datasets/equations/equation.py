@@ -36,11 +36,13 @@ class Draw(NamedTuple):
         parameters: values by name.
         initial: initial state (C, *S), double precision.
         constants: constant fields (K, *S), double precision; K may be 0.
+        driver: random fields (A, *S) that what is prescribed follows from; None: nothing is.
     """
 
     parameters: dict[str, float]
     initial: Tensor
     constants: Tensor
+    driver: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Problem:
         constants: constant fields; needed if the equation has any.
         warm_up: time before the first frame.
         solver_step: largest internal step; the equation's own by default.
+        driver: what is prescribed follows from it; needed if the equation draws one.
     """
 
     initial: Float[Tensor, "B V *S"]
@@ -65,6 +68,26 @@ class Problem:
     constants: Float[Tensor, "B K *S"] | None = None
     warm_up: float = 0.0
     solver_step: float | None = None
+    driver: Float[Tensor, "B A *S"] | None = None
+
+
+@runtime_checkable
+class Balance(Protocol):
+    """An equation over one time step, seen from both of its ends."""
+
+    def residual(
+        self,
+        before: Float[Tensor, "B T C *S"],
+        after: Float[Tensor, "B T C *S"],
+        increments: Float[Tensor, "B T"],
+    ) -> Float[Tensor, "B T C *S"]:
+        """By how much frames miss where those before lead, in the fields' units.
+
+        Args:
+            before, after: pairs of frames, in the equation's order of fields.
+            increments: time between the two.
+        """
+        ...
 
 
 @runtime_checkable
@@ -197,6 +220,8 @@ class Equation(ABC):
         initial: sampler of initial states (C, *S); None for zeros.
         initial_states: what is drawn, in words, where the samplers do not say it themselves.
         constants: sampler of constant fields (K, *S).
+        prescribed: those of the fields that are no part of the state, but drive it: they are known
+            at all times, and follow from what `driver` samples, (A, *S).
         parameters: coefficients by name.
         solver: the numerical method, in words.
         invariants: what the exact dynamics conserve, in words.
@@ -226,6 +251,8 @@ class Equation(ABC):
     initial_states: str = ""
     constant_fields: tuple[str, ...] = ()
     constants: Sampler | None = None
+    prescribed: tuple[str, ...] = ()
+    driver: Sampler | None = None
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     solver: str = ""
     invariants: tuple[str, ...] = ()
@@ -292,7 +319,9 @@ class Equation(ABC):
         initial = "" if self.initial is None else describe(self.initial)
         constants = "" if self.constants is None else describe(self.constants)
         given = f"{', '.join(self.constant_fields)}: {constants}" if constants else ""
-        return "; ".join(part for part in (initial, given) if part)
+        driver = "" if self.driver is None else describe(self.driver)
+        driven = f"{', '.join(self.prescribed)}: {driver}, in time" if driver else ""
+        return "; ".join(part for part in (initial, given, driven) if part)
 
     def draw(self, generator: torch.Generator, grid: Grid) -> Draw:
         """Parameters, initial state and constant fields of one trajectory.
@@ -310,7 +339,8 @@ class Equation(ABC):
                 (self.constants, self.constant_fields),
             )
         )
-        return Draw(parameters, initial, constants)
+        driver = None if self.driver is None else self.driver(generator, grid)
+        return Draw(parameters, initial, constants, driver)
 
     def restarted(
         self, fields: Float[Tensor, "B C *S"], *, first: bool
@@ -330,6 +360,21 @@ class Equation(ABC):
         Raises:
             ValueError: the grid or a parameter is not one that the solver can take.
         """
+
+    def balance(self, problem: Problem, order: int) -> Balance:
+        """What frames leave of the equation; differentiable.
+
+        Args:
+            problem: as for `march`; its initial states say dtype and device alone.
+            order: of the time step, from 2 to 4.
+
+        Raises:
+            ValueError: the equation has no such form.
+        """
+        raise ValueError(
+            f"{self.name} has no residual of a time step, which only equations u_t = L u + N(u) "
+            "solved in Fourier space have"
+        )
 
     def largest_step(self, problem: Problem) -> float:
         """The longest internal step: the problem's, or else the equation's own."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..solvers.etdrk import Multiplied, Spectral, Term
+from .driven import DrivenHeat
 from .equation import Parameter, Parameters
 from .initial import FourierSeries, PeakedSeries
 from .semilinear import SemilinearEquation, diffusion
@@ -40,9 +41,9 @@ def _advection_by_itself(s: Spectral, p: Parameters) -> Term:
         velocity, vorticity = s.inverse(v), s.inverse((curl * v).sum(1, keepdim=True))[:, 0]
         x, y = velocity.unbind(1)
         products = velocity.new_empty(len(v), 3, *s.shape)
-        torch.mul(vorticity, y, out=products[:, 0])
-        torch.mul(vorticity, x, out=products[:, 1]).neg_()
-        torch.mul(x, x, out=products[:, 2]).addcmul_(y, y)
+        products[:, 0].copy_(vorticity).mul_(y)  # in place, which derivatives can follow
+        products[:, 1].copy_(vorticity).mul_(x).neg_()
+        products[:, 2].copy_(x).mul_(x).addcmul_(y, y)
         spectra = s.forward(products)
         return spectra[:, :2].addcmul_(gradient, spectra[:, 2:])
 
@@ -207,9 +208,30 @@ KORTEWEG_DE_VRIES_1D = SemilinearEquation(
     invariants=("mean of u", "mean of u²", "mean of u³ − u_x² / 2"),
 )
 
+HEAT_DRIVEN_1D = DrivenHeat(
+    name="heat_driven_1d",
+    title="Driven heat equation",
+    formula="u_t = ν u_xx + q(x, t), q = Σ_m a_m(x) cos(m ω t) + b_m(x) sin(m ω t)",
+    fields=("u", "forcing"),
+    prescribed=("forcing",),
+    lengths=(1.0,),
+    resolution=(64,),
+    dt=0.05,
+    frames=41,
+    harmonics=3,
+    validation="u_t against differences in time, to 1e-5; a single mode, to 1e-12",
+    initial=FourierSeries(modes=4, rms=(0.2, 0.5)),
+    driver=FourierSeries(modes=4, rms=(0.5, 1.0), mean=0.5, components=6),
+    parameters={
+        "diffusivity": _DIFFUSIVITY,
+        "frequency": Parameter(1.5, 3.0, "frequency ω of the slowest part of the source"),
+    },
+)
+
 EQUATIONS = (
     HEAT_1D,
     HEAT_2D,
+    HEAT_DRIVEN_1D,
     ADVECTION_1D,
     ADVECTION_DIFFUSION_2D,
     BURGERS_1D,

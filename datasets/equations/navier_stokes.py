@@ -30,9 +30,9 @@ def vorticity_advection(s: Spectral, p: Parameters) -> Term:
     def term(w: Tensor) -> Tensor:
         fields = s.inverse(velocity * w)
         u, v = fields.unbind(1)
-        products = torch.empty_like(fields)
-        torch.mul(u, v, out=products[:, 0])
-        torch.mul(u - v, u + v, out=products[:, 1])
+        products = torch.empty_like(fields)  # filled in place, which derivatives can follow
+        products[:, 0].copy_(u).mul_(v)
+        products[:, 1].copy_(u - v).mul_(u + v)
         spectra = s.forward(products)
         return spectra[:, :1].mul_(shear).addcmul_(stretch, spectra[:, 1:])
 

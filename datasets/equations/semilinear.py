@@ -16,6 +16,7 @@ from jaxtyping import Float, Inexact
 from torch import Tensor
 
 from ..fields.grid import Grid
+from ..solvers.collocation import Collocation
 from ..solvers.etdrk import ETDRK4, Spectral, Term, substeps
 from .equation import Equation, Parameters, Problem
 
@@ -79,27 +80,49 @@ class SemilinearEquation(Equation):
         """
         return _Exponential(self, problem)
 
+    def balance(self, problem: Problem, order: int) -> _Balanced:
+        """As `Equation.balance`; L exactly, N to the given order (`solvers.collocation`)."""
+        return _Balanced(self, problem, order)
 
-class _Exponential:
-    """A solution under way, as its spectral state."""
+
+class _Discretised:
+    """L and N of some trajectories on a grid, and the way to spectral states and back."""
 
     def __init__(self, equation: SemilinearEquation, problem: Problem) -> None:
         grid, initial = problem.grid, problem.initial
         box = _mirrored(grid)
         dealias = equation.dealias and equation.nonlinear is not None
         spectral = Spectral(box.shape, box.lengths, initial.dtype, initial.device, dealias)
-        walls = [axis for axis, kind in enumerate(grid.boundary) if kind == "wall"]
-        self._inside = (..., *map(slice, grid.shape)) if walls else (...,)
-        self._equation, self._spectral = equation, spectral
-        self._v = equation.encode(spectral, spectral.forward(_mirror(initial, walls)))
-        self._symbol = equation.symbol_on(spectral, problem.parameters)
-        self._term, self._largest, self._interval = None, math.inf, 0.0
+        self._walls = [axis for axis, kind in enumerate(grid.boundary) if kind == "wall"]
+        self._inside = (..., *map(slice, grid.shape)) if self._walls else (...,)
+        self._equation, self.spectral = equation, spectral
+        self.symbol = equation.symbol_on(spectral, problem.parameters)
+        self.term: Term | None = None
         if equation.nonlinear is not None:
             parameters = equation.broadcast(problem.parameters)
             values = {k: p.to(initial) for k, p in parameters.items()}
-            self._term = equation.nonlinear(spectral, values)
-            self._v = self._v * spectral.resolved
-            self._largest = equation.largest_step(problem)
+            self.term = equation.nonlinear(spectral, values)
+
+    def encode(self, fields: Float[Tensor, "B C *S"]) -> Tensor:
+        """The spectral state of fields; for a nonlinear equation, of the modes that it keeps."""
+        spectral = self.spectral
+        v = self._equation.encode(spectral, spectral.forward(_mirror(fields, self._walls)))
+        return v if self.term is None else v * spectral.resolved
+
+    def decode(self, v: Tensor) -> Float[Tensor, "B C *S"]:
+        """Back."""
+        return self.spectral.inverse(self._equation.decode(self.spectral, v))[self._inside]
+
+
+class _Exponential:
+    """A solution under way, as its spectral state."""
+
+    def __init__(self, equation: SemilinearEquation, problem: Problem) -> None:
+        self._on = _Discretised(equation, problem)
+        self._v = self._on.encode(problem.initial)
+        linear = self._on.term is None
+        self._largest = math.inf if linear else equation.largest_step(problem)
+        self._interval = 0.0
 
     def advance(self, interval: float) -> Float[Tensor, "B C *S"]:
         """As `March.advance`."""
@@ -108,13 +131,36 @@ class _Exponential:
                 self._prepare(interval)
             for _ in range(self._count):
                 self._v = self._stepper.step(self._v)
-        return self._spectral.inverse(self._equation.decode(self._spectral, self._v))[self._inside]
+        return self._on.decode(self._v)
 
     def _prepare(self, interval: float) -> None:
         """The stepper for an interval, which further ones of its length share."""
         self._interval, self._count = interval, substeps(interval, self._largest)
         step = interval / self._count
-        self._stepper = ETDRK4(self._symbol, self._term, step, self._spectral)
+        self._stepper = ETDRK4(self._on.symbol, self._on.term, step, self._on.spectral)
+
+
+class _Balanced:
+    """What frames one time step apart leave of the equation."""
+
+    def __init__(self, equation: SemilinearEquation, problem: Problem, order: int) -> None:
+        self._on, self._order = _Discretised(equation, problem), order
+
+    def residual(
+        self,
+        before: Float[Tensor, "B T C *S"],
+        after: Float[Tensor, "B T C *S"],
+        increments: Float[Tensor, "B T"],
+    ) -> Float[Tensor, "B T C *S"]:
+        """As `Balance.residual`."""
+        on, times, found = self._on, increments.double().cpu(), []
+        step: Collocation | None = None
+        for k, dt in enumerate(times.unbind(1)):
+            if step is None or not torch.equal(dt, times[:, k - 1]):
+                step = Collocation(on.symbol, on.term, dt, on.spectral, self._order)
+            start, end = on.encode(before[:, k]), on.encode(after[:, k])
+            found.append(after[:, k] - on.decode(step.end(start, end)))
+        return torch.stack(found, 1)
 
 
 def _mirrored(grid: Grid) -> Grid:

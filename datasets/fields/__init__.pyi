@@ -19,6 +19,8 @@ from .grid import tolerance as tolerance
 from .labelled import Labelled as Labelled
 from .labelled import Wanted as Wanted
 from .labelled_axes import find_dims as find_dims
+from .labelled_prescribed import Place as Place
+from .labelled_prescribed import prescribed_in as prescribed_in
 from .masking import RELATIVE as RELATIVE
 from .masking import Fill as Fill
 from .masking import Metric as Metric
@@ -46,7 +48,12 @@ from .normalization import Statistics as Statistics
 from .normalization import WindowScaling as WindowScaling
 from .normalization import normalizer_from_dict as normalizer_from_dict
 from .normalization import normalizer_to_dict as normalizer_to_dict
+from .prescribed import SAME as SAME
+from .prescribed import Needs as Needs
 from .prescribed import Prescribed as Prescribed
+from .prescribed import names_of as names_of
+from .prescribed import shapes as shapes
+from .prescribed import stacked as stacked
 from .units import check_units as check_units
 from .units import conversion as conversion
 from .units import is_unit as is_unit

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from .grid import Grid
 from .labelled_axes import Dims, find_dims, grid_of
+from .labelled_prescribed import Place, prescribed_in, scale_of
 from .labelled_times import Clock, clock_of
-from .units import check_units, conversion
+from .prescribed import Needs, Prescribed
 from .window import Context
 
 FILL = "mask_fill"  # attribute of a variable: the value that stands where it is masked
@@ -33,6 +34,7 @@ class Wanted:
         fields, inputs, constant_fields, parameters, units, fill, grid, axes: as its description's.
         ndim: number of space axes.
         given: parameters that hold for all samples, in the operator's units.
+        prescribed: as its description's.
     """
 
     fields: tuple[str, ...]
@@ -45,6 +47,7 @@ class Wanted:
     grid: Grid | None = None
     axes: tuple[str, ...] = ()
     given: Mapping[str, float] = field(default_factory=dict)
+    prescribed: tuple[str, ...] = ()
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -144,6 +147,25 @@ class Labelled:
             None if wanted.inputs else mask,
             wanted.inputs,
         )
+
+    def prescribed(
+        self, origin: Any, until: float, data: xarray.Dataset | None = None
+    ) -> Prescribed | None:
+        """What is prescribed from the initial time until the last lead time.
+
+        Args:
+            origin: the initial time, as the data have it.
+            until: the last lead time, in the operator's unit.
+            data: has it; None: these data.
+
+        Raises:
+            ValueError: as `prescribed_in`.
+        """
+        wanted = self.wanted
+        samples = {dim: self.data.sizes[dim] for dim in self.dims.samples}
+        needs = Needs(wanted.prescribed, wanted.units, wanted.fill)
+        place = Place(self.grid, self.dims.space, samples)
+        return prescribed_in(self.data if data is None else data, needs, place, origin, until)
 
     def _channel(
         self, name: str, frames: Sequence[int]
@@ -281,16 +303,10 @@ def _scales(data: xarray.Dataset, wanted: Wanted) -> dict[str, tuple[float, floa
     found = {}
     for name in (*wanted.channels, *wanted.fields, *wanted.constant_fields, *wanted.parameters):
         key = name if name in data.variables else parameter_key(data, name)
-        unit, own = wanted.units.get(name), ""
         if key in data.variables:
-            own = str(data[key].attrs.get("units", ""))
-        if not unit or not own or "1" in (unit, own) or unit == own:
-            continue
-        change = conversion(own, unit)
-        if change is None:
-            check_units("the operator", {name: unit}, "the data", {name: own}, [name])
-        else:
-            found[name] = change
+            change = scale_of(wanted.units.get(name), name, data[key])
+            if change != (1.0, 0.0):
+                found[name] = change
     return found
 
 

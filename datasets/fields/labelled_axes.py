@@ -70,6 +70,11 @@ def find_dims(data: xarray.Dataset, name: str, ndim: int, axes: Sequence[str] = 
     return Dims(samples, time, space, order)
 
 
+def time_of(data: xarray.Dataset, name: str) -> str | None:
+    """The dimension of a variable along which it varies in time; None: it has none."""
+    return next((str(dim) for dim in data[name].dims if _is_time(data, str(dim))), None)
+
+
 def grid_of(
     data: xarray.Dataset, space: Sequence[str], unit: str | None, trained: Grid | None
 ) -> Grid:

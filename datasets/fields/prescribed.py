@@ -5,8 +5,9 @@ Wind stress, a heat flux, inflow, controls. Axis letter: Q prescribed field.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,6 +15,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 SAME = 1e-4  # of the distance of two given times, up to which a time is one of them
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What is wanted as prescribed.
+
+    Attributes:
+        names: of the fields.
+        units: in which they, "time" and "length" are wanted, where known.
+        fill: values that stand for what the data lack.
+    """
+
+    names: tuple[str, ...]
+    units: Mapping[str, str] = field(default_factory=dict)
+    fill: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,7 +77,7 @@ class Prescribed:
             ValueError: they are not given at such a time.
         """
         lower, weight = self._between(time.detach().to("cpu", torch.float64))
-        values = self.values
+        values = self.values.expand(len(time), *self.values.shape[1:])  # one may be that of all
         if bool((lower == lower[0]).all()) and not bool(weight.any()):
             return values[:, int(lower[0])]
         rows, device = torch.arange(len(lower), device=values.device), values.device
@@ -69,9 +85,26 @@ class Prescribed:
         share = weight.to(device, values.dtype).reshape(-1, *(1,) * (values.ndim - 2))
         return torch.lerp(values[rows, below], values[rows, above], share)
 
+    def warn_between(self, moments: Sequence[float]) -> None:
+        """Warn where steps begin or end between the given times (of the first trajectory).
+
+        Args:
+            moments: when steps end, after the last given frame.
+        """
+        ends = torch.tensor((0.0, *moments), dtype=torch.float64)
+        gaps = (ends[:, None] - self.times[0].double()).abs().amin(1)
+        between = int((gaps > 10 * SAME * max(moments)).sum()) if len(moments) else 0
+        if between:
+            warnings.warn(
+                f"{', '.join(self.names)} is prescribed at other times than those of the steps: "
+                f"at {between} of {len(ends)} it is taken as linear between the given ones",
+                stacklevel=4,
+            )
+
     def _between(self, time: Tensor) -> tuple[Tensor, Tensor]:
         """The given time before a time, and how far the time is on the way to the next one."""
-        times, moment = self.times.to("cpu", torch.float64).contiguous(), time[:, None]
+        moment = time[:, None]
+        times = self.times.to("cpu", torch.float64).expand(len(time), -1).contiguous()
         gaps = times.diff(dim=1)
         slack = SAME * (gaps.amax(1, keepdim=True) if gaps.shape[1] else times.abs() + 1e-12)
         self._check_covered(times, moment, slack)

@@ -29,6 +29,13 @@ _SCHEMES = {
     *("abfs", "abfss", "az", "ftp", "gcs", "gs", "hf", "http", "https", "memory", "oci", "oss"),
     *("s3", "s3a", "sftp", "ssh", "webdav", "webdavs"),
 }
+# What fsspec needs for some of them, where it is missing.
+_PACKAGES = {
+    "abfs": "adlfs", "abfss": "adlfs", "az": "adlfs", "gcs": "gcsfs", "gs": "gcsfs",
+    "http": "aiohttp requests", "https": "aiohttp requests", "oci": "ocifs", "oss": "ossfs",
+    "s3": "s3fs", "s3a": "s3fs", "sftp": "paramiko", "ssh": "paramiko", "webdav": "webdav4",
+    "webdavs": "webdav4",
+}  # fmt: skip
 STATE = "staged.json"  # beside each data set: which version of each file is there
 
 
@@ -54,7 +61,9 @@ def stage(url: str, split: str | None = None) -> Path:
         there = dict(_files(system, root))
         remote = {name: system.info(there[name]) for name in there if _needed(name, split)}
     except Exception as error:  # of whatever library knows this kind of address
-        raise ValueError(f"{url} cannot be read ({_reason(error):.200})") from None
+        raise ValueError(
+            f"{url} cannot be read ({_reason(error):.200}); {_remedy(scheme, error)}"
+        ) from None
     if not remote:
         raise ValueError(f"nothing is at {url}")
     entry = _cache() / hashlib.sha256(url.encode()).hexdigest()[:24]
@@ -102,6 +111,12 @@ def _copy(system: Any, source: str, target: Path) -> None:
     except Exception as error:  # as above
         reason = _reason(error)
         raise ValueError(f"{source} cannot be copied to {target.parent} ({reason:.200})") from None
+
+
+def _remedy(scheme: str, error: Exception) -> str:
+    if isinstance(error, ImportError) and scheme in _PACKAGES:
+        return f"pip install {_PACKAGES[scheme]}"
+    return "check address and network, or copy the data here and give their path"
 
 
 def _reason(error: Exception) -> str:

@@ -25,6 +25,7 @@ from .layout import Layout as Layout
 from .memory import MemorySource as MemorySource
 from .source import Header as Header
 from .source import Source as Source
+from .source import require_prescribed as require_prescribed
 from .sources import sources_of as sources_of
 from .unstructured import REMEDY as REMEDY
 from .unstructured import counts_places as counts_places

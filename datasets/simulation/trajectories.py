@@ -9,6 +9,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import torch
@@ -136,6 +137,7 @@ def _contents(
             name: np.array(p.low if p.fixed else [one.parameters[name] for one in solved])
             for name, p in parameters
         },
+        prescribed=equation.prescribed,
         units={**equation.units, **{name: p.unit for name, p in parameters}},
         provenance={
             **record.written,
@@ -222,6 +224,7 @@ def _integrate(simulation: Simulation, draws: Sequence[Draw]) -> Iterator[np.nda
         torch.stack([draw.constants for draw in draws]).to(**to),
         record.warm_up,
         record.solver_step,
+        _together([draw.driver for draw in draws], to),
     )
     for t, frame in enumerate(frames(equation, problem)):
         values = simulation.coarsened(frame).to("cpu", torch.float32).numpy()
@@ -231,6 +234,12 @@ def _integrate(simulation: Simulation, draws: Sequence[Draw]) -> Iterator[np.nda
             when = "" if equation.steady else f" by time {t * record.dt:g}"
             raise BlowUp({i: f"blew up{when}, reaching {peaks[i]:g}" for i in bad})
         yield values
+
+
+def _together(drivers: Sequence[torch.Tensor | None], to: dict[str, Any]) -> torch.Tensor | None:
+    """What drives each trajectory, as one tensor; None where nothing does."""
+    known = [driver for driver in drivers if driver is not None]
+    return torch.stack(known).to(**to) if known else None
 
 
 def _refuse_or_redraw(

@@ -1,5 +1,6 @@
 from .blow_up import BlowUp as BlowUp
 from .blow_up import refuse as refuse
+from .collocation import Collocation as Collocation
 from .elliptic import solve_diffusion as solve_diffusion
 from .elliptic import solve_helmholtz as solve_helmholtz
 from .etdrk import ETDRK4 as ETDRK4

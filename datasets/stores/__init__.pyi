@@ -1,5 +1,8 @@
 from .choosing import choose as choose
 from .choosing import chosen as chosen
+from .driving import Driving as Driving
+from .driving import from_labelled as from_labelled
+from .driving import opened as opened
 from .fingerprint import Fingerprint as Fingerprint
 from .fingerprint import differences as differences
 from .fingerprint import fingerprint as fingerprint

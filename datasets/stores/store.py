@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from .agreement import check_sources
 from .cutting import Span, cut
 from .files import Files
 from .missing import Gaps
-from .prescribing import predicted, prescribed, unmarked
+from .prescribing import marked, predicted, prescribed, unmarked
 from .timeline import Timeline, Timelines, stretches
 from .values import Values
 
@@ -84,13 +84,25 @@ class Store:
 
         For whoever looks at data, or writes them; prescribed scalars are not among its fields.
         """
-        if self.prescribed is None:
+        return self if self.prescribed is None else self._of(unmarked)
+
+    def prescribing(self, names: Sequence[str]) -> Store:
+        """The same trajectories, of which these fields and scalars are prescribed, too.
+
+        Raises:
+            ValueError: there is none of such a name, or nothing would be predicted.
+        """
+        given = () if self.prescribed is None else self.prescribed.fields
+        if set(names) <= set(given):
             return self
-        splits = [(name, self.splits[name].start) for name in self.splits]
+        return self._of(lambda source: marked(source, names))
+
+    def _of(self, change: Callable[[Source], Source]) -> Store:
+        """A store of changed sources of the same trajectories, in the same splits."""
         parts, start = [], 0
         for source in self.sources:
-            split = max((first, name) for name, first in splits if first <= start)[1]
-            parts.append((split, unmarked(source)))
+            split = next(name for name, part in self.splits.items() if start in part)
+            parts.append((split, change(source)))
             start += len(source)
         return Store(parts)
 

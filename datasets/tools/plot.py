@@ -317,6 +317,9 @@ def _animate(
                     artist.set_ydata(values)
                 else:
                     artist.set_data(np.ma.masked_invalid(_image(store, values)))
+            if time == picture.times[0]:  # once, as it takes longer than a frame, and nothing jumps
+                figure.draw_without_rendering()
+                figure.set_layout_engine("none")
             writer.grab_frame()
             bar.advance(1.0)
 

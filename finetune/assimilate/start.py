@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from ...datasets.fields.grid import Grid
 from ...datasets.fields.units import check_units, conversion
+from ...datasets.fields.vocabulary import AXES
 from ...datasets.fields.window import Context
+from ...datasets.stores.driving import Driving, from_labelled, opened
 from ...datasets.stores.store import Store
 from ...operators.assimilation.operator import AssimilatingOperator
 from ...operators.core.operator import Operator
@@ -53,7 +56,11 @@ def require_assimilating(operator: Operator) -> AssimilatingOperator:
 
 
 def start_cold(
-    operator: Operator, grid: Grid | None, parameters: Mapping[str, float], time: float
+    operator: Operator,
+    grid: Grid | None,
+    parameters: Mapping[str, float],
+    time: float,
+    prescribed: str | None = None,
 ) -> Start:
     """A start that knows nothing but the grid and the parameters.
 
@@ -62,9 +69,10 @@ def start_cold(
         grid: the domain.
         parameters: by name.
         time: physical time of the start.
+        prescribed: a file that has what is prescribed, by name and physical time.
 
     Raises:
-        ValueError: no grid is known.
+        ValueError: no grid is known, or the file does not have what is prescribed.
     """
     description = operator.description
     grid = grid or description.grid
@@ -75,11 +83,28 @@ def start_cold(
     names = tuple(parameters)
     values = torch.tensor([[parameters[name] for name in names]]) if names else None
     context = Context(description.fields, grid, parameters=values, parameter_names=names)
+    if description.prescribed and prescribed is not None:
+        axes = description.axes or AXES[: grid.ndim]
+        data, needs = opened(prescribed), description.needs
+        found = from_labelled(data, needs, (grid, axes), time, math.inf)
+        context = replace(context, prescribed=found)
     return Start(context, time, None, description.units)
 
 
-def start_from(operator: Operator, store: Store, trajectory: int, frame: int) -> Start:
+def start_from(
+    operator: Operator,
+    store: Store,
+    trajectory: int,
+    frame: int,
+    prescribed: str | None = None,
+) -> Start:
     """A start from stored frames, the last of which is `frame`.
+
+    Args:
+        operator: takes them.
+        store, trajectory: of the frames.
+        frame: the last given one.
+        prescribed: a file that has what is prescribed, in place of the store.
 
     Raises:
         ValueError: no such trajectory or frames, or a field is missing.
@@ -94,14 +119,15 @@ def start_from(operator: Operator, store: Store, trajectory: int, frame: int) ->
             f"{trajectory} of {store.name!r}, which has {store.n_frames(trajectory)}"
         )
     description = operator.description
-    named = description.named
+    named = [name for name in description.named if name not in description.prescribed]
     check_units("the operator", description.units, f"dataset {store.name!r}", store.units, named)
     window = store.window(trajectory, first, history, 0).select(description.fields)
-    context = window.context.map(lambda tensor: tensor[None])
+    context = replace(window.context, prescribed=None).map(lambda tensor: tensor[None])
     time = float(store.trajectory_times(trajectory)[frame])
-    return Start(
-        context, time, window.history[None], store.units, tuple(store.axes), _dates_of(store)
-    )
+    driving = Driving(description.needs, store, prescribed)
+    context = replace(context, prescribed=driving.of([trajectory], frame, math.inf))
+    axes, dates = tuple(store.axes), _dates_of(store)
+    return Start(context, time, window.history[None], store.units, axes, dates)
 
 
 def _dates_of(store: Store) -> Dates | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -48,6 +48,8 @@ class Given:
         parameter: a parameter of the equation; repeat for several.
         units: with --history: convert a field, time or length of it to a unit, as in u=m/s;
             repeatable.
+        prescribed: a file that has what is prescribed, by name and physical time (default: the
+            dataset of the history).
     """
 
     history: Source | None = None
@@ -59,6 +61,7 @@ class Given:
     start_time: Number = 0.0
     parameter: Parameters = field(default_factory=dict)
     units: Units = field(default_factory=dict)
+    prescribed: Annotated[Source | None, Parameter(name="--prescribed-from")] = None
 
     def open(self) -> Store:
         """The dataset of the history."""
@@ -143,11 +146,11 @@ def _start(given: Given, operator: Operator) -> Start:
             if not isinstance(value, float):
                 raise ValueError(f"--parameter {name} needs one value here, not a range")
             parameters[name] = value
-        return start_cold(operator, None, parameters, given.start_time)
+        return start_cold(operator, None, parameters, given.start_time, given.prescribed)
     if given.parameter:
         raise ValueError("--parameter has no meaning with --history; the dataset has its own")
     frame = operator.history - 1 if given.frame is None else given.frame
-    start = start_from(operator, given.open(), given.trajectory, frame)
+    start = start_from(operator, given.open(), given.trajectory, frame, given.prescribed)
     return replace(start, history=None) if given.cold else start
 
 

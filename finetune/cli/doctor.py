@@ -9,13 +9,12 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
+from ...datasets.base.requirements import unmet
 
 FILES = 4096  # that a process should be allowed to open, for loading processes and many files
 SHARED = 2**30  # bytes of /dev/shm that loading processes want
@@ -78,26 +77,11 @@ def examine(folder: Path) -> Iterator[Line]:
 
 
 def _needed() -> Iterator[Line]:
-    """Python and packages against what Pelagos asks for, whoever installed them."""
-    python, asked = platform.python_version(), metadata("pelagos")["Requires-Python"]
-    if python not in SpecifierSet(asked):
-        yield Line("problem", "Python", f"{python}, and Pelagos needs {asked}")
-    needed = [Requirement(text) for text in requires("pelagos") or ()]
-    wrong = [line for each in needed if not each.marker for line in _unmet(each)]
+    """Python and packages against what Pelagos asks for."""
+    wrong = [Line("problem", name, told) for name, told in unmet()]
     yield from wrong
     if not wrong:
         yield Line("ok", "packages", "all that Pelagos needs, in versions that it knows")
-
-
-def _unmet(needed: Requirement) -> Iterator[Line]:
-    try:
-        found = version(needed.name)
-    except PackageNotFoundError:
-        yield Line("problem", needed.name, f"missing; pip install '{needed}'")
-        return
-    if not needed.specifier.contains(found, prereleases=True):
-        told = f"{found}, and Pelagos needs {needed.specifier}"
-        yield Line("problem", needed.name, f"{told}; pip install --upgrade '{needed}'")
 
 
 def _devices() -> Iterator[Line]:
@@ -114,11 +98,11 @@ def _devices() -> Iterator[Line]:
         found = torch.cuda.get_device_properties(i)
         size = found.total_memory / 2**30
         yield Line("ok", f"GPU {i}", f"{found.name}, {size:.0f} GiB, bf16 {_bf16()}")
-    compiler = shutil.which("cc") or shutil.which("gcc")
+    compiler = shutil.which("c++") or shutil.which("g++")
     if compiler is None:
-        yield Line("note", "C compiler", "none: torch.compile needs one (package gcc or clang)")
+        yield Line("note", "C++ compiler", "none: `compile` needs one (package g++ or clang)")
     else:
-        yield Line("ok", "C compiler", compiler)
+        yield Line("ok", "C++ compiler", compiler)
 
 
 def _bf16() -> str:

@@ -57,6 +57,8 @@ class Asked(Request):
             operators that are continuous in time.
         batch: trajectories computed at a time.
         device: where to compute: cpu, cuda, …; auto: a GPU if there is one.
+        prescribed: a file (NetCDF, Zarr, or any dataset) that has what is prescribed, by name and
+            physical time, in place of the data.
     """
 
     trajectories: Count | None = None
@@ -67,6 +69,7 @@ class Asked(Request):
     batch: Count = 16
     device: Device = "auto"
     parameters: Annotated[dict[str, float], Parameter(parse=False)] = field(default_factory=dict)
+    prescribed: Annotated[Source | None, Parameter(name="--prescribed-from")] = None
     ensemble: Annotated[Ensemble, Parameter(parse=False)] = field(default_factory=Ensemble)
     noise: Annotated[float, Parameter(parse=False)] = 0.0
     noise_seed: Annotated[int, Parameter(parse=False)] = 0

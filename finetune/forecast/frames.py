@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...datasets.base.progress import Bar
 from ...datasets.fields.window import Context, Window, collate
+from ...datasets.stores.driving import Driving
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
 from ...operators.core.rollout import rollout
@@ -215,6 +216,13 @@ def _initial(
     )
     first = plan.trajectories.index(trajectories[0])
     context = _with(window.context, request.parameters, len(window.history))
+    given = None
+    if not plan.inputs:
+        driving = Driving(operator.description.needs, store, request.prescribed)
+        given = driving.of(trajectories, plan.last_given, plan.leads[-1])
+    if given is not None:
+        given.warn_between(plan.moments)
+    context = replace(context, prescribed=given)
     history = noisy(window.history, request, first, context.mask)
     window = replace(window, history=history, context=context)
     return replace(window, history=started(operator, window, request.ensemble, number, first))

@@ -64,6 +64,9 @@ def _attempt(exponent: Callable[[], Tensor]) -> tuple[float | None, str]:
 
 
 def _of_operator(operator: Operator, window: Window, dt: float, steps: int, discard: int) -> Tensor:
+    driven = operator.description.prescribed
+    if driven:
+        raise ValueError(f"the operator is driven by {', '.join(driven)}, which changes in time")
     device = next(operator.parameters()).device
     window = window.to(device)
     with torch.no_grad():

@@ -93,7 +93,13 @@ def attributes(operator: Operator, store: Store, plan: Plan) -> dict[str, Any]:
         "start": plan.start,
         "stride": plan.stride,
         "boundary": ", ".join(store.grid.boundary),
+        **_prescribed(operator),
     }
+
+
+def _prescribed(operator: Operator) -> dict[str, str]:
+    names = operator.description.prescribed
+    return {"prescribed": ", ".join(names)} if names else {}
 
 
 def unit_of(store: Store, name: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ import torch
 from ...datasets.base.appearing import appearing_file
 from ...datasets.base.config import plain
 from ...datasets.base.texts import parse_json
+from ...datasets.layouts.index import state_of
 from ...datasets.stores.store import Store
 from ...operators.core.description import description_to_dict
 from ...operators.core.operator import Operator
@@ -103,9 +104,19 @@ def alone(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _told(request: Request) -> dict[str, Any]:
+    """The request as plain data, and the state of the file that it names, if any."""
+    told = plain(request)
+    given = told.pop("prescribed")
+    if given is None:
+        return told
+    path = Path(given)
+    return told | {"prescribed": [given, state_of([path] if path.exists() else [])]}
+
+
 def identity_of(operators: Sequence[Operator], store: Store, request: Request, plan: Plan) -> str:
     """A hash of all that a prediction depends on."""
-    told: list[Any] = [plain(request), plain(plan), store.name]
+    told: list[Any] = [_told(request), plain(plan), store.name]
     for operator in operators:
         about = description_to_dict(operator.description)
         told += [operator.name, plain(operator.config), about]

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from ...datasets.fields.units import check_units
 from ...datasets.sampling.windows import require_channels
+from ...datasets.stores.driving import Driving
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
 from ...operators.core.time_steps import SAME_STEP, TimeSteps
@@ -61,6 +62,11 @@ class Plan:
         return len(self.leads)
 
     @property
+    def moments(self) -> tuple[float, ...]:
+        """When steps end, after the last given frame."""
+        return self.leads if self.mode == "direct" else tuple(itertools.accumulate(self.increments))
+
+    @property
     def last_given(self) -> int:
         """Stored index of the last given frame."""
         return self.start + (self.history - 1) * self.stride
@@ -82,14 +88,24 @@ def make_plan(operator: Operator, store: Store, request: Request, *, beyond: boo
 
     Raises:
         ValueError: no such trajectory or frame, a field is missing, no whole number of stored
-            frames makes a time step of the operator, or it is not continuous in time and lead
-            times or direct prediction are asked for.
+            frames makes a time step of the operator, it is not continuous in time and lead times or
+            direct prediction are asked for, or what is prescribed is not given until the end.
     """
+    plan = _plan(operator, store, request, beyond)
+    if plan.inputs:
+        return plan
+    driving = Driving(operator.description.needs, store, request.prescribed)
+    driving.require(plan.trajectories, plan.last_given, plan.leads[-1])
+    return plan
+
+
+def _plan(operator: Operator, store: Store, request: Request, beyond: bool) -> Plan:
+    """The plan, without what is prescribed."""
     chosen = _choose(store, request.trajectories)
     description = operator.description
     _check_parameters(operator, request)
     require_channels(store, description.fields, description.inputs, description.fill)
-    named = description.named
+    named = [name for name in description.named if name not in description.prescribed]
     check_units("the operator", description.units, f"dataset {store.name!r}", store.units, named)
     if store.steady:
         return _steady_plan(operator, chosen, request)

@@ -53,6 +53,8 @@ class Request:
         batch: trajectories computed at a time.
         device: where to compute: cpu, cuda, ….
         parameters: name -> value that takes the place of the store's, in all trajectories.
+        prescribed: a file or dataset that has what is prescribed, by name and physical time, in
+            place of the store.
         ensemble: members of every trajectory.
         noise: white noise that is added to the given frames, its deviation in standard deviations
             of each field over space.
@@ -67,6 +69,7 @@ class Request:
     batch: int = 16
     device: str = "cpu"
     parameters: Mapping[str, float] = field(default_factory=dict)
+    prescribed: str | None = None
     ensemble: Ensemble = field(default_factory=Ensemble)
     noise: float = 0.0
     noise_seed: int = 0

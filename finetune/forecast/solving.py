@@ -62,6 +62,11 @@ def simulation_of(store: Store) -> Simulation:
             f"{store.name!r} does not say by which equation of ours it was simulated, so no solver "
             "can be compared; leave --break-even out"
         )
+    if store.prescribed is not None:
+        raise ValueError(
+            f"{store.name!r} is driven by {', '.join(store.prescribed.fields)}, with which no "
+            "solver goes on from stored frames; leave --break-even out"
+        )
     equation = equations.get(str(made["equation"]))
     _require_fields(equation, store)
     steady = {} if equation.steady else {

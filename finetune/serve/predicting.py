@@ -104,6 +104,7 @@ def _wishes(operator: Operator, start: Start, asked: Forecast) -> dict[str, Any]
         "perturbation": asked.perturbation,
         "seed": asked.seed,
         "parameters": asked.parameters,
+        "prescribed": start.driving,
         "strict": asked.strict,
     }
     if operator.description.inputs:

@@ -31,12 +31,14 @@ class Start:
             known; else None.
         steps: steps of the operator that are stored after the last given frame.
         beside: of a single given frame, a neighbour that tells the time step.
+        driving: has what is prescribed from the last given frame on; None: the frames have it.
     """
 
     given: xarray.Dataset
     stored: xarray.Dataset | None = None
     steps: int = 0
     beside: xarray.Dataset | None = None
+    driving: xarray.Dataset | None = None
 
     def data(self) -> tuple[xarray.Dataset, Any]:
         """What `Operator.predict` takes, and the initial time; None: that of the last frame."""
@@ -103,7 +105,7 @@ def start_from(store: Store, operator: Operator, sample: Sample) -> Start:
     near = last + stride if last + stride < frames else last - stride
     alone = operator.history == 1 and near >= 0
     beside = data.isel(time=slice(near, near + 1)).load() if alone else None
-    return Start(given, stored, stored.sizes["time"] - 1, beside)
+    return Start(given, stored, stored.sizes["time"] - 1, beside, stored)
 
 
 def trajectory_of(store: Store, trajectory: int) -> xarray.Dataset:

@@ -271,9 +271,9 @@ def push_to_hub(operator: Operator, repository: str, *, private: bool = False) -
     from huggingface_hub import HfApi  # slow to import, and only needed here
 
     api = HfApi()
-    api.create_repo(repository, private=private, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         path = save(operator, Path(folder) / "checkpoint")
+        api.create_repo(repository, private=private, exist_ok=True)
         return str(api.upload_folder(repo_id=repository, folder_path=path))
 
 
@@ -317,9 +317,18 @@ def directory_of(
 
     try:
         return Path(snapshot_download(repository, allow_patterns=list(files)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"no model {repository} on the Hugging Face hub: {reason}") from None
+    except LocalEntryNotFoundError as error:
+        raise ValueError(
+            f"{path} was never downloaded here, and the Hugging Face hub cannot be reached "
+            f"({_told(error.__cause__ or error)}); try again with a network (HF_ENDPOINT may name "
+            "a mirror), or give the folder of a checkpoint that was downloaded elsewhere"
+        ) from None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise ValueError(f"no model {repository} on the Hugging Face hub: {_told(error)}") from None
+
+
+def _told(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _construct(config: dict[str, Any], most: int = MOST_TENSORS) -> Operator:

@@ -21,6 +21,7 @@ from ...datasets.fields.normalization import (
     normalizer_from_dict,
     normalizer_to_dict,
 )
+from ...datasets.fields.prescribed import Needs
 from ...datasets.fields.window import Context, without
 from .calibration import Calibration
 from .trained import Ranges
@@ -129,6 +130,11 @@ class Description:
     def conditions(self) -> tuple[str, ...]:
         """Names of the extra inputs: constant fields, then parameters."""
         return (*self.constant_fields, *self.parameters)
+
+    @property
+    def needs(self) -> Needs:
+        """What data must have as prescribed."""
+        return Needs(self.prescribed, self.units, self.fill)
 
     @property
     def field_fill(self) -> dict[str, float]:

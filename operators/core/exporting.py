@@ -83,6 +83,10 @@ def export_step(
             file is taken, or the program does not give the same numbers; or as `write_onnx`.
     """
     about = operator.description
+    if onnx:
+        from .exporting_onnx import require_onnx
+
+        require_onnx()
     if about.grid is None:
         raise ValueError(
             f"this {operator.name} was trained on several grids: a program has one. Fine-tune it "

@@ -22,6 +22,19 @@ MISSING = (
 )
 
 
+def require_onnx() -> None:
+    """Refuse before any work where a library is missing.
+
+    Raises:
+        ValueError: with what installs it.
+    """
+    try:
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401  (what PyTorch exports by)
+    except ImportError as error:
+        raise ValueError(MISSING.format(error.name)) from None
+
+
 def write_onnx(
     program: ExportedProgram,
     path: Path,
@@ -42,14 +55,12 @@ def write_onnx(
         overwrite: replace an existing file.
 
     Raises:
-        ValueError: a library is missing, the file is taken, ONNX lacks an operation, or the numbers
+        ValueError: as `require_onnx`; or the file is taken, ONNX lacks an operation, or the numbers
             are others.
     """
-    try:
-        import onnxruntime
-        import onnxscript  # noqa: F401  (what PyTorch exports by)
-    except ImportError as error:
-        raise ValueError(MISSING.format(error.name)) from None
+    require_onnx()
+    import onnxruntime
+
     try:
         with _quietly():
             found = torch.onnx.export(

@@ -30,6 +30,11 @@ class Leads:
     kept: tuple[int, ...]
     direct: bool = False
 
+    @property
+    def moments(self) -> tuple[float, ...]:
+        """When the steps end, after the last given frame."""
+        return self.leads if self.direct else tuple(itertools.accumulate(self.increments))
+
 
 def lead_steps(
     operator: Operator,

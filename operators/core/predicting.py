@@ -79,6 +79,7 @@ def wanted_of(operator: Operator, wishes: Wishes) -> Wanted:
         grid=about.grid,
         axes=about.axes,
         given=wishes.parameters,
+        prescribed=about.prescribed,
     )
 
 
@@ -155,7 +156,14 @@ def _window(operator: Operator, source: Labelled, wishes: Wishes, stored: bool) 
                 "say how far to predict, by times or steps: no frames follow the initial time"
             )
     leads = lead_steps(operator, step, steps=count, times=times, mode=wishes.mode)
-    return Given(values, source.context(mask, step if history > 1 else None), leads, origin)
+    context = source.context(mask, step if history > 1 else None)
+    if about.prescribed:
+        other = None if wishes.prescribed is None else _dataset(wishes.prescribed)
+        given = source.prescribed(origin, leads.leads[-1], other)
+        if given is not None:
+            given.warn_between(leads.moments)
+        context = replace(context, prescribed=given)
+    return Given(values, context, leads, origin)
 
 
 def _initial_frame(source: Labelled, start: Any, default: int | None) -> int:
@@ -187,6 +195,11 @@ def _initial_frame(source: Labelled, start: Any, default: int | None) -> int:
 
 def _from_array(operator: Operator, data: Any, wishes: Wishes) -> Any:
     """Arrays (T, C, *S) or (N, T, C, *S) to arrays of as many predicted frames."""
+    if wishes.prescribed is not None:
+        raise ValueError(
+            "arrays have no times, so that prescribed=… cannot be told to go with them: give an "
+            "xarray.Dataset, or Context(prescribed=…) to operator.rollout"
+        )
     taken = given(data, operator.ndim, next(operator.parameters(), torch.zeros(())))
     require_rank(taken.history, operator.name, operator.ndim)
     require_finite(taken.history, operator.description.channels)

@@ -18,19 +18,19 @@ class Ranges:
     Attributes:
         features: channel -> feature of `datasets.fields.features` -> smallest and largest.
         parameters: name -> smallest and largest.
-        prescribed: name -> smallest and largest value of what is prescribed.
         drifts: field -> "mean" or "size" -> the same of how it changes along a trajectory (see
             `drift`).
         grid: of the data.
         cloud: of the features of all channels together; None where too few states were seen.
+        prescribed: name -> smallest and largest value of what is prescribed.
     """
 
     features: dict[str, dict[str, Range]]
     parameters: dict[str, Range] = field(default_factory=dict)
-    prescribed: dict[str, Range] = field(default_factory=dict)
     drifts: dict[str, dict[str, Range]] = field(default_factory=dict)
     grid: Grid | None = None
     cloud: Cloud | None = None
+    prescribed: dict[str, Range] = field(default_factory=dict)
 
 
 Trained = Mapping[str, Ranges]

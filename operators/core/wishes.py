@@ -25,6 +25,8 @@ class Wishes:
         mode: "autoregressive": each frame from the prediction before; "direct": each from the given
             frames alone, for operators that are continuous in time.
         parameters: name -> value, in the operator's unit, for all samples.
+        prescribed: labelled data (as `predict` takes them) with what is prescribed, by name, at all
+            times of the forecast; None: the data have it themselves.
         members: an ensemble: so many members, of which all but the first start from perturbed
             states; or other operators beside this one, each a member. None: no ensemble.
         perturbation: size of perturbations, in standard deviations of each field over space.
@@ -38,6 +40,7 @@ class Wishes:
     start: Any = None
     mode: Literal["autoregressive", "direct"] = "autoregressive"
     parameters: Mapping[str, float] = field(default_factory=dict)
+    prescribed: Any = None
     members: int | Sequence[Operator] | None = None
     perturbation: float = 0.01
     seed: int = 0

@@ -27,7 +27,7 @@ from ...datasets.sampling.windows import Windows
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
 from .chain import following
-from .reference import TOLERANCE, Reference, reference_of
+from .reference import TOLERANCE, Reference, reference_of, require_fields
 from .unrolled import Unrolled, UnrolledConfig, refuse_steady
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class DivertedConfig(UnrolledConfig):
         leads: how lead times are weighted; null: all the same.
         jacobian: a penalty on the Jacobian of the one-step map; null: none.
         conservation: a penalty on means over the domain that move; null: none.
+        residual: a penalty on what predictions leave of the equation; null: none.
         thin: not for this objective, whose solver knows one grid.
     """
 
@@ -85,12 +86,7 @@ class Diverted(Unrolled[DivertedConfig]):
         """
         refuse_steady(self.config.kind, store)
         reference = reference_of(store)
-        own, needed = set(operator.description.fields), set(reference.equation.fields)
-        if own != needed:
-            raise ValueError(
-                f"the solver of {reference.equation.name} goes on from {', '.join(sorted(needed))};"
-                f" the operator predicts {', '.join(sorted(own))}. Name these in `fields`"
-            )
+        require_fields(reference, operator.description.fields)
         self.references[store.name] = reference
         return super().windows(store, data, operator)
 
@@ -131,3 +127,7 @@ class Diverted(Unrolled[DivertedConfig]):
             targets.append(target)
         leads = lead * torch.arange(1, self.horizon + 1, dtype=lead.dtype)
         return torch.cat(steps, 1), replace(window, target=torch.cat(targets, 1), lead_times=leads)
+
+    def starts(self, prediction: Tensor, window: Window) -> Tensor:
+        """As `Unrolled.starts`; given, as they are to the operator."""
+        return super().starts(prediction, window).detach()

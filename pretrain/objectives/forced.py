@@ -57,6 +57,7 @@ class ForcedConfig(UnrolledConfig):
         leads: how lead times are weighted; null: all the same.
         jacobian: a penalty on the Jacobian of the one-step map; null: none.
         conservation: a penalty on means over the domain that move; null: none.
+        residual: a penalty on what predictions leave of the equation; null: none.
         thin: each micro-batch is seen on every k-th point of the grid only, k one of these drawn
             anew, as in [1, 2]; empty: all points.
         alpha: share of the data in every state; null: it follows how fast errors grow.
@@ -154,6 +155,12 @@ class Forced(Unrolled[ForcedConfig]):
             mixed = torch.lerp(steps[-1], window.target[:, k : k + 1], alpha)
             history = following(history, mixed)
         return torch.cat(steps, 1), part(window, window.history, 0, self.horizon)
+
+    def starts(self, prediction: Tensor, window: Window) -> Tensor:
+        """The states, drawn towards the data."""
+        alpha = self._share.state.to(prediction)
+        mixed = torch.lerp(prediction[:, :-1], window.target[:, : prediction.shape[1] - 1], alpha)
+        return torch.cat((window.history[:, -1:], mixed), 1)
 
 
 def growth(

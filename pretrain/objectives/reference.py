@@ -61,6 +61,29 @@ class Reference:
             return result[:, back].to(frame.dtype), good
         return torch.zeros_like(frame), good
 
+    def residual(
+        self,
+        before: Float[Tensor, "B T C *S"],
+        after: Float[Tensor, "B T C *S"],
+        context: Context,
+        increments: Float[Tensor, "B T"],
+        order: int,
+    ) -> Float[Tensor, "B T C *S"]:
+        """By how much frames miss where the equation leads from those before, differentiable.
+
+        Args:
+            before, after: frames in physical units, each pair `increments` apart.
+            context: as for `after`.
+            increments: physical time.
+            order: of the time step, 2 to 4.
+        """
+        places = [context.fields.index(name) for name in self.equation.fields]
+        back = [self.equation.fields.index(name) for name in context.fields]
+        everyone = torch.arange(len(before), device=before.device)
+        problem = self._problem(before[:, 0, places], context, everyone, 0.0)
+        balance = self.equation.balance(problem, order)
+        return balance.residual(before[:, :, places], after[:, :, places], increments)[:, :, back]
+
     def _problem(self, state: Tensor, context: Context, chosen: Tensor, dt: float) -> Problem:
         """The problem of some trajectories of a batch."""
         parameters = {
@@ -80,8 +103,26 @@ class Reference:
         return Problem(state, parameters, grid, dt, constants, solver_step=self.solver_step)
 
 
-def reference_of(store: Store) -> Reference:
+def require_fields(reference: Reference, fields: tuple[str, ...]) -> None:
+    """Refuse an operator that does not predict just the fields of an equation.
+
+    Raises:
+        ValueError: it predicts others.
+    """
+    needed = reference.equation.fields
+    if {*fields} != {*needed}:
+        raise ValueError(
+            f"the solver of {reference.equation.name} goes on from {', '.join(sorted(needed))};"
+            f" the operator predicts {', '.join(sorted(fields))}. Name these in `fields`"
+        )
+
+
+def reference_of(store: Store, instead: str = "use another objective (pushforward)") -> Reference:
     """The solver that made a dataset, from what the dataset says of it.
+
+    Args:
+        store: the dataset.
+        instead: what people can do where there is none.
 
     Raises:
         ValueError: it does not say, no equation of that name is known, or it lacks what the solver
@@ -92,14 +133,17 @@ def reference_of(store: Store) -> Reference:
     if not isinstance(name, str):
         raise ValueError(
             f"dataset {store.name} does not say which equation made it, so no solver can go on "
-            "from a prediction; use data that `pelagos data simulate` made, or another objective "
-            "(pushforward)"
+            f"from a prediction; take data that `pelagos data simulate` made, or {instead}"
         )
     equation = get(name)
+    if store.prescribed is not None:
+        raise ValueError(
+            f"the solver of {name} does not go on with what is prescribed in dataset {store.name} "
+            f"({', '.join(store.prescribed.fields)}); use another objective (pushforward)"
+        )
     if equation.steady:
         raise ValueError(
-            f"{name} of dataset {store.name} is steady: there is no time to go on in; use "
-            "objective.kind: rollout"
+            f"{name} of dataset {store.name} is steady: there is no time to go on in; {instead}"
         )
     ranges: dict[str, Any] = said.get("parameters", {})
     absent = [key for key in equation.parameters if key not in store.parameter_names]
@@ -110,6 +154,6 @@ def reference_of(store: Store) -> Reference:
     if lacking:
         raise ValueError(
             f"the solver of {name} needs {', '.join(lacking)}, which dataset {store.name} has not "
-            "under this name; leave data.rename out, or use another objective (pushforward)"
+            f"under this name; leave data.rename out, or {instead}"
         )
     return Reference(equation, said.get("solver_step"), fixed)

@@ -39,6 +39,7 @@ class RolloutConfig(UnrolledConfig):
         leads: how lead times are weighted; null: all the same.
         jacobian: a penalty on the Jacobian of the one-step map; null: none.
         conservation: a penalty on means over the domain that move; null: none.
+        residual: a penalty on what predictions leave of the equation; null: none.
         thin: each micro-batch is seen on every k-th point of the grid only, k one of these drawn
             anew, as in [1, 2]; empty: all points.
         truncate: frames after which the gradient is cut; 0: never.

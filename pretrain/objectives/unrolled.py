@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ...datasets.base.annotations import AtLeastOne, NotNegative
 from ...datasets.fields.normalization import Normalizer
 from ...datasets.fields.window import Window
+from ...datasets.sampling.windows import Windows
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
 from .base import Objective, ObjectiveConfig
@@ -25,7 +26,11 @@ from .jacobian import JacobianConfig, JacobianPenalty, row_norms
 from .leads import LeadsConfig, LeadWeights
 from .losses import loss_of
 from .noise import noisy
-from .thinning import drawn, require_thinnable
+from .residual import ResidualConfig, ResidualPenalty
+from .thinning import drawn, require_thinnable, thinned
+
+if TYPE_CHECKING:
+    from ..recipe import DataConfig
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class UnrolledConfig(ObjectiveConfig):
         leads: how lead times are weighted; null: all the same.
         jacobian: a penalty on the Jacobian of the one-step map; null: none.
         conservation: a penalty on means over the domain that move; null: none.
+        residual: a penalty on what predictions leave of the equation; null: none.
         thin: each micro-batch is seen on every k-th point of the grid only, k one of these drawn
             anew, as in [1, 2]; empty: all points.
     """
@@ -47,6 +53,7 @@ class UnrolledConfig(ObjectiveConfig):
     leads: LeadsConfig | None = None
     jacobian: JacobianConfig | None = None
     conservation: ConservationConfig | None = None
+    residual: ResidualConfig | None = None
     thin: tuple[AtLeastOne, ...] = ()
 
     def __post_init__(self) -> None:
@@ -92,6 +99,7 @@ class Unrolled(Objective[ConfigT]):
                 self.learners["leads"] = self._leads.scales
         self._jacobian: JacobianPenalty | None = None
         self.whole = config.jacobian is not None
+        self._residual = None if config.residual is None else ResidualPenalty(config.residual)
 
     def meet(self, operator: Operator) -> None:
         """Get ready for its fields.
@@ -108,14 +116,28 @@ class Unrolled(Objective[ConfigT]):
         if self._jacobian.rows is not None:
             self.learners["jacobian"] = self._jacobian.rows
 
+    def windows(self, store: Store, data: DataConfig, operator: Operator) -> Windows:
+        """As `Objective.windows`.
+
+        Raises:
+            ValueError: a trajectory is too short, or the equation of the dataset is needed and not
+                known.
+        """
+        if self._residual is not None:
+            self._residual.know(store, operator.description.fields)
+        return super().windows(store, data, operator)
+
     def try_out(self, operator: Operator, window: Window, normalizer: Normalizer) -> None:
         """One forward-mode pass, where the penalty on the Jacobian needs it.
 
         Raises:
-            ValueError: the operator has no forward mode, what should be conserved is not, or the
-                operator cannot predict on a thinned grid.
+            ValueError: the operator has no forward mode, what should be conserved is not, stored
+                frames miss the equation, or the operator cannot predict on a thinned grid.
         """
         require_thinnable(operator, window, self.config.thin)
+        if self._residual is not None:
+            for every in self.config.thin or (1,):
+                self._residual.try_out(thinned(window, every))
         if self.config.conservation is not None:
             require_conserved(window, self.config.conservation.fields, normalizer)
         if self.config.jacobian is not None:
@@ -130,6 +152,12 @@ class Unrolled(Objective[ConfigT]):
     def unroll(self, model: nn.Module, window: Window) -> tuple[Tensor, Window]:
         """The prediction of `self.horizon` frames, and the window whose target they should be."""
 
+    def starts(
+        self, prediction: Float[Tensor, "B T C *S"], window: Window
+    ) -> Float[Tensor, "B T C *S"]:
+        """The frame from which each one of what `unroll` gave was predicted."""
+        return torch.cat((window.history[:, -1:], prediction[:, :-1]), 1)
+
     def loss(
         self, model: nn.Module, window: Window, normalizer: Normalizer, seed: int
     ) -> Float[Tensor, ""]:
@@ -142,6 +170,10 @@ class Unrolled(Objective[ConfigT]):
         if conserved is not None:
             moved = drift(prediction, window, conserved.fields, normalizer)
             loss = loss + conserved.weight * moved.square().mean()
+        if self._residual is not None:
+            starts = self.starts(prediction, truth)
+            left = self._residual(starts, prediction, truth, normalizer)
+            loss = loss + self._residual.config.weight * left
         if self._jacobian is not None:
             penalty = self._jacobian(model, window, normalizer, seed)
             loss = loss + self._jacobian.config.weight * penalty

@@ -13,6 +13,7 @@ import pytest
 SHORT = ("damaged files", "mutated inputs", "simultaneous starts", "kills", "disks")
 
 
+@pytest.mark.slow  # what it repeats many times is tested once where it belongs
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 def test_nothing_is_lost_and_nothing_changed_is_taken() -> None:
     script = Path(__file__).with_name("campaign.py")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from processes import Launched
 
@@ -26,6 +27,7 @@ RECIPE = {
 }
 
 
+@pytest.mark.slow  # the next test has a killed job, and test_pretrain.py one that goes on
 def test_killed_jobs_end_with_the_same_bits() -> None:
     script = Path(__file__).with_name("ranks.py")
     done = subprocess.run(

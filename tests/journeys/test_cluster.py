@@ -91,7 +91,8 @@ def test_a_job_that_gets_notice_saves_and_queues_itself_again(
     step = int(str(latest(run)).rpartition("-")[2])
     for key in ("--steps", "--validation.every", "--save-every"):
         command += [key, str(step + 2)]
-    done = subprocess.run(command, env=cluster, capture_output=True, text=True, timeout=240)
+    fewer = {**cluster, "SLURM_NTASKS": "1"}  # any number of processes goes on
+    done = subprocess.run(command, env=fewer, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert (run / "checkpoint" / "model.safetensors").is_file()
 

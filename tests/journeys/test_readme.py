@@ -24,27 +24,31 @@ DATA = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "docs" / "data.md").read_text()
 ARRAYS = next(block for kind, block in DATA if "write_stats" in block)
 
 
-def run_shell(block):
+# Most of the tour's time is the training of one operator.
+FEWER = ["--steps", "10", "--validation.every", "10", "--save-every", "10"]
+
+
+def run_shell(block, whole):
     """Run the `pelagos` lines of a block in this process, as the console command would."""
     for line in block.strip().splitlines():
         words = shlex.split(line, comments=True)
         if words and words[0] == "pelagos":
-            main(words[1:])
+            main([*words[1:], *([] if whole or words[1] != "pretrain" else FEWER)])
             AcceleratorState._reset_state(reset_partial_state=True)
 
 
-@pytest.fixture(scope="module")
-def tour(tmp_path_factory):
-    """Every block in order, in one folder, as a reader would."""
+@pytest.fixture(scope="module", params=["short", pytest.param("whole", marks=pytest.mark.slow)])
+def tour(request, tmp_path_factory):
+    """Every block in order, in one folder, as a reader would: with fewer steps, or all."""
     folder = tmp_path_factory.mktemp("tour")
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        # Sixty steps of training leave an operator that does not conserve the mean, and says so.
+        # Few steps of training leave an operator that does not conserve the mean, and says so.
         warnings.filterwarnings("ignore", "outside of what was trained: drift", UserWarning)
         patch.chdir(folder)
         printed = {}
         for kind, block in [*BLOCKS, ("python", ARRAYS)]:
             if kind == "sh":
-                run_shell(block)
+                run_shell(block, whole=request.param == "whole")
             elif kind == "yaml":
                 name = "description.yaml" if block.startswith("axes:") else "my.yaml"
                 (folder / name).write_text(block)

@@ -31,8 +31,9 @@ def test_gradients_lie_as_distributed_training_keeps_them():
     run(script, processes=2)
 
 
-def test_training_with_shards_is_training(tmp_path, monkeypatch):
-    """Every operator, in both precisions, on data far from zero, against DDP."""
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
+def test_training_with_shards_is_training(precision, tmp_path):
+    """Every operator, on data far from zero, against DDP; for bf16 see also the test above."""
     data = simulate(
         "advection_1d", tmp_path, trajectories={"train": 4, "valid": 2}, resolution=48, frames=5
     )
@@ -40,7 +41,7 @@ def test_training_with_shards_is_training(tmp_path, monkeypatch):
         with h5py.File(file, "r+") as h5:
             h5["t0_fields/u"][...] += 100
     script = Path(__file__).parents[1] / "support" / "sharded_training.py"
-    run(script, data, tmp_path, processes=2)
+    run(script, data, tmp_path, precision, processes=2)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ CONTEXT.set_forkserver_preload(
         "torch.distributed.launcher.api",
         "pelagos.pretrain.training",
         "pelagos.finetune.cli.training",
+        "frozen",
     ]
 )
 

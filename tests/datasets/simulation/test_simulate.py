@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import os
 import re
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from processes import Launched
 
 from pelagos.datasets import equations, open_store
 from pelagos.datasets.base.appearing import is_draft
@@ -574,26 +576,17 @@ def test_any_number_of_processes_makes_the_same_files(tmp_path):
 
 def test_ctrl_c_ends_all_processes_and_leaves_nothing_half_written(tmp_path):
     script = f"""
-import signal
-from pathlib import Path
 from pelagos.finetune.cli.console import main
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     main("data simulate burgers_1d --train 4000 --shard 100 --resolution 1024 --workers 2 "
          "--out {tmp_path}".split())
 """
     (tmp_path / "run.py").write_text(script)
-    process = subprocess.Popen(
-        [sys.executable, tmp_path / "run.py"], stderr=subprocess.PIPE, text=True
-    )
-    end = time.monotonic() + 240
-    while not list((tmp_path / "burgers_1d").glob("data/train/*")):  # a process has begun
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=240)
-    assert process.returncode == 130
+    job = Launched(tmp_path / "run.py")
+    job.until(lambda: [*(tmp_path / "burgers_1d").glob("data/train/*")])  # a process has begun
+    os.kill(job.pid, signal.SIGINT)
+    told = job.wait()
+    assert job.returncode == 130
     assert told.splitlines()[-1] == "pelagos: interrupted"
     assert "Traceback" not in told
     assert not [path for path in tmp_path.rglob("*") if ".partial" in path.name]

@@ -22,9 +22,11 @@ from pelagos.finetune.cli.console import main
 
 @pytest.fixture
 def made(tmp_path: Path) -> Callable[..., Path]:
-    def make(shape: tuple[int, ...], frames: int, constants: int = 0, **changes: Any) -> Path:
+    def make(
+        shape: tuple[int, ...], frames: int, constants: int = 0, components: int = 2, **changes: Any
+    ) -> Path:
         rng = np.random.default_rng(0)
-        n, names = 3, ("density", "velocity_x", "velocity_y")
+        n, names = 3, ("density", "velocity_x", "velocity_y")[: 1 + components]
         values = {name: rng.standard_normal((n, frames, *shape)).astype("f4") for name in names}
         data = WellData(
             dataset="made",
@@ -50,13 +52,13 @@ def colors(path: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("shape", "frames", "constants", "names"),
+    ("shape", "frames", "constants", "components", "names"),
     [
-        ((32,), 9, 1, ["made_fields.png", "made_series.png", "made.gif"]),
-        ((12, 9), 9, 0, ["made_fields.png", "made_series.png", "made.gif"]),
-        ((6, 5, 4), 3, 1, ["made_fields.png", "made_series.png", "made.gif"]),
-        ((12, 9), 1, 2, ["made_fields.png"]),  # steady
-        ((32,), 1, 1, ["made_fields.png"]),
+        ((32,), 4, 1, 0, ["made_fields.png", "made_series.png", "made.gif"]),
+        ((12, 9), 3, 0, 2, ["made_fields.png", "made_series.png", "made.gif"]),
+        ((6, 5, 4), 2, 1, 0, ["made_fields.png", "made_series.png", "made.gif"]),
+        ((12, 9), 1, 2, 0, ["made_fields.png"]),  # steady
+        ((32,), 1, 1, 0, ["made_fields.png"]),
     ],
 )
 def test_every_kind_of_data_has_pictures(
@@ -65,9 +67,10 @@ def test_every_kind_of_data_has_pictures(
     shape: tuple[int, ...],
     frames: int,
     constants: int,
+    components: int,
     names: list[str],
 ) -> None:
-    store = open_store(made(shape, frames, constants))
+    store = open_store(made(shape, frames, constants, components))
     paths = plot(store, tmp_path / "out", trajectory=1, animate=True)
     assert [path.name for path in paths] == names
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
@@ -82,7 +85,7 @@ def test_long_trajectories_are_sampled(
     made: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "FRAMES", 4)
-    store = open_store(made((8, 8), 30))
+    store = open_store(made((8, 8), 30, components=0))
     picture = module._picture(store, 0, ("density",), 4)
     np.testing.assert_allclose(picture.times, [0.0, 5.0, 9.5, 14.5])
     np.testing.assert_allclose(picture.values[1, 0], store.trajectory(0)[10, 0], rtol=1e-7)
@@ -116,7 +119,7 @@ def test_colours_span_the_finite_values(values: list[float], expected: tuple) ->
 
 
 def test_what_is_refused(made: Callable[..., Path], tmp_path: Path) -> None:
-    store = open_store(made((8, 8), 3))
+    store = open_store(made((8,), 2))
     with pytest.raises(ValueError, match="no field 'u'; it has density"):
         plot(store, tmp_path / "out", fields=("u",))
     with pytest.raises(ValueError, match="trajectories 0 to 2; got 3"):

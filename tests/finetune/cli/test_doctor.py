@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pelagos.finetune.cli import doctor
+from pelagos.datasets.base import requirements
 from pelagos.finetune.cli.console import main
 from pelagos.finetune.cli.doctor import examine
 from pelagos.finetune.cli.whats_next import steps
@@ -52,12 +52,16 @@ def test_packages_that_are_missing_or_too_old_are_problems(
 ) -> None:
     """Each with what installs it; the rest of the machine is told all the same."""
     asked = ["torch>=99", "nowhere-to-be-had>=1", "h5py>=1", 'zarr>=99; extra == "zarr"']
-    monkeypatch.setattr(doctor, "requires", lambda name: asked)
-    monkeypatch.setattr(doctor, "metadata", lambda name: {"Requires-Python": ">=3.99"})
+    monkeypatch.setattr(requirements, "requires", lambda name: asked)
+    monkeypatch.setattr(requirements, "metadata", lambda name: {"Requires-Python": ">=3.99"})
     lines = list(examine(tmp_path))
     found = [(line.name, line.text) for line in lines if line.rank == "problem"]
     assert found == [
-        ("Python", f"{platform.python_version()}, and Pelagos needs >=3.99"),
+        (
+            "Python",
+            f"{platform.python_version()}, and Pelagos needs >=3.99; make an environment with "
+            "another",
+        ),
         (
             "torch",
             f"{version('torch')}, and Pelagos needs >=99; pip install --upgrade 'torch>=99'",

@@ -338,16 +338,16 @@ def test_good_persistence_is_warned_of(done):
 
 def test_the_command_goes_on_after_ctrl_c(root, tmp_path):
     """Real workers, of which one is in the middle of a training that it saves."""
-    asked = recipe(root, trajectories=[1], steps=[150], seeds=1)
+    asked = recipe(root, trajectories=[1], steps=[60], seeds=1)
     path = tmp_path / "recipe.yaml"
     values = yaml.safe_load(yaml.safe_dump(command.plain(asked)))
     values["study"]["learning_rates"] = {k: [1e-3] for k in ("pretrained", "scratch", "peer")}
-    values["save_every"] = 150
-    values["validation"]["every"] = 150
+    values["save_every"] = 60
+    values["validation"]["every"] = 60
     path.write_text(yaml.safe_dump(values))
     words = ["-c", RUN, "study", path, tmp_path / "s", "--workers", "1"]
     first = Launched(*words)
-    log = tmp_path / "s/cells/pretrained/150-steps-1-trajectories-seed-0-rate-0.001/log.jsonl"
+    log = tmp_path / "s/cells/pretrained/60-steps-1-trajectories-seed-0-rate-0.001/log.jsonl"
     first.until(lambda: log.is_file() and log.read_text().count('"train"') > 3)
     os.kill(first.pid, signal.SIGINT)
     output = first.wait()
