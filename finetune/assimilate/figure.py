@@ -163,7 +163,7 @@ def _by_field(sensors: Sensors | None) -> dict[str, np.ndarray]:
 def _told(verdict: Verdict, inches: float) -> str:
     """The verdict, and what is outside, in lines that fit."""
     said = [f"{f.quantity}: {f.text}" for f in verdict.outside]
-    lines = [f"{verdict.status} of what was trained", *said[:_FINDINGS]]
+    lines = [verdict.said, *said[:_FINDINGS]]
     if len(said) > _FINDINGS:
         lines.append(f"and {len(said) - _FINDINGS} more (see the file's verdict)")
     return "\n".join(textwrap.fill(line, int(17 * inches)) for line in lines)
