@@ -119,7 +119,7 @@ def start_from(
             f"{trajectory} of {store.name!r}, which has {store.n_frames(trajectory)}"
         )
     description = operator.description
-    named = [name for name in description.named if name not in description.prescribed]
+    named = description.named
     check_units("the operator", description.units, f"dataset {store.name!r}", store.units, named)
     window = store.window(trajectory, first, history, 0).select(description.fields)
     context = replace(window.context, prescribed=None).map(lambda tensor: tensor[None])

@@ -105,7 +105,7 @@ def _plan(operator: Operator, store: Store, request: Request, beyond: bool) -> P
     description = operator.description
     _check_parameters(operator, request)
     require_channels(store, description.fields, description.inputs, description.fill)
-    named = [name for name in description.named if name not in description.prescribed]
+    named = description.named
     check_units("the operator", description.units, f"dataset {store.name!r}", store.units, named)
     if store.steady:
         return _steady_plan(operator, chosen, request)

@@ -117,6 +117,8 @@ def _limits(about: Card) -> Iterator[str]:
         yield f"- inputs of a steady problem: {', '.join(known.inputs)}"
     if known.conditions:
         yield f"- conditions: {', '.join(known.conditions)}"
+    if known.prescribed:
+        yield f"- prescribed at all times of a forecast: {', '.join(known.prescribed)}"
     if known.time_steps and not known.inputs:
         least, most = (number(t) for t in (min(known.time_steps), max(known.time_steps)))
         any_step = "any time step is taken" if operator.continuous else "only these are taken"

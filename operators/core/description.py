@@ -150,9 +150,8 @@ class Description:
 
     @property
     def named(self) -> tuple[str, ...]:
-        """All that data must have in the same units: fields, extra inputs, time, length."""
-        extra = (*self.conditions, *self.prescribed)
-        return (*self.fields, *self.inputs, *extra, "time", "length")
+        """All that data must have in the same units: fields, inputs, conditions, time, length."""
+        return (*self.fields, *self.inputs, *self.conditions, "time", "length")
 
     def time_scale_of(self, dataset: str) -> float:
         """The physical time that the network sees as 1 on a dataset."""

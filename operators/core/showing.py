@@ -42,6 +42,7 @@ def operator_html(operator: Operator) -> str:
         "fields": ", ".join(units),
         "inputs": ", ".join(about.inputs),
         "conditions": ", ".join(about.conditions),
+        "prescribed": ", ".join(about.prescribed),
         "history": f"{operator.history} frame(s)",
         "time step": ", ".join(f"{step:g}" for step in about.time_steps[:6]),
         "grid": ""
