@@ -100,6 +100,7 @@ class Picture:
             shown = axes.pcolormesh(
                 times, x, values, shading="nearest", rasterized=True, **_colours(values, not spread)
             )
+            axes.autoscale(enable=False)
             axes.set_ylabel(self._label("x", "length"))
             if measured and measured[-1] < times[-1]:
                 axes.axvline(measured[-1], color=INK, linewidth=0.8)
@@ -145,6 +146,7 @@ class Picture:
         for axes, image in zip(row, images, strict=True):
             hatch(axes)
             shown = axes.imshow(image.T, origin="lower", extent=extent, aspect="auto", **style)
+            axes.autoscale(enable=False)
         assert shown is not None, "the figure has at least one frame"
         return shown
 
