@@ -42,7 +42,10 @@ def test_yaml_is_refused_quickly(text: str, words: str) -> None:
 
 def test_merged_mappings_stay_small() -> None:
     begin = time.process_time()
-    assert len(parse_yaml(MERGES)["a39"]) == 40
+    try:
+        assert len(parse_yaml(MERGES)["a39"]) == 40
+    except ValueError as error:  # PyYAML before 6.0.4 keeps what is merged twice
+        assert "by `<<`" in str(error)
     assert time.process_time() - begin < 2
 
 
