@@ -5,6 +5,7 @@ BIN := .venv/bin
 RUNTIME := .venv/runtime
 DEV := .venv/dev
 DOCS := .venv/docs
+LOWEST := .venv-lowest
 # uv, where it is there, installs several times as fast as pip.
 UV := $(shell command -v uv)
 # Neither compiles what may never be imported; Python does it on first use.
@@ -18,11 +19,13 @@ export PYTHONDONTWRITEBYTECODE :=
 # One thread per process: two processes share two cores, and sums keep their order.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help quickstart test campaign lint format docs clean
+.PHONY: help quickstart test test-slow test-lowest campaign lint format docs clean
 
 help:
 	@echo "make quickstart   set up, simulate, pretrain, fine-tune, evaluate, report (≤ 10 minutes)"
 	@echo "make test         set up and run the tests"
+	@echo "make test-slow    what repeats at length, and a test does quickly"
+	@echo "make test-lowest  the tests with the lowest versions that are allowed (needs uv)"
 	@echo "make campaign     kills, damage, bad disks, odd inputs, many times (some hours); prints a table"
 	@echo "make lint         style, types, import layers"
 	@echo "make format       rewrite the code in the project's style"
@@ -49,6 +52,18 @@ $(DOCS): pyproject.toml constraints.txt | $(BIN)/python
 
 test: $(DEV)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-slow: $(DEV)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
+# Old libraries use what newer ones deprecate, so that warnings are no errors here.
+test-lowest:
+	@test -n "$(UV)" || { echo "make test-lowest needs uv: pip install uv"; exit 2; }
+	$(UV) venv --clear --python $(PYTHON) $(LOWEST)
+	$(UV) pip install --python $(LOWEST)/bin/python --resolution lowest-direct --no-build \
+		--requirements pyproject.toml --extra dev
+	$(UV) pip install --python $(LOWEST)/bin/python --no-deps --editable .
+	$(LOWEST)/bin/python -m pytest -n 2 --dist worksteal -W default
 
 campaign: $(DEV)
 	$(BIN)/python tests/campaigns/campaign.py $(CAMPAIGN)
@@ -78,6 +93,6 @@ docs: $(DOCS) $(NOTEBOOKS)
 	@echo "Site: site/index.html (open it in a browser)"
 
 clean:
-	rm -rf .venv build site *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache runs/quickstart data/quickstart
+	rm -rf .venv $(LOWEST) build site *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache runs/quickstart data/quickstart
 
 include quickstart.mk

@@ -11,12 +11,12 @@ from math import isfinite
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..datasets.base.appearing import appearing_file
 from ..datasets.fields.window import Window
 from ..datasets.sampling.mixture import Mixture
+from ..operators.core.writing import write_tensors
 from .ranks import Ranks
 from .run.state import latest
 
@@ -126,8 +126,8 @@ class Watch:
             try:
                 with appearing_file(path, overwrite=True) as draft:
                     about = {"windows": "\n".join(origins)}
-                    save_file(_tensors(self.mixture.batch(number)), draft, about)
-            except ValueError:  # the disk may be full; the message matters more
+                    write_tensors(draft, _tensors(self.mixture.batch(number)), about)
+            except (ValueError, OSError):  # of the disk; the message matters more
                 continue
             kept = kept or f" (kept in {path}{' and others' if len(numbers) > 1 else ''})"
         if not places:
@@ -147,4 +147,7 @@ def _tensors(window: Window) -> dict[str, Tensor]:
         "parameters": context.parameters,
         "mask": context.mask,
     }
-    return {name: tensor.contiguous() for name, tensor in found.items() if tensor is not None}
+    if context.prescribed is not None:
+        found["prescribed.times"] = context.prescribed.times
+        found["prescribed.values"] = context.prescribed.values
+    return {name: tensor for name, tensor in found.items() if tensor is not None}

@@ -28,6 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
@@ -269,8 +270,8 @@ class Observer(AssimilatingOperator):
             self._reference_wavenumber(context),
             self.description.time_scale_of(context.dataset),
         )
-        waves = (k / unit for k in wavenumber_arrays(grid))
-        ratio = -torch.tensor(sum(k * k for k in waves).tolist(), dtype=torch.float64)
+        squares = sum(((k / unit) ** 2 for k in wavenumber_arrays(grid)), np.zeros(()))
+        ratio = -torch.tensor(squares.tolist(), dtype=torch.float64)
         for p in range(self.even.shape[1]):
             real = real + self.even[:, p].double().reshape(shape) * ratio**p / time
         for p, axis in itertools.product(range(self.odd.shape[1]), range(self.ndim)):

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ...datasets.base.appearing import appearing_folder
@@ -18,6 +17,7 @@ from ..core.foreign import read_json, read_tensors, required
 from ..core.published import PublishedLayout
 from ..core.registry import create
 from ..core.tensors import load_state
+from ..core.writing import write_tensors
 from .operator import DyMixOp, DyMixOpConfig
 
 # Published DyMixOp config keys and ours; everything else has one meaning in both.
@@ -155,7 +155,7 @@ def save_dymixop(operator: DyMixOp, directory: str | Path) -> Path:
     with appearing_folder(Path(directory)) as temporary:
         text = json.dumps(published, indent=1, sort_keys=True) + "\n"
         (temporary / "config.json").write_text(text)
-        save_file(state, temporary / "state_dict.safetensors")
+        write_tensors(temporary / "state_dict.safetensors", state)
     return Path(directory)
 
 

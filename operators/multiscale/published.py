@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ...datasets.base.appearing import appearing_folder
@@ -25,6 +24,7 @@ from ..core.description import Description
 from ..core.foreign import read_json, read_tensors, required
 from ..core.published import PublishedLayout
 from ..core.registry import create
+from ..core.writing import write_tensors
 from .config import MultiscaleConfig
 from .operator import MultiscaleTransformer
 from .published_names import pieces_of
@@ -127,7 +127,7 @@ def save_scot(operator: MultiscaleTransformer, directory: str | Path) -> Path:
         )
     with appearing_folder(Path(directory)) as temporary:
         (temporary / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-        save_file(state, temporary / WEIGHTS[0], metadata={"format": "pt"})
+        write_tensors(temporary / WEIGHTS[0], state, {"format": "pt"})
     return Path(directory)
 
 

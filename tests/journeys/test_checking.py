@@ -31,8 +31,13 @@ def transposed(a: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
 
 
 @checked(typechecker=None)
-def counted(to: int) -> Iterator[Float[Tensor, ""]]:
-    yield from map(torch.tensor, map(float, range(to)))
+def rows(of: Float[Tensor, "n k"], *, first: int = 0) -> Iterator[Float[Tensor, "k"]]:
+    yield from of[first:]
+
+
+@checked(typechecker=None)
+def all_rows(of: Float[Tensor, "k n"]) -> list[Float[Tensor, "n"]]:
+    return [*rows(of)]
 
 
 @checked(typechecker=None)
@@ -59,8 +64,11 @@ def test_names_for_type_checkers_alone_are_anything():
         of_any("thing", number="1")
 
 
-def test_a_generator_gives_what_it_yields():
-    assert [value.item() for value in counted(3)] == [0.0, 1.0, 2.0]
+def test_generators_are_checked_when_they_are_called():
+    assert [row.sum().item() for row in rows(torch.ones(3, 2), first=1)] == [2.0, 2.0]
+    assert len(all_rows(torch.ones(3, 2))) == 3  # k is another length in there
+    with pytest.raises(BeartypeCallHintViolation, match="first"):
+        rows(torch.ones(3, 2), first="1")
 
 
 def test_functions_and_dataclasses_of_pelagos_are_checked():

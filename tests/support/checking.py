@@ -56,6 +56,15 @@ def _function(function: types.FunctionType) -> Callable[..., Any]:
 
 def _typed(function: types.FunctionType) -> Callable[..., Any]:
     resolved = _resolved(function)
+    if inspect.isgeneratorfunction(function):  # checked when it is called, not when it begins
+        accept = _without_body(resolved)
+
+        def begin(*arguments: Any, **named: Any) -> Any:
+            with _shapes():
+                accept(*arguments, **named)
+            return function(*arguments, **named)
+
+        return begin
     typed = beartype(resolved)
     if not any(map(_has_shape, resolved.__annotations__.values())):
         return typed
@@ -65,6 +74,22 @@ def _typed(function: types.FunctionType) -> Callable[..., Any]:
             return typed(*arguments, **named)
 
     return within
+
+
+def _without_body(function: types.FunctionType) -> Callable[..., Any]:
+    """A function that takes, and checks, the same arguments and does nothing."""
+    bare = [
+        each.replace(
+            annotation=each.empty, default=each.empty if each.default is each.empty else None
+        )
+        for each in inspect.signature(function).parameters.values()
+    ]
+    made: dict[str, Any] = {}
+    exec(f"def stub{inspect.Signature(bare)}: ...", {"__name__": function.__module__}, made)
+    stub = made["stub"]
+    stub.__name__, stub.__qualname__ = function.__name__, function.__qualname__
+    stub.__annotations__ = {k: v for k, v in function.__annotations__.items() if k != "return"}
+    return beartype(stub)
 
 
 def _resolved(function: types.FunctionType) -> types.FunctionType:
@@ -81,8 +106,6 @@ def _resolved(function: types.FunctionType) -> types.FunctionType:
     made.__annotations__ = {
         name: _known(value, function.__globals__)
         for name, value in function.__annotations__.items()
-        # A generator's values come after its call.
-        if name != "return" or not inspect.isgeneratorfunction(function)
     }
     return made
 

@@ -57,7 +57,7 @@ def test_a_failed_export_leaves_nothing(dymixop, tmp_path, monkeypatch):
         raise OSError("no space")
 
     operator = create("dymixop", fields=("u",), ndim=1, hidden=4, layers=1, modes=3)
-    monkeypatch.setattr(compat_dymixop, "save_file", fail)
+    monkeypatch.setattr(compat_dymixop, "write_tensors", fail)
     with pytest.raises(OSError, match="no space"):
         save_dymixop(operator, tmp_path / "out")
     assert sorted(tmp_path.iterdir()) == [dymixop]

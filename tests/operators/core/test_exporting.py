@@ -17,7 +17,7 @@ from pelagos.operators.core.exporting import export_step
 SMALL = {
     "dymixop": {"ndim": 1, "history": 2, "hidden": 8, "layers": 2, "modes": 6},
     "multiscale": {
-        "ndim": 2, "width": 8, "depths": (2, 2), "heads": (2, 2), "skips": (1, 0), "patch": 2,
+        "ndim": 2, "width": 8, "depths": (1, 2), "heads": (2, 2), "skips": (1, 0), "patch": 2,
         "window": 4,
     },
     "observer": {"ndim": 1},
