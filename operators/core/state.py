@@ -37,7 +37,7 @@ class State:
     variance: Tensor | None = None
 
     def channels(
-        self, like: Float[Tensor, "B C *S"], dt: Float[Tensor, " B"]
+        self, like: Float[Tensor, "B _ *S"], dt: Float[Tensor, " B"]
     ) -> Iterator[Float[Tensor, "B _ *S"]]:
         """The extra inputs of a step of `dt`, in the order of `description.extra`.
 
