@@ -4,8 +4,9 @@
     OMP_NUM_THREADS=2 python benchmarks/gain.py --rounds 5
 
 For each trajectory and measured step, the least of all rounds, in milliseconds, forward and
-backward; rounds go through all cases in turn, so that a busy minute meets all of them. `--step`
-measures whole training steps instead: windows of an observer, the gain alone trained.
+backward; rounds go through all cases in turn, so that a busy minute meets all of them. With one
+thread it is CPU time, which other jobs disturb less. `--step` measures whole training steps
+instead: windows of an observer, the gain alone trained.
 """
 
 from __future__ import annotations
@@ -85,12 +86,13 @@ def step(space: tuple[int, ...], fields: int, modes: int, kind: str) -> Callable
 
 def least(runs: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
     """Seconds of the fastest call of each, in turns, after one that is not counted."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     best = dict.fromkeys(runs, float("inf"))
     for number in range(rounds + 1):
         for name, run in runs.items():
-            start = time.perf_counter()
+            start = clock()
             run()
-            spent = time.perf_counter() - start
+            spent = clock() - start
             best[name] = min(best[name], spent) if number else best[name]
     return best
 

@@ -30,7 +30,7 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -93,6 +93,10 @@ TASKS = {
     "euler": Task("euler_1d", ["--resolution", "128", "--dt", "0.005"], (26, 61), **DECAYING),
     "klein_gordon": Task("klein_gordon_1d", ["--resolution", "128", "--dt", "0.2"], (41, 501)),
 }
+TASKS |= {  # where data are few
+    "ks_few": replace(TASKS["ks"], counts=(2, 16)),
+    "burgers_few": replace(TASKS["burgers"], counts=(4, 16)),
+}
 OPERATORS = {
     "dymixop": {"name": "dymixop", "history": 1, "hidden": 24, "layers": 3, "modes": 16},
     "multiscale": {"name": "multiscale", "width": 24, "depths": [2, 2], "heads": [3, 6]},
@@ -104,8 +108,9 @@ OBJECTIVES = {
     "one_step": {"kind": "rollout", "horizon": 1},
     "unrolled": UNROLLED,
     "cut": {**UNROLLED, "truncate": 1},
-    # `every` is a share of the training: a frame more every tenth, or all four in the last fifth.
+    # `every` is a share of the training: a frame more every tenth, or all four from there on.
     "curriculum": {**UNROLLED, "curriculum": {"every": 0.1}},
+    "half": {**UNROLLED, "curriculum": {"every": 0.5, "growth": HORIZON - 1}},
     "late": {**UNROLLED, "curriculum": {"every": 0.8, "growth": HORIZON - 1}},
     "pushforward": {"kind": "pushforward", "calls": HORIZON - 1},
     "noise": {"kind": "rollout", "noise": 0.01},
@@ -114,6 +119,7 @@ OBJECTIVES = {
     "jacobian_constant": {"kind": "rollout", "jacobian": {"weight": 0.001, "adaptive": False}},
     "diverted": {"kind": "diverted", "horizon": HORIZON},
     "residual": {"kind": "rollout", "residual": {"weight": 0.1}},
+    "residual_heavy": {"kind": "rollout", "residual": {"weight": 1.0}},
     "leads": {**UNROLLED, "leads": {"learned": True}},
 }
 

@@ -243,10 +243,9 @@ class Variables:
     def parameters(self, used: Sequence[str]) -> list[str]:
         """The numbers of the file, or of each trajectory where the used variables have some."""
         several = any(TRAJECTORY in map(self.roles.get, self.dims[name]) for name in used)
+        kinds = {name: [self.roles[dim] for dim in dims] for name, dims in self.dims.items()}
         return [
-            name
-            for name, dims in self.dims.items()
-            if not dims or (several and [self.roles[dim] for dim in dims] == [TRAJECTORY])
+            name for name, kind in kinds.items() if not kind or (several and kind == [TRAJECTORY])
         ]
 
     def read_order(self, order: tuple[str, ...]) -> tuple[str, ...]:

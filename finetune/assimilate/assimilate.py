@@ -11,7 +11,6 @@ import h5netcdf
 
 from ...datasets.base.appearing import appearing_file
 from ...datasets.base.progress import Bar
-from ...datasets.files.disk import written
 from ...datasets.stores.store import Store
 from ...operators.assimilation.operator import AssimilatingOperator
 from ...operators.core.observation import Sensors
@@ -80,42 +79,80 @@ def assimilate(
     outputs, settings = outputs or Outputs(), settings or Settings()
     outputs.require_free()
     reach = MOST_STEPS * max(operator.description.time_steps, default=math.inf)
-    domain = Domain(start.context.fields, start.context.grid, start.time, reach)
+    domain = _domain(start, reach)
     file = ObservationFile(observations, domain, skip_invalid=settings.skip_invalid)
     estimates = _estimates(operator, start, file, settings)
-    picture = Picture(start.context, start.units)
-    scores = {"analyses": Scores(start.context, truth), "forecast": Scores(start.context, truth)}
-    counts, trust = {True: 0, False: 0}, Trust(operator, start, file.problems)
+    collected = _Collected(operator, start, file, truth)
     with appearing_file(outputs.out, overwrite=outputs.overwrite) as draft:
-        with written(draft) as disk, h5netcdf.File(disk, "w") as analysis:
-            writer = Writer(analysis, operator, start)
+        with h5netcdf.File(draft, "w") as written:
+            writer = Writer(written, operator, start)
             with Bar("assimilate", file.count, unit="readings", active=progress) as bar:
                 for estimate, sensors in estimates:
                     measured = 0 if sensors is None else len(sensors.fields)
                     writer.append(estimate, measured)
-                    picture.add(estimate, sensors)
-                    trust.add(estimate)
-                    scores["analyses" if measured else "forecast"].add(estimate)
-                    counts[measured > 0] += 1
+                    collected.add(estimate, sensors)
                     bar.advance(float(measured))
-            found = {
-                f"{k} of {n}": row for k, part in scores.items() for n, row in part.mean().items()
-            }
-            verdict = trust.verdict(found)
-            verdict.act(settings.strict, remedy=REMEDY)
-            writer.finish(verdict)
+            outcome = collected.outcome(outputs)
+            outcome.verdict.act(settings.strict, remedy=REMEDY)
+            writer.finish(outcome.verdict)
         if outputs.figure is not None:
-            picture.write(outputs.figure, outputs.overwrite, verdict)
-    return Outcome(
-        path=outputs.out,
-        figure=outputs.figure,
-        analyses=counts[True],
-        forecasts=counts[False],
-        used=file.count,
-        problems=file.problems,
-        scores=found,
-        verdict=verdict,
+            collected.picture.write(outputs.figure, outputs.overwrite, outcome.verdict)
+    return outcome
+
+
+def _domain(start: Start, reach: float) -> Domain:
+    """What the readings of a file can be of."""
+    context = start.context
+    mask = None if context.mask is None else context.mask[0].cpu()
+    return Domain(
+        context.fields,
+        context.grid,
+        start.time,
+        reach,
+        axes=start.axes,
+        units=start.units,
+        dates=start.dates,
+        mask=mask,
     )
+
+
+class _Collected:
+    """What is kept of the estimates beside the file."""
+
+    def __init__(
+        self,
+        operator: AssimilatingOperator,
+        start: Start,
+        file: ObservationFile,
+        truth: tuple[Store, int] | None,
+    ) -> None:
+        self.file, self.picture = file, Picture(start.context, start.units)
+        self.trust = Trust(operator, start, file.problems)
+        self.scores = {name: Scores(start.context, truth) for name in ("analyses", "forecast")}
+        self.analyses = self.forecasts = 0
+
+    def add(self, estimate: Estimate, sensors: Sensors | None) -> None:
+        """Take an estimate into account, and what it has seen."""
+        self.picture.add(estimate, sensors)
+        self.trust.add(estimate)
+        self.scores["forecast" if sensors is None else "analyses"].add(estimate)
+        self.forecasts += sensors is None
+        self.analyses += sensors is not None
+
+    def outcome(self, outputs: Outputs) -> Outcome:
+        """All of it."""
+        parts = ((label, part.mean()) for label, part in self.scores.items())
+        found = {f"{label} of {name}": row for label, part in parts for name, row in part.items()}
+        return Outcome(
+            path=outputs.out,
+            figure=outputs.figure,
+            analyses=self.analyses,
+            forecasts=self.forecasts,
+            used=self.file.count,
+            problems=self.file.problems,
+            scores=found,
+            verdict=self.trust.verdict(found),
+        )
 
 
 def _estimates(

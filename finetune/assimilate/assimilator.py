@@ -112,7 +112,8 @@ class Assimilator:
 
         Args:
             time: later than that of the estimate: by any amount if the operator is continuous in
-                time (in steps of at most its longest trained one), else by a multiple of its step.
+                time (in steps of at most its longest trained one), else by a multiple of its step;
+                or, for a measurement, that of the estimate.
             observation: with a batch axis of 1; None: a forecast.
 
         Raises:
@@ -120,7 +121,8 @@ class Assimilator:
                 finite values, does not fit fields, grid or domain, or makes the estimate infinite.
                 The estimate stays as it was.
         """
-        dt, count = self._steps(time)
+        here = observation is not None and time == self.time
+        dt, count = (0.0, 0) if here else self._steps(time)
         _require_finite(observation)
         with torch.inference_mode(), warnings.catch_warnings():
             # Times of measurements are what they are: steps shorter than the trained one belong.
@@ -131,10 +133,11 @@ class Assimilator:
             found = None
             for i in range(count):
                 state, fields = self.operator.ahead(state, steps)
-                if observation is not None and i + 1 == count:
-                    found = innovations_of(self.operator, state, fields, observation, self.gain)
-                    state, fields = self._correct(state, fields, observation)
-                state, fields = self._kept(state, fields)
+                if observation is None or i + 1 < count:
+                    state, fields = self._kept(state, fields)
+            if observation is not None:
+                found = innovations_of(self.operator, state, fields, observation, self.gain)
+                state, fields = self._kept(*self._correct(state, fields, observation))
             if not fields.isfinite().all():
                 raise ValueError(f"the estimate at time {time:g} is not finite{_why(observation)}")
             self.state, self.time = state, time

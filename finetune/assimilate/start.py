@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 import torch
 
 from ...datasets.fields.grid import Grid
-from ...datasets.fields.units import check_units
+from ...datasets.fields.units import check_units, conversion
 from ...datasets.fields.vocabulary import AXES
 from ...datasets.fields.window import Context
 from ...datasets.stores.driving import Driving, from_labelled, opened
 from ...datasets.stores.store import Store
 from ...operators.assimilation.operator import AssimilatingOperator
 from ...operators.core.operator import Operator
+from .observations import Dates
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,16 @@ class Start:
         time: physical time.
         history: (1, T, C, *S), or None where nothing is known.
         units: as the dataset of the history says.
+        axes: names of its coordinates; none without a dataset.
+        dates: how its times count since a date, if they do.
     """
 
     context: Context
     time: float
     history: torch.Tensor | None
     units: Mapping[str, str]
+    axes: tuple[str, ...] = ()
+    dates: Dates | None = None
 
 
 def require_assimilating(operator: Operator) -> AssimilatingOperator:
@@ -121,4 +126,16 @@ def start_from(
     time = float(store.trajectory_times(trajectory)[frame])
     driving = Driving(description.needs, store, prescribed)
     context = replace(context, prescribed=driving.of([trajectory], frame, math.inf))
-    return Start(context, time, window.history[None], store.units)
+    axes, dates = tuple(store.axes), _dates_of(store)
+    return Start(context, time, window.history[None], store.units, axes, dates)
+
+
+def _dates_of(store: Store) -> Dates | None:
+    origin = store.provenance.get("time")
+    if not isinstance(origin, Mapping) or not origin.get("units"):
+        return None
+    units = str(origin["units"])
+    counted = units.split(" since ")[0]
+    found = conversion(counted, store.units.get("time") or counted)
+    scale = 1.0 if found is None else found[0]
+    return Dates(units, str(origin["calendar"]), float(origin["first"]), scale)

@@ -20,6 +20,8 @@ from ...operators.assimilation.measurement import Innovations
 from ...operators.assimilation.operator import AssimilatingOperator
 from ...operators.core.time_steps import SAME_STEP
 from ...operators.core.verdict import (
+    ANALYSIS,
+    STATE,
     Finding,
     Status,
     Verdict,
@@ -110,7 +112,7 @@ class Trust:
         begun = judge_start(self.operator, judged)
         # Bands are of forecasts from stored frames.
         findings = [
-            replace(f, quantity=f.quantity.replace("initial state", "last analysis"))
+            replace(f, quantity=f.quantity.replace(STATE, ANALYSIS))
             for f in begun.findings
             if f.quantity != "error bands"
         ]

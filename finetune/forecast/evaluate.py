@@ -135,30 +135,16 @@ def evaluate(
     plan = make_plan(operator, store, request)
     rollouts = LongRollouts(operator, store, plan) if long else None
     require_within(windows, plan.steps)
-    verdict = Verdict(())
-    channels = _scored_channels(store, plan)
-    judged = replace(plan, fields=tuple(plan.fields[c] for c in channels))
-    shape = (len(plan.trajectories), plan.steps, len(channels))
-    ours, baseline = (
-        {name: np.empty(shape) for name in (*METRICS, *ABSOLUTE, AGREES)} for _ in range(2)
-    )
-    spectra, ranges = _Spectra(judged), _Ranges(len(channels))
-    seconds = []
+    verdict, scored, seconds = Verdict(()), _Scored(store, plan), []
     for step in forecast(operator, store, plan, request, title="evaluate", progress=progress):
         if rollouts is not None:
             rollouts.add(step)
         if step.index == 0:
             verdict = verdict.merged(judge_start(operator, _start(step, plan)))
-        target = truth(store, judged, step.trajectories, step.index).to(request.device)
-        step, target, whole = _without_holes(_only(step, channels), target)
-        for values, fields in ((ours, step.fields), (baseline, step.last_given)):
-            for name, value in _score(fields, target, step.mask).items():
-                values[name][step.rows, step.index] = value
-        spectra.add(step, target, whole)
-        ranges.add(target, step.mask)
+        scored.add(step, request.device)
         seconds.append(step.seconds)
-    varying = ranges.varying()
-    found = _result(operator, store, judged, ours, baseline, varying)
+    varying, ours, baseline = scored.ranges.varying(), scored.ours, scored.baseline
+    found = _result(operator, store, scored.plan, ours, baseline, varying)
     if windows:
         found["windows"] = {str(one): _within(one, ours, baseline, varying) for one in windows}
     if request.noise:
@@ -169,7 +155,7 @@ def evaluate(
         "verdict": {"status": verdict.status, "outside": _told(verdict)},
         "batch": min(request.batch, len(plan.trajectories)),
         "seconds_per_step": float(np.median(seconds)),
-        "spectra": spectra.result(),
+        "spectra": scored.spectra.result(),
         "conventions": CONVENTIONS,
     }
 
@@ -194,6 +180,29 @@ def _start(step: Step, plan: Plan) -> Start:
 
 def _told(verdict: Verdict) -> dict[str, str]:
     return {finding.quantity: finding.text for finding in verdict.outside}
+
+
+class _Scored:
+    """Scores, spectra and ranges of the fields that are scored, of a prediction and persistence."""
+
+    def __init__(self, store: Store, plan: Plan) -> None:
+        self.store, self.channels = store, _scored_channels(store, plan)
+        self.plan = replace(plan, fields=tuple(plan.fields[c] for c in self.channels))
+        shape = (len(plan.trajectories), plan.steps, len(self.channels))
+        self.ours, self.baseline = (
+            {name: np.empty(shape) for name in (*METRICS, *ABSOLUTE, AGREES)} for _ in range(2)
+        )
+        self.spectra, self.ranges = _Spectra(self.plan), _Ranges(len(self.channels))
+
+    def add(self, step: Step, device: str) -> None:
+        """Score a step, computed on a device, against the stored frames of its time."""
+        target = truth(self.store, self.plan, step.trajectories, step.index).to(device)
+        step, target, whole = _without_holes(_only(step, self.channels), target)
+        for values, fields in ((self.ours, step.fields), (self.baseline, step.last_given)):
+            for name, value in _score(fields, target, step.mask).items():
+                values[name][step.rows, step.index] = value
+        self.spectra.add(step, target, whole)
+        self.ranges.add(target, step.mask)
 
 
 class _Spectra:

@@ -213,7 +213,7 @@ class Observer(AssimilatingOperator):
 
             order = self.config.order
             if torch.compiler.is_exporting():
-                symbol = self._symbol_parts(state.context)
+                symbol = _symbol_parts(self, state.context)
                 fields = exponential_step_real(last, dt, symbol, tendency, order)
             else:
                 symbol = self.symbol(state.context, last.device)
@@ -260,26 +260,6 @@ class Observer(AssimilatingOperator):
                 total = total + odd[:, p, axis].reshape(shape) * term
         return total[None] / self.description.time_scale_of(context.dataset)
 
-    def _symbol_parts(self, context: Context) -> Pair:
-        """`symbol` as real and imaginary part, on the CPU."""
-        real, imaginary = symbol_parts(self.config.linear, context)
-        if self.even is None or self.odd is None:
-            return real, imaginary
-        grid, shape = context.grid, (-1, *(1,) * self.ndim)
-        unit, time = (
-            self._reference_wavenumber(context),
-            self.description.time_scale_of(context.dataset),
-        )
-        squares = sum(((k / unit) ** 2 for k in wavenumber_arrays(grid)), np.zeros(()))
-        ratio = -torch.tensor(squares.tolist(), dtype=torch.float64)
-        for p in range(self.even.shape[1]):
-            real = real + self.even[:, p].double().reshape(shape) * ratio**p / time
-        for p, axis in itertools.product(range(self.odd.shape[1]), range(self.ndim)):
-            orders = [2 * p + 1 if i == axis else 0 for i in range(self.ndim)]
-            wave = monomial_parts(grid, orders, unit)[1]
-            imaginary = imaginary + self.odd[:, p, axis].double().reshape(shape) * wave / time
-        return real, imaginary
-
     def _reference_wavenumber(self, context: Context) -> float:
         """Of the mode `modes` along the longest axis of the training grid."""
         grid = self.description.grid or context.grid
@@ -297,6 +277,28 @@ class Observer(AssimilatingOperator):
             waves = torch.cat((mesh.sin(), mesh.cos()))
             extra.append(waves.expand(batch, *waves.shape))
         return extra
+
+
+def _symbol_parts(observer: Observer, context: Context) -> Pair:
+    """`Observer.symbol` as real and imaginary part, on the CPU."""
+    real, imaginary = symbol_parts(observer.config.linear, context)
+    if observer.even is None or observer.odd is None:
+        return real, imaginary
+    grid, shape = context.grid, (-1, *(1,) * observer.ndim)
+    unit, time = (
+        observer._reference_wavenumber(context),
+        observer.description.time_scale_of(context.dataset),
+    )
+    waves = (k / unit for k in wavenumber_arrays(grid))
+    square = np.asarray(sum(k * k for k in waves))
+    ratio = -torch.tensor(square.tolist(), dtype=torch.float64)
+    for p in range(observer.even.shape[1]):
+        real = real + observer.even[:, p].double().reshape(shape) * ratio**p / time
+    for p, axis in itertools.product(range(observer.odd.shape[1]), range(observer.ndim)):
+        orders = [2 * p + 1 if i == axis else 0 for i in range(observer.ndim)]
+        wave = monomial_parts(grid, orders, unit)[1]
+        imaginary = imaginary + observer.odd[:, p, axis].double().reshape(shape) * wave / time
+    return real, imaginary
 
 
 def correction_axes(

@@ -243,7 +243,8 @@ class AssimilatingOperator(Operator):
         if observation is None:
             return state, fields
         scaling, variance = self.scaling(state), state.variance
-        assert variance is not None
+        if variance is None:  # a start that is exact
+            variance = fields.new_zeros(*fields.shape[:2], *(1,) * self.ndim)
         analysis, variance = self.correction(
             fields, observation, state.context, scaling.shift, scaling.scale, variance
         )

@@ -82,29 +82,11 @@ def export_step(
         ValueError: the training grid is unknown, there are several datasets to choose from, the
             file is taken, or the program does not give the same numbers; or as `write_onnx`.
     """
-    about = operator.description
     if onnx:
         from .exporting_onnx import require_onnx
 
         require_onnx()
-    if about.grid is None:
-        raise ValueError(
-            f"this {operator.name} was trained on several grids: a program has one. Fine-tune it "
-            "on the grid that you need"
-        )
-    if about.prescribed:
-        raise ValueError(
-            f"this {operator.name} takes {', '.join(about.prescribed)} as prescribed in time, for "
-            "which a program has no input; predict with Pelagos"
-        )
-    context = Context(
-        about.fields,
-        about.grid,
-        dataset=_dataset(operator, dataset),
-        constant_fields=about.constant_fields,
-        parameter_names=parameters_of(operator),
-        inputs=about.inputs,
-    )
+    context = _context(operator, dataset)
     step, inputs = Step(operator.eval(), context).eval(), _example(operator, batch)
     says = _about(operator, context, inputs)
     with torch.no_grad():
@@ -125,6 +107,28 @@ def export_step(
 def parameters_of(operator: Operator) -> tuple[str, ...]:
     """All parameters of the data that a step needs, in the order of the program's."""
     return (*operator.description.parameters, *operator.further_parameters)
+
+
+def _context(operator: Operator, dataset: str) -> Context:
+    about = operator.description
+    if about.grid is None:
+        raise ValueError(
+            f"this {operator.name} was trained on several grids: a program has one. Fine-tune it "
+            "on the grid that you need"
+        )
+    if about.prescribed:
+        raise ValueError(
+            f"this {operator.name} takes {', '.join(about.prescribed)} as prescribed in time, for "
+            "which a program has no input; predict with Pelagos"
+        )
+    return Context(
+        about.fields,
+        about.grid,
+        dataset=_dataset(operator, dataset),
+        constant_fields=about.constant_fields,
+        parameter_names=parameters_of(operator),
+        inputs=about.inputs,
+    )
 
 
 def _dataset(operator: Operator, dataset: str) -> str:

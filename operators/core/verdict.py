@@ -28,7 +28,8 @@ LARGEST_SPREAD = 0.7  # of members, in standard deviations over space, beyond wh
 DRIFTS = {"mean": 0.05, "size": 0.05}  # the narrowest ranges of drifts
 FINITE = "finite values"
 REMEDY = "fine-tune on such data, or predict"
-TOGETHER = "initial state as a whole"
+STATE, ANALYSIS = "initial state", "last analysis"
+TOGETHER = f"{STATE} as a whole"
 _ORDER = ("inside", "unknown", "outside")
 
 
@@ -58,10 +59,13 @@ class Verdict:
 
     @property
     def status(self) -> Status:
-        """ "outside" if any quantity is, "unknown" if nothing could be compared."""
+        """ "outside" if any quantity is, "unknown" if states or nothing could be compared."""
         if self.outside:
             return "outside"
-        return "inside" if any(f.status == "inside" for f in self.findings) else "unknown"
+        known = {f.quantity: f.status for f in self.findings}
+        if "unknown" in (known.get(STATE), known.get(ANALYSIS)):
+            return "unknown"
+        return "inside" if "inside" in known.values() else "unknown"
 
     @property
     def outside(self) -> tuple[Finding, ...]:
@@ -175,7 +179,7 @@ def judge_start(operator: Operator, start: Start) -> Verdict:
     ]
     if ranges is None:
         text = "the checkpoint does not say what its training data were like"
-        return Verdict((*findings, Finding("initial state", "unknown", text)))
+        return Verdict((*findings, Finding(STATE, "unknown", text)))
     findings += _features(seen, start.context.channels, ranges)
     findings += _together(seen, start.context.channels, ranges)
     return Verdict(tuple(findings))

@@ -214,14 +214,14 @@ class MultiscaleTransformer(Operator):
         prepared = self._prepared([*chain(*down, *up)])
         tokens = self.embedding(x, affines)
         for i, stage in enumerate(down):
-            state = self._run(stage, tokens, affines, prepared)
+            state = _run_blocks(self, stage, tokens, affines, prepared)
             if i + 1 < len(grids):
                 tokens = self.merging[i](state + tokens, grids[i][0].shape, affines)
             skips = placed([self.skips[i]], [[grids[i][0]] * self.config.skips[i]])
-            states.append(self._run(skips[0], state, affines))
+            states.append(_run_blocks(self, skips[0], state, affines))
         tokens = states[-1]
         for i in reversed(range(len(grids))):
-            tokens = self._run(up[i], tokens, affines, prepared)
+            tokens = _run_blocks(self, up[i], tokens, affines, prepared)
             if i > 0:
                 shape, finer = grids[i][0].shape, grids[i - 1][0].shape
                 tokens = self.unmerging[i - 1](tokens, shape, finer, affines) + states[i - 1]
@@ -240,25 +240,6 @@ class MultiscaleTransformer(Operator):
         grids = tuple(grid for _, grid in own)
         return self.prepared.get(weights, grids, lambda: prepare_blocks(own))
 
-    def _run(
-        self,
-        blocks: Sequence[tuple[Block, WindowGrid]],
-        x: Float[Tensor, "B T D"],
-        affines: dict[str, Affine],
-        prepared: Mapping[Block, Prepared] = MappingProxyType({}),
-    ) -> Float[Tensor, "B T D"]:
-        """Blocks in sequence, recomputed in the backward pass if so configured."""
-        keep = not (self.config.checkpoint_activations and torch.is_grad_enabled())
-        random = self.training and self.config.drop_path > 0
-        for block, grid in blocks:
-            norms = [affines[name] for name in block.norms]
-            arguments = (x, grid, norms, *([prepared[block]] if block in prepared else []))
-            if keep:
-                x = block(*arguments)
-            else:
-                x = checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=random)
-        return x
-
     def _predict(self, state: State, leads: Float[Tensor, "B T"]) -> Float[Tensor, "B T C *S"]:
         """Direct prediction at lead times (B, T) from the state's last frame."""
         context, last = state.context, state.history[:, -1]
@@ -272,27 +253,51 @@ class MultiscaleTransformer(Operator):
         like = inputs
         inputs = inputs.repeat_interleave(count, 0) if count > 1 else inputs
         if self.description.prescribed:
-            given = [self._prescribed(state, lead, like) for lead in leads.unbind(1)]
+            given = [_prescribed(state, lead, like) for lead in leads.unbind(1)]
             inputs = torch.cat((inputs, torch.stack(given, 1).flatten(0, 1)), 1)
         output = self.network(inputs, time.flatten(), periodic).unflatten(0, (batch, count))
         return torch.stack([scaling.decode(frame, last) for frame in output.unbind(1)], 1)
 
-    def _prescribed(self, state: State, lead: Tensor, like: Tensor) -> Tensor:
-        """What is prescribed at the state's time and a lead time after it, as channels."""
-        ends = state.time, state.time + lead.to(state.time)
-        return torch.cat([value for time in ends for value in state.conditions.at(time, like)], 1)
-
     def _check_history(self, history: Tensor, context: Context) -> None:
         super()._check_history(history, context)
-        stretch = [n / m for n, m in zip(context.grid.shape, self.config.resolution, strict=False)]
-        if stretch and max(stretch) > MOST_STRETCH * min(stretch):
-            found, own = (
-                "×".join(map(str, s)) for s in (context.grid.shape, self.config.resolution)
-            )
-            raise ValueError(
-                f"this operator works on {own} points and resamples grids of that shape to it; got "
-                f"{found}. Resample the data, or train an operator without `resolution`"
-            )
+        _require_like(context.grid.shape, self.config.resolution)
+
+
+def _prescribed(state: State, lead: Tensor, like: Tensor) -> Tensor:
+    """What is prescribed at the state's time and a lead time after it, as channels."""
+    ends = state.time, state.time + lead.to(state.time)
+    return torch.cat([value for time in ends for value in state.conditions.at(time, like)], 1)
+
+
+def _require_like(shape: tuple[int, ...], resolution: Sequence[int]) -> None:
+    """Refuse points that the operator would have to stretch in one direction."""
+    stretch = [n / m for n, m in zip(shape, resolution, strict=False)]
+    if stretch and max(stretch) > MOST_STRETCH * min(stretch):
+        found, own = ("×".join(map(str, s)) for s in (shape, resolution))
+        raise ValueError(
+            f"this operator works on {own} points and resamples grids of that shape to it; got "
+            f"{found}. Resample the data, or train an operator without `resolution`"
+        )
+
+
+def _run_blocks(
+    operator: MultiscaleTransformer,
+    blocks: Sequence[tuple[Block, WindowGrid]],
+    x: Float[Tensor, "B T D"],
+    affines: dict[str, Affine],
+    prepared: Mapping[Block, Prepared] = MappingProxyType({}),
+) -> Float[Tensor, "B T D"]:
+    """Blocks in sequence, recomputed in the backward pass if so configured."""
+    keep = not (operator.config.checkpoint_activations and torch.is_grad_enabled())
+    random = operator.training and operator.config.drop_path > 0
+    for block, grid in blocks:
+        norms = [affines[name] for name in block.norms]
+        arguments = (x, grid, norms, *([prepared[block]] if block in prepared else []))
+        if keep:
+            x = block(*arguments)
+        else:
+            x = checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=random)
+    return x
 
 
 def _alternate(grids: list[WindowGrid], depth: int) -> list[WindowGrid]:

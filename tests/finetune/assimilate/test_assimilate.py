@@ -15,7 +15,7 @@ from pelagos.datasets.layouts.well import WellData, write_file
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.finetune.assimilate.assimilate import assimilate as run_assimilation
 from pelagos.finetune.assimilate.assimilator import Assimilator
-from pelagos.finetune.assimilate.observations import Domain, ObservationFile
+from pelagos.finetune.assimilate.observations import Dates, Domain, ObservationFile
 from pelagos.finetune.assimilate.settings import Outputs, Settings
 from pelagos.finetune.assimilate.start import start_from
 from pelagos.finetune.cli.console import main
@@ -178,6 +178,51 @@ def test_an_ensemble_scores_itself(wave, checkpoint, tmp_path, capsys):
     assert (a["u_spread"][0] > a["u_spread"][10].mean()).any()
 
 
+SEA = Domain(
+    ("temperature",),
+    Grid((4, 8), (4.0, 8.0), ("open", "periodic")),
+    0.0,
+    axes=("lat", "lon"),
+    units={"temperature": "K"},
+    dates=Dates("hours since 2000-01-01", "360_day", 24.0, 3600.0),
+    mask=(torch.arange(32).reshape(1, 4, 8) % 8 < 6),
+)
+
+
+def readings(tmp_path, row):
+    path = tmp_path / "sensors.csv"
+    columns = ["time", "lat", "lon", "field", "value", "std", "unit"]
+    path.write_text("\n".join([",".join(columns), row]) + "\n")
+    return path
+
+
+def test_sensors_as_people_have_them(tmp_path):
+    """Coordinates by their names, dates of the dataset's calendar, units, at the start time too."""
+    row = "2000-02-30 06:00,1.5,2.0,temperature,20.0,0.5,degC"
+    ((time, sensors),) = ObservationFile(readings(tmp_path, row), SEA)
+    assert time == (59 * 24 + 6 - 24) * 3600.0
+    assert sensors.positions.tolist() == [[1.5, 2.0]]
+    assert sensors.values.item() == pytest.approx(293.15)
+    assert sensors.noise.item() == pytest.approx(0.5)
+    row = "2000-01-02,1.5,2.0,temperature,280,,"
+    ((time, sensors),) = ObservationFile(readings(tmp_path, row), SEA)
+    assert (time, sensors.values.item()) == (0.0, 280.0)
+
+
+@pytest.mark.parametrize(
+    ("row", "match"),
+    [
+        ("2000-01-03,1.5,5.5,temperature,280,,", r"masked at \(1.5, 5.5\) or beside it"),
+        ("2000-01-03,1.5,2.0,temperature,280,,m", "'m' cannot be converted into it"),
+        ("2000-01-01,1.5,2.0,temperature,280,,", "is before that of the state"),
+        ("2000-13-01,1.5,2.0,temperature,280,,", "a number or a date such as 2020-01-31T06:00"),
+    ],
+)
+def test_what_such_sensors_cannot_be_is_said(row, match, tmp_path):
+    with pytest.raises(ValueError, match=match):
+        ObservationFile(readings(tmp_path, row), SEA)
+
+
 def test_a_netcdf_file_is_read_as_the_csv(wave, checkpoint, tmp_path):
     rows = rows_of(open_store(wave, "test"), count=3)
     path = write(tmp_path / "sensors.csv", rows)
@@ -200,7 +245,7 @@ BAD = [
     ([0.01, 0.5, "u", "", 0.1], "value must be a number; got ''"),
     ([0.01, 0.5, "u", 1.0, 0.0], "std must be positive .* got 0"),
     ([0.01, 0.5, "u", 1.0, -2.0], "std must be positive .* got -2"),
-    ([-1.0, 0.5, "u", 1.0, 0.1], "time -1 is not after that of the state, 0"),
+    ([-1.0, 0.5, "u", 1.0, 0.1], "time -1 is before that of the state, 0"),
     (["soon", 0.5, "u", 1.0, 0.1], "time must be a number; got 'soon'"),
 ]
 
@@ -327,7 +372,6 @@ class TestAssimilator:
         ("time", "value", "match"),
         [
             (-1.0, 0.0, "time -1 is not after that of the estimate, 0"),
-            (0.0, 0.0, "time 0 is not after"),
             (DT, float("nan"), "measured values must be finite"),
         ],
     )
@@ -338,6 +382,17 @@ class TestAssimilator:
         with pytest.raises(ValueError, match=match):
             live.step(time, measured)
         assert torch.equal(live.state.history, before)
+
+    def test_a_measurement_of_the_start_corrects_it(self, wave):
+        live = Assimilator(exact_observer(), self.context(wave))
+        measured = Sensors(torch.tensor([[3.0]]), torch.tensor([[0.5]]), ("u",),
+                           torch.tensor([[0.01]]))  # fmt: skip
+        found = live.step(0.0, measured)
+        assert found.time == live.time == 0.0
+        assert found.mean[0, 64].item() == pytest.approx(3.0, abs=0.05)
+        assert found.innovations.gap.item() == pytest.approx(2.5)  # the mean of the data is 0.5
+        with pytest.raises(ValueError, match="time 0 is not after"):
+            live.step(0.0)
 
     def test_an_operator_without_a_mean_needs_a_history(self, wave):
         inner = create("dymixop", fields=("u",), ndim=1, hidden=4, layers=1, modes=3, history=2)
