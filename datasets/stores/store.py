@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from ..layouts.source import Source
 from .agreement import check_sources
 from .cutting import Span, cut
 from .files import Files
-from .prescribing import marked, predicted, prescribed, unmarked
+from .prescribing import predicted, prescribed
 from .timeline import Timelines
 from .trajectories import Trajectories
 from .values import Values
@@ -71,50 +71,12 @@ class Store(Trajectories):
         check_sources(self.sources)
         self.splits = _ranges([(split, len(source)) for split, source in ordered])
         self._files = Files([predicted(source) for source in self.sources])
-        self.prescribed = self._prescribed(ordered)
+        self.prescribed = _prescribed(ordered)
         self._values = Values(self._files)
         self._timelines = Timelines(self.sources)
         self.first, self.dt = self._timelines.first, self._timelines.dt
         self.times = self.trajectory_times(0)
         self._take_names()
-
-    @property
-    def whole(self) -> Store:
-        """The same trajectories with the prescribed fields among the others, as they are stored.
-
-        For whoever looks at data, or writes them; prescribed scalars are not among its fields.
-        """
-        return self if self.prescribed is None else self._of(unmarked)
-
-    def prescribing(self, names: Sequence[str]) -> Store:
-        """The same trajectories, of which these fields and scalars are prescribed, too.
-
-        Raises:
-            ValueError: there is none of such a name, or nothing would be predicted.
-        """
-        given = () if self.prescribed is None else self.prescribed.fields
-        if set(names) <= set(given):
-            return self
-        return self._of(lambda source: marked(source, names))
-
-    def _of(self, change: Callable[[Source], Source]) -> Store:
-        """A store of changed sources of the same trajectories, in the same splits."""
-        parts, start = [], 0
-        for source in self.sources:
-            split = next(name for name, part in self.splits.items() if start in part)
-            parts.append((split, change(source)))
-            start += len(source)
-        return Store(parts)
-
-    def _prescribed(self, parts: Sequence[tuple[str, Source]]) -> Store | None:
-        if not parts[0][1].header.prescribed:
-            return None
-        if all(source.header.n_frames == 1 for _, source in parts):
-            raise ValueError(
-                f"{parts[0][1].path}: prescribed fields change in time, and there are single "
-                "frames only: name them as constants"
-            )
-        return Store([(split, prescribed(source)) for split, source in parts])
 
     def _take_names(self) -> None:
         header = self._files.header
@@ -205,6 +167,19 @@ class Store(Trajectories):
             store.prescribed = self.prescribed.over([prescribed(each) for each in sources])
         store._take_names()
         return store
+
+
+def _prescribed(parts: Sequence[tuple[str, Source]]) -> Store | None:
+    """What is prescribed of split and source of all files, as a store of its own."""
+    first = parts[0][1]
+    if not first.header.prescribed:
+        return None
+    if all(source.header.n_frames == 1 for _, source in parts):
+        raise ValueError(
+            f"{first.path}: prescribed fields change in time, and there are single frames only: "
+            "name them as constants"
+        )
+    return Store([(split, prescribed(source)) for split, source in parts])
 
 
 def _ordered(sources: Sequence[tuple[str, Source]]) -> list[tuple[str, Source]]:
