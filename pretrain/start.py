@@ -19,6 +19,7 @@ from ..datasets.fields.normalization import (
     POOLED,
     Identity,
     Normalizer,
+    Standard,
     Statistics,
     WindowScaling,
     normalizer_from_dict,
@@ -83,9 +84,7 @@ def describe(
     raw = normalizer["name"] == Identity.name
     conditions = _conditions(recipe, stores, known, inputs, None if raw else processes)
     if not raw:
-        scales = prescribed_scales(stores, prescribed, processes)
-        scales |= {k: known.scale_of(k) for k in prescribed if k in known.prescribed}
-        conditions["condition_scales"] |= scales
+        conditions["condition_scales"] |= _scales(stores, prescribed, known, processes)
     grids = {store.grid for store in stores}
     named += (*conditions["constant_fields"], *conditions["parameters"], *prescribed)
     return Description(
@@ -137,6 +136,14 @@ def _prescribed(
         return names
     given = [store.prescribed.fields for store in stores if store.prescribed is not None]
     return tuple(dict.fromkeys(name for fields in given for name in fields))
+
+
+def _scales(
+    stores: Sequence[Store], names: Sequence[str], known: Description, processes: Processes
+) -> dict[str, Standard]:
+    """How prescribed fields are scaled: as the checkpoint knows them, else by the data."""
+    kept = {name: known.scale_of(name) for name in names if name in known.prescribed}
+    return prescribed_scales(stores, names, processes) | kept
 
 
 def _require_prescribed(store: Store, names: Sequence[str], fill: Mapping[str, float]) -> None:

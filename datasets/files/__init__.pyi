@@ -9,6 +9,7 @@ from .conventions import CODING as CODING
 from .conventions import NO_VARIABLE as NO_VARIABLE
 from .conventions import plain as plain
 from .conventions import texts as texts
+from .disk import written as written
 from .folders import dataset_name as dataset_name
 from .folders import find_files as find_files
 from .guard import one_line as one_line
@@ -19,3 +20,4 @@ from .hdf5 import open_readonly as open_readonly
 from .hdf5 import strings as strings
 from .hdf5 import text as text
 from .matlab import MatFile as MatFile
+from .netcdf_written import write_netcdf as write_netcdf

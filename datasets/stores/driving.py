@@ -17,6 +17,7 @@ from ..fields.prescribed import SAME, Needs, Prescribed, stacked
 from ..fields.units import check_units
 from .opening import open_store
 from .store import Store
+from .whole import prescribing
 
 if TYPE_CHECKING:
     import xarray
@@ -108,7 +109,7 @@ class Driving:
         """The store of what is prescribed, also where its files do not say that it is."""
         if not self._names:
             return None
-        given = self.store.prescribing(self._names).prescribed
+        given = prescribing(self.store, self._names).prescribed
         assert given is not None, "named above"
         of = f"dataset {given.name!r}"
         check_units("the operator", self.needs.units, of, given.units, self._names)

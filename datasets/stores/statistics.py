@@ -20,6 +20,7 @@ from ..layouts.well_reader import WellFile
 from .kept_moments import kept_moments
 from .store import Store
 from .survey import Survey, Table, blocks, survey
+from .whole import whole
 
 BLOCK = 2**22  # values to hold at once
 COLUMNS = ("mean", "std", "rms", "min", "max", "mean_delta", "std_delta", "rms_delta")
@@ -40,7 +41,7 @@ def split_statistics(
     Raises:
         ValueError: a value is NaN or infinite, or a file is damaged.
     """
-    store = store.whole
+    store = whole(store)
     found = survey(store, progress)
     for table in (found.fields, found.constants):
         bad = np.argwhere(table.bad)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from ..fields.vocabulary import SPLITS
@@ -18,16 +18,16 @@ from ..layouts.source import Source
 from .agreement import check_sources
 from .cutting import Span, cut
 from .files import Files
-from .missing import Gaps
-from .prescribing import marked, predicted, prescribed, unmarked
-from .timeline import Timeline, Timelines, stretches
+from .prescribing import predicted, prescribed
+from .timeline import Timelines
+from .trajectories import Trajectories
 from .values import Values
 
 if TYPE_CHECKING:
     import xarray
 
 
-class Store:
+class Store(Trajectories):
     """Trajectories of all files of a dataset, with one set of fields on one grid.
 
     Trajectory i has frames (T, C, *S). Values are in physical units, single precision. The store
@@ -71,50 +71,12 @@ class Store:
         check_sources(self.sources)
         self.splits = _ranges([(split, len(source)) for split, source in ordered])
         self._files = Files([predicted(source) for source in self.sources])
-        self.prescribed = self._prescribed(ordered)
+        self.prescribed = _prescribed(ordered)
         self._values = Values(self._files)
         self._timelines = Timelines(self.sources)
         self.first, self.dt = self._timelines.first, self._timelines.dt
         self.times = self.trajectory_times(0)
         self._take_names()
-
-    @property
-    def whole(self) -> Store:
-        """The same trajectories with the prescribed fields among the others, as they are stored.
-
-        For whoever looks at data, or writes them; prescribed scalars are not among its fields.
-        """
-        return self if self.prescribed is None else self._of(unmarked)
-
-    def prescribing(self, names: Sequence[str]) -> Store:
-        """The same trajectories, of which these fields and scalars are prescribed, too.
-
-        Raises:
-            ValueError: there is none of such a name, or nothing would be predicted.
-        """
-        given = () if self.prescribed is None else self.prescribed.fields
-        if set(names) <= set(given):
-            return self
-        return self._of(lambda source: marked(source, names))
-
-    def _of(self, change: Callable[[Source], Source]) -> Store:
-        """A store of changed sources of the same trajectories, in the same splits."""
-        parts, start = [], 0
-        for source in self.sources:
-            split = next(name for name, part in self.splits.items() if start in part)
-            parts.append((split, change(source)))
-            start += len(source)
-        return Store(parts)
-
-    def _prescribed(self, parts: Sequence[tuple[str, Source]]) -> Store | None:
-        if not parts[0][1].header.prescribed:
-            return None
-        if all(source.header.n_frames == 1 for _, source in parts):
-            raise ValueError(
-                f"{parts[0][1].path}: prescribed fields change in time, and there are single "
-                "frames only: name them as constants"
-            )
-        return Store([(split, prescribed(source)) for split, source in parts])
 
     def _take_names(self) -> None:
         header = self._files.header
@@ -146,78 +108,6 @@ class Store:
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(_summary(self))}</pre>"
-
-    def n_frames(self, i: int) -> int:
-        """Number of frames of trajectory i."""
-        return self._files.n_frames(i)
-
-    def trajectory_times(self, i: int) -> Float64[np.ndarray, " T"]:
-        """Physical times of the frames of trajectory i."""
-        return self._files.times(i)
-
-    def timeline(self, i: int) -> Timeline:
-        """The time step of trajectory i, and where frames of it are missing."""
-        return self._timelines(*self._files.locate(i))
-
-    def stretches(self, i: int) -> list[range]:
-        """The frames of trajectory i, from `first` on, in ranges in which none is missing."""
-        return stretches(self.n_frames(i), self.first, self.timeline(i).breaks)
-
-    def trajectory(self, i: int) -> Float[Tensor, "T C *S"]:
-        """All frames of trajectory i."""
-        return self.read(i, 0, self.n_frames(i))
-
-    def read(self, i: int, start: int, stop: int, step: int = 1) -> Float[Tensor, "T C *S"]:
-        """Frames start, start + step, … before `stop` of trajectory i; only these are read.
-
-        What the mask leaves out and the file does not hold is filled (see `missing`).
-
-        Raises:
-            ValueError: there are no such frames, or a value that is not masked is NaN or infinite.
-        """
-        return self._values.read(i, start, stop, step)
-
-    def read_raw(
-        self, i: int, frames: slice, channels: Sequence[int] | None = None
-    ) -> Float32[np.ndarray, "T C *S"]:
-        """As `read`, for the given channels, without looking at the values: NaN where missing.
-
-        Raises:
-            ValueError: the file is damaged, or this is more than the memory that is available.
-        """
-        return self._files.read(i, frames, channels)
-
-    def with_holes(self, i: int, frame: int) -> Float[Tensor, "C *S"]:
-        """A frame of trajectory i as `read` gives it, but NaN where it has holes."""
-        return self._values.with_holes(i, frame)
-
-    def constants(self, i: int) -> Float[Tensor, "K *S"] | None:
-        """Constant fields of trajectory i, or None if there are none.
-
-        Raises:
-            ValueError: a value is NaN or infinite.
-        """
-        return self._values.constants(i) if self.constant_fields else None
-
-    def holds_all_constants(self, i: int) -> bool:
-        """Whether the constant fields of trajectory i, read before, have no missing values."""
-        return self._values.holds_all_constants(i)
-
-    def constants_raw(self, i: int) -> Float32[np.ndarray, "K *S"]:
-        """As `constants`, an empty array if there are none, without looking at the values."""
-        return self._files.constants(i)
-
-    def mask(self, i: int) -> Bool[Tensor, "C *S"] | None:
-        """Where the fields of trajectory i are predicted; None: everywhere."""
-        return self._values.mask(i)
-
-    def mask_after_reading(self, i: int) -> Bool[Tensor, "C *S"] | None:
-        """As `mask`, of a trajectory that frames have been read of; reads no other."""
-        return self._values.mask_after_reading(i)
-
-    def gaps(self, i: int) -> Gaps | None:
-        """Where the values of trajectory i are missing; None where it is not known to lack any."""
-        return self._values.gaps(i)
 
     def whole_frames(self, i: int) -> Bool[np.ndarray, " T"] | None:
         """Which frames of trajectory i have no holes; None where holes are refused."""
@@ -277,6 +167,19 @@ class Store:
             store.prescribed = self.prescribed.over([prescribed(each) for each in sources])
         store._take_names()
         return store
+
+
+def _prescribed(parts: Sequence[tuple[str, Source]]) -> Store | None:
+    """What is prescribed of split and source of all files, as a store of its own."""
+    first = parts[0][1]
+    if not first.header.prescribed:
+        return None
+    if all(source.header.n_frames == 1 for _, source in parts):
+        raise ValueError(
+            f"{first.path}: prescribed fields change in time, and there are single frames only: "
+            "name them as constants"
+        )
+    return Store([(split, prescribed(source)) for split, source in parts])
 
 
 def _ordered(sources: Sequence[tuple[str, Source]]) -> list[tuple[str, Source]]:

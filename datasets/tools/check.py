@@ -7,6 +7,7 @@ from typing import Any
 
 from ..stores.store import Store
 from ..stores.survey import Survey, survey
+from ..stores.whole import whole
 from .access import Access, StoredArray, data_paths, measure, stored_arrays, stored_bytes
 from .findings import (
     Finding,
@@ -95,7 +96,7 @@ def check(
     Raises:
         ValueError: a file is damaged.
     """
-    given, store = store, store.whole
+    given, store = store, whole(store)
     found = survey(store, progress)
     access = measure(store, history, horizon)
     arrays = stored_arrays(store.sources[0].path)

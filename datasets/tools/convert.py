@@ -33,6 +33,7 @@ from ..stores.opening import AS_IT_IS, Reading, open_store
 from ..stores.statistics import complete
 from ..stores.store import Store
 from ..stores.survey import blocks
+from ..stores.whole import whole
 
 BLOCK = 2**22  # values to hold at once
 SHARD = 2**29  # bytes of a file, at most, unless one trajectory is larger
@@ -108,7 +109,7 @@ def convert(
     """
     asked = reading.prescribed
     given = open_store(source, split, reading.layout, units=reading.units, prescribed=asked)
-    prescribed, store = given.sources[0].header.prescribed, given.whole
+    prescribed, store = given.sources[0].header.prescribed, whole(given)
     recipe = Recipe(
         name=_plain_name(store.name if name is None else name),
         source=str(source) if "://" in str(source) else str(Path(source).absolute()),
@@ -240,7 +241,7 @@ def _write(
                 digest.update(values.data)
                 advance(len(values) / store.n_frames(i))
             digests.append(digest.digest())
-    written = Store([(part.split, WellFile(part.path))]).whole
+    written = whole(Store([(part.split, WellFile(part.path))]))
     order = [written.fields.index(name) for name in store.fields]
     for i, expected in enumerate(digests):
         digest = hashlib.blake2b(digest_size=16)

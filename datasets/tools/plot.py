@@ -33,6 +33,7 @@ from ..base.figures import (
 from ..base.progress import Bar
 from ..fields.grid import spacing
 from ..stores.store import Store
+from ..stores.whole import whole
 from .plot_series import draw_series
 from .summary import with_unit
 
@@ -123,7 +124,7 @@ def plot(
     Raises:
         ValueError: there is no such trajectory or field, or a picture exists.
     """
-    store = store.whole
+    store = whole(store)
     for name in fields:
         if name not in store.fields:
             known = ", ".join(store.fields)

@@ -100,6 +100,7 @@ class Picture:
             shown = axes.pcolormesh(
                 times, x, values, shading="nearest", rasterized=True, **_colours(values, not spread)
             )
+            axes.autoscale(enable=False)
             axes.set_ylabel(self._label("x", "length"))
             if measured and measured[-1] < times[-1]:
                 axes.axvline(measured[-1], color=INK, linewidth=0.8)
@@ -145,6 +146,7 @@ class Picture:
         for axes, image in zip(row, images, strict=True):
             hatch(axes)
             shown = axes.imshow(image.T, origin="lower", extent=extent, aspect="auto", **style)
+            axes.autoscale(enable=False)
         assert shown is not None, "the figure has at least one frame"
         return shown
 
@@ -163,7 +165,7 @@ def _by_field(sensors: Sensors | None) -> dict[str, np.ndarray]:
 def _told(verdict: Verdict, inches: float) -> str:
     """The verdict, and what is outside, in lines that fit."""
     said = [f"{f.quantity}: {f.text}" for f in verdict.outside]
-    lines = [f"{verdict.status} of what was trained", *said[:_FINDINGS]]
+    lines = [verdict.said, *said[:_FINDINGS]]
     if len(said) > _FINDINGS:
         lines.append(f"and {len(said) - _FINDINGS} more (see the file's verdict)")
     return "\n".join(textwrap.fill(line, int(17 * inches)) for line in lines)

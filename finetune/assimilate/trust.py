@@ -156,9 +156,9 @@ def _consistent(name: str, found: _Readings) -> Finding:
         2 * float(gammaincinv(degrees / 2, share)) / degrees for share in (LEVEL / 2, 1 - LEVEL / 2)
     )
     text = (
-        f"their mean square is {mean:.3g} of what spread and noise say, over {found.count} "
-        f"reading(s) at {degrees} time(s); consistent are {low:.3g} to {high:.3g} (chi-square, "
-        f"level {LEVEL:g})"
+        f"their mean square is {mean:.3g} times what spread and noise let expect, over "
+        f"{found.count} reading(s) at {degrees} time(s); consistent are {low:.3g} to {high:.3g} "
+        f"(chi-square, level {LEVEL:g})"
     )
     if found.far:
         text += f"; {found.far} are more than {FAR:g} deviations off: wrong values, or units?"
@@ -187,6 +187,6 @@ def _spreads(scores: Mapping[str, Mapping[str, float]]) -> Iterator[Finding]:
         if math.isnan(ratio):  # of no frame is the truth known
             continue
         inside = 1 / RATIO <= ratio <= RATIO
-        text = f"{ratio:.3g} of the error; {1 / RATIO:g} to {RATIO:g} is of its size"
+        text = f"{ratio:.3g} times the error; {1 / RATIO:g} to {RATIO:g} is of its size"
         distance = max(ratio, 1 / max(ratio, 1e-300)) / RATIO - 1
         yield Finding(f"spread of {name}", "inside" if inside else "outside", text, distance)

@@ -166,7 +166,7 @@ def _say(outcome: Outcome) -> None:
         print(f"{name}: {values}")
     print(
         f"analysis: {outcome.path} ({outcome.analyses} analyses of {outcome.used} readings, "
-        f"{outcome.forecasts} forecast frames; {outcome.verdict.status} of what was trained)"
+        f"{outcome.forecasts} forecast frames; {outcome.verdict.said})"
     )
     if outcome.figure is not None:
         print(f"figure: {outcome.figure}")

@@ -192,7 +192,7 @@ def _say_prediction(found: Written, unit: str) -> None:
     first, last = (number(lead, unit) for lead in (plan.leads[0], plan.leads[-1]))
     print(
         f"prediction: {found.path} ({plan.steps} frame(s), {first} to {last} after the last given "
-        f"one; {found.verdict.status} of what was trained; open it with: xarray.open_dataset)"
+        f"one; {found.verdict.said}; open it with: xarray.open_dataset)"
     )
 
 

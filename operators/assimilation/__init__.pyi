@@ -2,6 +2,7 @@ from .comparing import innovations_of as innovations_of
 from .correction import CorrectionConfig as CorrectionConfig
 from .ensemble import EnsembleGain as EnsembleGain
 from .measurement import Innovations as Innovations
+from .measurement import interpolation as interpolation
 from .measurement import sample as sample
 from .observer import Observer as Observer
 from .operator import Analyses as Analyses

@@ -289,9 +289,8 @@ def _symbol_parts(observer: Observer, context: Context) -> Pair:
         observer._reference_wavenumber(context),
         observer.description.time_scale_of(context.dataset),
     )
-    waves = (k / unit for k in wavenumber_arrays(grid))
-    square = np.asarray(sum(k * k for k in waves))
-    ratio = -torch.tensor(square.tolist(), dtype=torch.float64)
+    squares = sum(((k / unit) ** 2 for k in wavenumber_arrays(grid)), np.zeros(()))
+    ratio = -torch.tensor(squares.tolist(), dtype=torch.float64)
     for p in range(observer.even.shape[1]):
         real = real + observer.even[:, p].double().reshape(shape) * ratio**p / time
     for p, axis in itertools.product(range(observer.odd.shape[1]), range(observer.ndim)):

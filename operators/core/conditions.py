@@ -43,7 +43,7 @@ class Conditions:
             yield everywhere(_moved(self.parameters, like), tuple(like.shape[2:]))
 
     def at(
-        self, time: Float[Tensor, " B"], like: Float[Tensor, "B C *S"]
+        self, time: Float[Tensor, " B"], like: Float[Tensor, "B _ *S"]
     ) -> Iterator[Float[Tensor, "B Q *S"]]:
         """What is prescribed at a time, as channels.
 

@@ -37,7 +37,7 @@ class State:
     variance: Tensor | None = None
 
     def channels(
-        self, like: Float[Tensor, "B C *S"], dt: Float[Tensor, " B"]
+        self, like: Float[Tensor, "B _ *S"], dt: Float[Tensor, " B"]
     ) -> Iterator[Float[Tensor, "B _ *S"]]:
         """The extra inputs of a step of `dt`, in the order of `description.extra`.
 
@@ -49,8 +49,9 @@ class State:
             ValueError: what is prescribed is not given until its end.
         """
         yield from self.conditions.channels(like)
-        yield from self.conditions.at(self.time, like)
-        yield from self.conditions.at(self.time + dt.to(self.time), like)
+        if self.conditions.prescribed is not None:
+            yield from self.conditions.at(self.time, like)
+            yield from self.conditions.at(self.time + dt.to(self.time), like)
 
     def advance(self, fields: Float[Tensor, "B C *S"], dt: Float[Tensor, " B"]) -> State:
         """The state after a step: drop the oldest frame, append `fields`.

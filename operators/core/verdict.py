@@ -68,6 +68,13 @@ class Verdict:
         return "inside" if "inside" in known.values() else "unknown"
 
     @property
+    def said(self) -> str:
+        """The status in words."""
+        if self.status == "unknown":
+            return "not known whether inside of what was trained"
+        return f"{self.status} of what was trained"
+
+    @property
     def outside(self) -> tuple[Finding, ...]:
         """What is outside of what was trained."""
         return tuple(f for f in self.findings if f.status == "outside")
@@ -103,7 +110,7 @@ class Verdict:
 
     def __str__(self) -> str:
         lines = [f"{f.status}: {f.quantity}: {f.text}" for f in self.findings]
-        return "\n  ".join([f"verdict: {self.status} of what was trained", *lines])
+        return "\n  ".join([f"verdict: {self.said}", *lines])
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -112,7 +119,7 @@ class Verdict:
             for f in sorted(self.findings, key=_rank, reverse=True)
         )
         return (
-            f"<b>{self.status} of what was trained</b><table><tr><th>quantity</th><th>verdict</th>"
+            f"<b>{self.said}</b><table><tr><th>quantity</th><th>verdict</th>"
             f"<th>numbers</th></tr>{rows}</table>"
         )
 

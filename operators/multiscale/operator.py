@@ -250,9 +250,10 @@ class MultiscaleTransformer(Operator):
         scale = self.description.time_scale_of(context.dataset)
         time = (leads / scale).to(inputs.device, inputs.dtype, True)
         periodic = tuple(self.config.periodic and k == "periodic" for k in context.grid.boundary)
-        given = [_prescribed(state, lead, inputs) for lead in leads.unbind(1)]
+        like = inputs
         inputs = inputs.repeat_interleave(count, 0) if count > 1 else inputs
         if self.description.prescribed:
+            given = [_prescribed(state, lead, like) for lead in leads.unbind(1)]
             inputs = torch.cat((inputs, torch.stack(given, 1).flatten(0, 1)), 1)
         output = self.network(inputs, time.flatten(), periodic).unflatten(0, (batch, count))
         return torch.stack([scaling.decode(frame, last) for frame in output.unbind(1)], 1)
@@ -265,8 +266,7 @@ class MultiscaleTransformer(Operator):
 def _prescribed(state: State, lead: Tensor, like: Tensor) -> Tensor:
     """What is prescribed at the state's time and a lead time after it, as channels."""
     ends = state.time, state.time + lead.to(state.time)
-    found = [value for time in ends for value in state.conditions.at(time, like)]
-    return torch.cat(found, 1) if found else like[:, :0]
+    return torch.cat([value for time in ends for value in state.conditions.at(time, like)], 1)
 
 
 def _require_like(shape: tuple[int, ...], resolution: Sequence[int]) -> None:

@@ -122,7 +122,7 @@ def importing(made: Made, number: int) -> Case:
     name = ("simulate", "pretrain", "predict", "convert")[number % 4]
     task, place = TASKS[name], made.place("killed early")
     expected = made.expected(name)
-    at = int(math.exp(draw.uniform(math.log(50), math.log(20_000))))
+    at = int(math.exp(draw.uniform(math.log(50), math.log(4_000))))
     start = "from pelagos.finetune.cli.console import main; main()"
     command = [sys.executable, "-P", "-c", start, *task.argv]
     environment = {**os.environ, "FAULTS_KILL_AT": str(at)}

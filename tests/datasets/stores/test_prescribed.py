@@ -19,6 +19,7 @@ from pelagos.datasets.stores.cached import keep_in_memory
 from pelagos.datasets.stores.fingerprint import fingerprint
 from pelagos.datasets.stores.renaming import renamed
 from pelagos.datasets.stores.statistics import split_statistics
+from pelagos.datasets.stores.whole import whole
 from pelagos.datasets.tools.check import check
 from pelagos.datasets.tools.convert import convert
 from pelagos.datasets.tools.plot import plot
@@ -66,7 +67,7 @@ def test_prescribed_fields_are_not_among_the_fields(basin: tuple[Path, WellData]
     np.testing.assert_array_equal(given[:, 1], data.fields["wind_y"][2])
     spread = np.broadcast_to(data.series["inflow"][2][:, None, None], (FRAMES, *SHAPE))
     np.testing.assert_array_equal(given[:, 2], spread)
-    assert store.whole.fields == ("height", "wind_x", "wind_y")
+    assert whole(store).fields == ("height", "wind_x", "wind_y")
 
 
 def test_a_window_has_them_at_all_of_its_times(basin: tuple[Path, WellData]) -> None:

@@ -223,7 +223,7 @@ def test_a_checkpoint_without_ranges_says_unknown(shift) -> None:
     found = {f.quantity: f.status for f in verdict.findings}
     assert found["initial state"] == "unknown"
     assert found["grid"] == "inside"
-    assert verdict.status == "inside"
+    assert verdict.status == "unknown"  # whatever the state is like
 
 
 def test_what_a_notebook_shows(shift, wave) -> None:
