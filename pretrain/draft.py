@@ -62,6 +62,8 @@ def draft(paths: Sequence[str], operator: str = "dymixop") -> dict[str, Any]:
     ahead = 1 if first.steady else min(5, shortest - history)
     if ahead < 1:
         raise ValueError(f"{paths[0]}: {shortest} frames are too few to learn from")
+    steps = _steps(stores, history, ahead, sizes.batch)
+    unrolls = ahead > 1 and not get(operator).direct
     values: dict[str, Any] = {
         "data": [
             {"path": path, **splits, **({} if train.steady else _clock(train))}
@@ -70,9 +72,14 @@ def draft(paths: Sequence[str], operator: str = "dymixop") -> dict[str, Any]:
         "operator": {"name": operator, **_architecture(known, history, first, sizes)},
         **({"conditions": "all"} if _conditioned(stores, operator) else {}),
         "normalizer": {"name": "window" if history > 1 else "statistics"},
-        "objective": {"kind": "rollout", "horizon": ahead, "loss": "vrmse"},
+        "objective": {
+            "kind": "rollout",
+            "horizon": ahead,
+            "loss": "vrmse",
+            **({"curriculum": _half_and_half(steps, ahead)} if unrolls else {}),
+        },
         "optimizer": {"learning_rate": 1e-3 if first.grid.ndim > 1 else 3e-3},
-        "steps": _steps(stores, history, ahead, sizes.batch),
+        "steps": steps,
         "batch": sizes.batch,
         "micro_batch": sizes.micro_batch,
         "validation": {
@@ -84,6 +91,11 @@ def draft(paths: Sequence[str], operator: str = "dymixop") -> dict[str, Any]:
     }
     build(TrainRecipe, values)
     return values
+
+
+def _half_and_half(steps: int, ahead: int) -> dict[str, int]:
+    """One frame for half of the training, then all: what long rollouts gained most from."""
+    return {"every": max(1, steps // 2), "growth": ahead - 1}
 
 
 def _open(path: str) -> tuple[Store, Store, dict[str, Any]]:

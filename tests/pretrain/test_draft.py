@@ -78,6 +78,13 @@ def test_every_key_is_there_once_and_what_is_a_comment_is_the_default(data):
     assert dataclasses.replace(found, **kept) == plainly
 
 
+def test_half_of_the_training_is_one_step_at_a_time(data):
+    values = draft([str(data["burgers_1d"])])
+    ahead, curriculum = values["objective"]["horizon"], values["objective"]["curriculum"]
+    assert curriculum == {"every": values["steps"] // 2, "growth": ahead - 1}
+    assert "curriculum" not in draft([str(data["poisson_2d"])])["objective"]
+
+
 def test_choices_ranges_and_defaults_are_said():
     text = commented(
         FinetuneRecipe, {"data": [{"path": "a"}], "steps": 7, "method": {"name": "lora"}}
