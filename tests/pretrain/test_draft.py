@@ -64,7 +64,7 @@ def test_every_key_is_there_once_and_what_is_a_comment_is_the_default(data):
     # What follows from data where it is left out, and what must be completed, stay comments.
     names = (
         "structure_change|resolution|time_input|simulate|early_stopping|average|layout|"
-        "curriculum|leads|jacobian|conservation"
+        "curriculum|leads|jacobian|conservation|residual"
     )
     measured = f"({names})"
     awake = re.sub(rf"^( *)#(?!{measured}:)(\w+:(?: |$))", r"\1\3", text, flags=re.MULTILINE)
