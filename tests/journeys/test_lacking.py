@@ -74,7 +74,7 @@ def test_make_wants_a_python_that_is_new_enough(tmp_path: Path) -> None:
     command = ["make", "--silent", "-C", tmp_path, "test", f"PYTHON={old}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    lines = [line for line in done.stderr.splitlines() if not line.startswith(("find:", "make:"))]
+    lines = [line for line in done.stderr.splitlines() if not line.startswith(("find:", "make"))]
     assert lines == ["Python 3.11 or newer is needed; set PYTHON=…"]
     assert not (tmp_path / ".venv").exists()
 

@@ -18,7 +18,7 @@ def elsewhere(tmp_path, monkeypatch):
     return tmp_path
 
 
-KEYS = re.compile(r"^(steps: |save_every: |validation: {+every: )\d+", re.MULTILINE)
+KEYS = re.compile(r"^(steps: |save_every: |log_every: |validation: {+every: )\d+", re.MULTILINE)
 
 
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)

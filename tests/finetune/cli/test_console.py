@@ -406,7 +406,9 @@ def test_list_names_every_equation(capsys) -> None:
         equation = equations.get(name)
         (line,) = [line for line in lines if line.startswith(f"  {name} ")]
         assert equation.formula in line
-        assert f"[{', '.join(equation.fields)}" in line
+        predicted = [f for f in equation.fields if f not in equation.prescribed]
+        assert f"[{', '.join(predicted)}" in line
+        assert not equation.prescribed or f"given {', '.join(equation.prescribed)}]" in line
 
 
 def test_simulate_then_inspect(capsys, tmp_path) -> None:
