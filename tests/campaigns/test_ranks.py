@@ -42,6 +42,7 @@ def test_killed_jobs_end_with_the_same_bits() -> None:
     assert "| same bits in the end | 2 |" in done.stdout
 
 
+@pytest.mark.slow
 def test_torchrun_starts_a_killed_job_again(tmp_path: Path) -> None:
     """Twice a rank is killed in the middle; the third attempt ends as if nothing had happened."""
     data = simulate("advection_1d", tmp_path, trajectories={"train": 2, "valid": 1}, frames=5)

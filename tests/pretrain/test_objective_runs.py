@@ -75,7 +75,7 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(kind, recipe, tmp_path):
     assert learned[0] == learned[1]
 
 
-@pytest.mark.parametrize("kind", ["rollout", "forced"])
+@pytest.mark.parametrize("kind", ["rollout", pytest.param("forced", marks=pytest.mark.slow)])
 def test_two_processes_learn_what_one_does(kind, recipe, tmp_path):
     path = recipe(kind)
     main([path, str(tmp_path / "one")])

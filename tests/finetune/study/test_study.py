@@ -336,6 +336,7 @@ def test_good_persistence_is_warned_of(done):
     assert any("persistence is good on these data already" in line for line in warnings_of(values))
 
 
+@pytest.mark.slow
 def test_the_command_goes_on_after_ctrl_c(root, tmp_path):
     """Real workers, of which one is in the middle of a training that it saves."""
     asked = recipe(root, trajectories=[1], steps=[60], seeds=1)

@@ -52,6 +52,7 @@ def loop(path, history, dt, conditions, steps):
         history = np.concatenate((history[:, 1:], fields[:, None]), 1)
 
 
+@pytest.mark.slow
 def test_windows_of_tokens_as_onnx(tmp_path):
     operator = from_pretrained(CHECKPOINTS / "multiscale")
     (dt, *_), points = operator.description.time_steps, operator.description.grid.shape
@@ -68,7 +69,10 @@ LINEAR = [{"coefficient": 0.01, "orders": [2], "parameter": "viscosity"},
 
 @pytest.mark.parametrize("config", [
     {"dynamics": "residual"},
-    {"dynamics": "exponential", "order": 2, "linear": LINEAR, "learn_linear": True},
+    pytest.param(
+        {"dynamics": "exponential", "order": 2, "linear": LINEAR, "learn_linear": True},
+        marks=pytest.mark.slow,
+    ),
 ])  # fmt: skip
 def test_exponentials_of_a_linear_part_as_onnx(config, tmp_path):
     """Real numbers in place of complex ones; an even axis, whose odd derivatives lack a mode."""

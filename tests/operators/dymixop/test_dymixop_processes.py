@@ -1,5 +1,6 @@
 """DyMixOp traced, and on two processes: the same function, the same gradients."""
 
+import pytest
 from processes import run
 
 COMMON = """
@@ -93,6 +94,7 @@ def script(tmp_path, text):
     return path
 
 
+@pytest.mark.slow
 def test_traced_is_the_same_function_with_the_same_gradients(tmp_path):
     """What the compiler sees, in one graph; its code is run in test_accelerating.py."""
     assert "Warning" not in run(script(tmp_path, COMPILED))

@@ -3,6 +3,7 @@
 (The compiler cannot trace through the type checks that the tests switch on.)
 """
 
+import pytest
 from processes import run
 
 DISTRIBUTED = """
@@ -82,6 +83,7 @@ for a, b in zip(*results, strict=True):
 """
 
 
+@pytest.mark.slow
 def test_traced_equals_eager(tmp_path):
     """What the compiler sees, gradients included; in float64, so that noise hides nothing."""
     script = tmp_path / "traced.py"
