@@ -15,7 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from torch.distributed import DistError, TCPStore  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed import (
+    DistNetworkError,
+    DistStoreError,
+    TCPStore,  # pyright: ignore[reportPrivateImportUsage]
+)
 
 from .ranks import Ranks
 from .run.stop import Stopped
@@ -26,6 +30,7 @@ _GONE = (
     "pelagos: error: another process of this job is gone without a word: killed, perhaps for "
     "memory (logs of the launcher and of the system tell), or cut off"
 )
+_SIGNS = ("closed by peer", "reset by peer", "likely closed", "remote process exited", "roken pipe")
 _calls = itertools.count()  # runs of this process: each has words of its own
 
 
@@ -70,7 +75,7 @@ def meeting_others() -> Iterator[None]:
     """
     try:
         yield
-    except DistError as error:
+    except (DistNetworkError, DistStoreError) as error:
         place = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
         count, rank = os.environ.get("WORLD_SIZE", "?"), os.environ.get("RANK", "?")
         raise ValueError(
@@ -123,10 +128,11 @@ def _leave(store: TCPStore, key: str, error: BaseException) -> bool:
 
 
 def _is_of_others(error: BaseException) -> bool:
-    """Whether an error says that other processes cannot be reached; gloo has no class for that."""
-    return isinstance(error, DistError) or (
-        isinstance(error, RuntimeError) and "gloo/transport" in str(error)
-    )
+    """Whether an error says that another process has gone; libraries have no class for that.
+
+    One that only takes too long, or a library that is set up wrongly, is something else.
+    """
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 
 
 def _code_of(error: BaseException) -> int:

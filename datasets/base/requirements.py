@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 
@@ -12,7 +12,11 @@ from packaging.specifiers import SpecifierSet
 
 def unmet() -> Iterator[tuple[str, str]]:
     """Name of what is missing or too old (Python, a package), and what is wrong with the remedy."""
-    python, asked = platform.python_version(), metadata("pelagos")["Requires-Python"]
+    try:
+        asked = metadata("pelagos")["Requires-Python"]
+    except PackageNotFoundError:  # used in place, so that nothing is asked
+        return
+    python = ".".join(map(str, sys.version_info[:3]))  # without a builder's suffix
     if python not in SpecifierSet(asked):
         yield "Python", f"{python}, and Pelagos needs {asked}; make an environment with another"
     for needed in map(Requirement, requires("pelagos") or ()):
