@@ -72,7 +72,8 @@ class WellData:
             plain = {name: _array(name, values) for name, values in getattr(self, key).items()}
             object.__setattr__(self, key, plain)
         object.__setattr__(self, "times", _array("times", self.times).astype(np.float64))
-        object.__setattr__(self, "prescribed", tuple(self.prescribed))
+        names = (self.prescribed,) if isinstance(self.prescribed, str) else self.prescribed
+        object.__setattr__(self, "prescribed", tuple(names))
         if self.mask is not None:
             object.__setattr__(self, "mask", _array("mask", self.mask))
 

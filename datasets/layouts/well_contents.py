@@ -94,6 +94,8 @@ def contents_of(file: Node, read: Reader) -> Contents:
         if not _known(mask, constants.values(), read):
             constants[f"{name}_mask"] = (mask, 0)
     prescribed = strings(file.attrs[PRESCRIBED]) if PRESCRIBED in file.attrs else ()
+    if not {*prescribed} & {*channels, *header.series}:
+        prescribed = ()  # somebody else's attribute of that name
     require_prescribed(str(file.path), channels, header.series, prescribed)
     header = replace(
         header,

@@ -70,8 +70,9 @@ def open_store(
     if remote.is_remote(path):
         path = remote.stage(str(path), None if splits else split)
     path = Path(path).absolute()
+    names = (prescribed,) if isinstance(prescribed, str) else prescribed
     try:
-        return _open(path, split, layout, splits, units or {}, prescribed)
+        return _open(path, split, layout, splits, units or {}, names)
     except ValueError as error:  # names from a file may hold anything
         raise ValueError(guard.one_line(str(error))) from None
 

@@ -251,3 +251,21 @@ def test_labelled_data_say_which_are_prescribed(basin: tuple[Path, WellData]) ->
     assert found["wind_y"].dims == ("trajectory", "time", "x", "y")
     assert found["inflow"].dims == ("trajectory", "time")
     np.testing.assert_array_equal(found["wind_y"].values, data.fields["wind_y"])
+
+
+def test_a_single_name_is_one_and_a_strangers_attribute_is_none(tmp_path):
+    path = tmp_path / "a" / "data" / "train" / "a.hdf5"
+    fields, series = {"u": np.zeros((2, 5, 8))}, {"inflow": np.ones((2, 5))}
+    times = 0.1 * np.arange(5)
+    write_file(path, WellData("a", Grid.unit((8,)), times, fields, series=series))
+    assert open_store(tmp_path / "a", "train", prescribed="inflow").prescribed.fields == ("inflow",)
+    for words in (True, "by hand"):
+        with h5py.File(path, "r+") as file:
+            file.attrs["prescribed"] = words
+        assert open_store(tmp_path / "a", "train").prescribed is None
+    with h5py.File(path, "r+") as file:
+        file.attrs["prescribed"] = ["inflow", "inflw"]
+    with pytest.raises(ValueError, match="nothing named 'inflw'"):
+        open_store(tmp_path / "a", "train")
+    one = WellData("b", Grid.unit((8,)), times, fields, series=series, prescribed="inflow")
+    assert one.prescribed == ("inflow",)
