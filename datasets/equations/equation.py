@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..base.config import nearest
 from ..fields.grid import Grid
+from ..fields.prescribed import Prescribed
 from ..solvers.blow_up import BlowUp as BlowUp
 from .initial import Sampler, describe
 
@@ -59,6 +60,8 @@ class Problem:
         warm_up: time before the first frame.
         solver_step: largest internal step; the equation's own by default.
         driver: what is prescribed follows from it; needed if the equation draws one.
+        prescribed: what is prescribed itself, as it is given from the start on, linear in between,
+            in place of the driver; for equations that go on with it (`driven`).
     """
 
     initial: Float[Tensor, "B V *S"]
@@ -69,6 +72,7 @@ class Problem:
     warm_up: float = 0.0
     solver_step: float | None = None
     driver: Float[Tensor, "B A *S"] | None = None
+    prescribed: Prescribed | None = None
 
 
 @runtime_checkable
@@ -230,7 +234,11 @@ class Equation(ABC):
         validation: what the solution is tested against, with its error, in words.
         source: where the equation and its settings come from.
         units: of each field, "time" and "length".
+        driven: whether `march` goes on with given values of what is prescribed, in place of what
+            the driver says: from any state, as long as they are given.
     """
+
+    driven: ClassVar[bool] = False
 
     name: str
     title: str
@@ -284,6 +292,11 @@ class Equation(ABC):
         if not self.cell_centred:
             return grid
         return replace(grid, origin=tuple(step / 2 for step in grid.spacing))
+
+    @property
+    def evolving(self) -> tuple[str, ...]:
+        """The fields that are solved for: all but those that are prescribed."""
+        return tuple(name for name in self.fields if name not in self.prescribed)
 
     def coarsened(self, values: Float[Tensor, "... C *S"], factor: int) -> Tensor:
         """Values on a grid that is coarser by `factor` along every axis.
@@ -352,6 +365,34 @@ class Equation(ABC):
             first: whether it is the initial state, before any time has passed.
         """
         return fields
+
+    def require_driven(self, of: str, given: Sequence[str]) -> None:
+        """Refuse data whose frames the solver cannot follow along what they prescribe.
+
+        Args:
+            of: name of the data.
+            given: what they prescribe.
+
+        Raises:
+            ValueError: that is not just what drives the equation, or its solver takes no values.
+        """
+        others = [name for name in given if name not in self.prescribed]
+        absent = [name for name in self.prescribed if name not in given]
+        if others:
+            raise ValueError(
+                f"{of!r} is driven by {', '.join(others)}, of which {self.name} knows nothing, so "
+                "that its solver would not follow"
+            )
+        if absent:
+            raise ValueError(
+                f"{self.name} is driven by {', '.join(absent)}, which {of!r} does not have as "
+                f"prescribed (data[i].prescribed, --prescribed {absent[0]})"
+            )
+        if given and not self.driven:
+            raise ValueError(
+                f"the solver of {self.name} draws {', '.join(given)} itself and does not go on "
+                "with given values"
+            )
 
     @abstractmethod
     def march(self, problem: Problem) -> March:

@@ -85,6 +85,16 @@ class Prescribed:
         share = weight.to(device, values.dtype).reshape(-1, *(1,) * (values.ndim - 2))
         return torch.lerp(values[rows, below], values[rows, above], share)
 
+    def ends(
+        self, time: Float[Tensor, " B"], dt: Float[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B Q *S"], Float[Tensor, "B Q *S"]]:
+        """The values at a time of each trajectory, and `dt` after it (batched).
+
+        Raises:
+            ValueError: they are not given at such a time.
+        """
+        return self.at(time), self.at(time + dt.to(time))
+
     def warn_between(self, moments: Sequence[float]) -> None:
         """Warn where steps begin or end between the given times (of the first trajectory).
 

@@ -119,7 +119,7 @@ def break_even(
     trajectories = _simulated(operator, simulation, spent)
     whole = make_plan(operator, store, request)
     plan = replace(whole, trajectories=whole.trajectories[:MOST_TRAJECTORIES])
-    table = solver_table(simulation, store, plan, progress=progress)
+    table = solver_table(simulation, store, plan, prescribed=request.prescribed, progress=progress)
     seconds, error = _predicting(operator, store, plan, request)
     setting = cheapest(table, error)
     data = trajectories * simulating(simulation)
@@ -150,7 +150,8 @@ def cheapest(table: Sequence[Solved], error: float) -> Solved:
         raise ValueError(
             f"no setting of the solver that was tried has an error of at most {error:.3g}, the "
             f"operator's (the least is {least:.3g}): the data were solved more finely than they "
-            "are stored, or a stored frame does not tell the whole state"
+            "are stored, a stored frame does not tell the whole state, or what is prescribed is "
+            "stored too rarely"
         )
     return min(exact, key=lambda one: one.seconds)
 

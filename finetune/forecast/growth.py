@@ -87,6 +87,10 @@ def _of_operator(operator: Operator, window: Window, dt: float, steps: int, disc
 
 def _of_solver(store: Store, window: Window, plan: Plan, steps: int, discard: int) -> Tensor:
     reference = reference_of(store)
+    if store.prescribed is not None:
+        raise ValueError(
+            f"the solver is driven by {', '.join(store.prescribed.fields)}, which changes in time"
+        )
     absent = [name for name in reference.equation.fields if name not in plan.fields]
     if absent:
         raise ValueError(f"the operator does not predict {', '.join(absent)}")

@@ -19,9 +19,11 @@ from torch.nn import functional
 from ...datasets import equations
 from ...datasets.base.progress import Bar
 from ...datasets.equations.equation import BlowUp, Equation, Problem
+from ...datasets.fields.prescribed import Needs, Prescribed
 from ...datasets.simulation.resolved import Simulation, resolve
 from ...datasets.simulation.settings import Settings
 from ...datasets.simulation.trajectories import Block, solve
+from ...datasets.stores.driving import Driving
 from ...datasets.stores.store import Store
 from ...operators.layers.resampling import fourier_resample
 from .plan import Plan
@@ -62,13 +64,9 @@ def simulation_of(store: Store) -> Simulation:
             f"{store.name!r} does not say by which equation of ours it was simulated, so no solver "
             "can be compared; leave --break-even out"
         )
-    if store.prescribed is not None:
-        raise ValueError(
-            f"{store.name!r} is driven by {', '.join(store.prescribed.fields)}, with which no "
-            "solver goes on from stored frames; leave --break-even out"
-        )
     equation = equations.get(str(made["equation"]))
     _require_fields(equation, store)
+    _require_driven(equation, store)
     steady = {} if equation.steady else {
         "frames": made["frames"], "dt": made["dt"], "warm_up": made["warm_up"]}  # fmt: skip
     step = {} if made["solver_step"] is None else {"solver_step": made["solver_step"]}
@@ -87,20 +85,29 @@ def simulation_of(store: Store) -> Simulation:
 
 def _require_fields(equation: Equation, store: Store) -> None:
     """Refuse fields that the solver does not give, or that do not tell it where to start."""
-    others = [name for name in store.fields if name not in equation.fields]
-    missing = [name for name in equation.fields if name not in store.fields]
+    solved = equation.evolving
+    others = [name for name in store.fields if name not in solved]
+    missing = [name for name in solved if name not in store.fields]
     if others:
         raise ValueError(
             f"{store.name!r} holds {', '.join(others)}, which {equation.name} is not solved for "
-            f"(it is for {', '.join(equation.fields)}), so there is nothing to compare it with; "
+            f"(it is for {', '.join(solved)}), so there is nothing to compare it with; "
             "leave --break-even out"
         )
     if missing:
         raise ValueError(
             f"{store.name!r} lacks {', '.join(missing)} of {equation.name}: its frames do not tell "
             f"the solver where to start. Evaluate on the data as they were simulated, with "
-            f"{', '.join(equation.fields)}, or leave --break-even out"
+            f"{', '.join(solved)}, or leave --break-even out"
         )
+
+
+def _require_driven(equation: Equation, store: Store) -> None:
+    given = () if store.prescribed is None else store.prescribed.fields
+    try:
+        equation.require_driven(store.name, given)
+    except ValueError as error:
+        raise ValueError(f"{error}; leave --break-even out") from None
 
 
 def simulating(simulation: Simulation) -> float:
@@ -112,7 +119,12 @@ def simulating(simulation: Simulation) -> float:
 
 
 def solver_table(
-    simulation: Simulation, store: Store, plan: Plan, *, progress: bool = False
+    simulation: Simulation,
+    store: Store,
+    plan: Plan,
+    *,
+    prescribed: str | None = None,
+    progress: bool = False,
 ) -> list[Solved]:
     """Every setting of the solver that is tried, measured on the trajectories of a plan.
 
@@ -120,14 +132,16 @@ def solver_table(
         simulation: of the store.
         store: has the given frames and the truth.
         plan: which of them; the operator is compared on the same.
+        prescribed: a file that has what drives the equation, in place of the store.
         progress: show a bar on the error stream.
     """
-    truth = torch.stack([_truth(simulation.equation, store, plan, i) for i in plan.trajectories])
+    course = _Course(simulation.equation, store, plan, prescribed)
+    truth = torch.stack([course.truth(i) for i in plan.trajectories])
     settings = [*_settings(simulation.equation, simulation, store)]
     found = []
     with Bar("solver", len(settings), unit="settings", active=progress) as bar:
         for factor, step in settings:
-            found.append(_measured(simulation.equation, store, plan, truth, factor, step))
+            found.append(_measured(course, truth, factor, step))
             bar.advance(1.0)
     return found
 
@@ -153,27 +167,37 @@ def _settings(
                 yield factor, None if step is None else longer * step
 
 
-def _measured(
-    equation: Equation,
-    store: Store,
-    plan: Plan,
-    truth: Tensor,
-    factor: int,
-    step: float | None,
-) -> Solved:
-    shape = tuple(n // factor for n in store.grid.shape)
-    begun = _begun(equation, store, plan, factor, step)
-    count, spent, frames = len(plan.trajectories), [], list[Tensor]()
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        try:
-            frames, seconds = _frames(equation, begun, plan)
-        except (BlowUp, ValueError):  # a grid or step that the solver cannot take
-            return Solved(shape, step, (time.perf_counter() - began) / count, None)
-        spent.append(seconds)
-    whole = torch.stack([_finer(equation, frame, store.grid.shape) for frame in frames], 1)
-    error = mean_vrmse(whole.double(), truth) if whole.isfinite().all() else None
-    return Solved(shape, step, min(spent) / count, error)
+@dataclass(frozen=True)
+class _Course:
+    """What is solved, and compared with what is stored.
+
+    Attributes:
+        equation: with the store's settings.
+        store: has the given frames and the truth.
+        plan: which of them.
+        source: a file that has what is prescribed, in place of the store.
+    """
+
+    equation: Equation
+    store: Store
+    plan: Plan
+    source: str | None
+
+    def truth(self, trajectory: int) -> Float[Tensor, "T C *S"]:
+        """The stored frames that are predicted."""
+        frames = [frame for frame in self.plan.frames if frame is not None]
+        return torch.stack([self.frame(trajectory, k) for k in frames]).double()
+
+    def frame(self, trajectory: int, frame: int) -> Float[Tensor, "C *S"]:
+        """A stored frame, its fields in the equation's order: files have one of their own."""
+        order = [self.store.fields.index(name) for name in self.equation.evolving]
+        return self.store.read(trajectory, frame, frame + 1)[0, order]
+
+    def driving(self, frame: int, passed: float) -> Prescribed | None:
+        """What drives the trajectories from a stored frame until the last lead time."""
+        needs = Needs(self.equation.prescribed, self.store.units)
+        along = Driving(needs, self.store, self.source)
+        return along.of(self.plan.trajectories, frame, passed + self.plan.leads[-1])
 
 
 @dataclass(frozen=True)
@@ -190,6 +214,25 @@ class _Begun:
     passed: float = 0.0
 
 
+def _measured(course: _Course, truth: Tensor, factor: int, step: float | None) -> Solved:
+    equation, store, plan = course.equation, course.store, course.plan
+    shape = tuple(n // factor for n in store.grid.shape)
+    begun = _begun(course, factor, step)
+    count, spent, frames = len(plan.trajectories), [], list[Tensor]()
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        try:
+            frames, seconds = _frames(equation, begun, plan)
+        except (BlowUp, ValueError):  # a grid or step that the solver cannot take
+            return Solved(shape, step, (time.perf_counter() - began) / count, None)
+        spent.append(seconds)
+    solved = [k for k, name in enumerate(equation.fields) if name in equation.evolving]
+    whole = [_finer(equation, frame[:, solved], store.grid.shape) for frame in frames]
+    found = torch.stack(whole, 1)
+    error = mean_vrmse(found.double(), truth) if found.isfinite().all() else None
+    return Solved(shape, step, min(spent) / count, error)
+
+
 def _frames(equation: Equation, begun: _Begun, plan: Plan) -> tuple[list[Tensor], float]:
     """The frames of a plan, and the seconds that they took."""
     began = time.perf_counter()
@@ -203,18 +246,19 @@ def _frames(equation: Equation, begun: _Begun, plan: Plan) -> tuple[list[Tensor]
     return frames, time.perf_counter() - began
 
 
-def _begun(equation: Equation, store: Store, plan: Plan, factor: int, step: float | None) -> _Begun:
+def _begun(course: _Course, factor: int, step: float | None) -> _Begun:
     """From the last given frame, or, where it does not tell the whole state, from the first.
 
     Raises:
         ValueError: neither does.
     """
+    equation, store, plan = course.equation, course.store, course.plan
     chosen, at = plan.trajectories, 0 if plan.inputs else plan.last_given
-    given = torch.stack([_frame(equation, store, i, at) for i in chosen])
+    given = torch.stack([course.frame(i, at) for i in chosen])
     fresh = not store.provenance.get("warm_up")
     initial, passed = equation.restarted(given, first=fresh and at == 0), 0.0
     if initial is None and fresh:
-        given = torch.stack([_frame(equation, store, i, 0) for i in chosen])
+        given = torch.stack([course.frame(i, 0) for i in chosen])
         initial, passed = equation.restarted(given, first=True), at * (store.dt or plan.dt)
     if initial is None:
         raise ValueError(
@@ -226,6 +270,7 @@ def _begun(equation: Equation, store: Store, plan: Plan, factor: int, step: floa
         name: torch.tensor([_parameter(equation, store, i, name) for i in chosen]).double()
         for name in equation.parameters
     }
+    driving = course.driving(0 if passed else at, passed)
     problem = Problem(
         _coarser(equation, initial, factor),
         parameters,
@@ -233,27 +278,21 @@ def _begun(equation: Equation, store: Store, plan: Plan, factor: int, step: floa
         (store.dt or plan.dt) if passed else plan.dt,
         _coarser(equation, torch.stack(fixed), factor) if fixed else None,
         solver_step=step,
+        prescribed=driving and replace(driving, values=_along_time(equation, driving, factor)),
     )
     return _Begun(problem, passed)
+
+
+def _along_time(equation: Equation, driving: Prescribed, factor: int) -> Float[Tensor, "B T Q *S"]:
+    """What is prescribed on a coarser grid."""
+    values = _coarser(equation, driving.values.flatten(0, 1), factor)
+    return values.unflatten(0, driving.values.shape[:2])
 
 
 def _parameter(equation: Equation, store: Store, trajectory: int, name: str) -> float:
     if name in store.parameter_names:
         return float(store.parameter_table()[trajectory][store.parameter_names.index(name)])
     return equation.parameters[name].low
-
-
-def _truth(
-    equation: Equation, store: Store, plan: Plan, trajectory: int
-) -> Float[Tensor, "T C *S"]:
-    frames = [frame for frame in plan.frames if frame is not None]
-    return torch.stack([_frame(equation, store, trajectory, k) for k in frames]).double()
-
-
-def _frame(equation: Equation, store: Store, trajectory: int, frame: int) -> Tensor:
-    """A stored frame (C, *S), its fields in the equation's order: files have one of their own."""
-    order = [store.fields.index(name) for name in equation.fields]
-    return store.read(trajectory, frame, frame + 1)[0, order]
 
 
 def _coarser(equation: Equation, values: Float[Tensor, "B C *S"], factor: int) -> Tensor:

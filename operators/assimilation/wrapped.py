@@ -178,6 +178,6 @@ def assimilate(
     load_state(operator, {**operator.state_dict(), **own}, "the predictor")
     if frames is not None:
         operator.fit(frames, dataset)  # pyright: ignore[reportCallIssue]
-    weight = next(predictor.parameters())
+    weight = next(predictor.parameters(), torch.zeros(()))
     operator.to(weight.device, weight.dtype)
     return operator.train(predictor.training)

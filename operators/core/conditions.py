@@ -42,20 +42,21 @@ class Conditions:
         if self.parameters is not None:
             yield everywhere(_moved(self.parameters, like), tuple(like.shape[2:]))
 
-    def at(
-        self, time: Float[Tensor, " B"], like: Float[Tensor, "B _ *S"]
+    def ends(
+        self, time: Float[Tensor, " B"], dt: Float[Tensor, " B"], like: Float[Tensor, "B _ *S"]
     ) -> Iterator[Float[Tensor, "B Q *S"]]:
-        """What is prescribed at a time, as channels.
+        """What is prescribed at both ends of a step, as channels.
 
         Args:
-            time: after the last given frame.
+            time: when it begins, after the last given frame.
+            dt: physical time of the step.
             like: fields on the same grid; the channels get their type and device.
 
         Raises:
-            ValueError: it is not given at that time.
+            ValueError: it is not given at these times.
         """
         if self.prescribed is not None:
-            yield _moved(self.prescribed.at(time), like)
+            yield from (_moved(values, like) for values in self.prescribed.ends(time, dt))
 
 
 def everywhere(values: Float[Tensor, "B P"], points: tuple[int, ...]) -> Float[Tensor, "B P *S"]:

@@ -4,7 +4,8 @@
 
 in physical units, on one grid and for one batch size: the latest frames (B, T, C, *S), those that
 the forecast started from, the time step (), and, where the operator takes them, constant fields
-(B, K, *S) and parameters (B, P).
+(B, K, *S), parameters (B, P), and what is prescribed, at the beginning and at the end of the step
+(B, 2, Q, *S).
 """
 
 from __future__ import annotations
@@ -18,13 +19,22 @@ import torch
 from torch import Tensor, nn
 
 from ...datasets.base.appearing import appearing_file
-from ...datasets.fields.normalization import POOLED
+from ...datasets.fields.normalization import POOLED, Standard
+from ...datasets.fields.prescribed import Prescribed
 from ...datasets.fields.window import Context
 from .conditions import conditions_of
 from .operator import Operator
 from .state import State
 
 ABOUT = "pelagos.json"  # in the file, beside the program
+
+
+class _Ends(Prescribed):
+    """Of one step, whenever it is: the values at its beginning and at its end."""
+
+    def ends(self, time: Tensor, dt: Tensor) -> tuple[Tensor, Tensor]:
+        """As they are given."""
+        return self.values[:, 0], self.values[:, 1]
 
 
 class Step(nn.Module):
@@ -42,6 +52,9 @@ class Step(nn.Module):
             self.context,
             constants=next(given) if about.constant_fields else None,
             parameters=next(given) if parameters_of(operator) else None,
+            prescribed=_Ends(about.prescribed, dt.new_zeros(1, 2), next(given))
+            if about.prescribed
+            else None,
         )
         scaling = about.scaling(first, context)
         state = State(
@@ -116,11 +129,6 @@ def _context(operator: Operator, dataset: str) -> Context:
             f"this {operator.name} was trained on several grids: a program has one. Fine-tune it "
             "on the grid that you need"
         )
-    if about.prescribed:
-        raise ValueError(
-            f"this {operator.name} takes {', '.join(about.prescribed)} as prescribed in time, for "
-            "which a program has no input; predict with Pelagos"
-        )
     return Context(
         about.fields,
         about.grid,
@@ -157,13 +165,30 @@ def _example(operator: Operator, batch: int) -> tuple[Tensor, ...]:
         inputs.append(torch.randn(constants, generator=generator))
     if parameters_of(operator):
         inputs.append(torch.ones(batch, len(parameters_of(operator))))
+    if about.prescribed:
+        shape = (batch, 2, *about.grid.shape)
+        values = [
+            _typical(about.scale_of(name), torch.randn(shape, generator=generator))
+            for name in about.prescribed
+        ]
+        inputs.append(torch.stack(values, 2))
     return tuple(inputs)
+
+
+def _typical(scale: Standard, noise: Tensor) -> Tensor:
+    """Values that are scaled to `noise`."""
+    values = scale.mean + scale.std * noise
+    return values.exp() if scale.log else values
 
 
 def _names(operator: Operator) -> list[str]:
     """Names of the program's inputs, in order."""
     about = operator.description
-    conditions = {"constants": about.constant_fields, "parameters": parameters_of(operator)}
+    conditions = {
+        "constants": about.constant_fields,
+        "parameters": parameters_of(operator),
+        "prescribed": about.prescribed,
+    }
     return ["history", "first", "dt", *(name for name, used in conditions.items() if used)]
 
 
@@ -176,6 +201,7 @@ def _about(operator: Operator, context: Context, inputs: tuple[Tensor, ...]) -> 
         "units": about.units,
         "constant_fields": about.constant_fields,
         "parameters": parameters_of(operator),
+        "prescribed": about.prescribed,
         "time_steps": about.time_steps,
         "grid": {"shape": grid.shape, "lengths": grid.lengths, "boundary": grid.boundary},
         "dataset": context.dataset,

@@ -49,9 +49,7 @@ class State:
             ValueError: what is prescribed is not given until its end.
         """
         yield from self.conditions.channels(like)
-        if self.conditions.prescribed is not None:
-            yield from self.conditions.at(self.time, like)
-            yield from self.conditions.at(self.time + dt.to(self.time), like)
+        yield from self.conditions.ends(self.time, dt, like)
 
     def advance(self, fields: Float[Tensor, "B C *S"], dt: Float[Tensor, " B"]) -> State:
         """The state after a step: drop the oldest frame, append `fields`.

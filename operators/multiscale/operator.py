@@ -253,20 +253,15 @@ class MultiscaleTransformer(Operator):
         like = inputs
         inputs = inputs.repeat_interleave(count, 0) if count > 1 else inputs
         if self.description.prescribed:
-            given = [_prescribed(state, lead, like) for lead in leads.unbind(1)]
-            inputs = torch.cat((inputs, torch.stack(given, 1).flatten(0, 1)), 1)
+            ends = (state.conditions.ends(state.time, lead, like) for lead in leads.unbind(1))
+            given = torch.stack([torch.cat([*each], 1) for each in ends], 1)
+            inputs = torch.cat((inputs, given.flatten(0, 1)), 1)
         output = self.network(inputs, time.flatten(), periodic).unflatten(0, (batch, count))
         return torch.stack([scaling.decode(frame, last) for frame in output.unbind(1)], 1)
 
     def _check_history(self, history: Tensor, context: Context) -> None:
         super()._check_history(history, context)
         _require_like(context.grid.shape, self.config.resolution)
-
-
-def _prescribed(state: State, lead: Tensor, like: Tensor) -> Tensor:
-    """What is prescribed at the state's time and a lead time after it, as channels."""
-    ends = state.time, state.time + lead.to(state.time)
-    return torch.cat([value for time in ends for value in state.conditions.at(time, like)], 1)
 
 
 def _require_like(shape: tuple[int, ...], resolution: Sequence[int]) -> None:

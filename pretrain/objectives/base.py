@@ -133,7 +133,7 @@ class Objective(ABC, Generic[ConfigT]):
         return Windows(
             store,
             history=operator.history,
-            horizon=self.config.reach,
+            horizon=self.reach(store),
             stride=data.stride,
             every=data.every,
             selection=Selection(
@@ -143,6 +143,10 @@ class Objective(ABC, Generic[ConfigT]):
                 constant=about.normalizer.constants(store.name),
             ),
         )
+
+    def reach(self, store: Store) -> int:
+        """Frames that a window of a store needs after its history."""
+        return self.config.reach
 
     def lead_times(self, step: float, direct: bool) -> tuple[float, ...]:
         """Physical times between two frames of which the operator learns one from the other.

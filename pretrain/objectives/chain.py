@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...datasets.fields.window import Window
+from ...datasets.fields.window import Context, Window
 
 
 def part(window: Window, history: Float[Tensor, "B T C *S"], first: int, count: int) -> Window:
@@ -22,11 +22,15 @@ def part(window: Window, history: Float[Tensor, "B T C *S"], first: int, count: 
     leads, context = window.lead_times[:, first : first + count], window.context
     if first:
         begin = window.lead_times[:, first - 1 : first]
-        leads = leads - begin
-        if context.prescribed is not None:
-            context = replace(context, prescribed=context.prescribed.later(begin[:, 0]))
+        leads, context = leads - begin, later(context, begin[:, 0])
     target = window.target[:, first : first + count]
     return replace(window, history=history, target=target, lead_times=leads, context=context)
+
+
+def later(context: Context, time: Float[Tensor, " B"]) -> Context:
+    """The context as seen from a frame that is so much later."""
+    given = context.prescribed
+    return context if given is None else replace(context, prescribed=given.later(time))
 
 
 def following(

@@ -6,7 +6,8 @@ Each step is compared with what should have followed from the state the operator
 this is off the data ("diverted chain", arXiv 2411.00180). Targets are given: no gradient flows
 through the solver, nor from a step into the one before it, so memory is that of `horizon` separate
 steps. Cost: `horizon` evaluations with gradient, and horizon - 1 solves over one time step, in
-double precision where the data are. Data need one frame after the history, whatever the horizon.
+double precision where the data are. Data need one frame after the history, whatever the horizon;
+where something is prescribed, as many as it, along which operator and solver are driven alike.
 
 The solver, its settings and each trajectory's parameters are those of the dataset's provenance; at
 the start it must lead from a stored frame to the next one. A state from which it cannot go on (it
@@ -26,7 +27,7 @@ from ...datasets.fields.window import Window
 from ...datasets.sampling.windows import Windows
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
-from .chain import following
+from .chain import following, later, part
 from .reference import TOLERANCE, Reference, reference_of, require_fields
 from .unrolled import Unrolled, UnrolledConfig, refuse_steady
 
@@ -90,6 +91,10 @@ class Diverted(Unrolled[DivertedConfig]):
         self.references[store.name] = reference
         return super().windows(store, data, operator)
 
+    def reach(self, store: Store) -> int:
+        """One frame; as many as are predicted where something is prescribed, as far as that."""
+        return self.config.reach if store.prescribed is None else self.config.horizon
+
     def lead_times(self, step: float, direct: bool) -> tuple[float, ...]:
         """One time step, also of an operator that could predict further."""
         return (step,)
@@ -118,11 +123,13 @@ class Diverted(Unrolled[DivertedConfig]):
         """One step after another, and what the solver says of each."""
         history, lead = window.history, window.lead_times[:, :1]
         reference, dt = self.references[window.context.dataset], lead[0, 0].item()
+        window = part(window, history, 0, 1)
         steps, targets, shape = [model(window)], [window.target], (-1, *(1,) * history[:, 0].ndim)
-        for _ in range(1, self.horizon):
+        for k in range(1, self.horizon):
             history = following(history, steps[-1].detach())
-            truth, good = reference.after(history[:, -1], window.context, dt)
-            steps.append(model(replace(window, history=history)))
+            context = later(window.context, k * lead[:, 0])
+            truth, good = reference.after(history[:, -1], context, dt)
+            steps.append(model(replace(window, history=history, context=context)))
             target = torch.where(good.reshape(shape), truth.unsqueeze(1), targets[-1])
             targets.append(target)
         leads = lead * torch.arange(1, self.horizon + 1, dtype=lead.dtype)

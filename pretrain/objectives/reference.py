@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...datasets.equations import BlowUp, Equation, Problem, get
+from ...datasets.fields.prescribed import Prescribed
 from ...datasets.fields.window import Context
 from ...datasets.stores.store import Store
 
@@ -39,11 +40,14 @@ class Reference:
 
         Args:
             frame: any states, in physical units.
-            context: names of their fields, and parameters and constant fields of each trajectory.
+            context: names of their fields, and parameters, constant fields and what is prescribed
+                of each trajectory, from the states on.
             dt: physical time.
+
+        Raises:
+            ValueError: what is prescribed is not given until then.
         """
-        order = [context.fields.index(name) for name in self.equation.fields]
-        back = [self.equation.fields.index(name) for name in context.fields]
+        order, back = self._orders(context)
         state = frame[:, order].double()
         good = state.flatten(1).isfinite().all(1)
         while good.any():
@@ -51,7 +55,7 @@ class Reference:
             try:
                 march = self.equation.march(self._problem(state[chosen], context, chosen, dt))
                 march.advance(0.0)
-                found = march.advance(dt)
+                found = march.advance(dt)[:, self._evolving]
             except BlowUp as failure:
                 good[chosen[[*failure.reasons]]] = False
                 continue
@@ -77,12 +81,23 @@ class Reference:
             increments: physical time.
             order: of the time step, 2 to 4.
         """
-        places = [context.fields.index(name) for name in self.equation.fields]
-        back = [self.equation.fields.index(name) for name in context.fields]
+        places, back = self._orders(context)
         everyone = torch.arange(len(before), device=before.device)
         problem = self._problem(before[:, 0, places], context, everyone, 0.0)
         balance = self.equation.balance(problem, order)
         return balance.residual(before[:, :, places], after[:, :, places], increments)[:, :, back]
+
+    @property
+    def _evolving(self) -> list[int]:
+        """Which of the equation's fields are solved for."""
+        names = self.equation.evolving
+        return [k for k, name in enumerate(self.equation.fields) if name in names]
+
+    def _orders(self, context: Context) -> tuple[list[int], list[int]]:
+        """The context's fields in the equation's order, and back."""
+        names = self.equation.evolving
+        order = [context.fields.index(name) for name in names]
+        return order, [names.index(name) for name in context.fields]
 
     def _problem(self, state: Tensor, context: Context, chosen: Tensor, dt: float) -> Problem:
         """The problem of some trajectories of a batch."""
@@ -99,8 +114,17 @@ class Reference:
             assert context.constants is not None, "the dataset has them"
             places = [context.constant_fields.index(k) for k in self.equation.constant_fields]
             constants = context.constants[chosen.to(context.constants.device)][:, places].to(state)
-        grid = self.equation.grid(context.grid.shape, context.grid.lengths)
-        return Problem(state, parameters, grid, dt, constants, solver_step=self.solver_step)
+        given = None
+        if self.equation.prescribed:
+            assert context.prescribed is not None, "the dataset has them"
+            given = _of(context.prescribed, chosen).to(state.device)
+        grid, step = self.equation.grid(context.grid.shape, context.grid.lengths), self.solver_step
+        return Problem(state, parameters, grid, dt, constants, solver_step=step, prescribed=given)
+
+
+def _of(given: Prescribed, chosen: Tensor) -> Prescribed:
+    """What is prescribed for some trajectories of a batch."""
+    return given.map(lambda value: value[chosen.to(value.device)])
 
 
 def require_fields(reference: Reference, fields: tuple[str, ...]) -> None:
@@ -109,7 +133,7 @@ def require_fields(reference: Reference, fields: tuple[str, ...]) -> None:
     Raises:
         ValueError: it predicts others.
     """
-    needed = reference.equation.fields
+    needed = reference.equation.evolving
     if {*fields} != {*needed}:
         raise ValueError(
             f"the solver of {reference.equation.name} goes on from {', '.join(sorted(needed))};"
@@ -136,11 +160,6 @@ def reference_of(store: Store, instead: str = "use another objective (pushforwar
             f"from a prediction; take data that `pelagos data simulate` made, or {instead}"
         )
     equation = get(name)
-    if store.prescribed is not None:
-        raise ValueError(
-            f"the solver of {name} does not go on with what is prescribed in dataset {store.name} "
-            f"({', '.join(store.prescribed.fields)}); use another objective (pushforward)"
-        )
     if equation.steady:
         raise ValueError(
             f"{name} of dataset {store.name} is steady: there is no time to go on in; {instead}"
@@ -150,10 +169,19 @@ def reference_of(store: Store, instead: str = "use another objective (pushforwar
     fixed = {key: float(ranges[key][0]) for key in absent if len({*ranges.get(key, (0, 1))}) == 1}
     lacking = [key for key in absent if key not in fixed]
     lacking += [key for key in equation.constant_fields if key not in store.constant_fields]
-    lacking += [key for key in equation.fields if key not in store.fields]
+    lacking += [key for key in equation.evolving if key not in store.fields]
     if lacking:
         raise ValueError(
             f"the solver of {name} needs {', '.join(lacking)}, which dataset {store.name} has not "
             f"under this name; leave data.rename out, or {instead}"
         )
+    _require_driven(equation, store, instead)
     return Reference(equation, said.get("solver_step"), fixed)
+
+
+def _require_driven(equation: Equation, store: Store, instead: str) -> None:
+    given = () if store.prescribed is None else store.prescribed.fields
+    try:
+        equation.require_driven(store.name, given)
+    except ValueError as error:
+        raise ValueError(f"{error}; {instead}") from None

@@ -120,3 +120,40 @@ def test_data_that_the_solver_does_not_reproduce_are_refused(tmp_path):
     other = replace(window, target=window.history + 2 * (window.target - window.history))
     with pytest.raises(ValueError, match="does not lead from the first frame of dataset"):
         objective.try_out(OPERATOR, other, Identity())
+
+
+class Driven(Linear):
+    """Goes on by what is prescribed at both ends of its step."""
+
+    def forward(self, window):
+        given = window.context.prescribed
+        begin, end = given.ends(torch.zeros(len(window.history)), window.lead_times[:, 0])
+        return super().forward(window) + (begin + end).unsqueeze(1)
+
+
+def test_operator_and_solver_are_driven_alike(tmp_path):
+    """u_t = q where nothing diffuses: the integral of a source that is linear between frames."""
+    store = made("heat_driven_1d", tmp_path, parameters={"diffusivity": 0.0}, dt=0.01)
+    objective, windows = objective_for(store, horizon=3)
+    assert len(windows) == 3  # a history and three frames of four: they say what drives them
+    objective.try_out(OPERATOR, collate([windows[0]]), Identity())
+    window = collate([windows[i] for i in range(3)])
+    q = torch.stack([store.prescribed.trajectory(i) for i in range(3)]).double()
+    objective.begin(0, 0)
+    prediction, truth = objective.unroll(Driven(0.8), window)
+    assert truth.target.shape[1] == 3
+    torch.testing.assert_close(truth.target[:, 0], window.target[:, 0])  # stored
+    u = window.history[:, 0]
+    for step in range(3):
+        both = (q[:, step] + q[:, step + 1]).float()
+        torch.testing.assert_close(prediction[:, step], 0.8 * u + both)
+        if step:
+            torch.testing.assert_close(truth.target[:, step], u + 0.005 * both)
+        u = 0.8 * u + both
+
+
+def test_what_the_solver_does_not_know_of_is_refused(tmp_path):
+    store = made("burgers_1d", tmp_path)
+    store.prescribed = store
+    with pytest.raises(ValueError, match=r"driven by u, of which burgers_1d knows nothing.*push"):
+        objective_for(store)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from driven_tank import inflow, write_tank
+from processes import Launched
 
 from pelagos.datasets import open_store
 from pelagos.datasets.base.config import build
@@ -93,6 +94,41 @@ def test_a_dataset_without_them_has_a_value_that_the_recipe_says(tmp_path: Path)
     pretrain([str(recipe), str(tmp_path / "run")])
     operator = from_pretrained(tmp_path / "run" / "checkpoint")
     assert evaluate(operator, open_store(still, "valid"), steps=2)["nonfinite_trajectories"] == 0
+
+
+KILLED = """
+import os, sys
+from pelagos.pretrain.command import main
+from pelagos.pretrain.trainee import Trainee
+step = Trainee.step
+def dies(self, number, *rest):
+    done = step(self, number, *rest)
+    if number == 4:
+        os._exit(9)
+    return done
+Trainee.step = dies
+main(sys.argv[1:])
+"""
+
+
+def test_a_training_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    root, recipe = write_tank(tmp_path / "tank", COUNTS), tmp_path / "recipe.yaml"
+    changes = {"steps": 6, "save_every": 3, "objective": {"horizon": 2, "noise": 0.01}}
+    recipe.write_text(yaml.safe_dump(values(root, **changes)), encoding="utf-8")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    pretrain([str(recipe), str(whole)])
+    process = Launched("-c", KILLED, recipe, parts)
+    said = process.wait()
+    assert process.returncode == 9, said
+    assert not (parts / "checkpoint" / "model.safetensors").exists()
+    assert [path.name for path in (parts / "state").iterdir()] == ["step-00000003"]
+    pretrain([str(recipe), str(parts), "--resume", "auto"])
+    one, other = ((run / "checkpoint/model.safetensors").read_bytes() for run in (whole, parts))
+    assert one == other
+    logs = [[line for line in (run / "log.jsonl").read_text("utf-8").splitlines() if "loss" in line]
+            for run in (whole, parts)]  # fmt: skip
+    losses = [[json.loads(line).get("loss") for line in lines] for lines in logs]
+    assert losses[0] == losses[1]
 
 
 def test_a_simulated_source_is_stored_as_prescribed_and_exact(tmp_path: Path) -> None:

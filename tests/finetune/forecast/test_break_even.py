@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import xarray
 
 from pelagos.datasets import equations, open_store
 from pelagos.datasets.fields.grid import Grid
@@ -124,6 +125,52 @@ def test_what_the_solver_cannot_be_compared_on_is_said(fields, match, tmp_path):
     write_file(tmp_path / "mine.hdf5", data)
     with pytest.raises(ValueError, match=match):
         simulation_of(open_store(tmp_path / "mine.hdf5"))
+
+
+@pytest.fixture
+def heated(tmp_path):
+    return simulate("heat_driven_1d", tmp_path, trajectories={"train": 2, "test": 3},
+                    resolution=32, frames=9, dt=0.02)  # fmt: skip
+
+
+def driven_operator(store):
+    about = {"prescribed": ("forcing",), "time_steps": (store.dt,)}
+    operator = create("dymixop", fields=("u",), ndim=1, history=2, hidden=4, layers=1, modes=2)
+    operator.description = replace(operator.description, **about)
+    return create("dymixop", description=operator.description, ndim=1, history=2, hidden=4,
+                  layers=1, modes=2)  # fmt: skip
+
+
+def test_the_solver_is_driven_by_what_is_prescribed(heated, tmp_path):
+    store = open_store(heated, "test")
+    operator = driven_operator(store)
+    plan = make_plan(operator, store, Request(start=2))
+    table = solver_table(simulation_of(store), store, plan)
+    errors = {one.resolution[0]: one.vrmse for one in table}
+    assert errors[32] < 2e-3  # what is linear between its times is not quite the source
+    found = break_even(operator, store, Request(start=2), Spent(30.0))
+    assert found.setting.vrmse <= found.vrmse
+    still = xarray.Dataset({"forcing": (("time",), np.zeros(9))}, {"time": store.times})
+    still.to_netcdf(tmp_path / "still.nc", engine="h5netcdf")
+    source = str(tmp_path / "still.nc")
+    other = solver_table(simulation_of(store), store, plan, prescribed=source)
+    assert {one.resolution[0]: one.vrmse for one in other}[32] > 10 * errors[32]
+
+
+def test_what_the_solver_cannot_be_driven_by_is_said(heated, tmp_path):
+    store = open_store(heated, "test")
+    u, q = (np.stack([s.trajectory(i)[:, 0] for i in range(3)]) for s in (store, store.prescribed))
+    made = {"provenance": dict(store.provenance), "times": store.times, "grid": store.grid}
+    cases = {
+        "wind": ({"u": u, "wind": q}, ("wind",), "driven by wind, of which heat_driven_1d knows"),
+        "bare": ({"u": u}, (), "heat_driven_1d is driven by forcing, which 'bare' does not have"),
+    }
+    for name, (fields, prescribed, text) in cases.items():
+        data = WellData(name, fields=fields, prescribed=prescribed, **made)
+        write_file(tmp_path / f"{name}.hdf5", data)
+        with pytest.raises(ValueError, match=f"{text}.*; leave --break-even out") as error:
+            simulation_of(open_store(tmp_path / f"{name}.hdf5"))
+        assert "\n" not in str(error.value)
 
 
 def test_costs_add_up():

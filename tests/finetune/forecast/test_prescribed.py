@@ -20,7 +20,8 @@ from pelagos.finetune.forecast.evaluate import evaluate
 from pelagos.finetune.forecast.predict import predict
 from pelagos.finetune.forecast.request import Request
 from pelagos.finetune.forecast.stream import write_forecast
-from pelagos.operators import verdict_of
+from pelagos.operators import assimilate, verdict_of
+from pelagos.operators.assimilation.correction import CorrectionConfig
 from pelagos.operators.core import registry
 from pelagos.operators.core.trained import Ranges
 
@@ -184,3 +185,37 @@ def test_the_command_line_takes_a_file(
         first = open_store(tanks).trajectory(0)[0, 0].numpy()
         np.testing.assert_allclose(found["u"][0, -1], first + 20 * DT, atol=1e-4)
         assert json.loads(found.attrs["verdict"])["status"] in ("inside", "unknown", "outside")
+
+
+@pytest.mark.filterwarnings("ignore:outside of what was trained")
+def test_an_estimate_goes_on_along_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(registry.OPERATORS.added, Tank.name, Tank)
+    wrapped = assimilate(known(tank()), None, correction=CorrectionConfig(modes=3, hidden=4))
+    checkpoint = wrapped.save_pretrained(tmp_path / "checkpoint")
+    readings = ["time,x,field,value,std", *(f"10.5,{k / POINTS},u,{k},0.01" for k in range(POINTS))]
+    (tmp_path / "readings.csv").write_text("\n".join(readings), encoding="utf-8")
+    q = inflow(9, 1)[0]
+    flow = xarray.Dataset({"q": (("time",), 1000.0 * q, {"units": "mm/s"})}, {"time": TIMES})
+    flow.to_netcdf(tmp_path / "q.nc", engine="h5netcdf")
+    words = ["assimilate", str(checkpoint), str(tmp_path / "readings.csv"), "--forecast", "4"]
+    words += ["--start-time", str(START), "--out", str(tmp_path / "analysis.nc")]
+    along = ["--prescribed-from", str(tmp_path / "q.nc")]
+    with pytest.raises(SystemExit):
+        main(words)
+    said = capsys.readouterr().err
+    assert "takes q as prescribed" in said
+    assert "--prescribed-from" in said
+    main([*words, *along])
+    with xarray.open_dataset(tmp_path / "analysis.nc", engine="h5netcdf") as found:
+        np.testing.assert_allclose(found["time"], START + DT * np.arange(1, 6))
+        estimate = found["u"].values
+    gained = DT * (q[1:5] + q[2:6]) / 2  # after the analysis, at the first step of the inflow
+    np.testing.assert_allclose(np.diff(estimate, axis=0), np.repeat(gained[:, None], 8, 1),
+                               atol=1e-4)  # fmt: skip
+    np.testing.assert_allclose(estimate[0], np.arange(POINTS), atol=0.5)
+    flow.isel(time=slice(0, 4)).to_netcdf(tmp_path / "short.nc", engine="h5netcdf")
+    with pytest.raises(SystemExit):
+        main([*words, "--overwrite", "--prescribed-from", str(tmp_path / "short.nc")])
+    assert "must be given at all times" in capsys.readouterr().err

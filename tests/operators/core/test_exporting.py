@@ -10,6 +10,7 @@ import torch
 
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.fields.normalization import Standard, Statistics, WindowScaling
+from pelagos.datasets.fields.prescribed import Prescribed
 from pelagos.datasets.fields.window import Context
 from pelagos.operators import Description, create
 from pelagos.operators.core.exporting import export_step
@@ -61,6 +62,45 @@ def test_a_loop_over_the_program_is_the_rollout(name, tmp_path):
         torch.testing.assert_close(fields, frame, rtol=1e-4, atol=1e-5)
     assert json.loads(extra["pelagos.json"])["fields"] == ["u"]
     assert says["shapes"][0] == (3, operator.history, 1, *grid.shape)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_what_is_prescribed_is_given_at_both_ends_of_every_step(name, tmp_path):
+    about = described(name)
+    scales = {**about.condition_scales, "heat": Standard(300.0, 20.0)}
+    about = replace(about, prescribed=("heat", "wind"), condition_scales=scales)
+    operator = create(name, description=about, **SMALL[name]).eval()
+    says = export_step(operator, tmp_path / "step.pt2", batch=2)
+    grid, conditions = about.grid, (torch.ones(2, 1),) if about.parameters else ()
+    generator = torch.Generator().manual_seed(7)
+    history = torch.randn(2, operator.history, 1, *grid.shape, generator=generator)
+    driving = torch.randn(2, 4, 2, *grid.shape, generator=generator)
+    driving[:, :, 0] = 300.0 + 20.0 * driving[:, :, 0]
+    given = Prescribed(("heat", "wind"), 0.25 * torch.arange(4.0).expand(2, -1), driving)
+    ones = torch.ones(2, len(about.parameters))
+    context = Context(("u",), grid, dataset="d", parameters=ones,
+                      parameter_names=about.parameters, prescribed=given)  # fmt: skip
+    expected = operator.rollout(history, context, dt=0.25, steps=3)
+
+    extra = {"pelagos.json": ""}
+    step = torch.export.load(tmp_path / "step.pt2", extra_files=extra).module()
+    first = history.clone()
+    for k, frame in enumerate(expected):
+        with torch.no_grad():
+            fields = step(history, first, torch.tensor(0.25), *conditions, driving[:, k : k + 2])
+        history = torch.cat((history[:, 1:], fields[:, None]), 1)
+        torch.testing.assert_close(fields, frame, rtol=1e-4, atol=1e-5)
+    told = json.loads(extra["pelagos.json"])
+    assert told["prescribed"] == ["heat", "wind"]
+    assert told["names"][-1] == "prescribed"
+    assert says["shapes"][-1] == (2, 2, 2, *grid.shape)
+    with torch.no_grad():  # both ends count
+        usual, dt = driving[:, 1:3], torch.tensor(0.25)
+        for end in (0, 1):
+            ends = usual.clone()
+            ends[:, end, 1] += 1.0
+            one, other = (step(history, first, dt, *conditions, each) for each in (usual, ends))
+            assert not torch.equal(one, other)
 
 
 def test_what_cannot_be_a_program(tmp_path):

@@ -12,6 +12,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 from pelagos.datasets.fields.grid import Grid  # noqa: E402  (onnxruntime is optional)
+from pelagos.datasets.fields.prescribed import Prescribed  # noqa: E402
 from pelagos.datasets.fields.window import Context  # noqa: E402
 from pelagos.finetune.cli.console import main  # noqa: E402
 from pelagos.operators import Description, Operator, create, from_pretrained  # noqa: E402
@@ -50,6 +51,26 @@ def loop(path, history, dt, conditions, steps):
         (fields,) = step.run(None, {k: v for k, v in given.items() if k in names})
         yield fields
         history = np.concatenate((history[:, 1:], fields[:, None]), 1)
+
+
+def test_what_is_prescribed_is_an_input_as_onnx(tmp_path):
+    grid = Grid((16,), (2.0,), ("periodic",))
+    about = Description(("u",), time_steps=(0.25,), grid=grid, prescribed=("wind",))
+    operator = create("dymixop", description=about, ndim=1, hidden=4, layers=1, modes=3).eval()
+    says = export_step(operator, tmp_path / "step.onnx", onnx=True)
+    assert says["names"] == ["history", "first", "dt", "prescribed"]
+    generator = torch.Generator().manual_seed(3)
+    driving = torch.randn(1, 4, 1, 16, generator=generator)
+    history = torch.randn(1, operator.history, 1, 16, generator=generator)
+    given = Prescribed(("wind",), 0.25 * torch.arange(4.0)[None], driving)
+    context = Context(("u",), grid, prescribed=given)
+    expected = operator.rollout(history, context, dt=0.25, steps=3)
+    frames = history.numpy()
+    for k, frame in enumerate(expected):
+        ends = {"prescribed": driving[:, k : k + 2].numpy()}
+        (fields,) = loop(tmp_path / "step.onnx", frames, 0.25, ends, 1)
+        np.testing.assert_allclose(fields, frame.numpy(), rtol=1e-4, atol=1e-5)
+        frames = np.concatenate((frames[:, 1:], fields[:, None]), 1)
 
 
 @pytest.mark.slow
