@@ -15,7 +15,7 @@ from jaxtyping import Float, Float64
 from .grid import Grid
 from .labelled_axes import time_of
 from .labelled_times import clock_of
-from .prescribed import SAME, Needs, Prescribed
+from .prescribed import SAME, Needs, NotGiven, Prescribed
 from .units import check_units, conversion
 
 EVER = 1e30  # a time that no forecast reaches
@@ -63,10 +63,11 @@ def prescribed_in(
     """
     missing = [name for name in needs.names if name not in data and name not in needs.fill]
     if missing:
-        raise ValueError(
+        raise NotGiven(
             f"this operator takes {', '.join(missing)} as prescribed at all times of a forecast, "
-            f"and the data have no such variable: data.assign({missing[0]}=…), or give another "
-            "dataset that has it (prescribed=…, on the command line --prescribed-from)"
+            "and the data have no such variable",
+            f"data.assign({missing[0]}=…), or give another dataset that has it (prescribed=…, on "
+            "the command line --prescribed-from)",
         )
     names = tuple(name for name in needs.names if name in data)
     if not names:
@@ -138,11 +139,12 @@ def _covering(
     slack = SAME * (float(np.diff(since).max()) if len(since) > 1 else 1.0)
     if since[0] > slack or since[-1] < until - slack:
         first, last = coordinate.values[0], coordinate.values[-1]
-        raise ValueError(
+        raise NotGiven(
             f"{name} is prescribed and must be given at all times of the forecast, from "
             f"{_shown(origin)} until {_shown(clock.after(origin, [until])[0])}; there are "
-            f"{_shown(first)} to {_shown(last)}: give more of it (prescribed=…, on the command "
-            "line --prescribed-from), or ask for a shorter forecast"
+            f"{_shown(first)} to {_shown(last)}",
+            "give more of it (prescribed=…, on the command line --prescribed-from), or ask for a "
+            "shorter forecast",
         )
     low = int(np.searchsorted(since, slack, side="right")) - 1
     high = int(np.searchsorted(since, until - slack, side="left"))

@@ -17,6 +17,19 @@ from torch import Tensor
 SAME = 1e-4  # of the distance of two given times, up to which a time is one of them
 
 
+class NotGiven(ValueError):
+    """What is prescribed is missing, or not given at all times of a forecast.
+
+    Args:
+        reason: what is missing; an attribute, for those whose people give it in another way.
+        remedy: what to do, in Python and on the command line.
+    """
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason}: {remedy}")
+        self.reason = reason
+
+
 @dataclass(frozen=True)
 class Needs:
     """What is wanted as prescribed.
@@ -134,10 +147,11 @@ class Prescribed:
             return
         row = int(outside.nonzero()[0, 0])
         low, high = times[row, 0].item(), times[row, -1].item()
-        raise ValueError(
+        raise NotGiven(
             f"the prescribed {', '.join(self.names)} must be given at all times of a forecast: "
             f"time {moment[row, 0].item():g} after the last given frame is asked for, and there "
-            f"are {low:g} to {high:g}; give more of them, or ask for a shorter forecast"
+            f"are {low:g} to {high:g}",
+            "give more of them, or ask for a shorter forecast",
         )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..fields.grid import Grid
-from ..fields.prescribed import SAME, Needs, Prescribed, stacked
+from ..fields.prescribed import SAME, Needs, NotGiven, Prescribed, stacked
 from ..fields.units import check_units
 from .opening import open_store
 from .store import Store
@@ -97,10 +97,11 @@ class Driving:
         known = (*header.fields, *header.series)
         missing = [k for k in needs.names if k not in known and k not in needs.fill]
         if missing:
-            raise ValueError(
+            raise NotGiven(
                 f"this operator takes {', '.join(missing)} as prescribed at all times of a "
-                f"forecast, and dataset {self.store.name!r} has no such field: rename the data, or "
-                "give a file that has it by --prescribed-from (in Python prescribed=…)"
+                f"forecast, and dataset {self.store.name!r} has no such field",
+                "rename the data, or give a file that has it by --prescribed-from (in Python "
+                "prescribed=…)",
             )
         return tuple(name for name in needs.names if name in known)
 
@@ -122,11 +123,12 @@ class Driving:
         until = since[-1] if until == math.inf else until
         slack = SAME * float(np.diff(times).max(initial=0.0))
         if names and since[-1] < until - slack:
-            raise ValueError(
+            raise NotGiven(
                 f"{', '.join(names)} is prescribed and must be given at all times of a forecast: "
                 f"trajectory {i} of {self.store.name!r} has it until time {times[-1]:.10g}, and "
-                f"{times[frame] + until:.10g} is asked for; ask for fewer steps, or give a file "
-                "that has more of it by --prescribed-from (in Python prescribed=…)"
+                f"{times[frame] + until:.10g} is asked for",
+                "ask for fewer steps, or give a file that has more of it by --prescribed-from (in "
+                "Python prescribed=…)",
             )
         return range(frame, min(int(np.searchsorted(since, until - slack)), len(times) - 1) + 1)
 

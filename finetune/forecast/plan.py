@@ -103,7 +103,7 @@ def _plan(operator: Operator, store: Store, request: Request, beyond: bool) -> P
     """The plan, without what is prescribed."""
     chosen = _choose(store, request.trajectories)
     description = operator.description
-    _check_parameters(operator, request)
+    operator.require_parameters(request.parameters)
     require_channels(store, description.fields, description.inputs, description.fill)
     named = description.named
     check_units("the operator", description.units, f"dataset {store.name!r}", store.units, named)
@@ -132,16 +132,6 @@ def _plan(operator: Operator, store: Store, request: Request, beyond: bool) -> P
         fill=description.field_fill,
         mode=request.mode,
     )
-
-
-def _check_parameters(operator: Operator, request: Request) -> None:
-    known = operator.description.parameters
-    unknown = [name for name in request.parameters if name not in known]
-    if unknown:
-        raise ValueError(
-            f"this {operator.name} takes no parameter {', '.join(unknown)}; it takes "
-            f"{', '.join(known) or 'none'}"
-        )
 
 
 def _steady_plan(operator: Operator, trajectories: tuple[int, ...], request: Request) -> Plan:

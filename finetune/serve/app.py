@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from ...datasets.base.schema import schema
@@ -41,21 +41,42 @@ ASSETS = {
 }
 
 
+FILE = (
+    "A file with the checkpoint's fields by name (further constant fields and parameters, too) "
+    "along time and space. What it takes as prescribed must be there at all times of the forecast: "
+    "along the file's time, with an earlier initial time (start), or along times of its own."
+)
+
+
+def _about(text: str, ge: int | None = None) -> Any:
+    """What a key of the address means, and the least that it may be."""
+    return Field(description=text, ge=ge)
+
+
 class FileQuery(BaseModel, extra="forbid"):
     """What is asked beside an uploaded file; as in `Predict`."""
 
-    checkpoint: str
-    sample: Annotated[int, Query(ge=0)] | None = None
-    steps: Annotated[int, Query(ge=1)] | None = None
-    times: str | None = None
-    mode: Literal["autoregressive", "direct"] = "autoregressive"
-    members: Annotated[int, Query(ge=1)] | None = None
-    seed: Annotated[int, Query(ge=0)] = 0
-    strict: bool = False
-    parameters: str = "{}"
-    format: Format = "json"
-    encoding: Encoding = "lists"
-    compare: bool = False
+    checkpoint: Annotated[str, _about("name of a checkpoint that is served")]
+    sample: Annotated[int | None, _about("which of several in the file, from 0", ge=0)] = None
+    start: Annotated[
+        str | None,
+        _about(
+            "initial time, one of the file's, as a number or a date; a frame's number where it has "
+            "no times (default: the last frame's)"
+        ),
+    ] = None
+    steps: Annotated[int | None, _about("frames to predict", ge=1)] = None
+    times: Annotated[str | None, _about("lead times instead, as in 0.1,0.2")] = None
+    mode: Annotated[
+        Literal["autoregressive", "direct"], _about("from the frame before, or the given ones")
+    ] = "autoregressive"
+    members: Annotated[int | None, _about("of an ensemble", ge=1)] = None
+    seed: Annotated[int, _about("of its perturbations", ge=0)] = 0
+    strict: Annotated[bool, _about("refuse what is outside of what was trained")] = False
+    parameters: Annotated[str, _about("values in place of the file's, as JSON")] = "{}"
+    format: Annotated[Format, _about("of the answer")] = "json"
+    encoding: Annotated[Encoding, _about("of numbers in JSON")] = "lists"
+    compare: Annotated[bool, _about("add what was given, and spectra")] = False
 
     def plain(self) -> dict[str, Any]:
         """As a worker takes it.
@@ -74,6 +95,7 @@ class FileQuery(BaseModel, extra="forbid"):
         return {
             "checkpoint": self.checkpoint,
             "sample": self.sample,
+            "start": self.start,
             "forecast": {key: value for key, value in forecast.items() if value is not None},
             "answer": answer,
         }
@@ -222,7 +244,7 @@ def _add_answers(app: FastAPI, pool: Pool) -> None:
 
     @app.post(
         "/api/predict/file", summary="A forecast from NetCDF, zipped Zarr or another stored layout",
-        openapi_extra={"requestBody": {"required": True, "content": {
+        openapi_extra={"requestBody": {"required": True, "description": FILE, "content": {
             kind: {"schema": {"type": "string", "format": "binary"}}
             for kind in ("application/x-netcdf", "application/zip", "application/octet-stream")}}},
     )  # fmt: skip

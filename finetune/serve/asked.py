@@ -42,6 +42,20 @@ class Box:
 
 
 @dataclass(frozen=True)
+class Along:
+    """What is prescribed along a forecast, for checkpoints that take something.
+
+    Attributes:
+        times: after the last given frame, increasing, from 0 on until the last lead time.
+        fields: name -> numbers (T) of what is the same at all points, or (T, *S), in the
+            checkpoint's units.
+    """
+
+    times: tuple[float, ...]
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Wanted:
     """How an answer is given.
 
@@ -93,6 +107,7 @@ class Predict:
             with a sample, in place of its own.
         spacing: time between given frames, where there are several (default: the time step).
         box: grid of the fields.
+        prescribed: what is prescribed; with a sample, in place of its own.
         forecast: how far, and how.
         answer: how it is given.
     """
@@ -102,6 +117,7 @@ class Predict:
     fields: dict[str, Any] = field(default_factory=dict)
     spacing: Annotated[float, Positive] | None = None
     box: Box | None = None
+    prescribed: Along | None = None
     forecast: Forecast = field(default_factory=Forecast)
     answer: Wanted = field(default_factory=Wanted)
 
@@ -140,6 +156,8 @@ class Assimilate:
         forecast: frames after the last reading.
         seed: of an ensemble's perturbations and of the network's errors.
         parameters: of a start without sample.
+        prescribed: what is prescribed, its times counted from the start; with a sample, in place of
+            its own.
         answer: how it is given.
     """
 
@@ -152,4 +170,5 @@ class Assimilate:
     forecast: Annotated[int, NotNegative] = 10
     seed: Annotated[int, NotNegative] = 0
     parameters: dict[str, float] = field(default_factory=dict)
+    prescribed: Along | None = None
     answer: Wanted = field(default_factory=Wanted)

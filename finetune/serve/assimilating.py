@@ -16,7 +16,9 @@ import xarray
 
 from ...datasets.base.config import build
 from ...datasets.base.texts import parse_json, read_text
+from ...datasets.fields.vocabulary import AXES
 from ...datasets.fields.window import Context
+from ...datasets.files.netcdf_written import write_netcdf
 from ...operators.assimilation.measurement import sample as measured_at
 from ...operators.core.observation import Sensors
 from ...operators.core.operator import Operator
@@ -25,21 +27,23 @@ from ..assimilate.settings import Outputs, Settings
 from ..assimilate.start import Start, require_assimilating, start_cold
 from ..assimilate.start import start_from as start_stored
 from ..assimilate.writer import SPREAD
+from .along import IN_JSON, along
 from .answers import Answer, Shown, answer
 from .asked import Assimilate, Network
-from .refusals import TooLarge
+from .refusals import TooLarge, told
 from .shelf import Shelf
 from .starting import start_from
 
 MOST_SENSORS = 2_000
-FILE = "observations.csv"
+FILE, DRIVING = "observations.csv", "prescribed.nc"
 
 
 def assimilate(shelf: Shelf, body: Path) -> Answer:
     """Analyses and a forecast that a JSON body asks for."""
     asked = build(Assimilate, parse_json(read_text(body, shelf.served.limits.upload)))
     operator = require_assimilating(shelf.operator(asked.checkpoint))
-    start, stored = _start(shelf, operator, asked)
+    with told(IN_JSON):
+        start, stored = _start(shelf, operator, asked, body.parent)
     if bool(asked.observations) == (asked.network is not None):
         raise ValueError("give either observations or a network of sensors")
     rows = [dict(row) for row in asked.observations]
@@ -55,7 +59,8 @@ def assimilate(shelf: Shelf, body: Path) -> Answer:
     settings = Settings(members=asked.members, seed=asked.seed, forecast=asked.forecast)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        outcome = run(operator, start, body.parent / FILE, outputs, settings)
+        with told(IN_JSON):
+            outcome = run(operator, start, body.parent / FILE, outputs, settings)
     with xarray.open_dataset(outcome.path, engine="h5netcdf", decode_times=False) as data:
         shown = _shown(data.load(), operator, start, stored, rows)
     texts = [str(one.message) for one in said]
@@ -64,20 +69,44 @@ def assimilate(shelf: Shelf, body: Path) -> Answer:
 
 
 def _start(
-    shelf: Shelf, operator: Operator, asked: Assimilate
+    shelf: Shelf, operator: Operator, asked: Assimilate, folder: Path
 ) -> tuple[Start, xarray.Dataset | None]:
     """Where the estimate starts, and the stored trajectory from there on."""
     if asked.sample is None:
-        return start_cold(operator, None, asked.parameters, 0.0), None
+        grid, about = operator.description.grid, operator.description
+        axes = about.axes or AXES[: operator.ndim]
+        given = None
+        if grid is not None:
+            points = dict(zip(axes, grid.shape, strict=True))
+            given = _prescribed(shelf, operator, asked, (0.0, points), folder)
+        return start_cold(operator, grid, asked.parameters, 0.0, given), None
     if asked.parameters:
         raise ValueError("parameters have no meaning with a sample; the dataset has its own")
     store = shelf.store(asked.sample.dataset)
     found = start_from(store, operator, asked.sample).stored
     assert found is not None, "it is a sample"
-    times = store.trajectory_times(asked.sample.trajectory)
-    frame = int(np.abs(np.asarray(times) - float(found["time"][0])).argmin())
-    start = start_stored(operator, store, asked.sample.trajectory, frame)
+    moment, times = float(found["time"][0]), store.trajectory_times(asked.sample.trajectory)
+    frame = int(np.abs(np.asarray(times) - moment).argmin())
+    points = dict(zip(store.axes, store.grid.shape, strict=True))
+    given = _prescribed(shelf, operator, asked, (moment, points), folder)
+    start = start_stored(operator, store, asked.sample.trajectory, frame, given)
     return (replace(start, history=None) if asked.cold else start), found
+
+
+def _prescribed(
+    shelf: Shelf,
+    operator: Operator,
+    asked: Assimilate,
+    where: tuple[float, dict[str, int]],
+    folder: Path,
+) -> str | None:
+    """A file of what a request prescribes from a moment on, on so many points of each axis."""
+    if asked.prescribed is None:
+        return None
+    (moment, points), names = where, operator.description.prescribed
+    times, most = moment + np.asarray(asked.prescribed.times), shelf.served.limits.values
+    write_netcdf(along(asked.prescribed, names, points, times, most), folder / DRIVING)
+    return str(folder / DRIVING)
 
 
 def _readings(

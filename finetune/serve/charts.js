@@ -2,7 +2,7 @@
 
 import {short} from "./drawing.js";
 
-const NS = "http://www.w3.org/2000/svg", W = 420, H = 240, LEFT = 52, BOTTOM = 30, TOP = 8, RIGHT = 10;
+const NS = "http://www.w3.org/2000/svg", W = 420, H = 240, LEFT = 68, BOTTOM = 36, TOP = 8, RIGHT = 10;
 
 function add(parent, name, attributes, text) {
   const element = document.createElementNS(NS, name);
@@ -37,10 +37,10 @@ export function chart(series, options) {
   for (const share of [0, 0.5, 1]) {
     const y = y0 + share * (y1 - y0), x = x0 + share * (x1 - x0);
     add(svg, "text", {x: LEFT - 5, y: sy(y) + 4, "text-anchor": "end"}, back(options.logy)(y));
-    add(svg, "text", {x: sx(x), y: H - 14, "text-anchor": ["start", "middle", "end"][2 * share]},
+    add(svg, "text", {x: sx(x), y: H - 19, "text-anchor": ["start", "middle", "end"][2 * share]},
       back(options.logx)(x));
   }
-  add(svg, "text", {x: (LEFT + W) / 2, y: H - 2, "text-anchor": "middle"}, options.xlabel || "");
+  add(svg, "text", {x: (LEFT + W) / 2, y: H - 4, "text-anchor": "middle"}, options.xlabel || "");
   points.forEach((line, s) => {
     let d = "", pen = false;
     for (const p of line) {

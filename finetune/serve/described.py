@@ -47,7 +47,8 @@ def _query(about: Mapping[str, Any]) -> Iterator[Key]:
     for parameter in about.get("parameters", ()):
         told = parameter["schema"]
         needed = "required" if parameter.get("required") else _default(told)
-        yield Key(parameter["name"], _kind(told), needed)
+        about = parameter.get("description", "")
+        yield Key(parameter["name"], _kind(told), "; ".join(filter(None, (about, needed))))
 
 
 def _body(about: Mapping[str, Any]) -> Iterator[Key]:
@@ -56,7 +57,7 @@ def _body(about: Mapping[str, Any]) -> Iterator[Key]:
         if "properties" in told:
             yield from _keys(told, "")
         else:
-            yield Key(kind, "a file", "")
+            yield Key(kind, "a file", about["requestBody"].get("description", ""))
 
 
 def _keys(told: Mapping[str, Any], prefix: str) -> Iterator[Key]:

@@ -64,12 +64,15 @@ function keepLink() {
 function chooseCheckpoint(link) {
   const c = card(), needed = c.inputs.length ? c.inputs : c.fields;
   const fitting = state.data.filter((d) => d.axes.length === c.axes.length &&
-    needed.every((name) => [...d.fields, ...d.constant_fields].includes(name)));
-  fill($("dataset"), fitting.map((d) => d.name));
-  const units = c.fields.map((name) => named(c.units, name)).join(", ");
+    [...needed, ...c.prescribed].every((name) => [...d.fields, ...d.constant_fields, ...d.prescribed].includes(name)));
+  const lacks = (d) => c.parameters.filter((name) => !d.parameters.includes(name)).length +
+    (c.datasets.includes(d.name) ? 0 : 0.5); // those of its training come first
+  fill($("dataset"), fitting.sort((d, e) => lacks(d) - lacks(e)).map((d) => d.name));
+  const units = listed(c, c.fields);
   $("card").textContent = `${c.operator}, ${c.weights.toLocaleString()} weights; ` +
     `${c.inputs.length ? `${c.inputs.join(", ")} → ` : ""}${units}` +
-    (c.summary ? `. ${c.summary}` : "");
+    (c.prescribed.length ? `, driven by ${listed(c, c.prescribed)}` : "") + (c.summary ? `. ${c.summary}` : "");
+  $("needs").textContent = needs(c, needed);
   $("more").open = false;
   $("sensorschoice").hidden = !c.assimilates;
   if (!c.assimilates && mode() === "sensors") document.querySelector("input[value=forecast]").checked = true;
@@ -82,6 +85,16 @@ function chooseCheckpoint(link) {
   }));
   const sensors = follow(link instanceof URLSearchParams ? link : new URLSearchParams({mode: mode()}));
   renew(sensors);
+}
+
+const listed = (c, names) => names.map((name) => named(c.units, name)).join(", ");
+
+// What a file must hold.
+function needs(c, needed) {
+  const fields = [...needed, ...c.constant_fields, ...c.parameters];
+  const along = c.prescribed.length ? `, and at all times of the forecast ${listed(c, c.prescribed)}: ` +
+    "along the same time (give an earlier initial time), or along times of its own" : "";
+  return `A file needs ${listed(c, fields)}${along}.`;
 }
 
 async function showCard() {
@@ -98,7 +111,8 @@ function renew(sensors) { // another start: nothing is drawn on it
   if (d) $("trajectory").max = d.trajectories - 1;
   showMode();
   if (state.file || d) predict();
-  else say("No dataset that is served has this checkpoint's fields: drop a file.");
+  else say(`No dataset that is served has ${[...(card().inputs.length ? card().inputs : card().fields),
+    ...card().prescribed].join(", ")}: drop a file.`);
 }
 
 function showMode() {
@@ -132,6 +146,7 @@ function fromFile() {
   const query = new URLSearchParams({checkpoint: card().name, sample: number("trajectory") || 0, compare: true,
     encoding: "base64", parameters: JSON.stringify(parametersGiven()), steps: number("steps") || 10});
   if ((number("members") || 1) > 1) query.set("members", number("members"));
+  if ($("start").value !== "") query.set("start", $("start").value);
   return ask(`/api/predict/file?${query}`, {method: "POST", body: state.file});
 }
 
@@ -427,7 +442,8 @@ function scatter() {
 
 function chooseFile(file) {
   state.file = file || null;
-  $("nofile").hidden = !state.file;
+  $("nofile").hidden = $("startlabel").hidden = !state.file;
+  $("start").value = "";
   if (state.file) document.querySelector("input[value=forecast]").checked = true;
   renew();
 }
@@ -445,7 +461,7 @@ function play() {
 
 $("checkpoint").onchange = chooseCheckpoint;
 $("more").ontoggle = () => showCard().catch((error) => say(error.message, true));
-for (const id of ["dataset", "trajectory", "frame"]) $(id).onchange = renew;
+for (const id of ["dataset", "trajectory", "frame", "start"]) $(id).onchange = renew;
 for (const id of ["field", "slice", "lead"]) $(id).oninput = draw;
 for (const radio of document.querySelectorAll("input[name=mode]")) radio.onchange = () => {
   showMode();

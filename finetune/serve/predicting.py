@@ -6,7 +6,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from ...datasets.base.texts import parse_json, read_text
 from ...datasets.fields.labelled_axes import find_dims
 from ...operators.core.operator import Operator
 from ...operators.core.predicted import LEAD
+from .along import IN_FILE, IN_JSON
 from .answers import Answer, Shown, answer
 from .asked import Forecast, Predict, Wanted
-from .refusals import TooLarge
+from .refusals import TooLarge, told
 from .shelf import Shelf
 from .starting import Start, start_of
 from .uploads import opened
@@ -34,7 +35,8 @@ def predict(shelf: Shelf, body: Path) -> Answer:
     asked = build(Predict, parse_json(text))
     operator = shelf.operator(asked.checkpoint)
     start = start_of(shelf, operator, asked)
-    return _predicted(shelf, operator, start, asked.forecast, asked.answer, body.parent)
+    with told(IN_JSON):
+        return _predicted(shelf, operator, start, asked.forecast, asked.answer, body.parent)
 
 
 def predict_file(shelf: Shelf, query: Mapping[str, Any], body: Path) -> Answer:
@@ -47,9 +49,43 @@ def predict_file(shelf: Shelf, query: Mapping[str, Any], body: Path) -> Answer:
     sample = query.get("sample")
     if sample is not None:
         data = _one_sample(data, dims.samples, sample)
+    _require_bounded_driving(data, about.prescribed, dims.space, shelf.served.limits.values)
     asked = build(Forecast, query.get("forecast", {}))
     wanted = build(Wanted, query.get("answer", {}))
-    return _predicted(shelf, operator, Start(data), asked, wanted, body.parent)
+    start = Start(data, moment=_moment(query.get("start"), data, dims.time))
+    with told(IN_FILE):
+        return _predicted(shelf, operator, start, asked, wanted, body.parent)
+
+
+def _require_bounded_driving(
+    data: xarray.Dataset, names: Sequence[str], space: Sequence[str], most: int
+) -> None:
+    """Refuse what would be too much once it is held on the whole grid, as what is prescribed is."""
+    points = math.prod(data.sizes[dim] for dim in space)
+    for name in names:
+        if name not in data:
+            continue
+        own = [size for dim, size in data[name].sizes.items() if dim not in space]
+        if math.prod(own) * points > most:
+            raise TooLarge(f"{name} has more than the {most:,} numbers that it may on the grid")
+
+
+def _moment(text: str | None, data: xarray.Dataset, time: str | None) -> Any:
+    """The initial time that is asked for, as the file counts: a number, a date, or a frame's."""
+    if text is None:
+        return None
+    counts = time is None or time not in data.coords  # frames alone
+    try:
+        return int(text) if counts else float(text)
+    except ValueError:
+        pass
+    try:
+        return np.datetime64(text)
+    except ValueError:
+        raise ValueError(
+            f"start must be a time of the file, or a frame's number where it has no times; got "
+            f"{text[:60]!r}"
+        ) from None
 
 
 def _one_sample(data: xarray.Dataset, dims: tuple[str, ...], sample: int) -> xarray.Dataset:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ...datasets.fields.prescribed import NotGiven
+
 
 class Refused(ValueError):
     """A request that cannot be answered.
@@ -53,3 +58,16 @@ class Broken(Refused):
     """The process that answered it has ended."""
 
     status = 422
+
+
+@contextmanager
+def told(remedy: str) -> Iterator[None]:
+    """Say how to give what is prescribed in a request, where it is missing.
+
+    Raises:
+        Refused: it is.
+    """
+    try:
+        yield
+    except NotGiven as error:
+        raise Refused(f"{error.reason}: {remedy}") from None

@@ -11,11 +11,14 @@ import numpy as np
 import xarray
 
 from ...datasets.fields.grid import Grid
+from ...datasets.fields.labelled_axes import find_dims
+from ...datasets.fields.labelled_times import clock_of
 from ...datasets.stores.store import Store
 from ...datasets.stores.xarray_view import to_xarray
 from ...operators.core.operator import Operator
 from ...operators.core.time_steps import TimeSteps
-from .asked import Box, Predict, Sample
+from .along import TIME, along
+from .asked import Along, Box, Predict, Sample
 from .numbers import decoded
 from .refusals import TooLarge
 from .shelf import Shelf
@@ -32,6 +35,7 @@ class Start:
         steps: steps of the operator that are stored after the last given frame.
         beside: of a single given frame, a neighbour that tells the time step.
         driving: has what is prescribed from the last given frame on; None: the frames have it.
+        moment: the initial time; None: that of the last given frame.
     """
 
     given: xarray.Dataset
@@ -39,11 +43,12 @@ class Start:
     steps: int = 0
     beside: xarray.Dataset | None = None
     driving: xarray.Dataset | None = None
+    moment: Any = None
 
     def data(self) -> tuple[xarray.Dataset, Any]:
         """What `Operator.predict` takes, and the initial time; None: that of the last frame."""
         if self.beside is None:
-            return self.given, None
+            return self.given, self.moment
         both = xarray.concat(
             [self.given, self.beside],
             "time",
@@ -72,9 +77,31 @@ def start_of(shelf: Shelf, operator: Operator, asked: Predict) -> Start:
     if sum(values.size for values in fields.values()) > most:
         raise TooLarge(f"the fields hold more than the {most:,} numbers that they may")
     if asked.sample is None:
-        return Start(_labelled(operator, fields, asked))
-    start = start_from(shelf.store(asked.sample.dataset), operator, asked.sample)
-    return replace(start, given=_drawn(start.given, fields), stored=None) if fields else start
+        start = Start(_labelled(operator, fields, asked))
+    else:
+        start = start_from(shelf.store(asked.sample.dataset), operator, asked.sample)
+        if fields:
+            start = replace(start, given=_drawn(start.given, fields), stored=None)
+    return start if asked.prescribed is None else _driven(operator, start, asked.prescribed, most)
+
+
+def _driven(operator: Operator, start: Start, asked: Along, most: int) -> Start:
+    """The same start, driven by what a request prescribes, in place of what the data do."""
+    about = operator.description
+    if about.inputs:
+        raise ValueError("a steady problem has no time, and so nothing prescribed")
+    first = next(name for name in about.channels if name in start.given)
+    dims = find_dims(start.given, first, operator.ndim, about.axes)
+    time = start.given.coords["time"]
+    clock = clock_of(time, about.units.get("time", ""))
+    times = clock.after(np.atleast_1d(time.values)[-1], asked.times)
+    space = {dim: start.given.sizes[dim] for dim in dims.space}
+    found = along(asked, about.prescribed, space, times, most)
+    found[TIME].attrs = dict(time.attrs)
+    if start.driving is None:
+        return replace(start, given=start.given.assign(found.variables))
+    rest = start.driving.drop_vars([*asked.fields], errors="ignore")
+    return replace(start, driving=rest.assign(found.variables))
 
 
 def start_from(store: Store, operator: Operator, sample: Sample) -> Start:
@@ -189,7 +216,9 @@ def _times(
     count = next(iter(frames), 1)
     trained = operator.description.time_steps
     spacing = asked.spacing or (trained[0] if len(trained) == 1 else None)
-    if spacing is None or (count == 1 and asked.spacing is None):
+    if asked.prescribed is not None and count == 1:
+        spacing = spacing or 1.0  # a single frame has a time, from which others count
+    elif spacing is None or (count == 1 and asked.spacing is None):
         return {}
     return {"time": (("time",), spacing * np.arange(count), _unit(
         operator.description.units, "time"))}  # fmt: skip

@@ -128,7 +128,8 @@ def coefficient(term: Derivative, context: Context, device: torch.device | str) 
             known = ", ".join(context.parameter_names) or "none"
             raise ValueError(
                 f"the known linear part needs the parameter {term.parameter!r}; the data have "
-                f"{known}. Give it in the context's parameters"
+                f"{known}. Give it in the context's parameters (parameters={{{term.parameter!r}: "
+                f"…}}, on the command line --parameter {term.parameter}=…)"
             )
         index = context.parameter_names.index(term.parameter)
         value = value * context.parameters[:, index].to(device, torch.float64)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...datasets.fields.prescribed import Prescribed, names_of
+from ...datasets.fields.prescribed import NotGiven, Prescribed, names_of
 from ...datasets.fields.window import Context
 from .description import Description
 
@@ -93,11 +93,11 @@ def _prescribed(context: Context, description: Description, name: str) -> Prescr
     known = names_of(given)
     missing = [each for each in wanted if each not in known and each not in description.fill]
     if missing:
-        raise ValueError(
+        raise NotGiven(
             f"this {name} takes {', '.join(wanted)} as prescribed at all times of a forecast, and "
-            f"dataset {context.dataset!r} has {', '.join(known) or 'none'}; give "
-            f"{', '.join(missing)} along with the data (in a file: --prescribed-from), or "
-            "fine-tune with other names in `prescribed`"
+            f"dataset {context.dataset!r} has {', '.join(known) or 'none'}",
+            f"give {', '.join(missing)} along with the data (in a file: --prescribed-from), or "
+            "fine-tune with other names in `prescribed`",
         )
     if given is None:
         given = Prescribed((), torch.tensor([[-_EVER, _EVER]]), torch.zeros(1, 2, 0))

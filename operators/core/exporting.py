@@ -51,7 +51,7 @@ class Step(nn.Module):
         context = replace(
             self.context,
             constants=next(given) if about.constant_fields else None,
-            parameters=next(given) if parameters_of(operator) else None,
+            parameters=next(given) if operator.parameter_names else None,
             prescribed=_Ends(about.prescribed, dt.new_zeros(1, 2), next(given))
             if about.prescribed
             else None,
@@ -117,11 +117,6 @@ def export_step(
     return says
 
 
-def parameters_of(operator: Operator) -> tuple[str, ...]:
-    """All parameters of the data that a step needs, in the order of the program's."""
-    return (*operator.description.parameters, *operator.further_parameters)
-
-
 def _context(operator: Operator, dataset: str) -> Context:
     about = operator.description
     if about.grid is None:
@@ -134,7 +129,7 @@ def _context(operator: Operator, dataset: str) -> Context:
         about.grid,
         dataset=_dataset(operator, dataset),
         constant_fields=about.constant_fields,
-        parameter_names=parameters_of(operator),
+        parameter_names=operator.parameter_names,
         inputs=about.inputs,
     )
 
@@ -163,8 +158,8 @@ def _example(operator: Operator, batch: int) -> tuple[Tensor, ...]:
     if about.constant_fields:
         constants = (batch, len(about.constant_fields), *about.grid.shape)
         inputs.append(torch.randn(constants, generator=generator))
-    if parameters_of(operator):
-        inputs.append(torch.ones(batch, len(parameters_of(operator))))
+    if operator.parameter_names:
+        inputs.append(torch.ones(batch, len(operator.parameter_names)))
     if about.prescribed:
         shape = (batch, 2, *about.grid.shape)
         values = [
@@ -186,7 +181,7 @@ def _names(operator: Operator) -> list[str]:
     about = operator.description
     conditions = {
         "constants": about.constant_fields,
-        "parameters": parameters_of(operator),
+        "parameters": operator.parameter_names,
         "prescribed": about.prescribed,
     }
     return ["history", "first", "dt", *(name for name, used in conditions.items() if used)]
@@ -200,7 +195,7 @@ def _about(operator: Operator, context: Context, inputs: tuple[Tensor, ...]) -> 
         "inputs": about.inputs,
         "units": about.units,
         "constant_fields": about.constant_fields,
-        "parameters": parameters_of(operator),
+        "parameters": operator.parameter_names,
         "prescribed": about.prescribed,
         "time_steps": about.time_steps,
         "grid": {"shape": grid.shape, "lengths": grid.lengths, "boundary": grid.boundary},

@@ -8,7 +8,7 @@ prediction = operator(window)                      # (B, T_out, C, *S), what DDP
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -92,6 +92,25 @@ class Operator(Trainable):
     def further_parameters(self) -> tuple[str, ...]:
         """Parameters of the data that a step needs, beside the description's."""
         return ()
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """All parameters of the data that a step needs."""
+        return (*self.description.parameters, *self.further_parameters)
+
+    def require_parameters(self, names: Iterable[str]) -> None:
+        """Refuse parameters of the data that no step needs.
+
+        Raises:
+            ValueError: there is one.
+        """
+        known = self.parameter_names
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ValueError(
+                f"this {self.name} takes no parameter {', '.join(unknown)}; it takes "
+                f"{', '.join(known) or 'none'}"
+            )
 
     @property
     def sees_time(self) -> bool:

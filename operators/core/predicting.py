@@ -73,7 +73,7 @@ def wanted_of(operator: Operator, wishes: Wishes) -> Wanted:
         ndim=operator.ndim,
         inputs=about.inputs,
         constant_fields=about.constant_fields,
-        parameters=about.parameters,
+        parameters=operator.parameter_names,
         units=about.units,
         fill=about.fill,
         grid=about.grid,
@@ -207,6 +207,7 @@ def _from_array(operator: Operator, data: Any, wishes: Wishes) -> Any:
     about = operator.description
     context = context_of(history, about)
     if wishes.parameters:
+        operator.require_parameters(wishes.parameters)
         names = tuple(wishes.parameters)
         values = torch.tensor([float(v) for v in wishes.parameters.values()])
         context = replace(

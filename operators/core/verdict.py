@@ -181,7 +181,7 @@ def judge_start(operator: Operator, start: Start) -> Verdict:
         *_steps(operator, start.steps),
         *_bands(operator, start.leads),
         *_grid(start.context, [r.grid for r in trained.values() if r.grid] or about.grid),
-        *_parameters(start.context, ranges, about.parameters),
+        *_parameters(start.context, ranges, operator.parameter_names),
         *_prescribed(start, ranges, about.prescribed),
     ]
     if ranges is None:
@@ -306,7 +306,9 @@ def _shown(quantity: str) -> Callable[[float], str]:
 
 def _parameters(context: Context, ranges: Ranges | None, names: Sequence[str]) -> Iterator[Finding]:
     for name in names:
-        if ranges is None or name not in ranges.parameters or context.parameters is None:
+        if context.parameters is None or name not in context.parameter_names:
+            continue  # a step will refuse it
+        if ranges is None or name not in ranges.parameters:
             yield Finding(f"parameter {name}", "unknown", "the checkpoint does not say its range")
             continue
         values = context.parameters[:, context.parameter_names.index(name)]

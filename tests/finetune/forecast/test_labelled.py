@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ import xarray
 
 from pelagos.datasets import open_store
 from pelagos.datasets.fields.grid import Grid
-from pelagos.operators import plot_prediction, verdict_of
+from pelagos.operators import from_pretrained, plot_prediction, verdict_of
 from pelagos.operators.core.trained import Ranges
 from pelagos.operators.core.verdict import verdict_from_json
 
+EARLIER = Path(__file__).parents[2] / "earlier"
 SPEED, LENGTH, POINTS, DT = 0.3, 2.0, 32, 0.25
 GRID = Grid((POINTS,), (LENGTH,), ("periodic",))
 X = np.arange(POINTS) * LENGTH / POINTS
@@ -243,3 +245,24 @@ def test_what_a_notebook_shows(shift, wave) -> None:
     assert one.images[0].get_array().shape == (11, 32)
     with pytest.raises(ValueError, match="carries no verdict"):
         verdict_of(labelled([0.0]))
+
+
+def test_parameters_of_a_known_linear_part_are_found_by_name_too() -> None:
+    operator = from_pretrained(EARLIER / "checkpoints" / "observer")
+    store = open_store(EARLIER / "datasets" / "burgers_1d", "test")
+    window = store.window(1, 0, 1, 3)
+    expected = [*operator.rollout(window.history, window.context, dt=0.02, steps=3)]
+    stored = operator.predict(store, steps=3)
+    np.testing.assert_allclose(stored["u"][1], torch.stack(expected)[:, 0], rtol=1e-5)
+    verdict = verdict_of(stored)
+    assert "parameter viscosity" in [finding.quantity for finding in verdict.findings]
+    data = store.to_xarray().isel(trajectory=1, time=slice(0, 1)).drop_vars("viscosity")
+    with pytest.raises(ValueError, match=r"takes the parameter\(s\) viscosity, which the data do"):
+        operator.predict(data, steps=3)
+    value = float(window.context.parameters[0])
+    given = operator.predict(data, steps=3, parameters={"viscosity": value})
+    np.testing.assert_allclose(given["u"], stored["u"][1], rtol=1e-5)
+    array = operator.predict(window.history.numpy(), steps=3, parameters={"viscosity": value})
+    np.testing.assert_allclose(array[:, 0], stored["u"][1], rtol=1e-5)
+    with pytest.raises(ValueError, match="takes no parameter viscsity; it takes viscosity"):
+        operator.predict(window.history.numpy(), steps=3, parameters={"viscsity": value})
