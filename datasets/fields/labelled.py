@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .grid import Grid
 from .labelled_axes import Dims, find_dims, grid_of
-from .labelled_prescribed import Place, prescribed_in, scale_of
+from .labelled_prescribed import Place, prescribed_in, require_numbers, scale_of
 from .labelled_times import Clock, clock_of
 from .prescribed import Needs, Prescribed
 from .window import Context
@@ -102,6 +102,10 @@ class Labelled:
             return None
         since = self.clock.since(self.times, self.times[0])
         gaps = np.diff(since)
+        if (gaps < 0).all():
+            raise ValueError(
+                f"the frames go back in time: use data.sortby({self.dims.time or 'time'!r})"
+            )
         step = float(since[-1]) / (len(since) - 1)
         if not (gaps > 0).all() or np.abs(gaps - step).max() > 1e-3 * step:
             raise ValueError(
@@ -238,6 +242,8 @@ def labelled(data: xarray.Dataset, wanted: Wanted) -> Labelled:
             on other dimensions; or as in `find_dims`, `grid_of` and `clock_of`.
     """
     _require(data, wanted)
+    for name in (*wanted.channels, *wanted.constant_fields, *wanted.parameters):
+        require_numbers(data, name)
     there = [name for name in wanted.channels if name in data]
     dims = find_dims(data, there[0], wanted.ndim, wanted.axes)
     for name in there[1:]:

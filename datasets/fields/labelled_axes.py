@@ -11,10 +11,14 @@ import numpy as np
 import xarray
 
 from .grid import Grid, spacing
-from .units import conversion
+from .units import conversion, unit_of
 
 TIMES = ("time", "t", "lead_time", "valid_time")
-SPACES = ("x", "y", "z", "lat", "latitude", "lon", "longitude", "depth", "level", "height")
+DIRECTIONS = {
+    **dict.fromkeys(("x", "lon", "longitude"), "X"),
+    **dict.fromkeys(("y", "lat", "latitude"), "Y"),
+    **dict.fromkeys(("z", "depth", "level", "height"), "Z"),
+}
 AROUND = 360.0  # degrees
 
 
@@ -39,8 +43,9 @@ def find_dims(data: xarray.Dataset, name: str, ndim: int, axes: Sequence[str] = 
     """The dimensions of a field.
 
     Time is the dimension of that name, of dates, or of CF's axis T. Space are those named as the
-    training data's axes; else the ones that are named as coordinates, or of CF's axes X, Y, Z; else
-    the last ones. What is left counts samples.
+    training data's axes; else the ones that are named as coordinates, or of CF's axes X, Y, Z, in
+    the order that these have in the training data where it is known; else the last ones. What is
+    left counts samples.
 
     Args:
         data: has the field.
@@ -63,11 +68,26 @@ def find_dims(data: xarray.Dataset, name: str, ndim: int, axes: Sequence[str] = 
     if axes and set(axes) <= set(rest):
         space = tuple(axes)
     elif len(known) == ndim:
-        space = tuple(known)
+        space = _as_trained(data, known, axes)
     else:
         space = tuple(rest[-ndim:])
     samples = tuple(dim for dim in rest if dim not in space)
     return Dims(samples, time, space, order)
+
+
+def _as_trained(data: xarray.Dataset, dims: Sequence[str], axes: Sequence[str]) -> tuple[str, ...]:
+    """Dimensions of space in the order of the training data's axes, where both say which is which:
+    x or longitude, y or latitude, z."""
+    wanted = [DIRECTIONS.get(axis.lower(), "") for axis in axes]
+    found = {_direction(data, dim): dim for dim in dims}
+    if len(found) == len(dims) and set(found) == set(wanted):
+        return tuple(found[direction] for direction in wanted)
+    return tuple(dims)
+
+
+def _direction(data: xarray.Dataset, dim: str) -> str:
+    about = data.coords[dim].attrs if dim in data.coords else {}
+    return DIRECTIONS.get(dim.lower(), str(about.get("axis", "")))
 
 
 def time_of(data: xarray.Dataset, name: str) -> str | None:
@@ -118,14 +138,27 @@ def _axis(data: xarray.Dataset, dim: str, unit: str | None) -> tuple[float, floa
     coordinate = data.coords[dim]
     values = np.asarray(coordinate.values, np.float64)
     step = spacing(values)
+    if len(values) < 2:
+        raise ValueError(f"{dim} has {len(values)} point(s), and a grid has at least 2 of an axis")
     if step is None:
-        down = len(values) > 1 and spacing(values[::-1]) is not None
-        remedy = f"data.sortby({dim!r})" if down else f"data.interp({dim}=…) onto a uniform one"
-        raise ValueError(f"{dim} must increase in equal steps; use {remedy}")
-    own = str(coordinate.attrs.get("units", ""))
+        raise ValueError(f"{dim} must increase in equal steps; use {_uniform(dim, values)}")
+    own = unit_of(coordinate.attrs)
     found = conversion(own, unit) if own and unit and "1" not in (own, unit) else None
     scale = 1.0 if found is None else found[0]
     return float(values[0]) * scale, step * scale
+
+
+def _uniform(dim: str, values: np.ndarray) -> str:
+    """How an axis becomes uniform."""
+    if spacing(values[::-1]) is not None:
+        return f"data.sortby({dim!r})"
+    for shift, shown in (
+        (0.0, f"data[{dim!r}] % 360"),
+        (180.0, f"(data[{dim!r}] + 180) % 360 - 180"),
+    ):
+        if dim.startswith("lon") and spacing(np.sort((values + shift) % AROUND)) is not None:
+            return f"data.assign_coords({dim}={shown}).sortby({dim!r})"
+    return f"data.interp({dim}=…) onto a uniform one"
 
 
 def _boundary(data: xarray.Dataset, space: Sequence[str], trained: Grid | None) -> tuple[str, ...]:
@@ -148,7 +181,7 @@ def _natural(data: xarray.Dataset, space: Sequence[str]) -> list[str]:
 
 
 def _goes_around(data: xarray.Dataset, dim: str) -> bool:
-    if dim not in data.coords or "degree" not in str(data.coords[dim].attrs.get("units", "")):
+    if dim not in data.coords or "degree" not in unit_of(data.coords[dim].attrs):
         return False
     step = spacing(np.asarray(data.coords[dim].values, np.float64))
     around = step is not None and math.isclose(step * data.sizes[dim], AROUND, rel_tol=1e-3)
@@ -167,7 +200,7 @@ def _is_time(data: xarray.Dataset, dim: str) -> bool:
 
 def _is_space(data: xarray.Dataset, dim: str) -> bool:
     about = data.coords[dim].attrs if dim in data.coords else {}
-    return dim.lower() in SPACES or str(about.get("axis", "")) in ("X", "Y", "Z")
+    return dim.lower() in DIRECTIONS or str(about.get("axis", "")) in ("X", "Y", "Z")
 
 
 def _says(about: Mapping[Any, Any], key: str, value: str) -> bool:

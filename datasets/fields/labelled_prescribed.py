@@ -16,7 +16,7 @@ from .grid import Grid
 from .labelled_axes import time_of
 from .labelled_times import clock_of
 from .prescribed import SAME, Needs, NotGiven, Prescribed
-from .units import check_units, conversion
+from .units import check_units, conversion, unit_of
 
 EVER = 1e30  # a time that no forecast reaches
 NEAR = 0.01  # of a spacing, up to which two coordinates are the same
@@ -66,7 +66,7 @@ def prescribed_in(
         raise NotGiven(
             f"this operator takes {', '.join(missing)} as prescribed at all times of a forecast, "
             "and the data have no such variable",
-            f"data.assign({missing[0]}=…), or give another dataset that has it (prescribed=…, on "
+            f": data.assign({missing[0]}=…), or give another dataset that has it (prescribed=…, on "
             "the command line --prescribed-from)",
         )
     names = tuple(name for name in needs.names if name in data)
@@ -85,6 +85,7 @@ def _given(
 ) -> tuple[Float64[np.ndarray, " T"], Float[np.ndarray, "N T ..."]]:
     """Times after the initial one, and values (N, T, *S), of size 1 along what it does not have."""
     needs, place = wanted
+    require_numbers(data, name)
     found, time = data[name], _time(data, name, place)
     times, chosen = np.array([0.0, min(max(until, 1.0), EVER)]), [0, 0]
     if time is not None:
@@ -143,7 +144,7 @@ def _covering(
             f"{name} is prescribed and must be given at all times of the forecast, from "
             f"{_shown(origin)} until {_shown(clock.after(origin, [until])[0])}; there are "
             f"{_shown(first)} to {_shown(last)}",
-            "give more of it (prescribed=…, on the command line --prescribed-from), or ask for a "
+            ": give more of it (prescribed=…, on the command line --prescribed-from), or ask for a "
             "shorter forecast",
         )
     low = int(np.searchsorted(since, slack, side="right")) - 1
@@ -167,24 +168,30 @@ def _check_dims(
             known = ", ".join(f"{d} ({n})" for d, n in sizes.items())
             raise ValueError(
                 f"the prescribed {name} has {found.sizes[dim]} along {dim}, and the forecast "
-                f"{known}: interpolate it to the same points, or leave the dimension out where it "
-                "is the same everywhere"
+                f"{known}: rename it or interpolate it to the same points, or leave the dimension "
+                "out where it is the same everywhere"
             )
     steps = zip(place.space, place.grid.coordinates(), place.grid.spacing, strict=True)
     for dim, points, step in steps:
         if dim in found.coords and dim in found.dims:
-            apart = np.abs(np.asarray(found.coords[dim].values, np.float64) - points.numpy()).max()
-            if apart > NEAR * step and not _other_unit(data, dim, length):
+            apart = _apart(data.coords[dim], points.numpy(), length or "")
+            if apart > NEAR * step:
                 raise ValueError(
                     f"the prescribed {name} has other coordinates along {dim} than the forecast "
                     f"(by up to {apart:.3g}): data.interp({dim}=…)"
                 )
 
 
-def _other_unit(data: xarray.Dataset, dim: str, length: str | None) -> bool:
-    """Whether coordinates are in another unit than the grid, and so not compared."""
-    own = str(data.coords[dim].attrs.get("units", ""))
-    return own != (length or own)
+def _apart(own: xarray.DataArray, points: Float64[np.ndarray, " n"], unit: str) -> float:
+    """By how much coordinates differ from points; 0 where their units cannot be compared."""
+    given = unit_of(own.attrs)
+    change = (1.0, 0.0) if "1" in (given or "1", unit or "1") else conversion(given, unit)
+    if change is None:
+        return 0.0
+    gaps = np.asarray(own.values, np.float64) * change[0] - points
+    if unit.startswith("degree"):  # also from -180 on, or from 0
+        gaps -= 360.0 * np.rint(gaps / 360.0)
+    return float(np.abs(gaps).max())
 
 
 def _common(times: Sequence[np.ndarray]) -> Float64[np.ndarray, " T"]:
@@ -208,13 +215,26 @@ def _moved(values: np.ndarray, own: np.ndarray, times: np.ndarray) -> np.ndarray
     return values[:, low] * (1 - share) + values[:, high] * share
 
 
+def require_numbers(data: xarray.Dataset, name: str) -> None:
+    """Refuse a variable of texts, dates, complex numbers or objects; what is no variable passes.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if name in data.variables and data[name].dtype.kind not in "fiub":
+        raise ValueError(
+            f"{name} must hold real numbers; got {data[name].dtype}: data.assign({name}=data"
+            f"[{name!r}].astype('float32')) where they can be converted"
+        )
+
+
 def scale_of(unit: str | None, name: str, found: xarray.DataArray) -> tuple[float, float]:
     """Scale and offset from the unit of a variable to the operator's.
 
     Raises:
         ValueError: it cannot be converted.
     """
-    own = str(found.attrs.get("units", ""))
+    own = unit_of(found.attrs)
     if not unit or not own or "1" in (unit, own) or unit == own:
         return 1.0, 0.0
     change = conversion(own, unit)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import xarray
 from jaxtyping import Float64
 
-from .units import conversion
+from .units import conversion, unit_of
 
 SECOND = "s"
 
@@ -53,15 +53,39 @@ class Clock:
         values = np.atleast_1d(np.asarray(times))
         if values.dtype.kind in "iuf":
             return tuple(values.astype(np.float64).tolist())
-        if values.dtype.kind == "M" or (values.dtype.kind == "O" and not _are_gaps(values)):
-            if not self.dated:
-                raise ValueError(
-                    "dates were asked for, and the data's times are numbers: give lead times as "
-                    "numbers"
-                )
-            return tuple(self.since(values, origin).tolist())
-        scale = self.scale if self.dated else _per_second(self.unit)
-        return tuple((scale * _seconds(values)).tolist())
+        if values.dtype.kind == "m" or (values.dtype.kind == "O" and _are_gaps(values)):
+            scale = self.scale if self.dated else _per_second(self.unit)
+            return tuple((scale * _seconds(values)).tolist())
+        if not self.dated:
+            raise ValueError(
+                f"times such as {values.flat[0]} were asked for, and the data's times are numbers: "
+                "give lead times as numbers"
+            )
+        dates = [moment(value, origin) for value in values.tolist()] if (
+            values.dtype.kind != "M") else values  # fmt: skip
+        return tuple(self.since(np.array(dates), origin).tolist())
+
+
+def moment(given: Any, like: Any) -> Any:
+    """A date as a user gives it (text, `datetime`, pandas'), as the data have their dates.
+
+    Args:
+        given: the date.
+        like: one of the data's times; numbers are left alone.
+
+    Raises:
+        ValueError: it is no date.
+    """
+    try:
+        if isinstance(like, np.datetime64):
+            return np.datetime64(given) if isinstance(given, (str, date)) else given
+        found = datetime.fromisoformat(given) if isinstance(given, str) else given
+    except ValueError:
+        raise ValueError(f"{given!r} is no date, such as {like}") from None
+    if isinstance(found, datetime) and not isinstance(like, (int, float, np.number)):
+        parts = ("year", "month", "day", "hour", "minute", "second", "microsecond")
+        return like.replace(**{part: getattr(found, part) for part in parts})
+    return given
 
 
 def clock_of(time: xarray.DataArray | None, unit: str) -> Clock:
@@ -75,9 +99,11 @@ def clock_of(time: xarray.DataArray | None, unit: str) -> Clock:
         ValueError: the data have dates and the operator's unit is unknown, or units of the two
             cannot be converted.
     """
+    if time is not None:
+        _require_times(time)
     if time is not None and (time.dtype.kind in "MmO"):
         return Clock(True, _per_second(unit), unit)
-    own = "" if time is None else str(time.attrs.get("units", ""))
+    own = "" if time is None else unit_of(time.attrs)
     if " since " in own:
         raise ValueError(
             f"{time.name if time is not None else 'time'} counts {own!r}: open the data with "
@@ -89,6 +115,22 @@ def clock_of(time: xarray.DataArray | None, unit: str) -> Clock:
     if found is None:
         raise ValueError(f"time is in {own!r} and the operator's in {unit!r}")
     return Clock(False, found[0], unit)
+
+
+def _require_times(time: xarray.DataArray) -> None:
+    """Refuse what is neither numbers nor dates."""
+    values = np.atleast_1d(time.values)
+    good = values.dtype.kind in "iufMm"
+    if values.dtype.kind == "O" and len(values):
+        try:
+            good = len(_seconds(values - values[0])) == len(values)
+        except (TypeError, AttributeError):
+            good = False
+    if not good and len(values):
+        raise ValueError(
+            f"{time.name} must hold numbers or dates; got {time.dtype}, such as {values[0]!r}: "
+            f"data.assign_coords({time.name}=pandas.to_datetime(data[{str(time.name)!r}]))"
+        )
 
 
 def _per_second(unit: str) -> float:

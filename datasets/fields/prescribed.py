@@ -22,11 +22,11 @@ class NotGiven(ValueError):
 
     Args:
         reason: what is missing; an attribute, for those whose people give it in another way.
-        remedy: what to do, in Python and on the command line.
+        remedy: what to do, in Python and on the command line, as the text goes on.
     """
 
     def __init__(self, reason: str, remedy: str) -> None:
-        super().__init__(f"{reason}: {remedy}")
+        super().__init__(reason + remedy)
         self.reason = reason
 
 
@@ -151,7 +151,7 @@ class Prescribed:
             f"the prescribed {', '.join(self.names)} must be given at all times of a forecast: "
             f"time {moment[row, 0].item():g} after the last given frame is asked for, and there "
             f"are {low:g} to {high:g}",
-            "give more of them, or ask for a shorter forecast",
+            "; give more of them, or ask for a shorter forecast",
         )
 
 

@@ -11,7 +11,7 @@ POWER = re.compile(r"(?<=[A-Za-z])(?:\^|\*\*)?([-+]?\d+)")
 # Spellings of CF and of old programs that pint does not know, or takes for other units.
 SPELLINGS = {
     **dict.fromkeys(("deg c", "degc", "deg_c", "degrees c", "degree c", "celsius"), "degC"),
-    **dict.fromkeys(("degree_celsius", "degrees_celsius", "degreesc", "°c"), "degC"),
+    **dict.fromkeys(("degree_celsius", "degrees_celsius", "degreesc", "°c", "° c"), "degC"),
     **dict.fromkeys(("deg k", "degk", "degree_kelvin", "degrees_kelvin"), "kelvin"),
     **dict.fromkeys(
         [
@@ -46,6 +46,12 @@ def conversion(given: str, wanted: str) -> tuple[float, float] | None:
     make = _registry().Quantity
     low, high = (float(make(value, one).to(other).magnitude) for value in (0.0, 1.0))
     return (high, 0.0) if low == 0 else (round(high - low, 12), low)
+
+
+def unit_of(attributes: Mapping[Any, Any]) -> str:
+    """The unit that attributes say; "" where they say none."""
+    unit = attributes.get("units")
+    return "" if unit is None else str(unit)
 
 
 def is_unit(text: str) -> bool:

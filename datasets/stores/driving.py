@@ -100,7 +100,7 @@ class Driving:
             raise NotGiven(
                 f"this operator takes {', '.join(missing)} as prescribed at all times of a "
                 f"forecast, and dataset {self.store.name!r} has no such field",
-                "rename the data, or give a file that has it by --prescribed-from (in Python "
+                ": rename the data, or give a file that has it by --prescribed-from (in Python "
                 "prescribed=…)",
             )
         return tuple(name for name in needs.names if name in known)
@@ -127,7 +127,7 @@ class Driving:
                 f"{', '.join(names)} is prescribed and must be given at all times of a forecast: "
                 f"trajectory {i} of {self.store.name!r} has it until time {times[-1]:.10g}, and "
                 f"{times[frame] + until:.10g} is asked for",
-                "ask for fewer steps, or give a file that has more of it by --prescribed-from (in "
+                "; ask for fewer steps, or give a file that has more of it by --prescribed-from (in "
                 "Python prescribed=…)",
             )
         return range(frame, min(int(np.searchsorted(since, until - slack)), len(times) - 1) + 1)
@@ -152,7 +152,8 @@ def opened(source: str) -> xarray.Dataset:
     try:
         return xarray.open_dataset(source)
     except OSError as error:
-        raise ValueError(f"{source} cannot be read: {error}") from None
+        why = "there is no such file" if not Path(source).exists() else " ".join(str(error).split())
+        raise ValueError(f"{source} cannot be read: {why}") from None
 
 
 def from_labelled(

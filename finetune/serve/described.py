@@ -47,8 +47,8 @@ def _query(about: Mapping[str, Any]) -> Iterator[Key]:
     for parameter in about.get("parameters", ()):
         told = parameter["schema"]
         needed = "required" if parameter.get("required") else _default(told)
-        about = parameter.get("description", "")
-        yield Key(parameter["name"], _kind(told), "; ".join(filter(None, (about, needed))))
+        text = "; ".join(part for part in (parameter.get("description", ""), needed) if part)
+        yield Key(parameter["name"], _kind(told), text)
 
 
 def _body(about: Mapping[str, Any]) -> Iterator[Key]:

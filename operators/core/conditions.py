@@ -96,7 +96,7 @@ def _prescribed(context: Context, description: Description, name: str) -> Prescr
         raise NotGiven(
             f"this {name} takes {', '.join(wanted)} as prescribed at all times of a forecast, and "
             f"dataset {context.dataset!r} has {', '.join(known) or 'none'}",
-            f"give {', '.join(missing)} along with the data (in a file: --prescribed-from), or "
+            f"; give {', '.join(missing)} along with the data (in a file: --prescribed-from), or "
             "fine-tune with other names in `prescribed`",
         )
     if given is None:

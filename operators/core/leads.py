@@ -63,6 +63,8 @@ def lead_steps(
             "direct prediction needs an operator that is continuous in time, such as multiscale; "
             f"{operator.name} steps by the dt that it was trained at"
         )
+    if times is not None and not len(times):
+        raise ValueError("no lead time is asked for; give at least one")
     if times is not None and not all(
         0 < b - a < math.inf for a, b in itertools.pairwise((0.0, *times))
     ):

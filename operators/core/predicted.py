@@ -56,21 +56,20 @@ def assemble(
         verdict: on the prediction.
     """
     source, time = labels.source, _time(operator, labels)
-    dims = (MEMBER, *source.dims.samples, *([time] if time else []), *source.dims.space)
+    first = [MEMBER] if labels.ensemble else []
+    dims = (*first, *source.dims.samples, *([time] if time else []), *source.dims.space)
     variables = {}
     for channel, name in enumerate(operator.description.fields):
         part = fields[:, :, :, channel]
         if labels.mask is not None and labels.mask[:, channel].any():
             part = torch.where(labels.mask[None, :, None, channel], part, torch.nan)
-        values = part.numpy()
-        values = values.reshape(len(fields), *(source.data.sizes[d] if d != time else
-                                               part.shape[2] for d in dims[1:]))  # fmt: skip
+        sizes = {**source.data.sizes, MEMBER: len(fields)} if labels.ensemble else source.data.sizes
+        values = part.numpy().reshape([part.shape[2] if d == time else sizes[d] for d in dims])
         scale, offset = source.scales.get(name, (1.0, 0.0))
         if (scale, offset) != (1.0, 0.0):
             values = ((values - offset) / scale).astype(np.float32)
         array = xarray.DataArray(values, dims=dims, attrs=_about(operator, source, name))
-        array = array.transpose(MEMBER, *_order(source, time))
-        variables[name] = array if labels.ensemble else array.isel({MEMBER: 0}, drop=True)
+        variables[name] = array.transpose(*first, *_order(source, time))
         calibration = operator.description.calibration
         if calibration is not None and time:
             half = calibration.band(name, labels.leads) / abs(scale)

@@ -20,13 +20,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...datasets.fields.labelled import Labelled, Wanted, labelled
+from ...datasets.fields.labelled_times import moment
 from ...datasets.fields.window import Context
 from . import showing as showing  # `dataset.pelagos` is known from here on
 from .given import given, require_finite
 from .history import require_rank
 from .leads import Leads, lead_steps
 from .perturbing import Member, Perturbation, members_of, perturbed
-from .predicted import Labels, assemble
+from .predicted import MEMBER, Labels, assemble
 from .rollout import rollout
 from .surroundings import context_of
 from .time_steps import TimeSteps
@@ -54,6 +55,11 @@ def predict(operator: Operator, data: Any, wishes: Wishes) -> Any:
         return _from_array(operator, data, wishes)
     stored = isinstance(data, (str, Path, HasXarray))
     source = labelled(_dataset(data), wanted_of(operator, wishes))
+    if wishes.members is not None and MEMBER in source.dims.samples:
+        raise ValueError(
+            f"the data have a dimension {MEMBER!r} already, under which an ensemble is given: "
+            f"data.rename({MEMBER}=…)"
+        )
     window = _window(operator, source, wishes, stored)
     members = members_of(operator, wishes)
     fields = _all_frames(members, window, wishes)
@@ -113,7 +119,13 @@ def _dataset(data: Any) -> xarray.Dataset:
         return data.to_dataset()
     if isinstance(data, (str, Path)):
         plain = Path(data).suffix in NETCDF
-        return xarray.open_dataset(data, engine=None if plain else ENGINE)
+        try:
+            return xarray.open_dataset(data, engine=None if plain else ENGINE)
+        except OSError as error:
+            why = (
+                "there is no such file" if not Path(data).exists() else " ".join(str(error).split())
+            )
+            raise ValueError(f"{data} cannot be read: {why}") from None
     if isinstance(data, HasXarray):
         return data.to_xarray()
     raise ValueError(
@@ -177,9 +189,8 @@ def _initial_frame(source: Labelled, start: Any, default: int | None) -> int:
                 f"{source.frames - 1}; got {start!r}"
             )
         return start
-    moment = np.datetime64(start) if isinstance(start, str) else start
     try:
-        gaps = np.abs(source.clock.since(source.times, moment))
+        gaps = np.abs(source.clock.since(source.times, moment(start, source.times[0])))
     except (TypeError, ValueError):
         raise ValueError(
             f"start must be a time of the data, such as {source.times[0]}; got {start!r}"

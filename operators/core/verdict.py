@@ -180,7 +180,11 @@ def judge_start(operator: Operator, start: Start) -> Verdict:
     findings = [
         *_steps(operator, start.steps),
         *_bands(operator, start.leads),
-        *_grid(start.context, [r.grid for r in trained.values() if r.grid] or about.grid),
+        *_grid(
+            start.context,
+            [r.grid for r in trained.values() if r.grid] or about.grid,
+            about.units.get("length", ""),
+        ),
         *_parameters(start.context, ranges, operator.parameter_names),
         *_prescribed(start, ranges, about.prescribed),
     ]
@@ -365,14 +369,20 @@ def _bands(operator: Operator, leads: Sequence[float]) -> Iterator[Finding]:
         yield Finding("error bands", "inside", text)
 
 
-def _grid(context: Context, known: Sequence[Grid] | Grid | None) -> Iterator[Finding]:
+def _grid(context: Context, known: Sequence[Grid] | Grid | None, unit: str) -> Iterator[Finding]:
     trained = [known] if isinstance(known, Grid) else known
     if not trained:
         yield Finding("grid", "unknown", "the checkpoint does not say which were trained")
         return
     grid = context.grid
     shape = "×".join(map(str, grid.shape))
-    if any(_same_grid(grid, other) for other in trained):
+    alike = [other for other in trained if _same_grid(grid, other)]
+    if alike and unit.startswith("degree") and not any(_same_place(grid, one) for one in alike):
+        here, there = (", ".join(f"{x:g}" for x in one.origin) for one in (grid, alike[0]))
+        text = f"it begins at {here} ({unit}); in training at {there}"
+        yield Finding("grid", "outside", text, 1.0)
+        return
+    if alike:
         yield Finding("grid", "inside", f"{shape} points, as in training")
         return
     text = f"{_grid_text(grid)}; in training {_grid_text(trained[0])}"
@@ -384,6 +394,12 @@ def _same_grid(one: Grid, other: Grid) -> bool:
         return False
     pairs = zip(one.lengths, other.lengths, strict=True)
     return all(math.isclose(a, b, rel_tol=1e-3) for a, b in pairs)
+
+
+def _same_place(one: Grid, other: Grid) -> bool:
+    """Whether grids of degrees begin at the same place, to within a spacing."""
+    pairs = zip(one.origin, other.origin, one.spacing, strict=True)
+    return all(abs((a - b + 180.0) % 360.0 - 180.0) <= step for a, b, step in pairs)
 
 
 def _grid_text(grid: Grid) -> str:

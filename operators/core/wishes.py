@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -50,9 +52,16 @@ class Wishes:
     def __post_init__(self) -> None:
         if self.times is not None and self.steps is not None:
             raise ValueError("give either steps or times, not both")
+        for name, value in {"steps": self.steps, "batch": self.batch}.items():
+            if value is not None and not isinstance(value, Integral):
+                raise ValueError(f"{name} must be a whole number; got {value!r}")
+        if not isinstance(self.members, (Integral, Sequence, NoneType)):
+            raise ValueError(
+                f"members must be a whole number, or other operators; got {self.members!r}"
+            )
         for name in ("steps", "batch", "members"):
             value = getattr(self, name)
-            if isinstance(value, int) and value < 1:
+            if isinstance(value, Integral) and int(value) < 1:
                 raise ValueError(f"{name} must be at least 1; got {value}")
         if self.perturbation < 0:
             raise ValueError(f"perturbation must not be negative; got {self.perturbation:g}")

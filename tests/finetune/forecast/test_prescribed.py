@@ -118,6 +118,12 @@ def test_labelled_data_have_it_at_times_of_their_own() -> None:
                           {"time": TIMES, "x": 0.5 + data["x"].values})  # fmt: skip
     with pytest.raises(ValueError, match="other coordinates along x"):
         known(tank()).predict(apart, steps=2, prescribed=away)
+    here = away.assign_coords(x=data["x"].values)
+    turned = here.assign(q=here["q"] * here["x"]).isel(x=slice(None, None, -1))
+    with pytest.raises(ValueError, match="other coordinates along x"):  # without units, too
+        known(tank()).predict(apart, steps=2, prescribed=turned)
+    with pytest.raises(ValueError, match="q must hold real numbers; got <U"):
+        known(tank()).predict(apart, steps=2, prescribed=here.astype(str))
     with pytest.raises(ValueError, match="arrays have no times"):
         known(tank()).predict(data["u"].values, steps=2, prescribed=given)
 
