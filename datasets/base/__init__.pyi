@@ -78,6 +78,7 @@ from .spreading import Spread as Spread
 from .spreading import in_processes as in_processes
 from .spreading import launched_share as launched_share
 from .spreading import refuse_replacing as refuse_replacing
+from .tables import html_table as html_table
 from .texts import MOST_JSON as MOST_JSON
 from .texts import MOST_YAML as MOST_YAML
 from .texts import parse_json as parse_json

@@ -21,6 +21,8 @@ from .labelled import Wanted as Wanted
 from .labelled_axes import find_dims as find_dims
 from .labelled_prescribed import Place as Place
 from .labelled_prescribed import prescribed_in as prescribed_in
+from .labelled_times import clock_of as clock_of
+from .labelled_times import moment as moment
 from .masking import RELATIVE as RELATIVE
 from .masking import Fill as Fill
 from .masking import Metric as Metric
@@ -50,6 +52,7 @@ from .normalization import normalizer_from_dict as normalizer_from_dict
 from .normalization import normalizer_to_dict as normalizer_to_dict
 from .prescribed import SAME as SAME
 from .prescribed import Needs as Needs
+from .prescribed import NotGiven as NotGiven
 from .prescribed import Prescribed as Prescribed
 from .prescribed import names_of as names_of
 from .prescribed import shapes as shapes
@@ -57,6 +60,7 @@ from .prescribed import stacked as stacked
 from .units import check_units as check_units
 from .units import conversion as conversion
 from .units import is_unit as is_unit
+from .units import unit_of as unit_of
 from .units import unlike as unlike
 from .vocabulary import AXES as AXES
 from .vocabulary import AXIAL as AXIAL

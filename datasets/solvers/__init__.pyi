@@ -8,6 +8,7 @@ from .etdrk import Multiplied as Multiplied
 from .etdrk import Spectral as Spectral
 from .etdrk import Term as Term
 from .etdrk import parts as parts
+from .etdrk import phi as phi
 from .etdrk import substeps as substeps
 from .finite_volume import FiniteVolume as FiniteVolume
 from .finite_volume import with_ghosts as with_ghosts

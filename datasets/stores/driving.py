@@ -127,8 +127,8 @@ class Driving:
                 f"{', '.join(names)} is prescribed and must be given at all times of a forecast: "
                 f"trajectory {i} of {self.store.name!r} has it until time {times[-1]:.10g}, and "
                 f"{times[frame] + until:.10g} is asked for",
-                "; ask for fewer steps, or give a file that has more of it by --prescribed-from (in "
-                "Python prescribed=…)",
+                "; ask for fewer steps, or give a file that has more of it by --prescribed-from "
+                "(in Python prescribed=…)",
             )
         return range(frame, min(int(np.searchsorted(since, until - slack)), len(times) - 1) + 1)
 

@@ -7,13 +7,14 @@ one does not disturb old ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from rich.table import Table
 
+from ...datasets.base.tables import html_table
 from ...operators.core import checkpoint
 from ...operators.core.adapter import fingerprint
 from ...operators.core.description import Description
@@ -57,32 +58,45 @@ class LoadReport:
     frozen: tuple[str, ...]
     share: float
 
-    def table(self) -> Table:
-        """The report for people."""
-        table = Table(title=f"start from {self.source}: {self.share:.1%} of the weights loaded")
-        table.add_column("what")
-        table.add_column("how many", justify="right")
-        table.add_column("which")
+    @property
+    def title(self) -> str:
+        """What is told, in a line."""
+        return f"start from {self.source}: {self.share:.1%} of the weights loaded"
+
+    def rows(self) -> Iterator[tuple[str, str, str]]:
+        """What, how many, and which."""
         for name in ("loaded", "partly", "reinitialized", "skipped", "frozen"):
             tensors: tuple[str, ...] = getattr(self, name)
             if tensors:
                 shown = ", ".join(tensors[:4]) + (", …" if len(tensors) > 4 else "")
-                table.add_row(name, str(len(tensors)), shown)
+                yield name, str(len(tensors)), shown
         for label, names in zip(("kept", "new", "left out"), self.fields, strict=True):
             if names:
-                table.add_row(f"fields {label}", str(len(names)), ", ".join(names))
+                yield f"fields {label}", str(len(names)), ", ".join(names)
         before, after = self.normalizers
         if before != after:
-            table.add_row("normaliser", "", f"{before} → {after}: its outputs mean something else")
+            yield "normaliser", "", f"{before} → {after}: its outputs mean something else"
         if self.times and not 1 / FAR < self.times[1] / self.times[0] < FAR:
             old, new = (f"{time:.2g}" for time in self.times)
-            table.add_row(
+            yield (
                 "time",
                 "",
                 f"the network was trained at lead times up to {old}, and now sees up to {new}; "
                 "time_scale is the physical time that it sees as 1",
             )
+
+    def table(self) -> Table:
+        """The report for people."""
+        table = Table(title=self.title)
+        table.add_column("what")
+        table.add_column("how many", justify="right")
+        table.add_column("which")
+        for row in self.rows():
+            table.add_row(*row)
         return table
+
+    def _repr_html_(self) -> str:
+        return html_table(self.title, ("what", "how many", "which"), self.rows())
 
 
 def adapt(

@@ -71,21 +71,14 @@ def _require_bounded_driving(
 
 
 def _moment(text: str | None, data: xarray.Dataset, time: str | None) -> Any:
-    """The initial time that is asked for, as the file counts: a number, a date, or a frame's."""
-    if text is None:
-        return None
-    counts = time is None or time not in data.coords  # frames alone
+    """The initial time that is asked for, as the file counts: a number, a frame's, or a date."""
+    times = data.coords.get(time or "time")
+    if text is None or (times is not None and times.dtype.kind in "MO"):
+        return text
     try:
-        return int(text) if counts else float(text)
+        return int(text) if times is None else float(text)
     except ValueError:
-        pass
-    try:
-        return np.datetime64(text)
-    except ValueError:
-        raise ValueError(
-            f"start must be a time of the file, or a frame's number where it has no times; got "
-            f"{text[:60]!r}"
-        ) from None
+        return text
 
 
 def _one_sample(data: xarray.Dataset, dims: tuple[str, ...], sample: int) -> xarray.Dataset:

@@ -7,6 +7,7 @@ long, ends this process alone.
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import tempfile
@@ -80,13 +81,31 @@ def done(shelf: Shelf, task: Task) -> tuple[dict[str, Any], bytes]:
         head = {"status": 200, "type": answer.type, "name": answer.name}
         if answer.type != JSON:
             return head, answer.content
-        return head, json.dumps(answer.content, allow_nan=False, ensure_ascii=False).encode()
+        return head, _json(answer.content)
     except (ValueError, MemoryError, OverflowError, UnicodeError, RecursionError) as error:
         return refusal(error, shelf, task.body)
     except Exception as error:
         traceback.print_exc()
         text = f"this cannot be answered ({type(error).__name__}); the server's log says more"
         return refusal(Refused(text), shelf, task.body, 500)
+
+
+def _json(content: Any) -> bytes:
+    try:
+        return json.dumps(content, allow_nan=False, ensure_ascii=False).encode()
+    except ValueError:  # a few numbers beside the arrays are not finite
+        return json.dumps(_finite(content), allow_nan=False, ensure_ascii=False).encode()
+
+
+def _finite(content: Any) -> Any:
+    """Plain data with null for what JSON cannot hold, as the distance of what is infinite."""
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, list):
+        return [_finite(value) for value in content]
+    return content
 
 
 def refusal(

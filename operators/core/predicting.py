@@ -196,7 +196,7 @@ def _initial_frame(source: Labelled, start: Any, default: int | None) -> int:
             f"start must be a time of the data, such as {source.times[0]}; got {start!r}"
         ) from None
     found = int(gaps.argmin())
-    if gaps[found] > 1e-3 * (source.step() or 0.0):
+    if not gaps[found] <= 1e-3 * (source.step() or 0.0):  # also what is NaN
         raise ValueError(
             f"no frame is at {start}: the data have {source.times[0]} to {source.times[-1]}; the "
             f"nearest is at {source.times[found]}"

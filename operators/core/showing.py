@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray
 
 from ...datasets.base.figures import INK, SIGNED, STYLE, UNSIGNED
+from ...datasets.fields.labelled_axes import find_dims
+from ...datasets.fields.units import unit_of
 from .predicted import BAND, LEAD, MEMBER
 from .verdict import Verdict, verdict_from_json
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from .operator import Operator
 
 COLUMNS = 5  # lead times that are drawn, of fields on two or three axes
+HOURS, SECONDS = (np.timedelta64(1, "h"), "h"), (np.timedelta64(1, "s"), "s")
 WIDTH, HEIGHT = 2.2, 2.0  # inches of a panel
 
 
@@ -41,7 +45,7 @@ def operator_html(operator: Operator) -> str:
     rows = {
         "fields": ", ".join(units),
         "inputs": ", ".join(about.inputs),
-        "conditions": ", ".join(about.conditions),
+        "conditions": ", ".join((*about.constant_fields, *operator.parameter_names)),
         "prescribed": ", ".join(about.prescribed),
         "history": f"{operator.history} frame(s)",
         "time step": ", ".join(f"{step:g}" for step in about.time_steps[:6]),
@@ -49,7 +53,7 @@ def operator_html(operator: Operator) -> str:
         if grid is None
         else f"{'×'.join(map(str, grid.shape))} points, lengths "
         f"{', '.join(f'{x:g}' for x in grid.lengths)}, {', '.join(grid.boundary)}",
-        "parameters": f"{sum(p.numel() for p in operator.parameters()):,} weights",
+        "size": f"{sum(p.numel() for p in operator.parameters()):,} weights",
         "trained on": ", ".join(map(str, about.provenance.get("datasets", ()))),
         "error bands": ""
         if about.calibration is None
@@ -100,13 +104,26 @@ def _one_sample(prediction: xarray.Dataset, name: str, chosen: dict[str, Any]) -
     """(member?, time?, *space) of one sample."""
     values = prediction[name]
     time = _time(prediction)
-    space = [d for d in values.dims if d in prediction.coords and prediction[d].ndim == 1]
-    kept = {MEMBER, time, *space}
-    picked = {dim: 0 for dim in values.dims if dim not in kept or dim == "trajectory"}
+    kept = {MEMBER, time, *_space(prediction, values)}
+    picked = {dim: 0 for dim in values.dims if dim not in kept}
     picked |= {dim: index for dim, index in chosen.items() if dim in values.dims}
     values = values.isel(picked)
     lead = (MEMBER, time)
     return values.transpose(*(d for d in lead if d in values.dims), ...)
+
+
+def _space(prediction: xarray.Dataset, values: xarray.DataArray) -> list[Hashable]:
+    """The dimensions of space, of which the boundaries tell how many there are."""
+    stated = prediction.attrs.get("boundary")
+    if stated is not None:
+        ndim = len(stated.split(",") if isinstance(stated, str) else np.atleast_1d(stated))
+        alone = values.drop_vars(MEMBER, errors="ignore")
+        alone = alone.isel({MEMBER: 0}) if MEMBER in alone.dims else alone
+        return [*find_dims(alone.to_dataset(name="field"), "field", ndim).space]
+    return [
+        dim for dim in values.dims if dim != "trajectory" and dim in prediction.coords
+        and prediction[dim].ndim == 1
+    ]  # fmt: skip
 
 
 def _time(prediction: xarray.Dataset) -> Any:
@@ -140,26 +157,46 @@ def _drawn(prediction: xarray.Dataset, rows: list[tuple[str, xarray.DataArray]])
 
 
 def _panel(panel: Any, field: xarray.DataArray, signed: bool, low: float, top: float) -> Any:
-    """One image; in 3D, the middle along the last axis. The first axis goes to the right."""
+    """One image; in 3D, the middle along the last axis. The first axis goes to the right, and lead
+    times of fields on one axis upwards."""
     while field.ndim > 2:
         field = field.isel({field.dims[-1]: field.shape[-1] // 2})
-    x, y = (
-        (field.dims[1], field.dims[0])
-        if LEAD in field.coords and field[LEAD].ndim
-        else (field.dims)
-    )
-    values = field.transpose(y, x).values
+    flat = LEAD in field.coords and field[LEAD].ndim
+    if field.ndim == 1:
+        flat, field = True, field.expand_dims(" ")  # a steady field on one axis
+    x, y = (field.dims[1], field.dims[0]) if flat else field.dims
+    (left, right, xlabel), (bottom, upper, ylabel) = _extent(field, x), _extent(field, y)
     image = panel.imshow(
-        values, origin="lower", aspect="auto", cmap=SIGNED if signed else UNSIGNED,
-        vmin=low, vmax=top, interpolation="nearest",
+        field.transpose(y, x).values, origin="lower", aspect="auto", vmin=low, vmax=top,
+        cmap=SIGNED if signed else UNSIGNED, interpolation="nearest",
+        extent=(left, right, bottom, upper),
     )  # fmt: skip
-    panel.set(xlabel=str(x), ylabel=str(y), xticks=[], yticks=[])
+    panel.set(xlabel=xlabel, ylabel=ylabel)
+    if not flat:
+        panel.set(xticks=[], yticks=[])
     return image
+
+
+def _extent(field: xarray.DataArray, dim: Hashable) -> tuple[float, float, str]:
+    """Where an axis begins and ends, and its label: lead times along time, else coordinates, else
+    the number of a point."""
+    name = LEAD if LEAD in field.coords and dim in field[LEAD].dims else dim
+    values: Any = np.arange(field.sizes[dim])
+    unit = ""
+    if name in field.coords and field[name].dtype.kind in "iufm":
+        values, unit = field[name].values, unit_of(field[name].attrs)
+    if values.dtype.kind == "m":
+        scale, unit = HOURS if values.max() >= HOURS[0] else SECONDS
+        values = values / scale
+    half = (values[-1] - values[0]) / (2 * max(1, len(values) - 1)) or abs(values[0]) / 2 or 0.5
+    label = str(name).replace("_", " ") + (f" [{unit}]" if unit not in ("", "1") else "")
+    return float(values[0] - half), float(values[-1] + half), label
 
 
 def _text(lead: Any) -> str:
     if isinstance(lead, np.timedelta64):
-        return f"after {lead / np.timedelta64(1, 's'):g} s"
+        scale, unit = HOURS if lead >= HOURS[0] else SECONDS
+        return f"after {lead / scale:g} {unit}"
     return f"after {float(lead):g}"
 
 
@@ -174,6 +211,12 @@ class Accessor:
     def verdict(self) -> Verdict:
         """See `verdict_of`."""
         return verdict_of(self._data)
+
+    def __repr__(self) -> str:
+        return str(self.verdict)
+
+    def _repr_html_(self) -> str:
+        return self.verdict._repr_html_()
 
     def plot(self, **chosen: Any) -> Figure:
         """See `plot_prediction`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import math
 import warnings
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from ...datasets.base.tables import html_table
 from ...datasets.fields.features import FEATURES, NARROWEST, beyond, features
 from ...datasets.fields.grid import Grid
 from ...datasets.fields.window import Context
@@ -113,15 +113,9 @@ class Verdict:
         return "\n  ".join([f"verdict: {self.said}", *lines])
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{html.escape(f.quantity)}</td><td>{f.status}</td>"
-            f"<td style='text-align:left'>{html.escape(f.text)}</td></tr>"
-            for f in sorted(self.findings, key=_rank, reverse=True)
-        )
-        return (
-            f"<b>{self.said}</b><table><tr><th>quantity</th><th>verdict</th>"
-            f"<th>numbers</th></tr>{rows}</table>"
-        )
+        worst_first = sorted(self.findings, key=_rank, reverse=True)
+        rows = ((f.quantity, f.status, f.text) for f in worst_first)
+        return html_table(self.said, ("quantity", "verdict", "numbers"), rows)
 
 
 def verdict_from_json(text: str) -> Verdict:

@@ -235,7 +235,7 @@ def test_what_a_notebook_shows(shift, wave) -> None:
     assert "12, 0.25 apart" in open_store(wave)._repr_html_()
     found = operator.predict(labelled([0.0, 0.25]), steps=4, members=3, perturbation=0.1)
     assert found.pelagos.verdict == verdict_of(found)
-    assert "<td>inside</td>" in found.pelagos.verdict._repr_html_()
+    assert ">inside</td>" in found.pelagos.verdict._repr_html_()
     mean, spread = (axes for axes in found.pelagos.plot().axes if axes.images)
     np.testing.assert_allclose(mean.images[0].get_array(), found["u"].mean("member"), rtol=1e-5)
     expected = found["u"].std("member", ddof=1)

@@ -14,6 +14,7 @@ import xarray
 
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.fields.window import Context
+from pelagos.finetune.adapt.adapt import adapt
 from pelagos.operators import Description, Operator, create, verdict_of
 
 LAT, LON = -33.75 + 2.5 * np.arange(8), 22.5 * np.arange(16)
@@ -203,3 +204,27 @@ def test_a_day_is_a_date_and_other_calendars_have_dates(
 def test_a_file_that_is_not_there_is_said(operator: Operator) -> None:
     with pytest.raises(ValueError, match=r"/nowhere\.nc cannot be read: there is no such file"):
         operator.predict("/nowhere.nc", steps=1)
+
+
+def test_a_figure_has_the_data_s_axes(operator: Operator, data: xarray.Dataset) -> None:
+    """Samples with coordinates are no axis of space; times are hours where they are long."""
+    both = xarray.concat([data, data], "number").assign_coords(number=[3, 4])
+    found = operator.predict(both, steps=2)
+    images = [axes for axes in found.pelagos.plot().axes if axes.images]
+    assert [axes.get_title() for axes in images] == ["after 6 h", "after 12 h", "", ""]
+    assert images[0].images[0].get_array().shape == (16, 8)
+    bare = operator.predict(data.drop_vars(["lat", "lon"]), steps=1)
+    (image,) = (axes.images[0] for axes in bare.pelagos.plot().axes[:1])
+    np.testing.assert_allclose(image.get_array(), bare["t"][0].T)
+
+
+def test_notebooks_show_the_verdict_of_a_prediction(
+    operator: Operator, data: xarray.Dataset
+) -> None:
+    found = operator.predict(data, steps=1)
+    assert "initial state" in found.pelagos._repr_html_()
+    assert "verdict: " in repr(found.pelagos)
+    _, report = adapt(operator, operator.description, source="<here>")
+    shown = report._repr_html_()
+    assert "&lt;here&gt;: 100.0% of the weights loaded" in shown
+    assert "<td style='text-align:left'>fields kept</td>" in shown

@@ -109,6 +109,11 @@ def test_fields_of_ones_own_are_driven(asked: Ask) -> None:
     status, found = driven()
     assert status == 200, found
     np.testing.assert_allclose(found["fields"]["u"], u + np.array([[0.5], [1.5], [3.0]]), rtol=1e-5)
+    huge = {"q": [0.0, 3e38, 3e38, 3e38]}
+    status, found = driven(fields=huge, times=[0.0, 1.0, 2.0, 3.0])
+    assert status == 200, found
+    assert found["fields"]["u"][2] == [None] * POINTS
+    assert found["verdict"]["status"] == "outside"
     refused(driven(times=times[:2], fields={"q": [0.0, 2.0]}), "q is prescribed", "there are 0 to")
     refused(driven(fields={"q": [0.0, 2.0]}), "prescribed.fields.q must have shape (4,) or (4, 8)")
     refused(driven(fields={"flow": times}), "takes no 'flow' as prescribed")
@@ -145,7 +150,9 @@ def test_a_file_brings_it_along(asked: Ask, tmp_path: Path) -> None:
     np.testing.assert_allclose(found["fields"]["u"], last + np.arange(1, 5)[:, None], rtol=1e-5)
     short = upload(tmp_path, q=("later", np.ones(2)), later=("later", [13.5, 14.5]))
     refused(asked("predict file", short, **query), "must be given at all times")
-    refused(asked("predict file", whole, start="soon", **query), "start must be a time of the file")
+    for text in ("soon", "", "2030-01-01"):
+        refused(asked("predict file", whole, start=text, **query), "start must be a time of the da")
+    refused(asked("predict file", whole, start="nan", **query), "no frame is at nan")
     refused(asked("predict file", whole, start="11.2", **query), "no frame is at 11.2")
     many = upload(tmp_path, q=("later", np.ones(50_000)), later=("later", np.arange(50_000.0)))
     assert asked("predict file", many, **query)[0] == 413
