@@ -111,12 +111,14 @@ class Diverted(Unrolled[DivertedConfig]):
         found, good = reference.after(last, context, window.lead_times[0, 0].item())
         size = (truth - last).norm() + 1e-5 * truth.norm()
         error = ((found - truth).norm() / size).item() if good.all() else float("nan")
+        rarely = ", or what is prescribed changes between frames (a smaller stride, then)"
+        rarely = rarely if reference.equation.prescribed else ""
         if not error <= TOLERANCE:
             raise ValueError(
                 f"the solver of {reference.equation.name} does not lead from the first frame of "
                 f"dataset {context.dataset} to the next one (an error of {error:.2g} of the change;"
                 f" at most {TOLERANCE:g}): the data were solved on a finer grid, in other units or "
-                "with other settings; use another objective (pushforward)"
+                f"with other settings{rarely}; use another objective (pushforward)"
             )
 
     def unroll(self, model: nn.Module, window: Window) -> tuple[Tensor, Window]:
