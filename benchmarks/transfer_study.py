@@ -28,6 +28,7 @@ import yaml
 
 from pelagos.finetune.study.command import study
 from pelagos.finetune.study.result import headline, shown, warnings_of
+from pelagos.finetune.study.scores import METRICS
 
 STEADY = {
     "operator": {"history": 1},
@@ -111,7 +112,7 @@ def print_row(row: str, folder: Path) -> None:
         return
     for budget in result["budgets"]:
         for start in budget["gains"]:
-            for metric in ("relative_l1", "vrmse"):
+            for metric in METRICS:
                 found = headline(budget, start, metric)
                 cells = [f"{shown(one)} at {one['trajectories']}" for one in found.values()]
                 rest = "" if result["complete"] else " (not finished)"
@@ -128,7 +129,7 @@ def print_summary(out: Path) -> None:
         result = read(out / row)
         for budget in result["budgets"] if result and result["complete"] else ():
             for start in budget["gains"]:
-                for metric in ("relative_l1", "vrmse"):
+                for metric in METRICS:
                     at = gains.setdefault((budget["steps"], start, metric), {"EG": [], "AG": []})
                     for name, values in at.items():
                         value = headline(budget, start, metric)[name]["value"]
