@@ -38,7 +38,9 @@ def described(name: str) -> Description:
     return replace(about, parameters=("nu",), condition_scales={"nu": Standard(1.0, 2.0)})
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", ["dymixop", "observer", pytest.param("multiscale", marks=pytest.mark.slow)]
+)
 def test_a_loop_over_the_program_is_the_rollout(name, tmp_path):
     operator = create(name, description=described(name), **SMALL[name]).eval()
     says = export_step(operator, tmp_path / "step.pt2", batch=3)
