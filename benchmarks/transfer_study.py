@@ -14,9 +14,10 @@ Each row is a study in `runs/transfer_study/ROW`: the checkpoint fine-tuned agai
 operator from scratch (and neuraloperator's FNO with --peer), two budgets, three seeds with other
 training trajectories each, learning rates chosen by validation, statistics of the training
 trajectories alone. None of the rows is an equation of pretraining: there is a phase field and a
-pattern-forming reaction on a finer grid, driven turbulence, waves in layers (with the speed as an
-input that pretraining did not have), rotating flow with fields of its own on another grid, a shock
-that meets an interface, and a steady problem; in 1D solitons, a phase field and another wave.
+pattern-forming reaction on a finer grid, driven turbulence, a tracer in a flow, waves in layers
+(with the speed as an input that pretraining did not have), rotating flow with fields of its own on
+another grid, a shock that meets an interface, and a steady problem; in 1D solitons, a phase field
+and another wave.
 """
 
 import argparse
@@ -44,6 +45,7 @@ ROWS = {
     "allen_cahn_2d": (0.5, {}),
     "gray_scott_2d": (100.0, {}),
     "kolmogorov_2d": (0.2, {}),
+    "navier_stokes_tracer_2d": (0.05, {}),
     "wave_layers_2d": (0.015, {"conditions": ["wave_speed"]}),
     "rotating_shallow_water_2d": (2.0, {}),
     "richtmyer_meshkov_2d": (0.1, {}),
