@@ -23,6 +23,7 @@ from .labelled_prescribed import Place as Place
 from .labelled_prescribed import prescribed_in as prescribed_in
 from .labelled_times import clock_of as clock_of
 from .labelled_times import moment as moment
+from .limits import Limits as Limits
 from .masking import RELATIVE as RELATIVE
 from .masking import Fill as Fill
 from .masking import Metric as Metric

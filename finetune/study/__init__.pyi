@@ -8,4 +8,5 @@ from .result import FILE as FILE
 from .result import headline as headline
 from .result import read_result as read_result
 from .result import shown as shown
+from .scores import METRICS as METRICS
 from .table import tables as tables

@@ -9,6 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from driven_tank import DT, POINTS, write_tank
+
+from pelagos.datasets.fields.grid import Grid
+from pelagos.operators import Description, create
 
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
@@ -22,10 +26,16 @@ pytestmark = pytest.mark.skipif(not BROWSER, reason="no Chromium here")
 
 
 @pytest.fixture(scope="module")
-def address():
+def address(tmp_path_factory):
     """Where a server listens, in a process of its own."""
+    folder = tmp_path_factory.mktemp("served")
+    about = Description(("u",), units={"u": "m", "q": "m/s"}, prescribed=("q",),
+                        time_steps=(DT,), grid=Grid.unit((POINTS,)))  # fmt: skip
+    operator = create("dymixop", description=about, ndim=1, history=1, hidden=4, layers=1, modes=2)
     words = [str(EARLIER / "checkpoints" / name) for name in ("multiscale", "observer")]
+    words.append(str(operator.save_pretrained(folder / "driven")))
     data = [f"--data={EARLIER / 'datasets' / name}" for name in ("burgers_1d", "burgers_2d")]
+    data.append(f"--data={write_tank(folder / 'tanks', {'test': 2})}")
     with subprocess.Popen(
         [sys.executable, "-c", SERVE, "serve", *words, *data, "--port", "0", "--device", "cpu"],
         stdout=subprocess.PIPE,
@@ -61,3 +71,13 @@ def test_sensors_come_with_the_address(address, tmp_path):
     assert "2 sensors" in page
     assert "Lead time 0.02, estimate" in page
     assert page.count('class="sensor"') == 2
+
+
+def test_what_is_prescribed_is_said(address, tmp_path):
+    page = shown(address, tmp_path, "checkpoint=driven&steps=3")
+    assert "u [m], driven by q [m/s]" in page
+    assert (
+        "A file needs u [m], and at all times of the forecast q [m/s]: along the same time" in page
+    )
+    assert re.search(r'id="status"[^>]*>(Computed in [\d.]+ s\.|outside)', page)
+    assert re.findall(r'<option value="(tanks|burgers_1d)">', page) == ["tanks"]  # which has q
