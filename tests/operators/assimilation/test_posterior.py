@@ -62,11 +62,45 @@ def test_values_and_gradients_are_those_of_the_formula(fields, singular):
         compare(one, two, singular)
 
 
-def test_single_precision_is_as_exact_as_its_inputs():
-    """Ill-conditioned by accurate measurements: what is small is kept."""
+@pytest.mark.parametrize("sensors", ["many", "few", "one field only"])
+@pytest.mark.parametrize("correlation", [0.5, 0.99])
+def test_single_precision_is_as_exact_as_its_inputs(sensors, correlation):
+    """Also where few accurate sensors, or fields of nearly the same error, are ill-conditioned."""
     mixing, precision, seen = (x.detach() for x in inputs(2, size=9))
-    precision = 1e4 * precision
-    single = (mixing.float(), precision.float(), seen.float())
-    expected = posterior(*(x.double() for x in single))
-    for one, two in zip(posterior(*single), expected, strict=True):
-        torch.testing.assert_close(one.double(), two, rtol=1e-6, atol=1e-12)
+    mixing[:, 1] = correlation * mixing[:, 0] + (1 - correlation) * mixing[:, 1]
+    precision = 1e3 * precision
+    if sensors == "few":
+        root = torch.linalg.cholesky(precision)[..., :4]
+        precision = root @ root.mT
+    if sensors == "one field only":
+        precision[:, 1] = 0
+    single = [x.float().requires_grad_() for x in (mixing, precision, seen)]
+    double = [x.detach().double().requires_grad_() for x in single]
+    found, expected = posterior(*single), whole(*double)
+    generator = torch.Generator().manual_seed(9)
+    weights = [torch.randn(x.shape, generator=generator, dtype=x.dtype) for x in expected]
+    weights[1] = weights[1] + weights[1].mT
+    gradients = [
+        torch.autograd.grad(
+            sum((x.double() * w).sum() for x, w in zip(out, weights, strict=True)), given
+        )
+        for out, given in ((found, single), (expected, double))
+    ]
+    for one, two in zip((*found, *gradients[0]), (*expected, *gradients[1]), strict=True):
+        if one.shape[-1] == one.shape[-2]:
+            one, two = one + one.mT, two + two.mT
+        assert (one.double() - two).norm() < 1e-4 * two.norm()
+        assert one.dtype == torch.float32
+
+
+@pytest.mark.parametrize("used", [0, 1])
+def test_what_is_not_used_has_no_gradient(used):
+    given = inputs(2)
+    weight = torch.eye(5, dtype=torch.float64) if used else 1.0
+    one, two = (
+        torch.autograd.grad((found[used] * weight).sum(), given, allow_unused=True)
+        for found in (posterior(*given), whole(*given))
+    )
+    assert (one[2] is None) == bool(used)
+    compare(one[0], two[0], singular=False)
+    compare(one[1] + one[1].mT, two[1] + two[1].mT, singular=False)
