@@ -62,7 +62,7 @@ class CorrectionConfig(Checked):
         hidden: channels of the networks that see the forecast.
         kernel_size: width of the local spread (odd).
         fields: "coupled": errors of different fields are correlated, as the modes' amplitudes say;
-            "apart": they are not, which makes C fields C² times cheaper.
+            "apart": they are not, which is cheaper with many modes.
         observation: "true": the innovation is y − C û^f; "learned": y − C E(û^f) with a network E
             (an ablation: a perfect estimate does not stay perfect).
     """
