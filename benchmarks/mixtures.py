@@ -44,6 +44,7 @@ SETS = {
         "sine_gordon_1d": NEW | {"resolution": 128, "frames": 41, "dt": 0.4},
         "allen_cahn_2d": NEW | {"resolution": 32, "frames": 21, "dt": 0.5, "subsample": 3},
         "kolmogorov_2d": NEW | {"resolution": 32, "frames": 21, "dt": 0.2},
+        "navier_stokes_tracer_2d": NEW | {"resolution": 32, "frames": 21, "dt": 0.05},
         "rotating_shallow_water_2d": NEW | {"resolution": "48,24", "frames": 21},
         "gray_scott_2d": NEW | {"resolution": 64, "frames": 21, "dt": 100},
         "wave_layers_2d": NEW | {"resolution": 32, "frames": 21},

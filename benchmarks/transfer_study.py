@@ -14,9 +14,10 @@ Each row is a study in `runs/transfer_study/ROW`: the checkpoint fine-tuned agai
 operator from scratch (and neuraloperator's FNO with --peer), two budgets, three seeds with other
 training trajectories each, learning rates chosen by validation, statistics of the training
 trajectories alone. None of the rows is an equation of pretraining: there is a phase field and a
-pattern-forming reaction on a finer grid, driven turbulence, waves in layers (with the speed as an
-input that pretraining did not have), rotating flow with fields of its own on another grid, a shock
-that meets an interface, and a steady problem; in 1D solitons, a phase field and another wave.
+pattern-forming reaction on a finer grid, driven turbulence, a tracer in a flow, waves in layers
+(with the speed as an input that pretraining did not have), rotating flow with fields of its own on
+another grid, a shock that meets an interface, and a steady problem; in 1D solitons, a phase field
+and another wave.
 """
 
 import argparse
@@ -28,6 +29,7 @@ import yaml
 
 from pelagos.finetune.study.command import study
 from pelagos.finetune.study.result import headline, shown, warnings_of
+from pelagos.finetune.study.scores import METRICS
 
 STEADY = {
     "operator": {"history": 1},
@@ -43,6 +45,7 @@ ROWS = {
     "allen_cahn_2d": (0.5, {}),
     "gray_scott_2d": (100.0, {}),
     "kolmogorov_2d": (0.2, {}),
+    "navier_stokes_tracer_2d": (0.05, {}),
     "wave_layers_2d": (0.015, {"conditions": ["wave_speed"]}),
     "rotating_shallow_water_2d": (2.0, {}),
     "richtmyer_meshkov_2d": (0.1, {}),
@@ -111,7 +114,7 @@ def print_row(row: str, folder: Path) -> None:
         return
     for budget in result["budgets"]:
         for start in budget["gains"]:
-            for metric in ("relative_l1", "vrmse"):
+            for metric in METRICS:
                 found = headline(budget, start, metric)
                 cells = [f"{shown(one)} at {one['trajectories']}" for one in found.values()]
                 rest = "" if result["complete"] else " (not finished)"
@@ -128,7 +131,7 @@ def print_summary(out: Path) -> None:
         result = read(out / row)
         for budget in result["budgets"] if result and result["complete"] else ():
             for start in budget["gains"]:
-                for metric in ("relative_l1", "vrmse"):
+                for metric in METRICS:
                     at = gains.setdefault((budget["steps"], start, metric), {"EG": [], "AG": []})
                     for name, values in at.items():
                         value = headline(budget, start, metric)[name]["value"]

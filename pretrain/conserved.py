@@ -10,6 +10,25 @@ from .objectives.conservation import DRIFT
 _LOOKED_AT = 4  # trajectories
 
 
+def require_everywhere(store: Store, key: str, what: str) -> None:
+    """Refuse fields that are masked in places, for a key of the recipe that looks at whole ones.
+
+    Args:
+        store: of the training data.
+        key: of the recipe.
+        what: it looks at.
+
+    Raises:
+        ValueError: fields are not predicted everywhere.
+    """
+    for i in range(min(_LOOKED_AT, len(store))):
+        if store.mask(i) is not None:
+            raise ValueError(
+                f"{key}: fields of dataset {store.name} are masked in places, where {what} over "
+                "the domain are not theirs; leave it out"
+            )
+
+
 def require_conserved(store: Store, names: Sequence[str]) -> None:
     """Refuse to keep means that move in the data.
 
@@ -18,16 +37,12 @@ def require_conserved(store: Store, names: Sequence[str]) -> None:
     """
     if not names or store.steady:
         return  # the description refuses steady problems
+    require_everywhere(store, "conserved", "means")
     for name in names:
         if name not in store.fields:
             continue  # so does it names that it does not know
         channel = store.fields.index(name)
         for i in range(min(_LOOKED_AT, len(store))):
-            if store.mask(i) is not None:
-                raise ValueError(
-                    f"conserved: fields of dataset {store.name} are masked in places, where means "
-                    "over the domain are not theirs; leave it out"
-                )
             last = store.n_frames(i) - 1
             ends = [store.read(i, k, k + 1)[0, channel].double() for k in (store.first, last)]
             size = max(end.std(correction=0).item() for end in ends)

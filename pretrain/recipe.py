@@ -14,6 +14,7 @@ from ..datasets.base.annotations import (
     Fraction,
     Named,
     NotNegative,
+    OneOrMore,
     Positive,
     Seed,
 )
@@ -238,6 +239,10 @@ class TrainRecipe(Checked):
             checkpoint where training starts from one, else all, if the operator can take them.
         conserved: fields whose mean over the domain every step keeps, exactly, in training and in
             every rollout; null: those of the checkpoint where training starts from one, else none.
+        bounded: how much larger than in the training data the deviation of a predicted field over
+            the domain may be, in training and in every rollout: beyond, it is scaled back, so that
+            rollouts cannot blow up. "none": anything; null: as the checkpoint where training starts
+            from one, else anything.
         time_scale: physical time that the operator's network sees as 1; null: the checkpoint's
             where training starts from one, else 1.
         normalizer: `name` ("window", "statistics" or "identity") and its settings; see
@@ -290,6 +295,7 @@ class TrainRecipe(Checked):
     conditions: Literal["all"] | tuple[str, ...] | None = None
     prescribed: Literal["all"] | tuple[str, ...] | None = None
     conserved: tuple[str, ...] | None = None
+    bounded: OneOrMore | Literal["none"] | None = None
     time_scale: Positive | None = None
     normalizer: Annotated[dict[str, Any], Named(NORMALIZERS, "name")] | None = None
     objective: Annotated[Any, Named(OBJECTIVES, "kind", _of_one_kind)] = field(

@@ -39,7 +39,7 @@ from ..operators.core.checkpoint import from_pretrained, locate
 from ..operators.core.description import Description
 from ..operators.core.operator import Operator
 from ..operators.core.registry import create, get
-from .conserved import require_conserved
+from .conserved import require_conserved, require_everywhere
 from .known_linear import resolve_linear
 from .objectives.registry import objective_of
 from .recipe import DataConfig, TrainRecipe
@@ -100,6 +100,7 @@ def describe(
         **_time_scales(recipe, stores, known),
         time_steps=_lead_times(recipe, stores),
         conserved=_conserved(recipe, stores, known, fields),
+        bounded=_bounded(recipe, stores, known),
         grid=grids.pop() if len(grids) == 1 else None,
         axes=first.axes if all(store.axes == first.axes for store in stores) else (),
         trained=trained_ranges(stores, inputs or fields, prescribed),
@@ -185,6 +186,16 @@ def _conserved(
     for store in stores:
         require_conserved(store, names)
     return names
+
+
+def _bounded(recipe: TrainRecipe, stores: Sequence[Store], known: Description) -> float | None:
+    """How much larger than the data predictions may be."""
+    factor = known.bounded if recipe.bounded is None else recipe.bounded
+    if factor is None or factor == "none":
+        return None
+    for store in stores:
+        require_everywhere(store, "bounded", "deviations")
+    return factor
 
 
 def _fill(recipe: TrainRecipe, known: Description, fields: Sequence[str]) -> dict[str, float]:

@@ -78,7 +78,8 @@ def unknown(name: str, cls: Any, where: str) -> str:
 def _describe(kind: Any) -> str:
     origin = typing.get_origin(kind) or kind
     if origin is Literal:
-        return f"one of {', '.join(map(str, typing.get_args(kind)))}"
+        words = [str(word) for word in typing.get_args(kind)]
+        return words[0] if len(words) == 1 else f"one of {', '.join(words)}"
     if dataclasses.is_dataclass(kind) or origin is dict:
         return "a mapping of keys"
     if origin in (tuple, list):

@@ -80,7 +80,12 @@ def _value_problem(error: Any, cls: type, values: Mapping[str, Any]) -> Exceptio
 def _worded(error: Any, key: str, hint: Any, value: Any) -> Exception:
     if value is None:
         return Problem(key, lambda at: f"{at} must not be null")
-    if len(alternatives(hint)) > 1:
+    range_ = next((mark.words for mark in marks(hint) if isinstance(mark, Must)), "")
+    others = [describe(kind) for kind in alternatives(hint)[1:]]
+    if others and error["type"] in _RANGES and range_:
+        told = " or ".join(f"be {other}" for other in others)
+        return Problem(key, lambda at: f"{at} must {range_}, or {told}; got {short(value)}")
+    if others:
         return Problem(key, lambda at: wrong(at, describe(hint), value))
     cause = error.get("ctx", {}).get("error")
     if isinstance(cause, Problem):
@@ -88,7 +93,6 @@ def _worded(error: Any, key: str, hint: Any, value: Any) -> Exception:
     if isinstance(cause, Exception) and typing.get_origin(bare(hint)) is not Literal:
         return cause  # of a config's own check, in words of its own
     expected = f"be {describe(hint)}"
-    range_ = next((mark.words for mark in marks(hint) if isinstance(mark, Must)), "")
     if error["type"] in _RANGES and range_:
         expected = f"{range_} or be null" if type(None) in typing.get_args(hint) else range_
     elif error["type"] == "finite_number":

@@ -23,6 +23,7 @@ from torch import Tensor
 from ..base.annotations import NotNegative, OneOrMore, Positive
 from ..base.config import Checked, build, plain
 from ..base.registry import Registry
+from .limits import Limits
 from .metrics import root
 
 # The name under which statistics pooled over all training datasets are kept.
@@ -38,6 +39,7 @@ class Scaling:
     `output` is given, predictions are other fields than the history's, and it decodes them.
     `conserved` is 1 for channels whose mean over the domain stays that of the last frame, and 0 for
     others: a predicted frame is projected onto such frames, the nearest one in root mean square.
+    Then it is held within `limits`.
     """
 
     shift: Tensor
@@ -45,6 +47,7 @@ class Scaling:
     increment: Tensor | None = None
     output: Scaling | None = None
     conserved: Tensor | None = None
+    limits: Limits | None = None
 
     @property
     def target(self) -> Scaling:
@@ -66,11 +69,12 @@ class Scaling:
     def keep(
         self, fields: Float[Tensor, "B C *S"], last: Float[Tensor, "B D *S"]
     ) -> Float[Tensor, "B C *S"]:
-        """Predicted physical fields with the means of the last frame, where these are conserved."""
-        if self.conserved is None:
-            return fields
-        space = tuple(range(2, fields.ndim))
-        return fields - self.conserved * (fields - last).mean(space, keepdim=True)
+        """Predicted physical fields with the means of the last frame, where these are conserved,
+        and within the limits."""
+        if self.conserved is not None:
+            space = tuple(range(2, fields.ndim))
+            fields = fields - self.conserved * (fields - last).mean(space, keepdim=True)
+        return fields if self.limits is None else self.limits.hold(fields)
 
 
 @dataclass(frozen=True)

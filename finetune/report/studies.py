@@ -11,11 +11,10 @@ import yaml
 
 from ..study.figure import NAMES, fitted, points
 from ..study.result import FILE, headline, read_result, shown
+from ..study.scores import METRICS
 from . import figures
 from .comparison import number
 from .figures import Drawing, Line, Plane, line_chart
-
-_METRICS = {"relative_l1": "relative L1 error of the last frame", "vrmse": "rollout VRMSE"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def read_study(path: Path) -> StudyPart:
 
 def _drawings(result: Mapping[str, Any]) -> Iterator[Drawing]:
     for budget in result["budgets"]:
-        for metric, words in _METRICS.items():
+        for metric, words in METRICS.items():
             level = result["persistence"].get(metric, {}).get("median")
             yield _drawing(budget, metric, words, level)
 
@@ -102,7 +101,7 @@ def _drawing(budget: Mapping[str, Any], metric: str, words: str, level: float | 
 def _gains(result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for budget in result["budgets"]:
         for start in budget["gains"]:
-            for metric, words in _METRICS.items():
+            for metric, words in METRICS.items():
                 found = headline(budget, start, metric)
                 cells = [f"{shown(one)} at {one['trajectories']}" for one in found.values()]
                 yield (f"{budget['steps']} steps, {words}", NAMES[start], *(cells or ["–"] * 3))

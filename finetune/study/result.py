@@ -30,7 +30,7 @@ from .gains import (
 from .scores import CONVENTIONS as SCORES
 from .scores import METRICS
 
-SCHEMA = 1
+SCHEMA = 2
 FILE = "study.json"
 GAINS: dict[str, Measure] = {
     "EG": sample_gain,

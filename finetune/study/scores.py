@@ -26,9 +26,13 @@ from ..forecast.frames import Step, forecast, truth
 from ..forecast.plan import make_plan
 from ..forecast.request import Request
 
-SCHEMA = 1
+SCHEMA = 2
 FILE = "score.json"
-METRICS = ("relative_l1", "vrmse")
+METRICS = {
+    "relative_l1": "relative L1 error of the last frame",
+    "vrmse": "rollout VRMSE",
+    "vrmse_horizon": "VRMSE over the trained horizon",
+}
 BLOWN_UP = 10.0  # a mean VRMSE above this, or none that is finite
 
 CONVENTIONS = {
@@ -38,6 +42,9 @@ CONVENTIONS = {
     "components of a vector are one group; then the mean over groups.",
     "vrmse": "√⟨(p − y)²⟩ / √⟨(y − ⟨y⟩)²⟩ in physical units, per trajectory: the mean over fields "
     "and all predicted frames.",
+    "vrmse_horizon": "The same over the first `objective.horizon` predicted frames: as far as "
+    "training looks. Over a long rollout errors grow until no start predicts anything, and gains "
+    "vanish there, whatever a checkpoint is worth.",
     "scored": "Every frame is predicted from the ones before it, of which only the history was "
     "given. What is masked is not scored, and neither is a field whose truth is one constant.",
     "blown_up": f"Trajectories whose VRMSE is above {BLOWN_UP:g} or not finite. They rank as the "
@@ -71,7 +78,9 @@ class Levels:
         return Levels({name: float(moments.mean[0]) for name, moments in found.items()}, std)
 
 
-def score(operator: Operator, store: Store, levels: Levels, request: Request) -> dict[str, Any]:
+def score(
+    operator: Operator, store: Store, levels: Levels, request: Request, horizon: int
+) -> dict[str, Any]:
     """Roll out on a test split; metric -> a value per trajectory, None where it is not finite.
 
     Args:
@@ -79,6 +88,7 @@ def score(operator: Operator, store: Store, levels: Levels, request: Request) ->
         store: the test split.
         levels: of the train split.
         request: which trajectories and how many steps.
+        horizon: frames that `vrmse_horizon` is of.
 
     Raises:
         ValueError: as `make_plan`.
@@ -94,8 +104,8 @@ def score(operator: Operator, store: Store, levels: Levels, request: Request) ->
         theirs.add(step, step.last_given, target.nan_to_num(), mask)
         seconds.append(step.seconds)
     return {
-        **ours.scores(),
-        "persistence": theirs.scores(),
+        **ours.scores(horizon),
+        "persistence": theirs.scores(horizon),
         "lead_time": plan.leads[-1],
         "steps": plan.steps,
         "seconds_per_step": float(np.median(seconds)),
@@ -153,7 +163,7 @@ class _Forecasts:
         self.error[rows] = error.sum(space).nan_to_num(torch.inf).cpu().numpy()
         self.size[rows] = size.sum(space).cpu().numpy()
 
-    def scores(self) -> dict[str, Any]:
+    def scores(self, horizon: int) -> dict[str, Any]:
         """Metric -> a value per trajectory, and how many forecasts blew up."""
         varying = np.flatnonzero(self.low < self.high).tolist()
         chosen = varying or list(range(len(self.fields)))
@@ -161,10 +171,13 @@ class _Forecasts:
         error, size = self.error[:, chosen], self.size[:, chosen]
         ratios = [error[:, g].sum(1) / np.maximum(size[:, g].sum(1), 1e-12) for g in groups]
         relative_l1 = np.mean(ratios, axis=0)
-        vrmse = mean_of_known(self.vrmse[:, :, chosen], (1, 2))
+        vrmse, near = (
+            mean_of_known(self.vrmse[:, :last, chosen], (1, 2)) for last in (self.steps, horizon)
+        )
         return {
             "relative_l1": _numbers(relative_l1),
             "vrmse": _numbers(vrmse),
+            "vrmse_horizon": _numbers(near),
             "blown_up": int((~(vrmse <= BLOWN_UP)).sum()),
         }
 

@@ -9,8 +9,7 @@ from rich.table import Table
 
 from .figure import NAMES
 from .result import headline, shown
-
-METRICS = {"relative_l1": "relative L1 error, last frame", "vrmse": "rollout VRMSE"}
+from .scores import METRICS
 
 
 def tables(result: Mapping[str, Any]) -> Iterator[Table]:

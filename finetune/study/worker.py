@@ -81,8 +81,9 @@ def _scores(task: Task) -> dict[str, Any]:
         batch=task.test.batch,
         device="cuda" if torch.cuda.is_available() else "cpu",
     )
+    horizon = task.recipe.objective.horizon
     parameters = sum(p.numel() for p in operator.parameters())
-    found = score(operator, store, Levels(task.mean, task.std), asked)
+    found = score(operator, store, Levels(task.mean, task.std), asked, horizon)
     return {**found, "parameters": parameters}
 
 

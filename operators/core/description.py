@@ -10,6 +10,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from ...datasets.base.annotations import OneOrMore
 from ...datasets.base.config import arguments, build, nearest, plain
 from ...datasets.fields.grid import Grid
 from ...datasets.fields.normalization import (
@@ -24,6 +25,7 @@ from ...datasets.fields.normalization import (
 from ...datasets.fields.prescribed import Needs
 from ...datasets.fields.window import Context, without
 from .calibration import Calibration
+from .limiting import limits_of, those_of
 from .trained import Ranges
 
 
@@ -49,6 +51,8 @@ class Description:
         grid: the training grid; None if there were several or none yet.
         axes: names of the grid's axes in the training data, in order; () if unknown.
         conserved: fields whose mean over the domain every step keeps, exactly.
+        bounded: how much larger than in the training data a prediction's deviation over the domain
+            may be (see `limits_of`); None: it may be anything.
         trained: by dataset, in which ranges the training data are; empty if unknown.
         calibration: error bands of its predictions; None if not calibrated.
         provenance: how it was made (recipe, datasets, seed, version, …).
@@ -69,6 +73,7 @@ class Description:
     grid: Grid | None = None
     axes: tuple[str, ...] = ()
     conserved: tuple[str, ...] = ()
+    bounded: OneOrMore | None = None
     prescribed: tuple[str, ...] = ()
     trained: dict[str, Ranges] = field(default_factory=dict)
     calibration: Calibration | None = None
@@ -92,6 +97,7 @@ class Description:
                 raise ValueError(f"an operator needs distinct {kind} names; got {names}")
         self._check_prescribed()
         self._check_conserved()
+        self._check_bounded()
         for key, scale in {"": self.time_scale, **self.time_scales}.items():
             if not scale > 0:
                 of = f" of {key!r}" if key else ""
@@ -120,6 +126,16 @@ class Description:
                 "conserved has no meaning for a steady problem, which has no frame before; leave "
                 "it out"
             )
+
+    def _check_bounded(self) -> None:
+        if self.bounded is None:
+            return
+        if self.inputs:
+            raise ValueError(
+                "bounded is for rollouts, which a steady problem has not; leave it out"
+            )
+        if not self.bounded >= 1:
+            raise ValueError(f"bounded must be at least 1; got {self.bounded:g}")
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -180,18 +196,24 @@ class Description:
         found = self.normalizer.scaling(
             history, context.fields, context.dataset, first, context.inputs
         )
-        if not self.conserved:
-            return found
-        kept = [float(name in self.conserved) for name in context.fields]
-        shape = (1, -1, *(1,) * context.grid.ndim)
-        return replace(found, conserved=history.new_tensor(kept).reshape(shape))
+        if self.conserved:
+            kept = [float(name in self.conserved) for name in context.fields]
+            shape = (1, -1, *(1,) * context.grid.ndim)
+            found = replace(found, conserved=history.new_tensor(kept).reshape(shape))
+        if self.bounded is not None:
+            limits = first.limits if first is not None else None
+            if limits is None:
+                known = those_of(self.trained, context.dataset)
+                limits = limits_of(history, context.fields, known, self.bounded)
+            found = replace(found, limits=limits)
+        return found
 
     def scale_of(self, condition: str) -> Standard:
         """The scale of a constant field or parameter."""
         return self.condition_scales.get(condition, Standard())
 
 
-_LATER = ("axes", "conserved", "prescribed", "trained", "calibration")
+_LATER = ("axes", "conserved", "bounded", "prescribed", "trained", "calibration")
 
 
 def description_to_dict(description: Description) -> dict[str, Any]:

@@ -57,7 +57,14 @@ def recipe(tmp_path_factory):
     return build(TrainRecipe, values)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("dymixop", marks=pytest.mark.slow),
+        pytest.param("multiscale", marks=pytest.mark.slow),
+        "observer",
+    ],
+)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_blocks_compute_the_same_and_share_their_code(name):
     run(Path(__file__).parents[1] / "support" / "compiled_blocks.py", name)

@@ -82,7 +82,10 @@ def test_half_of_the_training_is_one_step_at_a_time(data):
     values = draft([str(data["burgers_1d"])])
     ahead, curriculum = values["objective"]["horizon"], values["objective"]["curriculum"]
     assert curriculum == {"every": values["steps"] // 2, "growth": ahead - 1}
-    assert "curriculum" not in draft([str(data["poisson_2d"])])["objective"]
+    assert values["bounded"] == 2.0
+    steady = draft([str(data["poisson_2d"])])
+    assert "curriculum" not in steady["objective"]
+    assert "bounded" not in steady
 
 
 def test_choices_ranges_and_defaults_are_said():

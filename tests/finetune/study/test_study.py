@@ -136,6 +136,10 @@ def found(folder: Path) -> dict:
     return values
 
 
+def saved(score: Path) -> dict:
+    return json.loads(score.read_text()) | {"seconds_per_step": None}
+
+
 def test_every_cell_is_a_run_and_its_rate_is_the_best_by_validation(done):
     values = found(done)
     assert values["complete"]
@@ -189,6 +193,19 @@ def test_statistics_of_a_cell_are_those_of_its_trajectories(root, done):
         config = json.loads((cell / "checkpoint" / "config.json").read_text())
         assert config["normalizer"]["std"]["waves"]["u"] == pytest.approx(only.std(), rel=1e-5)
         assert config["normalizer"]["mean"]["waves"]["u"] == pytest.approx(only.mean(), abs=1e-6)
+
+
+def test_scores_of_an_earlier_version_are_made_again_without_training(root, done, tmp_path, here):
+    folder = shutil.copytree(done, tmp_path / "study")
+    scores = sorted(folder.glob("cells/*/*/score.json"))
+    before = [saved(path) for path in scores]
+    for path, values in zip(scores, before, strict=True):
+        path.write_text(json.dumps(values | {"schema": 1, "vrmse": [0.0]}))
+    logs = [(path.parent / "log.jsonl").read_bytes() for path in scores]
+    study(recipe(root), folder, workers=1)
+    assert [saved(path) for path in scores] == before
+    assert [(path.parent / "log.jsonl").read_bytes() for path in scores] == logs
+    assert found(folder) == found(done)
 
 
 def test_curves_are_geometric_means_of_medians(done):
@@ -312,7 +329,7 @@ def test_scores_are_those_of_the_definition(root, shift, tmp_path):
     store = open_store(root / "waves", "test")
     operator = shift((DT,), speed=0.3)
     levels = Levels({"u": 0.5}, {"u": 2.0})
-    exact = score(operator, store, levels, Request())
+    exact = score(operator, store, levels, Request(), 2)
     assert exact["relative_l1"] == pytest.approx([0, 0, 0], abs=1e-5)
     truth = np.stack([store.trajectory(i).numpy()[:, 0] for i in range(3)]).astype(float)
     still = np.abs(truth[:, 0] - truth[:, -1]).sum(-1) / np.abs(truth[:, -1] - 0.5).sum(-1)
@@ -320,11 +337,13 @@ def test_scores_are_those_of_the_definition(root, shift, tmp_path):
     error = np.sqrt(np.square(truth[:, :1] - truth[:, 1:]).mean(-1))
     vrmse = (error / truth[:, 1:].std(-1)).mean(-1)
     assert exact["persistence"]["vrmse"] == pytest.approx(vrmse, rel=1e-5)
+    near = (error / truth[:, 1:].std(-1))[:, :2].mean(-1)
+    assert exact["persistence"]["vrmse_horizon"] == pytest.approx(near, rel=1e-5)
 
 
 def test_blown_up_rollouts_are_counted(root, shift):
     store = open_store(root / "waves", "test")
-    found = score(shift((DT,), gain=1e9), store, Levels.of(store), Request())
+    found = score(shift((DT,), gain=1e9), store, Levels.of(store), Request(), 1)
     assert found["blown_up"] == 3
     assert found["vrmse"] == [None] * 3
     assert found["persistence"]["blown_up"] == 0
@@ -368,7 +387,7 @@ def test_a_report_shows_a_study_alone(done, tmp_path):
     assert '<section id="studies">' in page
     assert '<section id="learning">' not in page
     assert html.escape(shown(gain)) in page
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 3
 
 
 def test_tables_say_what_is_not_there_yet(done):
@@ -380,7 +399,7 @@ def test_tables_say_what_is_not_there_yet(done):
         console.print(table)
     lines = console.export_text().splitlines()
     errors = [line for line in lines if "from scratch" in line and "M^" in line]
-    assert ["…" in line for line in errors] == [False, True]
+    assert ["…" in line for line in errors] == [False, True, False]
 
 
 def test_data_of_another_dimension_are_refused(root, tmp_path):

@@ -189,7 +189,7 @@ def test_arrays_carry_no_gradients() -> None:
 
 
 def test_memory_does_not_grow_with_the_steps() -> None:
-    frames = (weakref.ref(f) for f in told().rollout(HISTORY, dt=0.1, steps=20))
+    frames = (weakref.ref(f) for f in told().rollout(HISTORY, dt=0.1, steps=6))
     seen = [frame for frame in frames if gc.collect() is not None]
     assert sum(frame() is not None for frame in seen) <= 2
 
