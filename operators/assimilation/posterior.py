@@ -8,8 +8,7 @@ function the covariance Λ of the fields before the measurement,
 H a gradient with respect to T. Λ⁻¹ couples a basis function with itself alone, M a field with
 itself alone. So fields are eliminated one against the others by products with diagonal matrices,
 and of T H T only each field's own block and what a basis function has with itself is needed: with
-three fields, forward and backward take 5/9 of the products that the inverse of the whole matrix
-and −T H T would.
+three fields, about half of the products that the inverse of the whole matrix and T H T would take.
 
 Rows are scaled so that Λ⁻¹ + M has a unit diagonal where precision is judged: the largest entry on
 the diagonal of its inverse is how many times the variance of a basis function would be smaller if
