@@ -56,21 +56,21 @@ def assemble(
         verdict: on the prediction.
     """
     source, time = labels.source, _time(operator, labels)
-    dims = (MEMBER, *source.dims.samples, *([time] if time else []), *source.dims.space)
+    lead = (MEMBER,) if labels.ensemble else ()
+    dims = (*source.dims.samples, *([time] if time else []), *source.dims.space)
     variables = {}
     for channel, name in enumerate(operator.description.fields):
         part = fields[:, :, :, channel]
         if labels.mask is not None and labels.mask[:, channel].any():
             part = torch.where(labels.mask[None, :, None, channel], part, torch.nan)
-        values = part.numpy()
-        values = values.reshape(len(fields), *(source.data.sizes[d] if d != time else
-                                               part.shape[2] for d in dims[1:]))  # fmt: skip
+        values = part.numpy() if labels.ensemble else part[0].numpy()
+        sizes = [source.data.sizes[d] if d != time else part.shape[2] for d in dims]
+        values = values.reshape(*values.shape[: len(lead)], *sizes)
         scale, offset = source.scales.get(name, (1.0, 0.0))
         if (scale, offset) != (1.0, 0.0):
             values = ((values - offset) / scale).astype(np.float32)
-        array = xarray.DataArray(values, dims=dims, attrs=_about(operator, source, name))
-        array = array.transpose(MEMBER, *_order(source, time))
-        variables[name] = array if labels.ensemble else array.isel({MEMBER: 0}, drop=True)
+        array = xarray.DataArray(values, dims=(*lead, *dims), attrs=_about(operator, source, name))
+        variables[name] = array = array.transpose(*lead, *_order(source, time))
         calibration = operator.description.calibration
         if calibration is not None and time:
             half = calibration.band(name, labels.leads) / abs(scale)

@@ -26,7 +26,7 @@ from .given import given, require_finite
 from .history import require_rank
 from .leads import Leads, lead_steps
 from .perturbing import Member, Perturbation, members_of, perturbed
-from .predicted import Labels, assemble
+from .predicted import MEMBER, Labels, assemble
 from .rollout import rollout
 from .surroundings import context_of
 from .time_steps import TimeSteps
@@ -54,15 +54,19 @@ def predict(operator: Operator, data: Any, wishes: Wishes) -> Any:
         return _from_array(operator, data, wishes)
     stored = isinstance(data, (str, Path, HasXarray))
     source = labelled(_dataset(data), wanted_of(operator, wishes))
+    ensemble = wishes.members is not None
+    if ensemble and MEMBER in source.dims.order:
+        raise ValueError(
+            f"the data have a dimension {MEMBER!r} of their own, which is what the members of the "
+            f"ensemble would be along; rename theirs: data.rename({MEMBER}='trajectory')"
+        )
     window = _window(operator, source, wishes, stored)
     members = members_of(operator, wishes)
     fields = _all_frames(members, window, wishes)
     verdict = judge(operator, window.start(), fields if len(members) > 1 else fields[0])
     verdict.act(wishes.strict)
-    values = fields if wishes.members is not None else fields[:1]
-    mask, ensemble = window.context.mask, wishes.members is not None
-    labels = Labels(source, window.leads.leads, window.origin, mask, ensemble)
-    return assemble(operator, values, labels, verdict)
+    labels = Labels(source, window.leads.leads, window.origin, window.context.mask, ensemble)
+    return assemble(operator, fields if ensemble else fields[:1], labels, verdict)
 
 
 def wanted_of(operator: Operator, wishes: Wishes) -> Wanted:
