@@ -90,7 +90,7 @@ class Spectral:
 
     def forward(self, u: Float[Tensor, "B C *S"]) -> Complex[Tensor, "B C *K"]:
         """Real FFT over space."""
-        modes = torch.fft.rfft(u)
+        modes = torch.fft.rfft(u.contiguous())  # torch 2.8 refuses what is expanded
         if self._ndim == 1:
             return modes
         modes = modes[..., : self._kept]

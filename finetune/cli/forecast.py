@@ -122,6 +122,25 @@ class Judged:
     training_trajectories: Count | None = None
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Answer:
+    """Where a prediction goes, and what is asked of it, as it is typed.
+
+    Attributes:
+        out: file to write, Zarr where it ends in .zarr (default: prediction.nc in the run
+            directory, else in the current one).
+        overwrite: replace an existing file.
+        strict: refuse what is outside of what was trained, instead of a warning.
+        no_verify: open the checkpoint without checking its SHA-256.
+    """
+
+    out: File | None = None
+    overwrite: bool = False
+    strict: bool = False
+    no_verify: bool = False
+
+
 def predict(
     checkpoint: File,
     data: Source,
@@ -132,10 +151,7 @@ def predict(
     ensemble: Perturbed = Perturbed(),
     others: Annotated[tuple[File, ...], Parameter(name="--with", negative="")] = (),
     parameters: Annotated[Values, Parameter(name="--parameter")] = {},  # noqa: B006
-    out: File | None = None,
-    overwrite: bool = False,
-    strict: bool = False,
-    no_verify: bool = False,
+    answer: Answer = Answer(),
 ) -> None:
     """Roll a checkpoint out from stored initial frames, and write the predicted fields, with the
     stored ones beside them, as NetCDF or Zarr.
@@ -148,11 +164,6 @@ def predict(
         data: a dataset that has the operator's fields.
         others: further checkpoints that predict the same, as members of an ensemble; repeatable.
         parameters: predict with this value of a parameter; repeatable.
-        out: file to write, Zarr where it ends in .zarr (default: prediction.nc in the run
-            directory, else in the current one).
-        overwrite: replace an existing file.
-        strict: refuse what is outside of what was trained, instead of a warning.
-        no_verify: open the checkpoint without checking its SHA-256.
 
     Examples:
         pelagos predict runs/mine data/burgers_1d --trajectories 4
@@ -161,10 +172,11 @@ def predict(
         pelagos predict runs/mine data/burgers_1d --members 8 --parameter viscosity=0.01
         pelagos predict runs/seed0 data/burgers_1d --with runs/seed1 --with runs/seed2
     """
-    checkpoint, out = _places(checkpoint, out, "prediction.nc", overwrite)
+    overwrite, verify = answer.overwrite, not answer.no_verify
+    checkpoint, out = _places(checkpoint, answer.out, "prediction.nc", overwrite)
     from ..forecast.stream import write_forecast
 
-    operator, store = _open(checkpoint, data, reading, not no_verify)
+    operator, store = _open(checkpoint, data, reading, verify)
     request = replace(_request(asked), ensemble=ensemble, parameters=parameters)
     found = write_forecast(
         operator,
@@ -172,9 +184,9 @@ def predict(
         out,
         request,
         overwrite=overwrite,
-        strict=strict,
+        strict=answer.strict,
         progress=True,
-        others=[_opened(other, not no_verify) for other in others],
+        others=[_opened(other, verify) for other in others],
     )
     _say_prediction(found, store.units.get("time", ""))
 

@@ -62,7 +62,7 @@ class CorrectionConfig(Checked):
         hidden: channels of the networks that see the forecast.
         kernel_size: width of the local spread (odd).
         fields: "coupled": errors of different fields are correlated, as the modes' amplitudes say;
-            "apart": they are not, which makes C fields C² times cheaper.
+            "apart": they are not, which is cheaper with many modes.
         observation: "true": the innovation is y − C û^f; "learned": y − C E(û^f) with a network E
             (an ablation: a perfect estimate does not stay perfect).
     """
@@ -249,7 +249,9 @@ class Correction(nn.Module):
         """Standard deviations D and D₂ of smooth and rough errors, (B, C, *S)."""
         signal = variance * measured.precision
         seen = torch.cat((scaled, signal / (1 + signal), variance.sqrt()), 1)
-        smooth, rough = (2 * torch.tanh(self.modulation(seen) / 2)).chunk(2, 1)
+        # In the fields' own layout: mixed with the network's, every later step would be slower.
+        modulation = self.modulation(seen).contiguous()
+        smooth, rough = (2 * torch.tanh(modulation / 2)).chunk(2, 1)
         fraction = self.fraction.exp().reshape(-1, *(1,) * self.ndim)
         deviation = variance.sqrt()
         return deviation * smooth.exp(), deviation * fraction.sqrt() * rough.exp()
@@ -258,7 +260,7 @@ class Correction(nn.Module):
         """δ₂."""
         rest = measured.weighted - measured.precision * change
         damped = deviation * rest / (1 + deviation.square() * measured.precision)
-        return deviation * self.spread(damped)
+        return deviation * self.spread(damped).contiguous()
 
     def _mixing(self, dtype: torch.dtype) -> Float[Tensor, "Q C C"]:
         """S for the real basis: cosines of all modes, then sines of all but the mean."""

@@ -6,12 +6,13 @@ the inverse of I + Bᵀ w B, whose rows are fields times basis functions.
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from .fourier_basis import analysed, diagonal, products_of, sums_of_modes, synthesised
 from .measurement import Information
-from .posterior import coupled_posterior, posterior
+from .posterior import posterior
 
 SMALLEST = 1e-6
 
@@ -34,7 +35,7 @@ def smooth_coupled(
     minus, plus = sums_of_modes(modes, space)
     products = products_of(deviation.square() * measured.precision, minus, plus)
     seen = analysed(deviation * measured.weighted, modes)
-    latent, after = coupled_posterior(mixing, products, seen)
+    latent, after = posterior(mixing, products, seen)
     change = synthesised(latent, modes, space)
     before = mixing[: len(modes)].square().sum((0, 2))
     return deviation * change, _left(after, before, minus, plus, space)
@@ -49,15 +50,18 @@ def smooth_apart(
     """As `smooth_coupled`, each field by itself: of S, only the diagonals count."""
     space = tuple(deviation.shape[2:])
     minus, plus = sums_of_modes(modes, space)
-    own = mixing.diagonal(dim1=1, dim2=2).T  # (C, Q)
-    pairs = own[:, :, None] * own[:, None, :]
+    own = mixing.diagonal(dim1=1, dim2=2)
     products = products_of(deviation.square() * measured.precision, minus, plus)
-    inverse = posterior(pairs * products)
-    seen = own * analysed(deviation * measured.weighted, modes)
-    latent = (inverse @ seen.to(inverse.dtype)[..., None])[..., 0].to(deviation.dtype)
-    change = synthesised(own * latent, modes, space)
-    after = pairs * inverse.to(deviation.dtype)
-    before = own[:, : len(modes)].square().sum(1)
+    seen = analysed(deviation * measured.weighted, modes)
+    each = [
+        posterior(one[..., None], matrix, vector)
+        for one, matrix, vector in zip(
+            own.split(1, 1), products.split(1, 1), seen.split(1, 1), strict=True
+        )
+    ]
+    latent, after = (torch.cat(parts, 1) for parts in zip(*each, strict=True))
+    change = synthesised(latent, modes, space)
+    before = own[: len(modes)].square().sum(0)
     return deviation * change, _left(after, before, minus, plus, space)
 
 

@@ -56,20 +56,21 @@ def assemble(
         verdict: on the prediction.
     """
     source, time = labels.source, _time(operator, labels)
-    first = [MEMBER] if labels.ensemble else []
-    dims = (*first, *source.dims.samples, *([time] if time else []), *source.dims.space)
+    lead = (MEMBER,) if labels.ensemble else ()
+    dims = (*source.dims.samples, *([time] if time else []), *source.dims.space)
     variables = {}
     for channel, name in enumerate(operator.description.fields):
         part = fields[:, :, :, channel]
         if labels.mask is not None and labels.mask[:, channel].any():
             part = torch.where(labels.mask[None, :, None, channel], part, torch.nan)
-        sizes = {**source.data.sizes, MEMBER: len(fields)} if labels.ensemble else source.data.sizes
-        values = part.numpy().reshape([part.shape[2] if d == time else sizes[d] for d in dims])
+        values = part.numpy() if labels.ensemble else part[0].numpy()
+        sizes = [source.data.sizes[d] if d != time else part.shape[2] for d in dims]
+        values = values.reshape(*values.shape[: len(lead)], *sizes)
         scale, offset = source.scales.get(name, (1.0, 0.0))
         if (scale, offset) != (1.0, 0.0):
             values = ((values - offset) / scale).astype(np.float32)
-        array = xarray.DataArray(values, dims=dims, attrs=_about(operator, source, name))
-        variables[name] = array.transpose(*first, *_order(source, time))
+        array = xarray.DataArray(values, dims=(*lead, *dims), attrs=_about(operator, source, name))
+        variables[name] = array = array.transpose(*lead, *_order(source, time))
         calibration = operator.description.calibration
         if calibration is not None and time:
             half = calibration.band(name, labels.leads) / abs(scale)

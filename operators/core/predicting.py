@@ -55,20 +55,19 @@ def predict(operator: Operator, data: Any, wishes: Wishes) -> Any:
         return _from_array(operator, data, wishes)
     stored = isinstance(data, (str, Path, HasXarray))
     source = labelled(_dataset(data), wanted_of(operator, wishes))
-    if wishes.members is not None and MEMBER in source.dims.samples:
+    ensemble = wishes.members is not None
+    if ensemble and MEMBER in source.dims.order:
         raise ValueError(
-            f"the data have a dimension {MEMBER!r} already, under which an ensemble is given: "
-            f"data.rename({MEMBER}=…)"
+            f"the data have a dimension {MEMBER!r} of their own, which is what the members of the "
+            f"ensemble would be along; rename theirs: data.rename({MEMBER}='trajectory')"
         )
     window = _window(operator, source, wishes, stored)
     members = members_of(operator, wishes)
     fields = _all_frames(members, window, wishes)
     verdict = judge(operator, window.start(), fields if len(members) > 1 else fields[0])
     verdict.act(wishes.strict)
-    values = fields if wishes.members is not None else fields[:1]
-    mask, ensemble = window.context.mask, wishes.members is not None
-    labels = Labels(source, window.leads.leads, window.origin, mask, ensemble)
-    return assemble(operator, values, labels, verdict)
+    labels = Labels(source, window.leads.leads, window.origin, window.context.mask, ensemble)
+    return assemble(operator, fields if ensemble else fields[:1], labels, verdict)
 
 
 def wanted_of(operator: Operator, wishes: Wishes) -> Wanted:

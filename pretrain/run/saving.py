@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
+from torch.distributed.checkpoint import staging
+from torch.distributed.checkpoint.staging import AsyncStager
 from torch.optim import Optimizer
 
 from ...datasets.base.appearing import naming_full_disk
@@ -151,11 +152,13 @@ class Saver:
                 seal(draft, digests)
 
 
-def _stager() -> DefaultStager:
+def _stager() -> AsyncStager:
     """Copies tensors to host memory, which is pinned where there is a device, and kept."""
     device = torch.cuda.is_available()
-    return DefaultStager(
-        StagingOptions(
+    if not hasattr(staging, "DefaultStager"):  # torch 2.8
+        return staging.BlockingAsyncStager(cache_staged_state_dict=device)
+    return staging.DefaultStager(
+        staging.StagingOptions(
             use_pinned_memory=device,
             use_shared_memory=False,
             use_async_staging=False,

@@ -160,6 +160,23 @@ def test_members(shift) -> None:
     assert "spread of u" in {f.quantity for f in verdict.findings}
 
 
+def test_members_of_the_data_stay_theirs(shift) -> None:
+    """A dimension called as that of an ensemble: kept, or refused where both would be."""
+    one = labelled([0.0, 0.25])
+    data = xarray.concat([one, 2 * one], "member").assign_coords(member=["low", "high"])
+    found = known(shift()).predict(data, steps=2)
+    assert found["u"].dims == ("member", "time", "x")
+    assert found["member"].values.tolist() == ["low", "high"]
+    for number, amplitude in enumerate((1.0, 2.0)):
+        np.testing.assert_allclose(found["u"][number], wave_at([0.5, 0.75], amplitude), atol=1e-5)
+    with pytest.raises(ValueError, match=r"'member' of their own.*data.rename\(member="):
+        known(shift()).predict(data, steps=2, members=3)
+    renamed = known(shift()).predict(data.rename(member="trajectory"), steps=2, members=3)
+    assert renamed["u"].dims == ("member", "trajectory", "time", "x")
+    chosen = known(shift()).predict(data.isel(member=1), steps=1, members=3)
+    assert chosen["member"].values.tolist() == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("change", "asked", "message"),
     [

@@ -145,7 +145,7 @@ WRONG: dict[str, tuple[Change, dict[str, Any], str]] = {
         "time must hold numbers or dates; got <U19, such as .*2020-02-27 00:00:00",
     ),
     "an ensemble of members": (
-        lambda d: xarray.concat([d, d], "member"), {"members": 2}, r"data.rename\(member=…\)"
+        lambda d: xarray.concat([d, d], "member"), {"members": 2}, r"data.rename\(member='traj"
     ),
     "no time": (as_it_is, {"times": []}, "no lead time is asked for"),
     "no date": (as_it_is, {"times": ["soon"]}, "'soon' is no date, such as 2020-02-27T18"),
