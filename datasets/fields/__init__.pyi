@@ -18,6 +18,7 @@ from .grid import spacing as spacing
 from .grid import tolerance as tolerance
 from .labelled import Labelled as Labelled
 from .labelled import Wanted as Wanted
+from .labelled import open_labelled as open_labelled
 from .labelled_axes import find_dims as find_dims
 from .labelled_prescribed import Place as Place
 from .labelled_prescribed import prescribed_in as prescribed_in

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -264,6 +265,22 @@ def labelled(data: xarray.Dataset, wanted: Wanted) -> Labelled:
         None if time is None else np.atleast_1d(time.values),
         _scales(data, wanted),
     )
+
+
+def open_labelled(path: str | Path) -> xarray.Dataset:
+    """A NetCDF or Zarr file as it is.
+
+    Raises:
+        ValueError: it is not there, or cannot be read.
+    """
+    try:
+        return xarray.open_dataset(path)
+    except (OSError, ValueError) as error:
+        why = "it is damaged, or neither NetCDF nor Zarr"
+        if isinstance(error, OSError):
+            why = " ".join(str(error).split())
+        why = why if Path(path).exists() else "there is no such file"
+        raise ValueError(f"{path} cannot be read: {why}") from None
 
 
 def parameter_key(data: xarray.Dataset, name: str) -> str | None:

@@ -145,15 +145,11 @@ def opened(source: str) -> xarray.Dataset:
     Raises:
         ValueError: it cannot be read.
     """
-    import xarray  # on use: it takes longer to load than the rest
-
     if Path(source).suffix not in LABELLED:
         return open_store(source).to_xarray()
-    try:
-        return xarray.open_dataset(source)
-    except OSError as error:
-        why = "there is no such file" if not Path(source).exists() else " ".join(str(error).split())
-        raise ValueError(f"{source} cannot be read: {why}") from None
+    from ..fields.labelled import open_labelled  # on use: xarray takes longer to load than the rest
+
+    return open_labelled(source)
 
 
 def from_labelled(

@@ -33,8 +33,10 @@ class Ensemble:
     def __post_init__(self) -> None:
         if self.members < 0:
             raise ValueError(f"members must not be negative; got {self.members}")
-        if self.perturbation < 0:
-            raise ValueError(f"perturbation must not be negative; got {self.perturbation:g}")
+        if not 0 <= self.perturbation < float("inf"):
+            raise ValueError(
+                f"perturbation must be finite and not negative; got {self.perturbation:g}"
+            )
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,9 @@ class Request:
     def __post_init__(self) -> None:
         if not 0 <= self.noise < float("inf"):
             raise ValueError(f"noise must be finite and not negative; got {self.noise:g}")
+        for name, value in self.parameters.items():
+            if not abs(value) < float("inf"):
+                raise ValueError(f"parameter {name} must be a finite number; got {value:g}")
         if self.batch < 1:
             raise ValueError(f"batch must be at least 1; got {self.batch}")
         if self.mode not in ("autoregressive", "direct"):

@@ -19,7 +19,7 @@ import xarray
 from jaxtyping import Float
 from torch import Tensor
 
-from ...datasets.fields.labelled import Labelled, Wanted, labelled
+from ...datasets.fields.labelled import Labelled, Wanted, labelled, open_labelled
 from ...datasets.fields.labelled_times import moment
 from ...datasets.fields.window import Context
 from . import showing as showing  # `dataset.pelagos` is known from here on
@@ -117,14 +117,9 @@ def _dataset(data: Any) -> xarray.Dataset:
             raise ValueError("a DataArray needs the name of its field: data.rename('u')")
         return data.to_dataset()
     if isinstance(data, (str, Path)):
-        plain = Path(data).suffix in NETCDF
-        try:
-            return xarray.open_dataset(data, engine=None if plain else ENGINE)
-        except OSError as error:
-            why = (
-                "there is no such file" if not Path(data).exists() else " ".join(str(error).split())
-            )
-            raise ValueError(f"{data} cannot be read: {why}") from None
+        if Path(data).suffix in NETCDF:
+            return open_labelled(data)
+        return xarray.open_dataset(data, engine=ENGINE)
     if isinstance(data, HasXarray):
         return data.to_xarray()
     raise ValueError(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
+from numbers import Integral, Real
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,18 +53,31 @@ class Wishes:
     def __post_init__(self) -> None:
         if self.times is not None and self.steps is not None:
             raise ValueError("give either steps or times, not both")
-        for name, value in {"steps": self.steps, "batch": self.batch}.items():
-            if value is not None and not isinstance(value, Integral):
-                raise ValueError(f"{name} must be a whole number; got {value!r}")
-        if not isinstance(self.members, (Integral, Sequence, NoneType)):
+        self._check_counts()
+        if not 0 <= self.perturbation < math.inf:
+            raise ValueError(
+                f"perturbation must be finite and not negative; got {self.perturbation:g}"
+            )
+        for name, value in self.parameters.items():
+            if not isinstance(value, Real) or not math.isfinite(value):
+                raise ValueError(f"parameter {name} must be a finite number; got {value!r}")
+        if self.mode not in ("autoregressive", "direct"):
+            raise ValueError(f"mode is autoregressive or direct; got {self.mode!r}")
+
+    def _check_counts(self) -> None:
+        """Whole numbers, and no text in the place of operators."""
+        if isinstance(self.members, str) or not isinstance(
+            self.members, (Integral, Sequence, NoneType)
+        ):
             raise ValueError(
                 f"members must be a whole number, or other operators; got {self.members!r}"
             )
-        for name in ("steps", "batch", "members"):
-            value = getattr(self, name)
+        counts = {"steps": self.steps, "batch": self.batch}
+        for name, value in counts.items():
+            if value is not None and not isinstance(value, Integral):
+                raise ValueError(f"{name} must be a whole number; got {value!r}")
+        for name, value in {**counts, "members": self.members}.items():
             if isinstance(value, Integral) and int(value) < 1:
                 raise ValueError(f"{name} must be at least 1; got {value}")
-        if self.perturbation < 0:
-            raise ValueError(f"perturbation must not be negative; got {self.perturbation:g}")
-        if self.mode not in ("autoregressive", "direct"):
-            raise ValueError(f"mode is autoregressive or direct; got {self.mode!r}")
+        if not isinstance(self.seed, Integral) or int(self.seed) < 0:
+            raise ValueError(f"seed must be a whole number from 0 on; got {self.seed!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,13 @@ WRONG: dict[str, tuple[Change, dict[str, Any], str]] = {
     "no time": (as_it_is, {"times": []}, "no lead time is asked for"),
     "no date": (as_it_is, {"times": ["soon"]}, "'soon' is no date, such as 2020-02-27T18"),
     "no start": (as_it_is, {"start": "soon", "steps": 1}, "start must be a time of the data"),
+    "a parameter that is none": (
+        as_it_is, {"steps": 1, "parameters": {"nu": float("nan")}}, "nu must be a finite number"
+    ),
+    "endless noise": (
+        as_it_is, {"steps": 1, "members": 2, "perturbation": float("inf")}, "must be finite and not"
+    ),
+    "a seed below": (as_it_is, {"steps": 1, "seed": -1}, "seed must be a whole number from 0 on"),
     "half a member": (as_it_is, {"steps": 1, "members": 2.5}, "members must be a whole number, or"),
 }  # fmt: skip
 
@@ -201,7 +209,11 @@ def test_a_day_is_a_date_and_other_calendars_have_dates(
     np.testing.assert_allclose(found["t"], again["t"])
 
 
-def test_a_file_that_is_not_there_is_said(operator: Operator) -> None:
+def test_a_file_that_is_none_is_said(operator: Operator, tmp_path: Path) -> None:
+    (tmp_path / "a.nc").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"a\.nc cannot be read: it is damaged, or neit") as error:
+        operator.predict(tmp_path / "a.nc", steps=1)
+    assert len(str(error.value).splitlines()) == 1
     with pytest.raises(ValueError, match=r"/nowhere\.nc cannot be read: there is no such file"):
         operator.predict("/nowhere.nc", steps=1)
 
