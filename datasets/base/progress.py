@@ -50,7 +50,8 @@ class Bar:
         self.printed = time.monotonic()
 
     def __enter__(self) -> Bar:
-        self.progress.start()
+        if self.live:
+            self.progress.start()
         return self
 
     def __exit__(
@@ -64,7 +65,8 @@ class Bar:
             self.progress.update(self.task, completed=total, count=self._count())
             if self.sparse and self._fraction() > self.lines:
                 self._print_line()
-        self.progress.stop()
+        if self.live:  # before rich 14, one that shows nothing ends with an empty line
+            self.progress.stop()
 
     def note(self, text: str) -> None:
         """Show `text` beside the bar, from now on."""

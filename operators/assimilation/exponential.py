@@ -156,7 +156,7 @@ def exponential_step(
         order: 1 or 2.
     """
     single = torch.promote_types(fields.dtype, torch.float32)
-    fields = fields.to(single)
+    fields = fields.to(single).contiguous()  # torch 2.8 refuses what is expanded
     axes = tuple(range(2, fields.ndim))
     h = _steps(dt, symbol)
     z = h * symbol

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .transforms import values_of
+
 # Relative difference below which two time steps are the same (times are often stored in float32).
 SAME_STEP = 1e-3
 
@@ -135,7 +137,7 @@ class TimeSteps:
 
 def _values(times: Tensor) -> list[float]:
     told = times.device.type == "cpu" and not torch.compiler.is_compiling()
-    return sorted(set(times.flatten().tolist())) if told else []
+    return sorted(set(values_of(times))) if told else []
 
 
 def _require(possible: bool, value: float) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors
 
-from .transforms import transformed
+from .transforms import transformed, values_of
 
 Result = TypeVar("Result")
 _NOTHING: Any = object()
@@ -132,7 +132,7 @@ def look_again(module: nn.Module) -> None:
     if not found:
         return
     place = found[0][1].device
-    changed = torch.stack([flag.to(place) for _, flag in found]).tolist()
+    changed = values_of(torch.stack([flag.to(place) for _, flag in found]))
     for (cache, _), differs in zip(found, changed, strict=True):
         if differs:
             cache.forget()
