@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
+from packaging.version import Version
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import (
@@ -28,6 +29,7 @@ from torch.optim import Optimizer
 from ..operators.core.operator import Operator
 from ..operators.layers.precision import SinglePrecision
 
+_RIGHT_ON_CPU = Version("2.9")
 _SINGLE = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
 _HALF = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
 
@@ -39,7 +41,11 @@ def shard(operator: Operator, optimizer: Optimizer, accelerator: Accelerator) ->
         operator: what is trained.
         optimizer: over its parameters, without moments yet; goes on with their shards.
         accelerator: the only distribution layer; says whether blocks compute in half precision.
+
+    Raises:
+        ValueError: this version of torch does it wrong here.
     """
+    _require_right_sums(accelerator.device.type)
     operator.to(accelerator.device)
     names = {parameter: name for name, parameter in operator.named_parameters()}
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
@@ -54,6 +60,15 @@ def shard(operator: Operator, optimizer: Optimizer, accelerator: Accelerator) ->
         group["params"] = [shards[names[parameter]] for parameter in group["params"]]
     # Accelerate adds autocast, and no DistributedDataParallel.
     return accelerator.prepare_model(operator, evaluation_mode=True)
+
+
+def _require_right_sums(device: str) -> None:
+    """Refuse shards on a CPU with torch 2.8, whose gradients are wrong there."""
+    if device == "cpu" and Version(torch.__version__) < _RIGHT_ON_CPU:
+        raise ValueError(
+            f"torch {torch.__version__} sums the gradients of sharded parameters wrongly on a CPU; "
+            f"launch without --use_fsdp, or install torch {_RIGHT_ON_CPU} or newer"
+        )
 
 
 def _keep_single(unit: nn.Module, mesh: DeviceMesh) -> None:

@@ -4,22 +4,27 @@ from pathlib import Path
 
 import h5py
 import pytest
+import torch
 from processes import run
+from sharding import NEEDS_SHARDS
 
 from pelagos.datasets.base.config import build
 from pelagos.datasets.simulation.simulate import simulate
 from pelagos.operators import names
 from pelagos.pretrain import TrainRecipe
 from pelagos.pretrain.command import Launch
+from pelagos.pretrain.sharding import _require_right_sums
 from pelagos.pretrain.training import start_job
 
 
+@NEEDS_SHARDS
 def test_fsdp2_saves_full_tensors_and_resumes(tmp_path):
     for name in names():
         (tmp_path / name).mkdir()
     run(Path(__file__).parents[1] / "support" / "sharded_state.py", tmp_path, processes=2)
 
 
+@NEEDS_SHARDS
 def test_blocks_gather_half_precision_and_lose_no_more_than_autocast():
     """Of fields that vary by one hundredth of their size, predictions and gradients."""
     script = Path(__file__).parents[1] / "support" / "sharded_precision.py"
@@ -31,6 +36,7 @@ def test_gradients_lie_as_distributed_training_keeps_them():
     run(script, processes=2)
 
 
+@NEEDS_SHARDS
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_training_with_shards_is_training(precision, tmp_path):
     """Every operator, on data far from zero, against DDP; for bf16 see also the test above."""
@@ -77,3 +83,12 @@ def test_what_a_launcher_asks_for_is_honoured_or_refused(variables, match, monke
     recipe = build(TrainRecipe, {"data": [{"path": "data"}], "operator": {"name": "dymixop"}})
     with pytest.raises(ValueError, match=match), start_job(recipe, Launch()):
         pass
+
+
+def test_a_torch_that_sums_wrongly_is_refused(monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.8.0+cu128")
+    with pytest.raises(ValueError, match=r"torch 2\.8\.0\+cu128 sums the gradients of sharded"):
+        _require_right_sums("cpu")
+    _require_right_sums("cuda")
+    monkeypatch.setattr(torch, "__version__", "2.9.0")
+    _require_right_sums("cpu")

@@ -2,6 +2,7 @@
 
 import pytest
 from processes import run
+from sharding import NEEDS_SHARDS
 
 COMMON = """
 import torch
@@ -100,5 +101,6 @@ def test_traced_is_the_same_function_with_the_same_gradients(tmp_path):
     assert "Warning" not in run(script(tmp_path, COMPILED))
 
 
+@NEEDS_SHARDS
 def test_two_processes_give_the_gradients_of_one(tmp_path):
     run(script(tmp_path, PROCESSES), processes=2)

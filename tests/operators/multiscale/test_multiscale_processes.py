@@ -5,6 +5,7 @@
 
 import pytest
 from processes import run
+from sharding import NEEDS_SHARDS
 
 DISTRIBUTED = """
 import torch
@@ -91,6 +92,7 @@ def test_traced_equals_eager(tmp_path):
     run(script)
 
 
+@NEEDS_SHARDS
 def test_two_processes_train_as_one(tmp_path):
     script = tmp_path / "train.py"
     script.write_text(DISTRIBUTED)
