@@ -70,7 +70,10 @@ def test_a_loop_over_the_program_is_the_rollout(name, tmp_path):
     assert says["shapes"][0] == (3, operator.history, 1, *grid.shape)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name",
+    ["dymixop", *(pytest.param(n, marks=pytest.mark.slow) for n in ("multiscale", "observer"))],
+)
 def test_what_is_prescribed_is_given_at_both_ends_of_every_step(name, tmp_path):
     about = described(name)
     scales = {**about.condition_scales, "heat": Standard(300.0, 20.0)}

@@ -23,6 +23,7 @@ CHECKPOINTS = Path(__file__).parents[2] / "earlier" / "checkpoints"
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
+@pytest.mark.slow  # one step is in the tests below
 def test_a_loop_over_the_program_is_the_rollout(tmp_path, capsys):
     path = tmp_path / "step.onnx"
     main(["export", str(CHECKPOINTS / "dymixop"), str(path), "--format", "onnx", "--batch", "2"])
