@@ -59,8 +59,7 @@ def describe(
 
     Normaliser, conditions and time scales are the recipe's; where it has none, those of `donor`,
     from whose weights training starts. Statistics of fields are always those of the data;
-    conditions that the donor knows keep its scales, in which its weights see them. All `processes`
-    call it and share the reading.
+    conditions that the donor knows keep its scales. All `processes` call it and share the reading.
 
     Raises:
         ValueError: a dataset lacks a field or a condition.

@@ -8,6 +8,7 @@ from .equation import Parameter as Parameter
 from .equation import Problem as Problem
 from .equation import Steady as Steady
 from .equation import frames as frames
+from .following import require_driven as require_driven
 from .initial import TooCoarse as TooCoarse
 from .initial import trajectory_generator as trajectory_generator
 from .registry import FAMILIES as FAMILIES

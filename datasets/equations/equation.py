@@ -234,8 +234,7 @@ class Equation(ABC):
         validation: what the solution is tested against, with its error, in words.
         source: where the equation and its settings come from.
         units: of each field, "time" and "length".
-        driven: whether `march` goes on with given values of what is prescribed, in place of what
-            the driver says: from any state, as long as they are given.
+        driven: whether `march` goes on from any state with given values of what is prescribed.
     """
 
     driven: ClassVar[bool] = False
@@ -365,34 +364,6 @@ class Equation(ABC):
             first: whether it is the initial state, before any time has passed.
         """
         return fields
-
-    def require_driven(self, of: str, given: Sequence[str]) -> None:
-        """Refuse data whose frames the solver cannot follow along what they prescribe.
-
-        Args:
-            of: name of the data.
-            given: what they prescribe.
-
-        Raises:
-            ValueError: that is not just what drives the equation, or its solver takes no values.
-        """
-        others = [name for name in given if name not in self.prescribed]
-        absent = [name for name in self.prescribed if name not in given]
-        if others:
-            raise ValueError(
-                f"{of!r} is driven by {', '.join(others)}, of which {self.name} knows nothing, so "
-                "that its solver would not follow"
-            )
-        if absent:
-            raise ValueError(
-                f"{self.name} is driven by {', '.join(absent)}, which {of!r} does not have as "
-                f"prescribed (data[i].prescribed, --prescribed {absent[0]})"
-            )
-        if given and not self.driven:
-            raise ValueError(
-                f"the solver of {self.name} draws {', '.join(given)} itself and does not go on "
-                "with given values"
-            )
 
     @abstractmethod
     def march(self, problem: Problem) -> March:

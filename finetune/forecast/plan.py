@@ -18,6 +18,7 @@ from ...datasets.fields.units import check_units
 from ...datasets.sampling.windows import require_channels
 from ...datasets.stores.driving import Driving
 from ...datasets.stores.store import Store
+from ...operators.core.conditions import require_parameters
 from ...operators.core.operator import Operator
 from ...operators.core.time_steps import SAME_STEP, TimeSteps
 from .request import Mode, Request
@@ -103,7 +104,7 @@ def _plan(operator: Operator, store: Store, request: Request, beyond: bool) -> P
     """The plan, without what is prescribed."""
     chosen = _choose(store, request.trajectories)
     description = operator.description
-    operator.require_parameters(request.parameters)
+    require_parameters(operator.parameter_names, request.parameters, operator.name)
     require_channels(store, description.fields, description.inputs, description.fill)
     named = description.named
     check_units("the operator", description.units, f"dataset {store.name!r}", store.units, named)

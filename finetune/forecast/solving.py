@@ -66,7 +66,8 @@ def simulation_of(store: Store) -> Simulation:
         )
     equation = equations.get(str(made["equation"]))
     _require_fields(equation, store)
-    _require_driven(equation, store)
+    given = () if store.prescribed is None else store.prescribed.fields
+    equations.require_driven(equation, store.name, given, "leave --break-even out")
     steady = {} if equation.steady else {
         "frames": made["frames"], "dt": made["dt"], "warm_up": made["warm_up"]}  # fmt: skip
     step = {} if made["solver_step"] is None else {"solver_step": made["solver_step"]}
@@ -100,14 +101,6 @@ def _require_fields(equation: Equation, store: Store) -> None:
             f"the solver where to start. Evaluate on the data as they were simulated, with "
             f"{', '.join(solved)}, or leave --break-even out"
         )
-
-
-def _require_driven(equation: Equation, store: Store) -> None:
-    given = () if store.prescribed is None else store.prescribed.fields
-    try:
-        equation.require_driven(store.name, given)
-    except ValueError as error:
-        raise ValueError(f"{error}; leave --break-even out") from None
 
 
 def simulating(simulation: Simulation) -> float:

@@ -12,6 +12,7 @@ from .cloud import Cloud as Cloud
 from .cloud import cloud_of as cloud_of
 from .conditions import Conditions as Conditions
 from .conditions import everywhere as everywhere
+from .conditions import require_parameters as require_parameters
 from .description import Description as Description
 from .description import description_to_dict as description_to_dict
 from .exporting import export_step as export_step

@@ -3,7 +3,7 @@ what is prescribed at all times."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -57,6 +57,25 @@ class Conditions:
         """
         if self.prescribed is not None:
             yield from (_moved(values, like) for values in self.prescribed.ends(time, dt))
+
+
+def require_parameters(known: Sequence[str], given: Iterable[str], name: str) -> None:
+    """Refuse parameters of the data that no step of an operator needs.
+
+    Args:
+        known: those that it needs.
+        given: names.
+        name: the operator's, for messages.
+
+    Raises:
+        ValueError: there is one.
+    """
+    unknown = [key for key in given if key not in known]
+    if unknown:
+        raise ValueError(
+            f"this {name} takes no parameter {', '.join(unknown)}; it takes "
+            f"{', '.join(known) or 'none'}"
+        )
 
 
 def everywhere(values: Float[Tensor, "B P"], points: tuple[int, ...]) -> Float[Tensor, "B P *S"]:

@@ -8,7 +8,7 @@ prediction = operator(window)                      # (B, T_out, C, *S), what DDP
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -70,8 +70,7 @@ class Operator(Trainable):
                 f"{self.name} takes nothing prescribed as extra inputs; got "
                 f"{', '.join(description.prescribed)}. Leave `prescribed` empty"
             )
-        self.config = config
-        self.description = description
+        self.config, self.description = config, description
 
     @property
     def history(self) -> int:
@@ -98,20 +97,6 @@ class Operator(Trainable):
         """All parameters of the data that a step needs."""
         return (*self.description.parameters, *self.further_parameters)
 
-    def require_parameters(self, names: Iterable[str]) -> None:
-        """Refuse parameters of the data that no step needs.
-
-        Raises:
-            ValueError: there is one.
-        """
-        known = self.parameter_names
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise ValueError(
-                f"this {self.name} takes no parameter {', '.join(unknown)}; it takes "
-                f"{', '.join(known) or 'none'}"
-            )
-
     @property
     def sees_time(self) -> bool:
         """Whether the network is told how long a step is."""
@@ -137,8 +122,7 @@ class Operator(Trainable):
         training dataset whose statistics are nearest, with a warning.
 
         Raises:
-            ValueError: rank, frames, fields, time step or conditions do not fit; no context, and
-                other points than the training grid's.
+            ValueError: these do not fit; no context, and other points than the training grid's.
         """
         require_rank(history, self.name, self.ndim)
         context = context or context_of(history, self.description)
@@ -199,8 +183,7 @@ class Operator(Trainable):
             An `xarray.Dataset`, or an array as the data. Members are a leading axis.
 
         Raises:
-            ValueError: the data lack a field or condition, or their units, grid or time step do not
-                fit; a time is asked for that the operator cannot step to; or `strict` is set and
+            ValueError: fields, conditions, units, grid or times do not fit; or `strict` is set and
                 the verdict is "outside".
         """
         from .predicting import predict  # on use: xarray takes longer to load than the rest

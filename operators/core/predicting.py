@@ -23,6 +23,7 @@ from ...datasets.fields.labelled import Labelled, Wanted, labelled, open_labelle
 from ...datasets.fields.labelled_times import moment
 from ...datasets.fields.window import Context
 from . import showing as showing  # `dataset.pelagos` is known from here on
+from .conditions import require_parameters
 from .given import given, require_finite
 from .history import require_rank
 from .leads import Leads, lead_steps
@@ -212,7 +213,7 @@ def _from_array(operator: Operator, data: Any, wishes: Wishes) -> Any:
     about = operator.description
     context = context_of(history, about)
     if wishes.parameters:
-        operator.require_parameters(wishes.parameters)
+        require_parameters(operator.parameter_names, wishes.parameters, operator.name)
         names = tuple(wishes.parameters)
         values = torch.tensor([float(v) for v in wishes.parameters.values()])
         context = replace(

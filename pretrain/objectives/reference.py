@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ...datasets.equations import BlowUp, Equation, Problem, get
+from ...datasets.equations import BlowUp, Equation, Problem, get, require_driven
 from ...datasets.fields.prescribed import Prescribed
 from ...datasets.fields.window import Context
 from ...datasets.stores.store import Store
@@ -175,13 +175,6 @@ def reference_of(store: Store, instead: str = "use another objective (pushforwar
             f"the solver of {name} needs {', '.join(lacking)}, which dataset {store.name} has not "
             f"under this name; leave data.rename out, or {instead}"
         )
-    _require_driven(equation, store, instead)
-    return Reference(equation, said.get("solver_step"), fixed)
-
-
-def _require_driven(equation: Equation, store: Store, instead: str) -> None:
     given = () if store.prescribed is None else store.prescribed.fields
-    try:
-        equation.require_driven(store.name, given)
-    except ValueError as error:
-        raise ValueError(f"{error}; {instead}") from None
+    require_driven(equation, store.name, given, instead)
+    return Reference(equation, said.get("solver_step"), fixed)
