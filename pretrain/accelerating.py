@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -75,8 +77,11 @@ def compile_blocks(operator: Operator, wanted: str, device: torch.device) -> Non
             "compile needs a C++ compiler (package g++ or clang, on the PATH as c++ or g++); "
             "install one, or set compile: none"
         )
+    options: dict[str, Any] = {"dynamic": False, "mode": _MODES[wanted]}
+    if "recompile_limit" in inspect.signature(torch.compile).parameters:  # not in torch 2.8
+        options["recompile_limit"] = _VERSIONS
     for block in blocks:
-        block.compile(dynamic=False, mode=_MODES[wanted], recompile_limit=_VERSIONS)
+        block.compile(**options)
 
 
 def begin_pass(wanted: str) -> None:

@@ -66,8 +66,7 @@ class Saver:
     ) -> None:
         self.keep, self.accelerator = keep, accelerator
         self.ranks = Ranks(accelerator)  # a group of its own: training talks meanwhile
-        wanted = sharded if config.sharded is None else config.sharded
-        self.sharded = wanted and self.ranks.count > 1
+        self.sharded = shards.wanted(config.sharded, sharded) and self.ranks.count > 1
         self._pool = ThreadPoolExecutor(1, "state") if config.background else None
         self._stager = _stager() if config.background else None
         self._written: Future[None] | None = None

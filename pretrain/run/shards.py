@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from packaging.version import Version
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
@@ -31,7 +32,27 @@ from ...datasets.base.manifest import digest
 from ..ranks import Ranks
 
 FOLDER = "shards"
+_SINCE = Version("2.9")
 _AT_ONCE = 2**28  # bytes; looking for tensors in the files has a price, too
+
+
+def wanted(asked: bool | None, sharded: bool) -> bool:
+    """Whether states are written in shards.
+
+    Args:
+        asked: what the recipe says; None: as the parameters are.
+        sharded: whether those are.
+
+    Raises:
+        ValueError: this version of torch cannot.
+    """
+    possible = Version(torch.__version__) >= _SINCE
+    if asked and not possible:
+        raise ValueError(
+            f"states.sharded needs torch {_SINCE} or newer, and this is {torch.__version__}; leave "
+            "it out, and states are written whole"
+        )
+    return (sharded and possible) if asked is None else asked
 
 
 def are_in(state: Path) -> bool:

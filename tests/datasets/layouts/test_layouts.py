@@ -430,7 +430,10 @@ def test_chunks_that_unpack_to_more_than_they_declare_are_refused(tmp_path: Path
             shape = file[name].shape
             del file[name]
             file.create_dataset(name, shape, "f4", chunks=shape, compression="gzip")
-            file[name].id.write_direct_chunk((0,) * len(shape), deflated_zeros(256), 0)
+            try:
+                file[name].id.write_direct_chunk((0,) * len(shape), deflated_zeros(256), 0)
+            except OSError:
+                pytest.skip("this HDF5 writes no such file")
         with pytest.raises(ValueError, match=rf"{path.name}: /{name} stores a chunk in .* damaged"):
             open_store(path).trajectory(0)
 
