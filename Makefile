@@ -59,7 +59,7 @@ test-slow: $(DEV)
 # Old libraries use what newer ones deprecate, so that warnings are no errors here.
 test-lowest:
 	@test -n "$(UV)" || { echo "make test-lowest needs uv: pip install uv"; exit 2; }
-	$(UV) venv --clear --python $(PYTHON) $(LOWEST)
+	$(UV) venv --clear --seed --python $(PYTHON) $(LOWEST)
 	$(UV) pip install --python $(LOWEST)/bin/python --resolution lowest-direct --no-build \
 		--requirements pyproject.toml --extra dev
 	$(UV) pip install --python $(LOWEST)/bin/python --no-deps --editable .

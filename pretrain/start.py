@@ -172,7 +172,15 @@ def known_of(donor: Description, steady: bool) -> Description:
         return donor
     scales = donor.normalizer.knows_means
     normalizer = donor.normalizer if scales else Statistics({}, {})
-    return replace(donor, normalizer=normalizer, time_scale=1.0, time_scales={}, prescribed=())
+    return replace(
+        donor,
+        normalizer=normalizer,
+        time_scale=1.0,
+        time_scales={},
+        prescribed=(),
+        conserved=(),
+        bounded=None,
+    )
 
 
 def _conserved(

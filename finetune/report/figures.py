@@ -17,11 +17,12 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ...datasets.base.figures import (
     BASELINE,
@@ -90,7 +91,7 @@ class Panel:
         signed: diverging colours, white at zero.
     """
 
-    values: NDArray[np.floating[Any]]
+    values: Float[np.ndarray, "..."]
     title: str
     low: float
     high: float
@@ -216,13 +217,13 @@ def _scale(axes: Axes, lines: Sequence[Line], plane: Plane) -> None:
         axes.set_ylim(positive.min() / 1.5, top)
 
 
-def _decades(values: NDArray[np.floating[Any]]) -> float:
+def _decades(values: Float[np.ndarray, "..."]) -> float:
     """How many powers of ten the positive values span."""
     positive = values[np.isfinite(values) & (values > 0)]
     return math.log10(positive.max() / positive.min()) if positive.size else 0.0
 
 
-def _log_ticks(axis: Any, values: NDArray[np.floating[Any]]) -> None:
+def _log_ticks(axis: Any, values: Float[np.ndarray, "..."]) -> None:
     """Labelled powers of ten; also 2 and 5 times them where the axis spans little."""
     subs = (1.0, 2.0, 5.0) if _decades(values) < 2 else (1.0,)
     axis.set_major_locator(LogLocator(subs=subs, numticks=8))

@@ -78,6 +78,10 @@ def test_the_recipe_says_it_and_fine_tuning_keeps_it(tmp_path):
     assert describe(recipe("x"), [store]).bounded is None
     assert describe(recipe("x"), [store], made).bounded == 1.5
     assert describe(recipe("x", bounded="none"), [store], made).bounded is None
+    simulate("poisson_2d", tmp_path, trajectories={"train": 2, "valid": 1}, resolution=8)
+    steady = open_store(tmp_path / "poisson_2d", "train")
+    kept = replace(made, conserved=("u",))
+    assert describe(recipe("x"), [steady], kept).bounded is None
     with pytest.raises(ValueError, match="bounded must be at least 1, or be none"):
         recipe("x", bounded=0.5)
 
