@@ -10,6 +10,11 @@ from .objectives.conservation import DRIFT
 _LOOKED_AT = 4  # trajectories
 
 
+def masked(store: Store) -> bool:
+    """Whether fields are not predicted everywhere, as far as a few trajectories show."""
+    return any(store.mask(i) is not None for i in range(min(_LOOKED_AT, len(store))))
+
+
 def require_everywhere(store: Store, key: str, what: str) -> None:
     """Refuse fields that are masked in places, for a key of the recipe that looks at whole ones.
 
@@ -21,12 +26,11 @@ def require_everywhere(store: Store, key: str, what: str) -> None:
     Raises:
         ValueError: fields are not predicted everywhere.
     """
-    for i in range(min(_LOOKED_AT, len(store))):
-        if store.mask(i) is not None:
-            raise ValueError(
-                f"{key}: fields of dataset {store.name} are masked in places, where {what} over "
-                "the domain are not theirs; leave it out"
-            )
+    if masked(store):
+        raise ValueError(
+            f"{key}: fields of dataset {store.name} are masked in places, where {what} over the "
+            "domain are not theirs; leave it out"
+        )
 
 
 def require_conserved(store: Store, names: Sequence[str]) -> None:
@@ -37,7 +41,8 @@ def require_conserved(store: Store, names: Sequence[str]) -> None:
     """
     if not names or store.steady:
         return  # the description refuses steady problems
-    require_everywhere(store, "conserved", "means")
+    if any(name in store.fields for name in names):
+        require_everywhere(store, "conserved", "means")
     for name in names:
         if name not in store.fields:
             continue  # so does it names that it does not know

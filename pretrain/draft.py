@@ -12,6 +12,7 @@ from ..datasets.sampling.windows import Windows
 from ..datasets.stores.opening import open_store
 from ..datasets.stores.store import Store
 from ..operators.core.registry import get
+from .conserved import masked
 from .recipe import TrainRecipe
 
 _DIVIDED = {"by": "trajectory", "train": 0.8, "valid": 0.1, "test": 0.1}
@@ -19,7 +20,6 @@ _IN_TIME = {"by": "time", "train": 0.8, "valid": 0.1, "test": 0.1}
 _PASSES = 20  # over the training windows,
 _STEPS = (500, 20_000)  # but not fewer nor more steps than these
 _BOUND = 2.0  # times what the data are like: rollouts cannot blow up, and are free within
-_LOOKED_AT = 4
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def draft(paths: Sequence[str], operator: str = "dymixop") -> dict[str, Any]:
         ],
         "operator": {"name": operator, **_architecture(known, history, first, sizes)},
         **({"conditions": "all"} if _conditioned(stores, operator) else {}),
-        **({} if first.steady or any(map(_masked, stores)) else {"bounded": _BOUND}),
+        **({} if first.steady or any(map(masked, stores)) else {"bounded": _BOUND}),
         "normalizer": {"name": "window" if history > 1 else "statistics"},
         "objective": {
             "kind": "rollout",
@@ -138,11 +138,6 @@ def _architecture(
     wanted = {"history": history, "hidden": sizes.hidden, "layers": sizes.layers, "modes": modes}
     wanted |= _TRANSFORMER
     return {key: value for key, value in wanted.items() if key in known}
-
-
-def _masked(store: Store) -> bool:
-    """Whether fields are not predicted everywhere, as far as a few trajectories show."""
-    return any(store.mask(i) is not None for i in range(min(_LOOKED_AT, len(store))))
 
 
 def _conditioned(stores: Sequence[Store], operator: str) -> bool:

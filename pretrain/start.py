@@ -39,7 +39,7 @@ from ..operators.core.checkpoint import from_pretrained, locate
 from ..operators.core.description import Description
 from ..operators.core.operator import Operator
 from ..operators.core.registry import create, get
-from .conserved import require_conserved, require_everywhere
+from .conserved import masked, require_conserved, require_everywhere
 from .known_linear import resolve_linear
 from .objectives.registry import objective_of
 from .recipe import DataConfig, TrainRecipe
@@ -196,13 +196,14 @@ def _conserved(
 
 
 def _bounded(recipe: TrainRecipe, stores: Sequence[Store], known: Description) -> float | None:
-    """How much larger than the data predictions may be."""
-    factor = known.bounded if recipe.bounded is None else recipe.bounded
-    if factor is None or factor == "none":
+    """How much larger than the data predictions may be; a checkpoint's is not for masked data."""
+    if recipe.bounded is None:
+        return None if any(map(masked, stores)) else known.bounded
+    if recipe.bounded == "none":
         return None
     for store in stores:
         require_everywhere(store, "bounded", "deviations")
-    return factor
+    return recipe.bounded
 
 
 def _fill(recipe: TrainRecipe, known: Description, fields: Sequence[str]) -> dict[str, float]:

@@ -3,10 +3,11 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from pelagos.datasets import open_store, simulate
+from pelagos.datasets import WellData, open_store, simulate, write_file
 from pelagos.datasets.base.config import build
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.fields.window import Context
@@ -98,3 +99,16 @@ def test_checkpoints_without_it_say_nothing(tmp_path):
         tmp_path / "free"
     )
     assert "bounded" not in json.loads((path / "config.json").read_text())
+
+
+def test_masked_data_take_no_bound_over_from_a_checkpoint(tmp_path):
+    values = np.random.default_rng(0).random((3, 4, 16), dtype="f4")
+    grid, land = Grid((16,), (1.0,), ("periodic",)), np.arange(16) < 5
+    mask = np.broadcast_to(~land, (3, 1, 16))
+    sea = WellData("sea", grid, np.arange(4.0), {"u": values}, mask=mask)
+    write_file(tmp_path / "sea.hdf5", sea)
+    store = open_store(tmp_path / "sea.hdf5")
+    donor = Description(fields=("u",), trained=TRAINED, bounded=2.0)
+    assert describe(recipe("x"), [store], donor).bounded is None
+    with pytest.raises(ValueError, match="masked in places, where deviations over the domain"):
+        describe(recipe("x", bounded=2.0), [store], donor)
