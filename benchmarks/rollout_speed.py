@@ -24,6 +24,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,23 +40,51 @@ import scot_speed
 
 STEPS = (1, 10, 100, 1_000, 10_000)
 TURNS = 10  # pairs of turns of a rollout, at most: of one with fewer steps, rollouts
-CASES = {
-    "dymixop 1D, 256, batch 32": ("dymixop", "1D KS"),
-    "dymixop 2D, 64², batch 4": ("dymixop", "2D NS"),
-    "multiscale 2D, 128², batch 1": ("scot", 1),
-    "multiscale 2D, 128², batch 4": ("scot", 4),
-    "FNO against dymixop 2D, 64², batch 4": ("fno", "2D NS"),
-}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is rolled out: the code compared with, its configuration, batch and points per axis."""
+
+    kind: str
+    name: str
+    batch: int
+    points: int
+
+    @property
+    def label(self) -> str:
+        """As in the file of rows."""
+        against = "FNO against dymixop" if self.kind == "fno" else self.kind
+        grid = self.points if self.name.startswith("1D") else f"{self.points}²"
+        return f"{against} {self.name[:2]}, {grid}, batch {self.batch}"
+
+
+CASES = (
+    Case("dymixop", "1D KS", 32, 256),
+    Case("dymixop", "1D KS", 1, 256),
+    Case("dymixop", "2D NS", 4, 64),
+    Case("dymixop", "2D NS", 1, 32),
+    Case("multiscale", "2D", 1, 128),
+    Case("multiscale", "2D", 4, 128),
+    Case("multiscale", "2D", 1, 64),
+    Case("fno", "2D NS", 4, 64),
+    Case("fno", "2D NS", 1, 32),
+)
 
 Rollout = Callable[[], Iterator[Tensor]]  # endless
 
 
-def dymixop(models: Path, name: str) -> tuple[Rollout, Rollout]:
+def sized(case: Case) -> dict[str, Any]:
+    """The configuration of the DyMixOp benchmark, on the case's grid."""
+    known = dymixop_speed.CASES[case.name]
+    return known | {"batch": case.batch, "grid": (case.points,) * len(known["grid"])}
+
+
+def dymixop(models: Path, case: Case) -> tuple[Rollout, Rollout]:
     """Published and ours with equal weights, one step at a time."""
     sys.path.insert(0, str(models))
     dymixop_speed.STEPS = 1
-    case = dymixop_speed.CASES[name]
-    published, ours, _ = dymixop_speed.build(case)
+    published, ours, _ = dymixop_speed.build(sized(case))
     # What the two callables close over: weights, history and coordinates.
     closed = {
         key: cell.cell_contents
@@ -78,10 +107,12 @@ def dymixop(models: Path, name: str) -> tuple[Rollout, Rollout]:
     return theirs, own
 
 
-def scot(clone: Path, batch: int) -> tuple[Rollout, Rollout]:
+def multiscale(clone: Path, case: Case) -> tuple[Rollout, Rollout]:
     """Published and ours with equal weights, every step the same lead time."""
+    scot_speed.CONFIG["image_size"] = case.points
     theirs, ours = scot_speed.models(clone)
-    x, t, _ = scot_speed.sample(batch)
+    x, t, _ = scot_speed.sample(case.batch)
+    x = x[..., : case.points, : case.points].contiguous()
 
     def published() -> Iterator[Tensor]:
         frame = x
@@ -98,15 +129,15 @@ def scot(clone: Path, batch: int) -> tuple[Rollout, Rollout]:
     return published, own
 
 
-def fno(_: Path, name: str) -> tuple[Rollout, Rollout]:
+def fno(_: Path, case: Case) -> tuple[Rollout, Rollout]:
     """An FNO of neuraloperator of about our operator's parameters, and our operator."""
     from neuralop.models import FNO
 
-    case = dymixop_speed.CASES[name]
-    grid, history = case["grid"], dymixop_speed.HISTORY
+    size, history = sized(case), dymixop_speed.HISTORY
+    grid = size["grid"]
     operator = create(
-        "dymixop", fields=("u",), ndim=len(grid), history=history, hidden=case["hidden_dim"],
-        layers=case["num_layers"], modes=dymixop_speed.MODES,
+        "dymixop", fields=("u",), ndim=len(grid), history=history, hidden=size["hidden_dim"],
+        layers=size["num_layers"], modes=dymixop_speed.MODES,
     ).eval()  # fmt: skip
     wanted = sum(p.numel() for p in operator.parameters())
     made = (
@@ -115,7 +146,7 @@ def fno(_: Path, name: str) -> tuple[Rollout, Rollout]:
         for width in range(8, 257, 8)
     )  # fmt: skip
     network = min(made, key=lambda m: abs(sum(p.numel() for p in m.parameters()) - wanted)).eval()
-    x = torch.randn(case["batch"], history, *grid, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(case.batch, history, *grid, generator=torch.Generator().manual_seed(1))
 
     def theirs() -> Iterator[Tensor]:
         frames = x
@@ -131,8 +162,8 @@ def fno(_: Path, name: str) -> tuple[Rollout, Rollout]:
     return theirs, own
 
 
-KINDS: dict[str, Callable[[Path, Any], tuple[Rollout, Rollout]]] = {
-    "dymixop": dymixop, "scot": scot, "fno": fno,
+KINDS: dict[str, Callable[[Path, Case], tuple[Rollout, Rollout]]] = {
+    "dymixop": dymixop, "multiscale": multiscale, "fno": fno,
 }  # fmt: skip
 
 
@@ -164,16 +195,16 @@ def timed(steps: int, rollouts: tuple[Rollout, Rollout], equal: bool) -> dict[st
     }  # fmt: skip
 
 
-def measured(kind: str, path: Path, what: Any, steps: int, threads: int) -> dict[str, Any]:
+def measured(path: Path, case: Case, steps: int, threads: int) -> dict[str, Any]:
     """Times of a case, in a process of its own."""
     torch.set_num_threads(threads)
-    return timed(steps, KINDS[kind](path, what), equal=kind != "fno")
+    return timed(steps, KINDS[case.kind](path, case), equal=case.kind != "fno")
 
 
-def memory(kind: str, path: Path, what: Any, steps: int, which: int) -> float:
+def memory(path: Path, case: Case, steps: int, which: int) -> float:
     """Growth of the peak over a rollout of one code, in MiB, in a process of its own."""
     torch.set_num_threads(1)
-    rollout = KINDS[kind](path, what)[which]
+    rollout = KINDS[case.kind](path, case)[which]
 
     def run() -> None:
         with torch.inference_mode():
@@ -190,23 +221,25 @@ def in_fresh_process(function: Callable, *arguments: Any) -> Any:
 
 def run(given: argparse.Namespace) -> None:
     """Measure what is not in the file."""
-    paths = {"dymixop": given.dymixop, "scot": given.scot, "fno": Path() if given.fno else None}
+    paths = {
+        "dymixop": given.dymixop, "multiscale": given.scot, "fno": Path() if given.fno else None,
+    }  # fmt: skip
     known = [json.loads(line) for line in given.file.read_text().splitlines()] if (
         given.file.exists()) else []  # fmt: skip
-    for name, (kind, what) in CASES.items():
-        path, per_step = paths[kind], 0.0
-        if path is None:
+    for case in CASES:
+        path, per_step, name = paths[case.kind], 0.0, case.label
+        if path is None or not name.endswith(given.only):
             continue
-        for steps in STEPS:
+        for steps in given.steps:
             key = {"case": name, "steps": steps, "threads": given.threads}
             found = next((row for row in known if key.items() <= row.items()), None)
             if found is None and per_step * steps > given.limit:
                 print(f"{name}, {steps} steps: would take {per_step * steps:.0f} s; not run")
                 continue
             if found is None:
-                row = in_fresh_process(measured, kind, path, what, steps, given.threads)
+                row = in_fresh_process(measured, path, case, steps, given.threads)
                 shown = min(steps, 100)  # memory does not grow after that, or does so by then
-                grown = [in_fresh_process(memory, kind, path, what, shown, i) for i in (0, 1)]
+                grown = [in_fresh_process(memory, path, case, shown, i) for i in (0, 1)]
                 found = key | row | {"memory": grown, "torch": torch.__version__}
                 with given.file.open("a") as file:
                     file.write(json.dumps(found) + "\n")
@@ -234,6 +267,8 @@ def main() -> None:
     parser.add_argument("--scot", type=Path, help="a clone of poseidon (needs transformers 4.45)")
     parser.add_argument("--fno", action="store_true", help="neuraloperator's FNO")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="of a rollout")
+    parser.add_argument("--only", default="", help="cases that end so, as `batch 1`")
     parser.add_argument("--limit", type=float, default=600, help="seconds that a row may take")
     parser.add_argument("--table", action="store_true", help="only print what was measured")
     given = parser.parse_args()

@@ -12,7 +12,6 @@ from ..datasets.sampling.windows import Windows
 from ..datasets.stores.opening import open_store
 from ..datasets.stores.store import Store
 from ..operators.core.registry import get
-from .conserved import masked
 from .recipe import TrainRecipe
 
 _DIVIDED = {"by": "trajectory", "train": 0.8, "valid": 0.1, "test": 0.1}
@@ -73,7 +72,7 @@ def draft(paths: Sequence[str], operator: str = "dymixop") -> dict[str, Any]:
         ],
         "operator": {"name": operator, **_architecture(known, history, first, sizes)},
         **({"conditions": "all"} if _conditioned(stores, operator) else {}),
-        **({} if first.steady or any(map(masked, stores)) else {"bounded": _BOUND}),
+        **({} if first.steady else {"bounded": _BOUND}),
         "normalizer": {"name": "window" if history > 1 else "statistics"},
         "objective": {
             "kind": "rollout",

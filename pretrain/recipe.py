@@ -241,8 +241,8 @@ class TrainRecipe(Checked):
             every rollout; null: those of the checkpoint where training starts from one, else none.
         bounded: how much larger than in the training data the deviation of a predicted field over
             the domain may be, in training and in every rollout: beyond, it is scaled back, so that
-            rollouts cannot blow up. "none": anything; null: as the checkpoint where training starts
-            from one and fields are masked nowhere, else anything.
+            rollouts cannot blow up. Where fields are masked, the domain is what is left. "none":
+            anything; null: as the checkpoint where training starts from one, else anything.
         time_scale: physical time that the operator's network sees as 1; null: the checkpoint's
             where training starts from one, else 1.
         normalizer: `name` ("window", "statistics" or "identity") and its settings; see

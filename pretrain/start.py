@@ -39,7 +39,7 @@ from ..operators.core.checkpoint import from_pretrained, locate
 from ..operators.core.description import Description
 from ..operators.core.operator import Operator
 from ..operators.core.registry import create, get
-from .conserved import masked, require_conserved, require_everywhere
+from .conserved import require_conserved
 from .known_linear import resolve_linear
 from .objectives.registry import objective_of
 from .recipe import DataConfig, TrainRecipe
@@ -99,7 +99,7 @@ def describe(
         **_time_scales(recipe, stores, known),
         time_steps=_lead_times(recipe, stores),
         conserved=_conserved(recipe, stores, known, fields),
-        bounded=_bounded(recipe, stores, known),
+        bounded=_bounded(recipe, known),
         grid=grids.pop() if len(grids) == 1 else None,
         axes=first.axes if all(store.axes == first.axes for store in stores) else (),
         trained=trained_ranges(stores, inputs or fields, prescribed),
@@ -195,15 +195,11 @@ def _conserved(
     return names
 
 
-def _bounded(recipe: TrainRecipe, stores: Sequence[Store], known: Description) -> float | None:
-    """How much larger than the data predictions may be; a checkpoint's is not for masked data."""
+def _bounded(recipe: TrainRecipe, known: Description) -> float | None:
+    """How much larger than the data predictions may be."""
     if recipe.bounded is None:
-        return None if any(map(masked, stores)) else known.bounded
-    if recipe.bounded == "none":
-        return None
-    for store in stores:
-        require_everywhere(store, "bounded", "deviations")
-    return recipe.bounded
+        return known.bounded
+    return None if recipe.bounded == "none" else recipe.bounded
 
 
 def _fill(recipe: TrainRecipe, known: Description, fields: Sequence[str]) -> dict[str, float]:

@@ -89,18 +89,26 @@ def truth_mean(
     prediction: Tensor, truth: Tensor, mask: Tensor, space: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
     """The truth's mean for both: neither an error nor a deviation."""
-    mean = _mean(truth, mask, space)
+    mean = mean_over(truth, mask, space)
     return mean, mean
 
 
 def _own_means(
     prediction: Tensor, truth: Tensor, mask: Tensor, space: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
-    return _mean(prediction, mask, space), _mean(truth, mask, space)
+    return mean_over(prediction, mask, space), mean_over(truth, mask, space)
 
 
-def _mean(values: Tensor, mask: Tensor, space: tuple[int, ...]) -> Tensor:
-    """The mean over the predicted points, 0 where there are none."""
+def mean_over(values: Tensor, mask: Tensor | None, space: tuple[int, ...]) -> Tensor:
+    """The mean over the predicted points, with the axes kept; 0 where there are none.
+
+    Args:
+        values: of fields.
+        mask: where they are predicted; None: everywhere.
+        space: axes.
+    """
+    if mask is None:
+        return values.mean(space, keepdim=True)
     count = mask.sum(space, keepdim=True).clamp_min(1)
     return torch.where(mask, values, 0).sum(space, keepdim=True) / count
 

@@ -24,6 +24,7 @@ from ..base.annotations import NotNegative, OneOrMore, Positive
 from ..base.config import Checked, build, plain
 from ..base.registry import Registry
 from .limits import Limits
+from .masking import mean_over
 from .metrics import root
 
 # The name under which statistics pooled over all training datasets are kept.
@@ -39,7 +40,8 @@ class Scaling:
     `output` is given, predictions are other fields than the history's, and it decodes them.
     `conserved` is 1 for channels whose mean over the domain stays that of the last frame, and 0 for
     others: a predicted frame is projected onto such frames, the nearest one in root mean square.
-    Then it is held within `limits`.
+    Then it is held within `limits`. Both look at the points where `mask` says that fields are
+    predicted; None: at all.
     """
 
     shift: Tensor
@@ -48,6 +50,7 @@ class Scaling:
     output: Scaling | None = None
     conserved: Tensor | None = None
     limits: Limits | None = None
+    mask: Tensor | None = None
 
     @property
     def target(self) -> Scaling:
@@ -73,8 +76,8 @@ class Scaling:
         and within the limits."""
         if self.conserved is not None:
             space = tuple(range(2, fields.ndim))
-            fields = fields - self.conserved * (fields - last).mean(space, keepdim=True)
-        return fields if self.limits is None else self.limits.hold(fields)
+            fields = fields - self.conserved * mean_over(fields - last, self.mask, space)
+        return fields if self.limits is None else self.limits.hold(fields, self.mask)
 
 
 @dataclass(frozen=True)

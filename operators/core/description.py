@@ -196,6 +196,10 @@ class Description:
         found = self.normalizer.scaling(
             history, context.fields, context.dataset, first, context.inputs
         )
+        if (self.conserved or self.bounded is not None) and context.mask is not None:
+            moved = None if first is None else first.mask  # once to the device
+            mask = context.mask.to(history.device) if moved is None else moved
+            found = replace(found, mask=mask)
         if self.conserved:
             kept = [float(name in self.conserved) for name in context.fields]
             shape = (1, -1, *(1,) * context.grid.ndim)
@@ -204,7 +208,7 @@ class Description:
             limits = first.limits if first is not None else None
             if limits is None:
                 known = those_of(self.trained, context.dataset)
-                limits = limits_of(history, context.fields, known, self.bounded)
+                limits = limits_of(history, context.fields, known, self.bounded, found.mask)
             found = replace(found, limits=limits)
         return found
 

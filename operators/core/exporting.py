@@ -56,17 +56,18 @@ class Step(nn.Module):
             if about.prescribed
             else None,
         )
+        context = about.masked(context, batch)
         scaling = about.scaling(first, context)
         state = State(
             history,
-            about.masked(context, batch),
+            context,
             torch.zeros(batch),
             scaling,
             conditions_of(context, about, operator.name),
         )
         fields = operator.step(state, dt.expand(batch))[1]
-        if state.context.mask is not None and not context.steady:
-            fields = torch.where(state.context.mask, fields, history[:, -1])
+        if context.mask is not None and not context.steady:
+            fields = torch.where(context.mask, fields, history[:, -1])
         return fields
 
 

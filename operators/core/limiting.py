@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...datasets.fields.limits import Limits
+from ...datasets.fields.masking import mean_over
 from .trained import Range, Ranges, Trained
 
 
@@ -18,6 +19,7 @@ def limits_of(
     fields: Sequence[str],
     known: Sequence[Ranges],
     factor: float,
+    mask: Bool[Tensor, "B C *S"] | None = None,
 ) -> Limits:
     """Bounds of what is predicted from a history.
 
@@ -30,10 +32,13 @@ def limits_of(
         fields: names of its channels.
         known: of the training data.
         factor: at least 1.
+        mask: where fields are predicted, which is then the domain; None: everywhere.
     """
     space = tuple(range(3, history.ndim))
-    means = history.mean(space)
-    sizes = (history - means[(..., *(None,) * len(space))]).square().mean(space).sqrt().amax(1)
+    inside = None if mask is None else mask.unsqueeze(1)
+    wide = mean_over(history, inside, space)
+    sizes = mean_over((history - wide).square(), inside, space).sqrt().flatten(2).amax(1)
+    means = wide.flatten(2)
     low, high, size = (_of(fields, known, history, k) for k in range(3))
     size = torch.maximum(size, sizes)
     slack = (factor - 1) * size.nan_to_num(posinf=0.0)  # where unknown, so are low and high
@@ -41,8 +46,8 @@ def limits_of(
         torch.minimum(low, means.amin(1)) - slack,
         torch.maximum(high, means.amax(1)) + slack,
     )
-    wide = (..., *(None,) * len(space))
-    return Limits(low[wide], high[wide], factor * size[wide])
+    broad = (..., *(None,) * len(space))
+    return Limits(low[broad], high[broad], factor * size[broad])
 
 
 def those_of(trained: Trained, dataset: str) -> Sequence[Ranges]:

@@ -101,14 +101,49 @@ def test_checkpoints_without_it_say_nothing(tmp_path):
     assert "bounded" not in json.loads((path / "config.json").read_text())
 
 
-def test_masked_data_take_no_bound_over_from_a_checkpoint(tmp_path):
-    values = np.random.default_rng(0).random((3, 4, 16), dtype="f4")
-    grid, land = Grid((16,), (1.0,), ("periodic",)), np.arange(16) < 5
+LAND = torch.arange(16) >= 12
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("far", [0.0, 10.0])
+def test_on_the_sea_nothing_on_land_counts(name, far):
+    """Wherever the land's constant lies, means are kept and deviations bounded over the sea."""
+    about = Description(fields=("u",), trained=TRAINED, bounded=1.5, conserved=("u",))
+    operator = create(name, description=about, ndim=1, **SMALL[name]).eval().double()
+    with torch.no_grad():
+        for parameter in operator.parameters():
+            parameter.mul_(3.0)
+    history = torch.where(LAND, far, start(0.5))
+    context = replace(CONTEXT, mask=~LAND[None])
+    frames = torch.stack([*operator.rollout(history, context, dt=1.0, steps=20)], 1)
+    assert frames[..., LAND].eq(far).all()
+    sea = frames[..., ~LAND]
+    largest = max(1.0, history[..., ~LAND].std(correction=0).item())
+    assert sea.std(-1, correction=0).max() <= 1.5 * largest * (1 + 1e-9)
+    kept = history[..., ~LAND].mean().expand(sea.shape[:-1])
+    torch.testing.assert_close(sea.mean(-1), kept)
+
+
+def sea(folder, name, drift):
+    """Masked data whose mean over the sea moves by `drift` a frame, and that of the land by 1."""
+    noise = np.random.default_rng(0).standard_normal((3, 1, 16)).astype("f4")
+    time = np.arange(4.0, dtype="f4")[:, None]
+    land = LAND.numpy()
+    values = np.where(land, time, noise + drift * time)
+    grid = Grid((16,), (1.0,), ("periodic",))
     mask = np.broadcast_to(~land, (3, 1, 16))
-    sea = WellData("sea", grid, np.arange(4.0), {"u": values}, mask=mask)
-    write_file(tmp_path / "sea.hdf5", sea)
-    store = open_store(tmp_path / "sea.hdf5")
+    write_file(folder / f"{name}.hdf5", WellData(name, grid, time[:, 0], {"u": values}, mask=mask))
+    return open_store(folder / f"{name}.hdf5")
+
+
+def test_masked_data_have_bounds_and_means_over_the_sea(tmp_path):
+    store = sea(tmp_path, "still", 0.0)
     donor = Description(fields=("u",), trained=TRAINED, bounded=2.0)
-    assert describe(recipe("x"), [store], donor).bounded is None
-    with pytest.raises(ValueError, match="masked in places, where deviations over the domain"):
-        describe(recipe("x", bounded=2.0), [store], donor)
+    assert describe(recipe("x"), [store], donor).bounded == 2.0
+    made = describe(recipe("x", bounded=1.5, conserved=["u"]), [store], donor)
+    assert (made.bounded, made.conserved) == (1.5, ("u",))
+    ocean = torch.stack([store.trajectory(i)[:, 0][:, ~LAND] for i in range(3)])
+    largest = 10 ** made.trained["still"].features["u"]["deviation"][1]
+    assert largest == pytest.approx(ocean.std(-1, correction=0).max().item(), rel=1e-4)
+    with pytest.raises(ValueError, match="the mean of u is not conserved in dataset moving"):
+        describe(recipe("x", conserved=["u"]), [sea(tmp_path, "moving", 0.5)])

@@ -38,3 +38,17 @@ def test_within_nothing_changes_to_the_bit_and_all_is_differentiable():
 def test_what_is_nearly_infinite_becomes_finite():
     u = 1e30 * X.sin().float()[None, None]
     assert LIMITS.hold(u).isfinite().all()
+
+
+def test_what_is_masked_neither_counts_nor_matters():
+    """A sine of deviation √0.5 over a period of the sea, whatever is on land."""
+    sea = X[None].repeat(2, 1).flatten()
+    mask = torch.arange(128) < 64
+    for land in (0.0, 1e6, -1e6):
+        fields = torch.where(mask, 0.3 + 5.0 * sea.sin(), land)[None, None]
+        held = LIMITS.hold(fields, mask[None, None])[0, 0, :64]
+        torch.testing.assert_close(held, 0.3 + math.sqrt(0.5) * X.sin())
+    inside = torch.where(mask, 0.3 + 0.2 * sea.sin(), 1e6)[None, None]
+    assert LIMITS.hold(inside, mask[None, None]).equal(inside)
+    nowhere = LIMITS.hold(inside, torch.zeros_like(mask)[None, None])
+    assert nowhere.isfinite().all()
