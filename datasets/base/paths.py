@@ -1,4 +1,4 @@
-"""Paths as people write them in files: `~` and `$VAR`; and what cannot be written as text."""
+"""Paths as people write them: `~` and `$VAR` in files, names that are too long or no text."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+MOST_SHOWN = 300  # characters of a path
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
 
@@ -23,7 +24,7 @@ def expanded(path: str, key: str) -> str:
     Raises:
         ValueError: a variable is not set.
     """
-    if Path(path).exists():
+    if there(path):
         return path
     for match in _VARIABLE.finditer(path):
         name = match[1] or match[2]
@@ -33,6 +34,22 @@ def expanded(path: str, key: str) -> str:
                 "the path out"
             )
     return os.path.expanduser(os.path.expandvars(path))  # noqa: PTH111 (Path would spoil URLs)
+
+
+def there(path: str | Path) -> bool:
+    """Whether a file or folder is there: none is of a name that is longer than disks allow."""
+    return os.path.exists(path)  # noqa: PTH110 (Path raises of such names)
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether a folder is there; see `there`."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def shown(path: str | Path) -> str:
+    """A path for a message, without the middle of one that would fill the screen."""
+    text = str(path)
+    return text if len(text) <= MOST_SHOWN else f"{text[:100]}…{text[-50:]}"
 
 
 def require_text(path: Path | str, remedy: str) -> None:

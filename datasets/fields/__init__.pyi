@@ -31,6 +31,7 @@ from .masking import Metric as Metric
 from .masking import masked_agrees as masked_agrees
 from .masking import masked_metric as masked_metric
 from .masking import masked_share as masked_share
+from .masking import mean_over as mean_over
 from .masking import over_mask as over_mask
 from .masking import scored as scored
 from .masking import truth_mean as truth_mean

@@ -17,6 +17,7 @@ import xarray
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..base.paths import shown, there
 from .grid import Grid
 from .labelled_axes import Dims, find_dims, grid_of
 from .labelled_prescribed import Place, prescribed_in, require_numbers, scale_of
@@ -274,13 +275,15 @@ def open_labelled(path: str | Path) -> xarray.Dataset:
         ValueError: it is not there, or cannot be read.
     """
     try:
+        if "://" not in str(path) and not there(path):  # xarray warns of each of its libraries
+            raise FileNotFoundError
         return xarray.open_dataset(path)
     except (OSError, ValueError) as error:
         why = "it is damaged, or neither NetCDF nor Zarr"
         if isinstance(error, OSError):
             why = " ".join(str(error).split())
-        why = why if Path(path).exists() else "there is no such file"
-        raise ValueError(f"{path} cannot be read: {why}") from None
+        why = why if there(path) else "there is no such file"
+        raise ValueError(f"{shown(path)} cannot be read: {why}") from None
 
 
 def parameter_key(data: xarray.Dataset, name: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..base.manifest import MANIFEST
+from ..base.paths import shown, there
 from ..fields.vocabulary import SPLITS, UNSPLIT
 from .containers import SUFFIXES, data_files, kind
 
@@ -21,8 +22,8 @@ def find_files(path: Path) -> list[tuple[str, Path]]:
     Raises:
         ValueError: there are none, or the dataset is incomplete.
     """
-    if not path.exists():
-        raise ValueError(f"no such file or folder: {path}")
+    if not there(path):
+        raise ValueError(f"no such file or folder: {shown(path)}")
     if not path.is_file() and not path.is_dir():  # a pipe would be waited for
         raise ValueError(f"{path} is neither a file nor a folder")
     if path.is_file() or kind(path):

@@ -78,7 +78,7 @@ class WellData:
             object.__setattr__(self, "mask", _array("mask", self.mask))
 
 
-def write_file(path: Path, data: WellData) -> None:
+def write_file(path: str | Path, data: WellData) -> None:
     """Write one file; equal data give equal bytes. Fields are stored in single precision.
 
     The file appears under its name only when it is complete and on disk.
@@ -88,7 +88,7 @@ def write_file(path: Path, data: WellData) -> None:
     """
     for name, values in {**data.fields, **data.constant_fields}.items():
         _check_finite(name, values)
-    with create_file(path, data) as write:
+    with create_file(Path(path), data) as write:
         for i in range(len(next(iter(data.fields.values())))):
             write(i, 0, np.stack([values[i] for values in data.fields.values()], axis=1))
 

@@ -34,7 +34,7 @@ _REMEDY = "choose another name, or replace it (--overwrite, in Python overwrite=
 
 def simulate(
     equation: str | Equation,
-    out: Path,
+    out: str | Path,
     settings: Settings | None = None,
     *,
     name: str | None = None,
@@ -61,7 +61,7 @@ def simulate(
     """
     asked = equation, replace(settings or Settings(), **changes), name
     simulation = resolve(*asked)
-    root = out / simulation.record.name
+    root = Path(out) / simulation.record.name
     refuse_replacing(root, overwrite, spread)
     if _prepare(root, simulation.record, overwrite, alone=spread.share.count == 1):
         _complete(root, simulation, asked, spread)

@@ -146,7 +146,7 @@ def write(path: Path, form: dict[str, Any], overwrite: bool = False) -> None:
         draft.write_text(yaml.safe_dump(form, sort_keys=False), encoding="utf-8")
 
 
-def write_stats(root: Path) -> None:
+def write_stats(root: str | Path) -> None:
     """Write `stats.yaml` of a dataset in The Well's layout, which makes it complete.
 
     The statistics are those of its first split, `data/train`.
@@ -154,6 +154,7 @@ def write_stats(root: Path) -> None:
     Raises:
         ValueError: `stats.yaml` exists, there are no training files, or a value is not finite.
     """
+    root = Path(root)
     folders = [root / "data" / split for split in SPLITS if (root / "data" / split).is_dir()]
     files = data_files(folders[0], HDF5) if folders else []
     if not files:

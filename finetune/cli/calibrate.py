@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+from cyclopts import Parameter
 
 from ...datasets.base.options import Count, Device, File, Positive, Source, named_device
-from .reading import OneSplit
+from .reading import HeldOut
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Bands:
+    """Error bands as they are asked for.
+
+    Attributes:
+        coverage: the stated probability.
+        steps: calibrate so many frames (default: as many as are stored).
+        check: say how often the bands hold on this split of the data; none: do not.
+        batch: trajectories computed at a time.
+        device: where to compute: cpu, cuda, …; auto: a GPU if there is one.
+    """
+
+    coverage: Positive = 0.9
+    steps: Count | None = None
+    check: str | None = "test"
+    batch: Count = 16
+    device: Device = "auto"
 
 
 def calibrate(
@@ -13,12 +35,8 @@ def calibrate(
     data: Source,
     /,
     *,
-    reading: OneSplit = OneSplit(split="valid"),  # noqa: B008  frozen, as all defaults here
-    coverage: Positive = 0.9,
-    steps: Count | None = None,
-    check: str | None = "test",
-    batch: Count = 16,
-    device: Device = "auto",
+    reading: HeldOut = HeldOut(),  # noqa: B008  frozen, as all defaults here
+    bands: Bands = Bands(),
     no_verify: bool = False,
 ) -> None:
     """Give a checkpoint error bands by lead time: with the stated probability, that share of the
@@ -27,11 +45,6 @@ def calibrate(
     Args:
         checkpoint: a checkpoint directory, or a run directory (then its checkpoint).
         data: trajectories that training never saw.
-        coverage: the stated probability.
-        steps: calibrate so many frames (default: as many as are stored).
-        check: say how often the bands hold on this split of the data; none: do not.
-        batch: trajectories computed at a time.
-        device: where to compute: cpu, cuda, …; auto: a GPU if there is one.
         no_verify: open the checkpoint without checking its SHA-256.
 
     Examples:
@@ -48,15 +61,16 @@ def calibrate(
     directory = locate(checkpoint)
     store = reading.open(data)
     operator = from_pretrained(directory, verify=not no_verify)
-    request = Request(steps=steps, batch=batch, device=named_device(device))
-    found = run(operator, store, coverage, request, progress=True)
+    request = Request(steps=bands.steps, batch=bands.batch, device=named_device(bands.device))
+    found = run(operator, store, bands.coverage, request, progress=True)
     operator.description = replace(operator.description, calibration=found)
     redescribe(directory, operator.description)
-    for name, bands in found.bands.items():
+    for name, widths in found.bands.items():
         unit = store.units.get(name, "")
-        ends = " to ".join(f"± {number(value, unit)}" for value in (bands[0], bands[-1]))
-        print(f"{name}: {ends} at coverage {coverage:g}, by {found.trajectories} trajectories")
-    others = None if check in (None, "none", reading.split) else check
+        ends = " to ".join(f"± {number(value, unit)}" for value in (widths[0], widths[-1]))
+        said = f"at coverage {bands.coverage:g}, by {found.trajectories} trajectories"
+        print(f"{name}: {ends} {said}")
+    others = None if bands.check in (None, "none", reading.split) else bands.check
     if others is not None and _has(data, replace(reading, split=others)):
         shares = held(found, operator, replace(reading, split=others).open(data), request)
         for name, share in shares.items():
@@ -64,7 +78,7 @@ def calibrate(
     print(f"calibrated: {directory}")
 
 
-def _has(data: str, reading: OneSplit) -> bool:
+def _has(data: str, reading: HeldOut) -> bool:
     """Whether the data have this split."""
     try:
         reading.open(data)

@@ -65,7 +65,7 @@ class Written:
 def write_forecast(
     operator: Operator,
     store: Store,
-    path: Path,
+    path: str | Path,
     request: Request | None = None,
     *,
     overwrite: bool = False,
@@ -94,7 +94,7 @@ def write_forecast(
         ValueError: `path` is taken, its disk is too full, another process writes it; or as in
             `predict`; or `strict` is set and the verdict is "outside".
     """
-    request = replace(request or Request(), **wishes)
+    request, path = replace(request or Request(), **wishes), Path(path)
     plan = make_plan(operator, store, request, beyond=True)
     _refuse(path, overwrite)
     team = team_of(operator, others, store, request, plan)

@@ -73,8 +73,8 @@ class Scored:
 
 
 def write_report(
-    runs: Sequence[Path],
-    out: Path,
+    runs: Sequence[str | Path],
+    out: str | Path,
     *,
     title: str | None = None,
     overwrite: bool = False,
@@ -90,9 +90,10 @@ def write_report(
     Raises:
         ValueError: there is no such run, or `out` exists and `overwrite` is not set.
     """
+    out, paths = Path(out), [Path(run) for run in runs]
     with appearing_file(out, overwrite=overwrite) as draft:
-        studies = read_studies(runs)
-        trained = [path for path in runs if not is_study(path)]
+        studies = read_studies(paths)
+        trained = [path for path in paths if not is_study(path)]
         found = read_runs(trained) if trained or not studies else []
         draft.write_text(render(found, title, studies), encoding="utf-8")
     return out

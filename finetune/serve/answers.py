@@ -14,7 +14,7 @@ import xarray
 from ...datasets.fields import metrics
 from ...datasets.fields.masking import masked_metric
 from ...datasets.files.netcdf_written import write_netcdf
-from ...operators.core.predicted import BAND, LEAD, MEMBER
+from ...operators.core.predicted import BAND, LEAD, ensemble_dim
 from .asked import Encoding, Wanted
 from .numbers import encoded
 from .unpacking import packed
@@ -77,11 +77,11 @@ def answer(shown: Shown, wanted: Wanted, folder: Path) -> Answer:
 
 def _json(shown: Shown, wanted: Wanted) -> dict[str, Any]:
     how, data = wanted.encoding, shown.data
-    ordered = {name: _ordered(data[name], shown.space) for name in shown.fields}
-    members = any(MEMBER in values.dims for values in ordered.values())
-    reduced = wanted.compare and members
-    dims = [str(d) for d in next(iter(ordered.values())).dims if not (reduced and d == MEMBER)]
-    mean = {n: v.mean(MEMBER) if reduced else v for n, v in ordered.items()}
+    members = ensemble_dim(data)
+    ordered = {name: _ordered(data[name], members, shown.space) for name in shown.fields}
+    reduced = members if wanted.compare else None
+    dims = [str(d) for d in next(iter(ordered.values())).dims if d != reduced]
+    mean = {n: v if reduced is None else v.mean(reduced) for n, v in ordered.items()}
     found: dict[str, Any] = {
         "dims": dims,
         "axes": {axis: data[axis].values.tolist() for axis in shown.space if axis in data.coords},
@@ -93,17 +93,19 @@ def _json(shown: Shown, wanted: Wanted) -> dict[str, Any]:
     bands = {name: data[name + BAND].values for name in shown.fields if name + BAND in data}
     if bands:
         found["bands"] = {name: encoded(values, "lists") for name, values in bands.items()}
-    if reduced:
-        spread = {name: values.std(MEMBER, ddof=1) for name, values in ordered.items()}
+    if reduced is not None:
+        spread = {name: values.std(reduced, ddof=1) for name, values in ordered.items()}
         found["spread"] = {name: encoded(values.values, how) for name, values in spread.items()}
     if wanted.compare:
         found |= _compared(shown, {name: values.values for name, values in mean.items()}, how)
     return found
 
 
-def _ordered(values: xarray.DataArray, space: Sequence[str]) -> xarray.DataArray:
+def _ordered(
+    values: xarray.DataArray, members: str | None, space: Sequence[str]
+) -> xarray.DataArray:
     """(member?, *samples, time?, *space)."""
-    first = [MEMBER] if MEMBER in values.dims else []
+    first = [] if members is None else [members]
     return values.transpose(*first, ..., *space)
 
 

@@ -35,6 +35,7 @@ from .predicted import BAND as BAND
 from .predicted import LEAD as LEAD
 from .predicted import MEMBER as MEMBER
 from .predicted import band_attributes as band_attributes
+from .predicted import ensemble_dim as ensemble_dim
 from .published import PublishedLayout as PublishedLayout
 from .recognition import recognised_cold as recognised_cold
 from .redescribing import redescribe as redescribe

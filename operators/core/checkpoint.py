@@ -24,6 +24,7 @@ from ...datasets.base.appearing import appearing_folder
 from ...datasets.base.config import build as build_config
 from ...datasets.base.config import plain
 from ...datasets.base.manifest import MANIFEST, require_intact, seal
+from ...datasets.base.paths import is_folder, shown, there
 from ...datasets.base.texts import MOST_JSON, parse_json, read_text
 from . import adapter, registry
 from .description import Description, description_from_dict, description_to_dict
@@ -284,9 +285,9 @@ def locate(path: str | Path) -> Path:
         ValueError: a run that has no checkpoint yet.
     """
     path = Path(path)
-    if (path / OF_A_RUN).is_dir():
+    if is_folder(path / OF_A_RUN):
         return path / OF_A_RUN
-    if (path / "recipe.yaml").is_file():
+    if there(path / "recipe.yaml"):
         raise ValueError(f"run {path} has no checkpoint yet; finish it with --resume auto")
     return path
 
@@ -303,17 +304,21 @@ def directory_of(
     Raises:
         ValueError: neither a directory nor a repository that can be reached.
     """
-    if Path(path).is_dir():
+    if is_folder(path):
         return Path(path)
     if is_named(path):
         return folder_of(path)
     remote, repository = str(path).startswith(HUB), str(path).removeprefix(HUB)
     if not remote:
         raise ValueError(
-            f"no checkpoint directory at {path} (pelagos checkpoints names those that ship)"
+            f"no checkpoint directory at {shown(path)} (pelagos checkpoints names those that ship)"
         )
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+    )
 
     try:
         return Path(snapshot_download(repository, allow_patterns=list(files)))
@@ -322,6 +327,10 @@ def directory_of(
             f"{path} was never downloaded here, and the Hugging Face hub cannot be reached "
             f"({_told(error.__cause__ or error)}); try again with a network (HF_ENDPOINT may name "
             "a mirror), or give the folder of a checkpoint that was downloaded elsewhere"
+        ) from None
+    except HFValidationError:
+        raise ValueError(
+            f"{shown(path)!r} names no model on the Hugging Face hub: write hf:owner/model"
         ) from None
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise ValueError(f"no model {repository} on the Hugging Face hub: {_told(error)}") from None

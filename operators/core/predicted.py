@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 BAND = "_band"
 MEMBER, LEAD, TIME = "member", "lead_time", "time"
+REALIZATION = "realization"  # standard name of CF
 CONVENTIONS = "CF-1.11"
+ENSEMBLE = "ensemble"  # attribute: the dimension of its members
+_NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,22 @@ def assemble(
             about = band_attributes(calibration, name, array.attrs.get("units"))
             variables[f"{name}{BAND}"] = xarray.Variable((time,), half, about)
     coordinates = _coordinates(labels, time, len(fields) if labels.ensemble else 0)
-    return xarray.Dataset(variables, coordinates, _attributes(operator, source, verdict))
+    about = _attributes(operator, source, verdict)
+    about[ENSEMBLE] = MEMBER if labels.ensemble else _NONE
+    return xarray.Dataset(variables, coordinates, about)
+
+
+def ensemble_dim(prediction: xarray.Dataset) -> str | None:
+    """The dimension of an ensemble's members; None: a single forecast, whatever its dimensions.
+
+    A file of `pelagos predict`, where every other dimension has a name of ours, does not say it.
+    """
+    stated = prediction.attrs.get(ENSEMBLE)
+    if stated is None:
+        known = MEMBER in prediction.dims and MEMBER in prediction.coords
+        ours = known and prediction[MEMBER].attrs.get("standard_name") == REALIZATION
+        return MEMBER if ours else None
+    return None if stated == _NONE else str(stated)
 
 
 def band_attributes(calibration: Calibration, name: str, unit: str | None) -> dict[str, str]:
@@ -141,7 +159,7 @@ def _coordinates(labels: Labels, time: str | None, members: int) -> dict[str, An
             begin = {"standard_name": "forecast_reference_time"} | unit
             kept["forecast_reference_time"] = xarray.Variable((), origin, begin)
     if members:
-        number = {"standard_name": "realization"}
+        number = {"standard_name": REALIZATION}
         kept[MEMBER] = xarray.Variable((MEMBER,), np.arange(members), number)
     return kept
 

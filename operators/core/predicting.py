@@ -57,11 +57,8 @@ def predict(operator: Operator, data: Any, wishes: Wishes) -> Any:
     stored = isinstance(data, (str, Path, HasXarray))
     source = labelled(_dataset(data), wanted_of(operator, wishes))
     ensemble = wishes.members is not None
-    if ensemble and MEMBER in source.dims.order:
-        raise ValueError(
-            f"the data have a dimension {MEMBER!r} of their own, which is what the members of the "
-            f"ensemble would be along; rename theirs: data.rename({MEMBER}='trajectory')"
-        )
+    if ensemble:
+        _require_no_members(source)
     window = _window(operator, source, wishes, stored)
     members = members_of(operator, wishes)
     fields = _all_frames(members, window, wishes)
@@ -87,6 +84,20 @@ def wanted_of(operator: Operator, wishes: Wishes) -> Wanted:
         given=wishes.parameters,
         prescribed=about.prescribed,
     )
+
+
+def _require_no_members(source: Labelled) -> None:
+    """Refuse data of which a dimension, or values along one, have the name of the ensemble's.
+
+    The number of one member that was chosen has no place beside those of the ensemble.
+    """
+    dimension = MEMBER in source.dims.order
+    if dimension or (MEMBER in source.data.coords and source.data.coords[MEMBER].ndim):
+        what, other = ("dimension", "trajectory") if dimension else ("coordinate", "given_member")
+        raise ValueError(
+            f"the data have a {what} {MEMBER!r} of their own, which is what the members of the "
+            f"ensemble would be along; rename theirs: data.rename({MEMBER}='{other}')"
+        )
 
 
 @dataclass(frozen=True)

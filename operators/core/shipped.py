@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from ...datasets.base.config import nearest
+from ...datasets.base.paths import shown
 
 NAMED = "pelagos:"
 FOLDERS = "PELAGOS_CHECKPOINTS"
@@ -40,7 +41,7 @@ def folder_of(path: str | Path) -> Path:
     name, known = str(path).removeprefix(NAMED), shipped()
     if name not in known:
         none = f"; there are none (${FOLDERS} names folders of your own)"
-        raise ValueError(f"no checkpoint {path}{nearest(name, [*known]) if known else none}")
+        raise ValueError(f"no checkpoint {shown(path)}{nearest(name, [*known]) if known else none}")
     return known[name]
 
 

@@ -12,7 +12,7 @@ import xarray
 from ...datasets.base.figures import INK, SIGNED, STYLE, UNSIGNED
 from ...datasets.fields.labelled_axes import find_dims
 from ...datasets.fields.units import unit_of
-from .predicted import BAND, LEAD, MEMBER
+from .predicted import BAND, LEAD, ensemble_dim
 from .verdict import Verdict, verdict_from_json
 
 if TYPE_CHECKING:
@@ -90,11 +90,12 @@ def plot_prediction(prediction: xarray.Dataset, **chosen: Any) -> Figure:
     if not names:
         raise ValueError("this dataset has no predicted field")
     rows: list[tuple[str, xarray.DataArray]] = []
+    members = ensemble_dim(prediction)
     for name in names:
         values = _one_sample(prediction, name, chosen)
-        if MEMBER in values.dims:
-            rows.append((f"{name}, mean", values.mean(MEMBER)))
-            rows.append((f"{name}, spread", values.std(MEMBER, ddof=1)))
+        if members is not None and members in values.dims:
+            rows.append((f"{name}, mean", values.mean(members)))
+            rows.append((f"{name}, spread", values.std(members, ddof=1)))
         else:
             rows.append((name, values))
     return _drawn(prediction, rows)
@@ -103,12 +104,11 @@ def plot_prediction(prediction: xarray.Dataset, **chosen: Any) -> Figure:
 def _one_sample(prediction: xarray.Dataset, name: str, chosen: dict[str, Any]) -> xarray.DataArray:
     """(member?, time?, *space) of one sample."""
     values = prediction[name]
-    time = _time(prediction)
-    kept = {MEMBER, time, *_space(prediction, values)}
+    lead = (ensemble_dim(prediction), _time(prediction))
+    kept = {*lead, *_space(prediction, values)}
     picked = {dim: 0 for dim in values.dims if dim not in kept}
     picked |= {dim: index for dim, index in chosen.items() if dim in values.dims}
     values = values.isel(picked)
-    lead = (MEMBER, time)
     return values.transpose(*(d for d in lead if d in values.dims), ...)
 
 
@@ -117,8 +117,9 @@ def _space(prediction: xarray.Dataset, values: xarray.DataArray) -> list[Hashabl
     stated = prediction.attrs.get("boundary")
     if stated is not None:
         ndim = len(stated.split(",") if isinstance(stated, str) else np.atleast_1d(stated))
-        alone = values.drop_vars(MEMBER, errors="ignore")
-        alone = alone.isel({MEMBER: 0}) if MEMBER in alone.dims else alone
+        members = ensemble_dim(prediction)
+        alone = values if members is None else values.isel({members: 0}, missing_dims="ignore")
+        alone = alone.drop_vars([] if members is None else members, errors="ignore")
         return [*find_dims(alone.to_dataset(name="field"), "field", ndim).space]
     return [
         dim for dim in values.dims if dim != "trajectory" and dim in prediction.coords

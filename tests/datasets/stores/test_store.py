@@ -408,6 +408,7 @@ def interrupted_split(root: Path) -> Path:
     ("make", "message"),
     [
         (lambda root: root / "nowhere", r"no such file or folder: .*nowhere"),
+        (lambda root: root / ("x" * 5000), r"no such file or folder: .{1,300}$"),
         (empty, r"no HDF5 files in .*empty; expected"),
         (zero_bytes, r"zero\.h5 is not an HDF5 file \(0 bytes\), nor NetCDF.*, The Well"),
         (text, r"a\.hdf5 is not an HDF5 file \(15 bytes\)"),

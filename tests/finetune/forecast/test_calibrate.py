@@ -91,8 +91,11 @@ def test_the_command_and_what_predictions_carry(data, shift, registered, tmp_pat
     run = tmp_path / "run"
     shift(speed=0.9 * SPEED).save_pretrained(run / "checkpoint")
     (run / "checkpoint" / "best").mkdir()
-    main(["calibrate", str(run), str(data), "--coverage", "0.8"])
+    asked = ["calibrate", str(run), str(data), "--coverage", "0.8"]
+    main(asked)
     text = capsys.readouterr().out
+    main([*asked, "--units", "u=m/s"])  # of the same trajectories
+    assert capsys.readouterr().out == text
     assert "at coverage 0.8, by 39 trajectories" in text
     assert "of the test trajectories" in text
     assert (run / "checkpoint" / "best").is_dir()

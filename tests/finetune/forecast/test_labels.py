@@ -230,6 +230,30 @@ def test_a_figure_has_the_data_s_axes(operator: Operator, data: xarray.Dataset) 
     np.testing.assert_allclose(image.get_array(), bare["t"][0].T)
 
 
+def test_members_of_the_data_are_no_ensemble_of_ours(
+    operator: Operator, data: xarray.Dataset
+) -> None:
+    """A figure shows one of them, as of any sample; of members that we made, their mean."""
+    about = {"standard_name": "realization"}
+    theirs = xarray.concat([0.99 * data, data], "member").assign_coords(
+        member=("member", [4, 7], about)
+    )
+    found = operator.predict(theirs, steps=1)
+    assert found.t.dims == theirs.t.dims
+    assert found.member.values.tolist() == [4, 7]
+    for chosen, number in (({}, 0), ({"member": 1}, 1)):
+        images = [axes.images[0] for axes in found.pelagos.plot(**chosen).axes if axes.images]
+        np.testing.assert_allclose(images[0].get_array(), found.t[number, 0].T)
+    ours = operator.predict(data, steps=1, members=3)
+    first = next(axes.images[0] for axes in ours.pelagos.plot().axes if axes.images)
+    np.testing.assert_allclose(first.get_array(), ours.t.mean("member")[0].T)
+    del ours.attrs["ensemble"]  # as in a file of `pelagos predict`
+    first = next(axes.images[0] for axes in ours.pelagos.plot().axes if axes.images)
+    np.testing.assert_allclose(first.get_array(), ours.t.mean("member")[0].T)
+    with pytest.raises(ValueError, match=r"a coordinate 'member' .*rename\(member='given_"):
+        operator.predict(theirs.swap_dims(member="run"), steps=1, members=2)
+
+
 def test_notebooks_show_the_verdict_of_a_prediction(
     operator: Operator, data: xarray.Dataset
 ) -> None:

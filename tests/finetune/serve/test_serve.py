@@ -215,6 +215,18 @@ def test_a_file_is_predicted_from_in_any_layout(asked, tmp_path):
     assert found["dims"] == ["time", "x"]
 
 
+def test_members_of_a_file_are_samples_and_no_ensemble(asked, tmp_path):
+    data, predicted = expected(2)
+    both = xarray.concat([data, data], "member").assign_coords(
+        member=("member", [0, 1], {"standard_name": "realization"})
+    )
+    query = {"checkpoint": "dymixop", "forecast": {"steps": 2}, "answer": {"compare": True}}
+    _, found = asked("predict file", netcdf(both, tmp_path), **query)
+    assert found["dims"] == ["member", "time", "x"]
+    np.testing.assert_allclose(found["fields"]["u"], [predicted] * 2, rtol=1e-5, atol=1e-6)
+    assert "spread" not in found
+
+
 @pytest.mark.parametrize("kind", ["netcdf", "zarr"])
 def test_answers_as_files(client, tmp_path, kind):
     _, predicted = expected(4)

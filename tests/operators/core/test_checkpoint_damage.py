@@ -238,7 +238,12 @@ class TestHub:
         files = {"config.json", "model.safetensors", "SHA256SUMS"}
         assert [(name, files - {*wanted}) for name, wanted in asked] == [("owner/model", set())]
 
-    @pytest.mark.parametrize("name", ["hf:", "hf:a/b/c", "hf:model name"])
+    @pytest.mark.parametrize("name", ["hf:", "hf:a/b/c", "hf:model name", f"hf:{'x' * 5000}"])
     def test_an_impossible_repository(self, name):
-        with pytest.raises(ValueError, match=r"no model .* on the Hugging Face hub"):
+        with pytest.raises(ValueError, match=r"'hf:.*' names no model .*: write hf:owner/model$"):
+            from_pretrained(name)
+
+    @pytest.mark.parametrize("name", ["x" * 5000, "y/" * 3000, f"pelagos:{'x' * 5000}"])
+    def test_a_name_that_no_disk_can_have(self, name):
+        with pytest.raises(ValueError, match=r"^no checkpoint .{30,300}$"):
             from_pretrained(name)
