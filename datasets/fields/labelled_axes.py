@@ -57,7 +57,8 @@ def find_dims(data: xarray.Dataset, name: str, ndim: int, axes: Sequence[str] = 
         ValueError: there are too few dimensions.
     """
     order = tuple(str(dim) for dim in data[name].dims)
-    time = next((dim for dim in order if _is_time(data, dim)), None)
+    timely = [dim for dim in order if _is_time(data, dim)]
+    time = TIMES[0] if TIMES[0] in timely else next(iter(timely), None)
     rest = [dim for dim in order if dim != time]
     if len(rest) < ndim:
         raise ValueError(

@@ -7,12 +7,16 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
+_WORD = re.compile(r"[A-Za-z]{4,}")  # no symbol: those have a case
 POWER = re.compile(r"(?<=[A-Za-z])(?:\^|\*\*)?([-+]?\d+)")
+# Degrees that pint would take for angles times coulombs, Boltzmann's constant or farads.
+_DEGREES = re.compile(
+    r"(?<![A-Za-z])(?:(?:deg|degree|degrees)\.?[\s_]*|°\s*)"
+    r"(?:(?P<degC>c|celsius|centigrade)|(?P<kelvin>k|kelvins?)|(?P<degF>f|fahrenheit))(?![A-Za-z])",
+    re.IGNORECASE,
+)
 # Spellings of CF and of old programs that pint does not know, or takes for other units.
 SPELLINGS = {
-    **dict.fromkeys(("deg c", "degc", "deg_c", "degrees c", "degree c", "celsius"), "degC"),
-    **dict.fromkeys(("degree_celsius", "degrees_celsius", "degreesc", "°c", "° c"), "degC"),
-    **dict.fromkeys(("deg k", "degk", "degree_kelvin", "degrees_kelvin"), "kelvin"),
     **dict.fromkeys(
         [
             f"degree{plural}_{side}"
@@ -107,8 +111,11 @@ def _registry() -> Any:
 def _unit(text: str) -> Any:
     plain = SPELLINGS.get(" ".join(text.lower().split()))
     if plain is None:
-        plain = POWER.sub(r"**\1", text.strip().replace("·", "*"))
-    try:
-        return _registry().Unit(plain)
-    except Exception:  # whatever pint makes of texts from anywhere
-        return None
+        plain = _DEGREES.sub(lambda found: str(found.lastgroup), text.strip().replace("·", "*"))
+        plain = POWER.sub(r"**\1", plain)
+    for spelled in (plain, _WORD.sub(lambda word: word[0].lower(), plain)):
+        try:
+            return _registry().Unit(spelled)
+        except Exception:  # whatever pint makes of texts from anywhere
+            continue
+    return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -28,7 +29,7 @@ from .given import given, require_finite
 from .history import require_rank
 from .leads import Leads, lead_steps
 from .perturbing import Member, Perturbation, members_of, perturbed
-from .predicted import MEMBER, Labels, assemble
+from .predicted import LEAD, MEMBER, Labels, assemble
 from .rollout import rollout
 from .surroundings import context_of
 from .time_steps import TimeSteps
@@ -57,8 +58,7 @@ def predict(operator: Operator, data: Any, wishes: Wishes) -> Any:
     stored = isinstance(data, (str, Path, HasXarray))
     source = labelled(_dataset(data), wanted_of(operator, wishes))
     ensemble = wishes.members is not None
-    if ensemble:
-        _require_no_members(source)
+    _require_free_names(source, ensemble)
     window = _window(operator, source, wishes, stored)
     members = members_of(operator, wishes)
     fields = _all_frames(members, window, wishes)
@@ -86,11 +86,18 @@ def wanted_of(operator: Operator, wishes: Wishes) -> Wanted:
     )
 
 
-def _require_no_members(source: Labelled) -> None:
-    """Refuse data of which a dimension, or values along one, have the name of the ensemble's.
+def _require_free_names(source: Labelled, ensemble: bool) -> None:
+    """Refuse data of which a dimension, or values along one, have a name that the answer needs.
 
     The number of one member that was chosen has no place beside those of the ensemble.
     """
+    if LEAD in source.dims.samples:
+        raise ValueError(
+            f"the data have a dimension {LEAD!r} beside {source.dims.time!r}, which is what the "
+            f"lead times of the forecast are called; rename theirs: data.rename({LEAD}='given_at')"
+        )
+    if not ensemble:
+        return
     dimension = MEMBER in source.dims.order
     if dimension or (MEMBER in source.data.coords and source.data.coords[MEMBER].ndim):
         what, other = ("dimension", "trajectory") if dimension else ("coordinate", "given_member")
@@ -189,15 +196,10 @@ def _initial_frame(source: Labelled, start: Any, default: int | None) -> int:
     if start is None:
         return source.frames - 1 if default is None else min(default, source.frames - 1)
     if source.times is None:
-        if not isinstance(start, int) or not 0 <= start < source.frames:
-            raise ValueError(
-                f"the data have no times: start is the number of a frame, 0 to "
-                f"{source.frames - 1}; got {start!r}"
-            )
-        return start
+        return _numbered(start, source.frames)
     try:
         gaps = np.abs(source.clock.since(source.times, moment(start, source.times[0])))
-    except (TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):  # numbers beside dates, texts that are none
         raise ValueError(
             f"start must be a time of the data, such as {source.times[0]}; got {start!r}"
         ) from None
@@ -210,6 +212,16 @@ def _initial_frame(source: Labelled, start: Any, default: int | None) -> int:
     return found
 
 
+def _numbered(start: Any, frames: int) -> int:
+    """The number of the last given frame of data without times."""
+    if not isinstance(start, Integral) or not 0 <= int(start) < frames:
+        raise ValueError(
+            f"the data have no times: start is the number of a frame, 0 to {frames - 1}; got "
+            f"{start!r}"
+        )
+    return int(start)
+
+
 def _from_array(operator: Operator, data: Any, wishes: Wishes) -> Any:
     """Arrays (T, C, *S) or (N, T, C, *S) to arrays of as many predicted frames."""
     if wishes.prescribed is not None:
@@ -220,7 +232,9 @@ def _from_array(operator: Operator, data: Any, wishes: Wishes) -> Any:
     taken = given(data, operator.ndim, next(operator.parameters(), torch.zeros(())))
     require_rank(taken.history, operator.name, operator.ndim)
     require_finite(taken.history, operator.description.channels)
-    history = taken.history[:, -operator.history :]
+    frames = taken.history.shape[1]
+    last = frames - 1 if wishes.start is None else _numbered(wishes.start, frames)
+    history = taken.history[:, max(0, last + 1 - operator.history) : last + 1]
     about = operator.description
     context = context_of(history, about)
     if wishes.parameters:

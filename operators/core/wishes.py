@@ -9,6 +9,8 @@ from numbers import Integral, Real
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
+from torch import nn
+
 if TYPE_CHECKING:
     from .operator import Operator
 
@@ -66,8 +68,9 @@ class Wishes:
 
     def _check_counts(self) -> None:
         """Whole numbers, and no text in the place of operators."""
-        if isinstance(self.members, str) or not isinstance(
-            self.members, (Integral, Sequence, NoneType)
+        others = self.members if isinstance(self.members, Sequence) else ()
+        if not isinstance(self.members, (Integral, Sequence, NoneType)) or not all(
+            isinstance(other, nn.Module) for other in others
         ):
             raise ValueError(
                 f"members must be a whole number, or other operators; got {self.members!r}"

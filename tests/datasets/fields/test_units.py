@@ -21,6 +21,12 @@ from pelagos.datasets.fields.units import check_units, conversion, same, unlike
         ("1", ""),
         ("who knows", "who knows"),
         ("MB", "hPa"),
+        ("Kelvin", "K"),
+        ("degrees K", "K"),
+        ("degrees Celsius", "degC"),
+        ("deg. C", "degC"),
+        ("degrees K/day", "K day-1"),
+        ("Meters per Second", "m/s"),
     ],
 )
 def test_spellings_of_one_unit(one: str, other: str) -> None:
@@ -40,6 +46,8 @@ def test_other_units(one: str, other: str) -> None:
     [
         ("degC", "K", 20.0, 293.15),
         ("degF", "degC", 212.0, 100.0),
+        ("degrees Celsius", "K", 20.0, 293.15),
+        ("Degrees F", "degC", 212.0, 100.0),
         ("mm/day", "m/s", 86400.0, 1e-3),
         ("hPa", "Pa", 1013.25, 101325.0),
         ("hours", "s", 1.5, 5400.0),

@@ -157,6 +157,12 @@ WRONG: dict[str, tuple[Change, dict[str, Any], str]] = {
     "endless noise": (
         as_it_is, {"steps": 1, "members": 2, "perturbation": float("inf")}, "must be finite and not"
     ),
+    "a number beside dates": (
+        as_it_is, {"start": 1, "steps": 1}, "start must be a time of the data"
+    ),
+    "names of members": (
+        as_it_is, {"steps": 1, "members": ("a", "b")}, r"or other operators; got \('a', 'b'\)"
+    ),
     "a seed below": (as_it_is, {"steps": 1, "seed": -1}, "seed must be a whole number from 0 on"),
     "half a member": (as_it_is, {"steps": 1, "members": 2.5}, "members must be a whole number, or"),
 }  # fmt: skip
@@ -252,6 +258,26 @@ def test_members_of_the_data_are_no_ensemble_of_ours(
     np.testing.assert_allclose(first.get_array(), ours.t.mean("member")[0].T)
     with pytest.raises(ValueError, match=r"a coordinate 'member' .*rename\(member='given_"):
         operator.predict(theirs.swap_dims(member="run"), steps=1, members=2)
+
+
+def test_time_is_the_dimension_of_that_name(operator: Operator, data: xarray.Dataset) -> None:
+    """Also beside another one of time, in whatever order; that one counts samples."""
+    both = data.expand_dims(valid_time=[0, 1])
+    for given in (both, both.transpose("time", ...)):
+        found = operator.predict(given, steps=1)
+        assert found.t.sizes == {**given.t.sizes, "time": 1}
+    with pytest.raises(ValueError, match=r"'lead_time' beside 'time'.*rename\(lead_time='given_at"):
+        operator.predict(both.rename(valid_time="lead_time"), steps=1)
+
+
+def test_arrays_start_at_the_frame_of_a_number(operator: Operator, frames: np.ndarray) -> None:
+    for data, rows in ((frames, frames[:3]), (frames[None], frames[None, :3])):
+        found = operator.predict(data, start=np.int64(2), steps=1)
+        np.testing.assert_array_equal(found, operator.predict(rows, steps=1))
+    for start in (-1, 4, "soon"):
+        with pytest.raises(ValueError, match="start is the number of a frame, 0 to 3; got"):
+            operator.predict(frames, start=start, steps=1)
+    assert len(operator.predict(frames, steps=1, members=np.int64(2))) == 2
 
 
 def test_notebooks_show_the_verdict_of_a_prediction(
