@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..fields.grid import BOUNDARIES
 from ..fields.vocabulary import SPLITS
 from ..files.containers import Container, kind, listing, open_container
 from ..files.conventions import NO_VARIABLE, texts
@@ -182,7 +183,7 @@ class Variables:
                 for field in self.named([name])
                 if (axes := self.staggered(name))
             },
-            boundary=[self.boundary(dim) for dim in self.read_order(order)],
+            boundary=_boundaries(self, order),
             name="",
         )
 
@@ -252,18 +253,6 @@ class Variables:
         """Space axes in the order in which frames are read."""
         return tuple(sorted(order)) if set(order) <= set(SPACE) else order
 
-    def boundary(self, dim: str) -> str:
-        """Periodic for longitudes that go around the sphere."""
-        if self.roles[dim] != "x" or dim not in self.lines:
-            return "open"
-        file = open_container(self.path)
-        points = np.asarray(file.array(dim)[:], np.float64)
-        degrees = texts(file.attributes(dim)).get("units", "").lower().startswith("degree")
-        file.close()
-        whole = degrees and len(points) > 2 and np.isfinite(points).all()
-        step = (points[-1] - points[0]) / (len(points) - 1) if whole else 0.0
-        return "periodic" if abs(abs(step) * len(points) - AROUND) < abs(step) / 2 else "open"
-
 
 def read_variables(path: Path) -> Variables:
     """The variables of a file; none where its format names no dimensions.
@@ -281,6 +270,32 @@ def read_variables(path: Path) -> Variables:
     found = _found(path, file, _stored(file, shapes), shapes)
     file.close()
     return found
+
+
+def _boundaries(of: Variables, order: tuple[str, ...]) -> list[str]:
+    """Of every axis in the order of reading: as our own files say them, else by coordinates."""
+    file = open_container(of.path)
+    stated = texts(file.attributes("")).get("boundary", "")
+    file.close()
+    kinds = [kind.strip() for kind in stated.split(",")]
+    known = all(set(kind.split("-", 1)) <= set(BOUNDARIES) for kind in kinds)
+    if known and len(kinds) == len(order):
+        told = dict(zip(order, kinds, strict=True))
+        return [told[dim] for dim in of.read_order(order)]
+    return [_boundary(of, dim) for dim in of.read_order(order)]
+
+
+def _boundary(of: Variables, dim: str) -> str:
+    """Periodic for longitudes that go around the sphere."""
+    if of.roles[dim] != "x" or dim not in of.lines:
+        return "open"
+    file = open_container(of.path)
+    points = np.asarray(file.array(dim)[:], np.float64)
+    degrees = texts(file.attributes(dim)).get("units", "").lower().startswith("degree")
+    file.close()
+    whole = degrees and len(points) > 2 and np.isfinite(points).all()
+    step = (points[-1] - points[0]) / (len(points) - 1) if whole else 0.0
+    return "periodic" if abs(abs(step) * len(points) - AROUND) < abs(step) / 2 else "open"
 
 
 class _Stored(NamedTuple):

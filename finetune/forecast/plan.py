@@ -157,9 +157,9 @@ def _check_continuous(operator: Operator, request: Request) -> None:
         )
     if operator.direct or (times is None and request.mode == "autoregressive"):
         return
-    wanted = "direct prediction" if times is None else "lead times of its own"
+    wanted = "direct prediction needs" if times is None else "lead times of one's own need"
     raise ValueError(
-        f"{wanted} needs an operator that is continuous in time, such as multiscale; "
+        f"{wanted} an operator that is continuous in time, such as multiscale; "
         f"{operator.name} steps by the dt that it was trained at"
     )
 

@@ -209,6 +209,14 @@ def test_sensors_as_people_have_them(tmp_path):
     assert (time, sensors.values.item()) == (0.0, 280.0)
 
 
+def test_units_of_fields_that_have_none_are_not_compared(tmp_path):
+    """ "1" is what simulated data say: it is no unit, and fits all."""
+    row = "2000-01-02,1.5,2.0,temperature,280,,m/s"
+    bare = replace(SEA, units={"temperature": "1"})
+    ((_, sensors),) = ObservationFile(readings(tmp_path, row), bare)
+    assert sensors.values.item() == 280.0
+
+
 @pytest.mark.parametrize(
     ("row", "match"),
     [

@@ -50,6 +50,14 @@ def test_the_file_is_the_prediction(wave, shift, path) -> None:
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+def test_a_forecast_opens_as_data_on_the_same_grid(wave, shift, path) -> None:
+    """Also where its axes are periodic, which no coordinates tell."""
+    store = open_store(wave)
+    write_forecast(shift(), store, path, steps=3)
+    assert store.grid.boundary == ("periodic",)
+    assert open_store(path).grid == store.grid
+
+
 def test_truth_is_stored_where_there_is_some(wave, shift, path) -> None:
     store = open_store(wave)
     write_forecast(shift(), store, path, start=8, steps=5)
