@@ -1,6 +1,7 @@
 """`pelagos assimilate`, its files of observations, and the live estimate."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
