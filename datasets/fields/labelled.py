@@ -170,7 +170,7 @@ class Labelled:
         wanted = self.wanted
         samples = {dim: self.data.sizes[dim] for dim in self.dims.samples}
         needs = Needs(wanted.prescribed, wanted.units, wanted.fill)
-        place = Place(self.grid, self.dims.space, samples)
+        place = Place(self.grid, self.dims.space, samples, self.clock.scale)
         return prescribed_in(self.data if data is None else data, needs, place, origin, until)
 
     def _channel(
@@ -205,6 +205,7 @@ class Labelled:
     def _constant(self, name: str, mask: Tensor | None) -> Float[Tensor, "N *S"]:
         found = self.data[name]
         sizes = {dim: self.data.sizes[dim] for dim in (*self.dims.samples, *self.dims.space)}
+        _require_dims(found, f"the constant field {name}", sizes)
         found = found.broadcast_like(_empty(sizes)).transpose(*sizes)
         values = self._converted(name, np.asarray(found.values)).astype(np.float32)
         tensor = torch.from_numpy(values.reshape(-1, *self.grid.shape).copy())
@@ -222,6 +223,7 @@ class Labelled:
         assert key is not None, "asked before"
         if key in self.data.variables:
             sizes = {dim: self.data.sizes[dim] for dim in self.dims.samples}
+            _require_dims(self.data[key], f"the parameter {name}", sizes)
             values = self.data[key].broadcast_like(_empty(sizes)).transpose(*sizes).values
         else:
             values = self.data.attrs[key]
@@ -290,6 +292,16 @@ def parameter_key(data: xarray.Dataset, name: str) -> str | None:
     """Under which name the data have a parameter: a variable, coordinate or attribute."""
     keys = (name, f"{name}_parameter")
     return next((key for key in keys if key in data.variables or key in data.attrs), None)
+
+
+def _require_dims(found: xarray.DataArray, what: str, known: Mapping[str, int]) -> None:
+    """Refuse what varies along more than it may."""
+    others = [str(dim) for dim in found.dims if dim not in known]
+    if others:
+        raise ValueError(
+            f"{what} has the dimension(s) {', '.join(others)}, and may vary along "
+            f"{', '.join(known) or 'none'}: choose one value of each (data.isel)"
+        )
 
 
 def _require(data: xarray.Dataset, wanted: Wanted) -> None:

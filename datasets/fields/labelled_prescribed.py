@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from jaxtyping import Float, Float64
 
 from .grid import Grid
 from .labelled_axes import time_of
-from .labelled_times import clock_of
+from .labelled_times import Clock, clock_of
 from .prescribed import SAME, Needs, NotGiven, Prescribed
 from .units import check_units, conversion, unit_of
 
@@ -30,11 +30,13 @@ class Place:
         grid: of the forecast.
         space: names of the grid's axes in the data.
         samples: dimensions that count samples, and their sizes.
+        counts: one unit of the initial time, where that is a number, in the operator's unit.
     """
 
     grid: Grid
     space: tuple[str, ...]
     samples: Mapping[str, int] = field(default_factory=dict)
+    counts: float = 1.0
 
     @property
     def count(self) -> int:
@@ -89,7 +91,8 @@ def _given(
     found, time = data[name], _time(data, name, place)
     times, chosen = np.array([0.0, min(max(until, 1.0), EVER)]), [0, 0]
     if time is not None:
-        times, chosen = _covering(data, name, time, needs, origin, until)
+        begin = _counted(data, name, time, (needs, place), origin)
+        times, chosen = _covering(data, name, time, *begin, until)
         found = found.isel({time: chosen})
     _check_dims(data, name, time, place, needs.units.get("length"))
     order = [d for d in (*place.samples, time, *place.space) if d in found.dims]
@@ -116,10 +119,12 @@ def _time(data: xarray.Dataset, name: str, place: Place) -> str | None:
     return rest[0] if len(rest) == 1 else time_of(data, name)
 
 
-def _covering(
-    data: xarray.Dataset, name: str, time: str, needs: Needs, origin: Any, until: float
-) -> tuple[Float64[np.ndarray, " T"], list[int]]:
-    """The given times that a forecast needs, and their numbers."""
+def _counted(
+    data: xarray.Dataset, name: str, time: str, wanted: tuple[Needs, Place], origin: Any
+) -> tuple[Clock, Any]:
+    """How the given times count, and the initial time as they do: numbers that say no unit count
+    as those of the initial frames."""
+    needs, place = wanted
     if time not in data.coords or origin is None:
         raise ValueError(
             f"the prescribed {name} needs times, and so do the initial frames: "
@@ -127,6 +132,18 @@ def _covering(
         )
     coordinate = data.coords[time]
     clock = clock_of(coordinate, needs.units.get("time", ""))
+    if clock.dated or not isinstance(origin, (int, float, np.number)):
+        return clock, origin
+    if not unit_of(coordinate.attrs):
+        return replace(clock, scale=place.counts), origin
+    return clock, origin if clock.scale == place.counts else origin * place.counts / clock.scale
+
+
+def _covering(
+    data: xarray.Dataset, name: str, time: str, clock: Clock, origin: Any, until: float
+) -> tuple[Float64[np.ndarray, " T"], list[int]]:
+    """The given times that a forecast needs, and their numbers."""
+    coordinate = data.coords[time]
     try:
         since = clock.since(coordinate.values, origin)
     except (TypeError, ValueError):

@@ -117,7 +117,7 @@ class Prescribed:
         ends = torch.tensor((0.0, *moments), dtype=torch.float64)
         gaps = (ends[:, None] - self.times[0].double()).abs().amin(1)
         between = int((gaps > 10 * SAME * max(moments)).sum()) if len(moments) else 0
-        if between:
+        if between and not bool((self.values == self.values[:, :1]).all()):
             warnings.warn(
                 f"{', '.join(self.names)} is prescribed at other times than those of the steps: "
                 f"at {between} of {len(ends)} it is taken as linear between the given ones",

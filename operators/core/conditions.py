@@ -114,7 +114,7 @@ def _prescribed(context: Context, description: Description, name: str) -> Prescr
     if missing:
         raise NotGiven(
             f"this {name} takes {', '.join(wanted)} as prescribed at all times of a forecast, and "
-            f"dataset {context.dataset!r} has {', '.join(known) or 'none'}",
+            f"{_who(context.dataset)} {', '.join(known) or 'none'}",
             f"; give {', '.join(missing)} along with the data (in a file: --prescribed-from), or "
             "fine-tune with other names in `prescribed`",
         )
@@ -146,7 +146,7 @@ class _Known:
         if missing:
             raise ValueError(
                 f"this {name} takes the {self.kind}(s) {', '.join(names)} as extra inputs, and "
-                f"dataset {self.dataset!r} has {', '.join(self.names) or 'none'}; add "
+                f"{_who(self.dataset)} {', '.join(self.names) or 'none'}; add "
                 f"{', '.join(missing)} to the data, or fine-tune with other `conditions`"
             )
         if not names or self.values is None:
@@ -160,6 +160,10 @@ class _Known:
                 )
             scaled.append(scale.encode(value))
         return torch.stack(scaled, 1)
+
+
+def _who(dataset: str) -> str:
+    return f"dataset {dataset!r} has" if dataset else "the dataset has"
 
 
 def _moved(values: Tensor, like: Tensor) -> Tensor:

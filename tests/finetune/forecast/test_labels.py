@@ -280,6 +280,24 @@ def test_arrays_start_at_the_frame_of_a_number(operator: Operator, frames: np.nd
     assert len(operator.predict(frames, steps=1, members=np.int64(2))) == 2
 
 
+def test_conditions_that_vary_along_time_or_space_are_named() -> None:
+    about = Description(("u",), constant_fields=("k",), parameters=("nu",), time_steps=(1.0,))
+    operator = create("dymixop", description=about, ndim=1, history=1, hidden=4, layers=1, modes=3)
+    u, x, one = np.zeros((2, 16), np.float32), np.arange(16) / 16, np.ones(16, np.float32)
+    data = xarray.Dataset(
+        {"u": (("time", "x"), u), "k": ("x", one)}, {"time": [0.0, 1.0], "x": x, "nu": 1.0}
+    )
+    operator.predict(data, steps=1)
+    moving = data.assign(k=data["k"] * xarray.ones_like(data["time"]))
+    with pytest.raises(ValueError, match=r"constant field k has the dimension\(s\) time, and may"):
+        operator.predict(moving, steps=1)
+    for dim in ("x", "time"):
+        varied = data.assign_coords(nu=(dim, np.ones(data.sizes[dim])))
+        said = rf"parameter nu has the dimension\(s\) {dim}, and may"
+        with pytest.raises(ValueError, match=said):
+            operator.predict(varied, steps=1)
+
+
 def test_notebooks_show_the_verdict_of_a_prediction(
     operator: Operator, data: xarray.Dataset
 ) -> None:

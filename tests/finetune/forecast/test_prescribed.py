@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,6 +127,57 @@ def test_labelled_data_have_it_at_times_of_their_own() -> None:
         known(tank()).predict(apart, steps=2, prescribed=here.astype(str))
     with pytest.raises(ValueError, match="arrays have no times"):
         known(tank()).predict(data["u"].values, steps=2, prescribed=given)
+
+
+def in_unit(data: xarray.Dataset, unit: str, seconds: float) -> xarray.Dataset:
+    """The same with its times in a unit of so many seconds, which they say."""
+    about = {"units": unit} if unit else {}
+    return data.assign_coords(time=("time", data["time"].values / seconds, about))
+
+
+@pytest.mark.parametrize(
+    ("own", "given"),
+    [
+        (("s", 1), ("min", 60)),
+        (("ms", 1e-3), ("s", 1)),
+        (("s", 1), ("", 1)),
+        (("ms", 1e-3), ("", 1e-3)),
+    ],
+)
+def test_times_of_another_unit_are_converted(own, given, tmp_path: Path) -> None:
+    """Numbers that say no unit count as those of the initial frames."""
+    q = inflow(1, 1)[0]
+    data = labelled(q, 3)
+    operator = known(tank())
+    units = {**operator.description.units, "time": "s"}
+    operator.description = replace(operator.description, units=units)
+    apart = in_unit(data.drop_vars(["q", "forcing_time"]), *own)
+    beside = in_unit(data[["q"]].rename(forcing_time="time"), *given)
+    found = operator.predict(apart, steps=5, prescribed=beside)
+    np.testing.assert_allclose(found["u"], level(q[None])[0, 3:8], atol=1e-4)
+
+
+def test_a_file_of_another_unit_goes_with_stored_times(tanks: Path, tmp_path: Path) -> None:
+    store, operator = open_store(tanks), tank()
+    units = {**operator.description.units, "time": "s"}
+    operator.description = replace(operator.description, units=units)
+    q = inflow(5, 1, FRAMES)[0]
+    times = xarray.DataArray((START + DT * np.arange(FRAMES)) / 3600, dims="time")
+    hours = xarray.Dataset({"q": (("time",), q)}, {"time": times.assign_attrs(units="hour")})
+    hours.to_netcdf(tmp_path / "hours.nc", engine="h5netcdf")
+    found = predict(operator, store, steps=4, prescribed=str(tmp_path / "hours.nc"))
+    gained = level(q[None])[0, 1:5] - level(q[None])[0, :1]
+    expected = store.trajectory(2)[0, 0].numpy() + gained
+    np.testing.assert_allclose(found["u"][2], expected, atol=1e-4)
+
+
+def test_what_is_the_same_at_all_times_is_said_once_and_without_a_word() -> None:
+    data = labelled(inflow(1, 1)[0], 3).drop_vars("forcing_time").assign(q=0.5)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".* taken as linear")
+        found = known(tank()).predict(data.assign(q=data["q"].assign_attrs(units="m/s")), steps=3)
+    gained = found["u"].values - data["u"].values[-1]
+    np.testing.assert_allclose(gained, [[0.5 * DT * k] * POINTS for k in (1, 2, 3)], atol=1e-5)
 
 
 def test_dates_and_samples_go_together() -> None:
