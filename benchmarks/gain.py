@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -62,7 +63,9 @@ def case(space: tuple[int, ...], fields: int, modes: int, kind: str) -> Callable
     return run
 
 
-def step(space: tuple[int, ...], fields: int, modes: int, kind: str) -> Callable[[], None]:
+def step(
+    space: tuple[int, ...], fields: int, modes: int, kind: str, truncate: int | None = None
+) -> Callable[[], None]:
     """A training step of the gain of an observer on `BATCH` windows of `HORIZON` frames."""
     generator = torch.Generator().manual_seed(0)
     names = tuple(f"field_{i}" for i in range(fields))
@@ -75,7 +78,9 @@ def step(space: tuple[int, ...], fields: int, modes: int, kind: str) -> Callable
     frames = torch.randn(BATCH, HORIZON + 1, fields, *space, generator=generator)
     lead = torch.arange(1.0, HORIZON + 1).expand(BATCH, -1)
     window = Window(frames[:, :1], frames[:, 1:], lead, Context(names, Grid.unit(space)))
-    drawn = AssimilationConfig(warm_up=round(MEASURED * HORIZON), observed=(0.0, 0.0))
+    drawn = AssimilationConfig(
+        warm_up=round(MEASURED * HORIZON), observed=(0.0, 0.0), truncate=truncate
+    )
     objective = Assimilation(AssimilationObjectiveConfig(horizon=HORIZON, assimilation=drawn))
 
     def run() -> None:
@@ -101,9 +106,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--step", action="store_true", help="whole training steps, in seconds")
+    parser.add_argument("--truncate", type=int, help="gradients of --step, as in a recipe")
     parser.add_argument("--only", default="", help="cases whose grid and fields begin so")
     given = parser.parse_args()
-    prepare, unit = (step, 1.0) if given.step else (case, 1e3 / BATCH)
+    whole = partial(step, truncate=given.truncate)
+    prepare, unit = (whole, 1.0) if given.step else (case, 1e3 / BATCH)
     runs: dict[str, Callable[[], None]] = {}
     labels: list[tuple[str, int, int]] = []
     for space, fields, modes in CASES:

@@ -30,7 +30,7 @@ from .loop import train
 from .prepared import Prepared, prepare
 from .ranks import Ranks
 from .recipe import TrainRecipe, find_recipe
-from .run.directory import Status, create_run, inspect_run
+from .run.directory import Status, as_begun, create_run, inspect_run
 from .run.fingerprints import REMEDY, Seen, agreed, keep_fingerprints, other_data
 from .run.owning import owned
 from .run.shared import require_shared
@@ -157,7 +157,10 @@ def run_training(
         Stopped: on SIGTERM, SIGUSR1 or SIGUSR2, after saving.
     """
     say, ranks, tries = job.accelerator.print, job.ranks, launch.dry_run
-    status = ranks.once(lambda: inspect_run(run, recipe, launch.resume == "auto"))
+    resumes = launch.resume == "auto"
+    if resumes:
+        recipe = ranks.once(lambda: as_begun(run, recipe))
+    status = ranks.once(lambda: inspect_run(run, recipe, resumes))
     if status is Status.FINISHED:
         say(f"{title}: {run} is finished already; its checkpoint is {run / checkpoint.OF_A_RUN}")
         return

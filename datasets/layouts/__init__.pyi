@@ -8,7 +8,9 @@ from .arrays import TRAJECTORY as TRAJECTORY
 from .arrays import ArraySource as ArraySource
 from .cf import SPACE as SPACE
 from .cf import Variables as Variables
+from .cf import boundaries as boundaries
 from .cf import read_variables as read_variables
+from .cf import stated_boundaries as stated_boundaries
 from .described import axes_of as axes_of
 from .described_arrays import DescribedArrays as DescribedArrays
 from .description import CHANNEL as CHANNEL

@@ -183,7 +183,7 @@ class Variables:
                 for field in self.named([name])
                 if (axes := self.staggered(name))
             },
-            boundary=_boundaries(self, order),
+            boundary=boundaries(self, order),
             name="",
         )
 
@@ -272,17 +272,20 @@ def read_variables(path: Path) -> Variables:
     return found
 
 
-def _boundaries(of: Variables, order: tuple[str, ...]) -> list[str]:
+def boundaries(of: Variables, order: tuple[str, ...]) -> list[str]:
     """Of every axis in the order of reading: as our own files say them, else by coordinates."""
+    told = stated_boundaries(of, order)
+    return [told.get(dim) or _boundary(of, dim) for dim in of.read_order(order)]
+
+
+def stated_boundaries(of: Variables, order: tuple[str, ...]) -> dict[str, str]:
+    """Axis -> its boundary as our own files say it; {} for others."""
     file = open_container(of.path)
-    stated = texts(file.attributes("")).get("boundary", "")
+    kinds = texts(file.attributes("")).get("boundary", "").split(",")
     file.close()
-    kinds = [kind.strip() for kind in stated.split(",")]
+    kinds = [kind.strip() for kind in kinds]
     known = all(set(kind.split("-", 1)) <= set(BOUNDARIES) for kind in kinds)
-    if known and len(kinds) == len(order):
-        told = dict(zip(order, kinds, strict=True))
-        return [told[dim] for dim in of.read_order(order)]
-    return [_boundary(of, dim) for dim in of.read_order(order)]
+    return dict(zip(order, kinds, strict=True)) if known and len(kinds) == len(order) else {}
 
 
 def _boundary(of: Variables, dim: str) -> str:

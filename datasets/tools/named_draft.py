@@ -8,7 +8,7 @@ from pathlib import Path
 from ..files.containers import open_container
 from ..files.conventions import texts
 from ..layouts.arrays import NUMERIC, TIME
-from ..layouts.cf import SPACE, Variables, read_variables
+from ..layouts.cf import SPACE, Variables, boundaries, read_variables, stated_boundaries
 from ..layouts.description import CHANNEL
 from ..layouts.unstructured import REMEDY, counts_places
 
@@ -139,8 +139,9 @@ def _time(file: Path, found: Variables, field: str) -> list[str]:
 
 
 def _boundary(found: Variables, order: tuple[str, ...]) -> list[str]:
-    axes = found.read_order(order)
-    kinds = [found.boundary(axis) for axis in axes]
+    axes, kinds = found.read_order(order), boundaries(found, order)
+    if stated_boundaries(found, order):
+        return [f"boundary: [{', '.join(kinds)}]  # of {', '.join(axes)}"]
     around = [axis for axis, kind in zip(axes, kinds, strict=True) if kind == "periodic"]
     why = "not in the file: periodic, wall or open"
     if around:

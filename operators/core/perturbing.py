@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,7 +36,7 @@ def members_of(operator: Operator, wishes: Wishes) -> list[Member]:
         ValueError: other operators map other fields or see another number of frames.
     """
     asked = wishes.members
-    if asked is None or isinstance(asked, Integral):
+    if not isinstance(asked, Sequence):
         return [Member(operator, number) for number in range(int(asked or 1))]
     for other in asked:
         one, two = operator.description, other.description

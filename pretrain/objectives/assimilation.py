@@ -47,6 +47,10 @@ if TYPE_CHECKING:
     from ..recipe import DataConfig
 
 
+# Gradients through forecasts are as good per step and worse per time, and in chaos worse per step.
+_TRUNCATE = 1
+
+
 @dataclass(frozen=True)
 class AssimilationConfig(Checked):
     """What is drawn for every window.
@@ -62,7 +66,8 @@ class AssimilationConfig(Checked):
             knows no mean, and for operators that need several frames).
         tell_noise: share of the batches in which the operator is told the noise level.
         innovation: weight of the innovation in the loss.
-        truncate: steps after which gradients stop; 0: never.
+        truncate: steps after which gradients stop; 0: never. Null: 1, so that none go through a
+            forecast; or as in the run that is resumed.
         forecast: share of the optimizer steps, the first, that train the forecast alone; the others
             train the gain alone. 0: all train both. Where only one of them is trained at all, there
             is nothing to share.
@@ -76,7 +81,7 @@ class AssimilationConfig(Checked):
     exact_start: Fraction = 0.25
     tell_noise: Fraction = 0.9
     innovation: NotNegative = 0.1
-    truncate: Count = 0
+    truncate: Count | None = None
     forecast: BelowOne = 0.8
     forecast_horizon: AtLeastOne = 4
 
@@ -102,6 +107,15 @@ class AssimilationObjectiveConfig(ObjectiveConfig):
 
     kind: Literal["assimilation"] = "assimilation"
     assimilation: AssimilationConfig = field(default_factory=AssimilationConfig)
+
+    def as_begun(self, stored: ObjectiveConfig) -> AssimilationObjectiveConfig:
+        """Gradients that are truncated as in the run, where nothing else is asked for."""
+        if not isinstance(stored, AssimilationObjectiveConfig):
+            return self
+        asked, known = self.assimilation.truncate, stored.assimilation.truncate
+        if asked is not None or known is None:
+            return self
+        return replace(self, assimilation=replace(self.assimilation, truncate=known))
 
 
 class Assimilation(Objective[AssimilationObjectiveConfig]):
@@ -222,7 +236,8 @@ def draw_feed(
         told = noise.expand_as(truth) if tells else None
         observations.append(Observation(truth + noise * error[:, t], mask, window.fields, told))
     history, variance = _first_guess(window, draws, scaling, normalizer)
-    return replace(window, history=history), Feed(observations, variance, config.truncate)
+    truncate = _TRUNCATE if config.truncate is None else config.truncate
+    return replace(window, history=history), Feed(observations, variance, truncate)
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,10 @@ class ObjectiveConfig(Checked):
         """Frames, in strides, that a window needs after its history."""
         return self.horizon
 
+    def as_begun(self, stored: ObjectiveConfig) -> ObjectiveConfig:
+        """The same, with what it leaves to the run that is resumed, of which `stored` is."""
+        return self
+
 
 def _everything(parameter: str) -> bool:
     return True

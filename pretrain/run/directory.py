@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import re
 import secrets
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -33,6 +34,7 @@ from .best import FOLDER as BEST
 from .fingerprints import DATA, has_fingerprints
 from .jobs import JOBS, require_unheld
 
+R = TypeVar("R", bound=TrainRecipe)
 IDENTITY = "run_id"
 
 # What may change between the attempts of one run: it does not change what is learned.
@@ -80,6 +82,17 @@ def changes_of(run: Path, recipe: TrainRecipe) -> list[str]:
     """What a recipe changes of a run from here on, in words: dotted keys with both values."""
     stored = read(type(recipe), run / "recipe.yaml")
     return _differences(_learned(stored), _learned(recipe))
+
+
+def as_begun(run: Path, recipe: R) -> R:
+    """The recipe of a run that may be resumed, with what that recipe leaves to the run.
+
+    Earlier versions had other defaults, which their runs keep.
+    """
+    if not (run / "recipe.yaml").is_file():
+        return recipe
+    stored = read(type(recipe), run / "recipe.yaml")
+    return replace(recipe, objective=recipe.objective.as_begun(stored.objective))
 
 
 def inspect_run(run: Path, recipe: TrainRecipe, resume: bool) -> Status:

@@ -25,6 +25,7 @@ from pelagos.pretrain.objectives.assimilation import (
 from pelagos.pretrain.optimizer import build_optimizer, forget_resting, schedule, set_learning_rates
 from pelagos.pretrain.recipe import OptimizerConfig, TrainRecipe
 from pelagos.pretrain.run import state as resume
+from pelagos.pretrain.run.directory import as_begun, changes_of, create_run
 from pelagos.pretrain.start import create_operator, fit_to_data
 
 NORMALIZER = Statistics({"*": {"u": 1.0}}, {"*": {"u": 2.0}})
@@ -378,3 +379,21 @@ def test_shipped_recipes_start(name, tmp_path, capsys, monkeypatch):
     )
     main([name, "run", "--dry-run", "--operator.correction.modes", "6"])
     assert "observer with" in capsys.readouterr().out
+
+
+def test_gradients_stop_at_every_forecast_or_as_in_the_run(recipe, tmp_path):
+    """Runs of earlier versions say how theirs do, and go on so unless they are told otherwise."""
+
+    def asked(**assimilation):
+        kind = {"kind": "assimilation", "assimilation": assimilation}
+        return read(TrainRecipe, Path(recipe(objective=kind)))
+
+    assert draw_feed(window(), AssimilationConfig(), NORMALIZER, seed=0)[1].truncate == 1
+    begun = tmp_path / "run"
+    begun.mkdir()
+    create_run(begun, asked(truncate=0))
+    for changes, truncate in (({}, 0), ({"truncate": 3}, 3)):
+        found = as_begun(begun, asked(**changes))
+        assert found.objective.assimilation.truncate == truncate
+        assert (changes_of(begun, found) == []) == (truncate == 0)
+    assert as_begun(tmp_path / "new", asked()).objective.assimilation.truncate is None
