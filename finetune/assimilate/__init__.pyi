@@ -1,6 +1,7 @@
 from .assimilate import Outcome as Outcome
 from .assimilator import Assimilator as Assimilator
 from .assimilator import Estimate as Estimate
+from .observations import InvalidRows as InvalidRows
 from .settings import Outputs as Outputs
 from .settings import Settings as Settings
 from .start import Start as Start

@@ -34,6 +34,19 @@ _SHOWN = 5  # problems that an error names
 _DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
 
 
+class InvalidRows(ValueError):
+    """Rows of a file cannot be used.
+
+    Args:
+        reason: which, and why; an attribute, for those whose people never saw the file.
+        message: with the file and what to do.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 @dataclass(frozen=True)
 class Reading:
     """What one sensor measured at one time; `std` is NaN where it is unknown."""
@@ -160,9 +173,10 @@ class ObservationFile:
             shown = "; ".join(self.problems[:_SHOWN])
             more = len(self.problems) - _SHOWN
             rest = f"; and {more} more" if more > 0 else ""
-            raise ValueError(
+            raise InvalidRows(
+                f"{shown}{rest}",
                 f"{path}: {shown}{rest}. Correct these rows, or leave them out (--skip-invalid); "
-                f"the other {self.count} are usable"
+                f"the other {self.count} are usable",
             )
         if not self.count:
             raise ValueError(f"{path} holds no usable observation")

@@ -23,6 +23,7 @@ from ...operators.assimilation.measurement import sample as measured_at
 from ...operators.core.observation import Sensors
 from ...operators.core.operator import Operator
 from ..assimilate.assimilate import assimilate as run
+from ..assimilate.observations import InvalidRows
 from ..assimilate.settings import Outputs, Settings
 from ..assimilate.start import Start, require_assimilating, start_cold
 from ..assimilate.start import start_from as start_stored
@@ -30,7 +31,7 @@ from ..assimilate.writer import SPREAD
 from .along import IN_JSON, along
 from .answers import Answer, Shown, answer
 from .asked import Assimilate, Network
-from .refusals import TooLarge, told
+from .refusals import Refused, TooLarge, told
 from .shelf import Shelf
 from .starting import start_from
 
@@ -59,8 +60,11 @@ def assimilate(shelf: Shelf, body: Path) -> Answer:
     settings = Settings(members=asked.members, seed=asked.seed, forecast=asked.forecast)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        with told(IN_JSON):
-            outcome = run(operator, start, body.parent / FILE, outputs, settings)
+        try:
+            with told(IN_JSON):
+                outcome = run(operator, start, body.parent / FILE, outputs, settings)
+        except InvalidRows as error:
+            raise Refused(f"{error.reason}; line 2 is the first of the observations") from None
     with xarray.open_dataset(outcome.path, engine="h5netcdf", decode_times=False) as data:
         shown = _shown(data.load(), operator, start, stored, rows)
     texts = [str(one.message) for one in said]

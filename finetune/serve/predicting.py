@@ -122,8 +122,18 @@ def _predicted(
 
 
 def _any(operator: Operator, data: xarray.Dataset) -> str:
-    """A channel that the data have."""
-    return next(name for name in operator.description.channels if name in data)
+    """A channel that the data have.
+
+    Raises:
+        ValueError: they have none.
+    """
+    for name in operator.description.channels:
+        if name in data:
+            return name
+    raise ValueError(
+        f"{operator.name} takes {', '.join(operator.description.channels)}, and the data have "
+        f"{', '.join(map(str, data.data_vars)) or 'nothing'}"
+    )
 
 
 def _wishes(operator: Operator, start: Start, asked: Forecast) -> dict[str, Any]:
@@ -142,7 +152,8 @@ def _wishes(operator: Operator, start: Start, asked: Forecast) -> dict[str, Any]
         return wishes | {"times": asked.times}
     if asked.times is None and asked.steps is None and not start.steps:
         raise ValueError("say how far to predict: forecast.steps or forecast.times")
-    return wishes | {"times": asked.times, "steps": asked.steps or start.steps}
+    steps = start.steps if asked.steps is None else asked.steps
+    return wishes | {"times": asked.times, "steps": steps}
 
 
 def _require_bounded(

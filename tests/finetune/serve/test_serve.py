@@ -227,6 +227,34 @@ def test_members_of_a_file_are_samples_and_no_ensemble(asked, tmp_path):
     assert "spread" not in found
 
 
+@pytest.mark.parametrize(
+    ("task", "body", "said"),
+    [
+        (
+            "predict",
+            {"checkpoint": "dymixop", "sample": {"dataset": "burgers_2d"}},
+            "dymixop takes u, and the data have velocity_x, velocity_y",
+        ),
+        (
+            "predict",
+            {"checkpoint": "dymixop", "sample": SAMPLE, "forecast": {"steps": 0}},
+            "steps must be at least 1; got 0",
+        ),
+        (
+            "assimilate",
+            {
+                "checkpoint": "observer",
+                "sample": {"dataset": "burgers_1d"},
+                "observations": [{"time": 0.02, "x": 7.0, "field": "u", "value": 1.0}],
+            },
+            "line 2: x = 7 lies outside the domain [0, 1]; line 2 is the first of the observations",
+        ),
+    ],
+)
+def test_what_a_request_cannot_have_is_said_as_it_can_be_mended(asked, task, body, said):
+    assert asked(task, body) == (400, {"error": said})
+
+
 @pytest.mark.parametrize("kind", ["netcdf", "zarr"])
 def test_answers_as_files(client, tmp_path, kind):
     _, predicted = expected(4)
