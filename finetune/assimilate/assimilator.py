@@ -19,10 +19,12 @@ from ...datasets.fields.window import Context
 from ...operators.assimilation.comparing import innovations_of
 from ...operators.assimilation.ensemble import EnsembleGain
 from ...operators.assimilation.measurement import Innovations
-from ...operators.assimilation.operator import AssimilatingOperator, correct_ensemble
+from ...operators.assimilation.operator import correct_ensemble
 from ...operators.core.observation import Observation, Sensors
+from ...operators.core.operator import Operator
 from ...operators.core.state import State
 from ...operators.core.time_steps import SAME_STEP
+from .start import require_assimilating
 
 MOST_STEPS = 10_000  # of the operator from one time to the next
 
@@ -67,13 +69,13 @@ class Assimilator:
         seed: of its perturbations.
 
     Raises:
-        ValueError: the history does not fit, or there is none and the operator knows no mean; or a
-            `gain` without an ensemble.
+        ValueError: the operator only predicts; the history does not fit, or there is none and the
+            operator knows no mean; or a `gain` without an ensemble.
     """
 
     def __init__(
         self,
-        operator: AssimilatingOperator,
+        operator: Operator,
         context: Context,
         *,
         time: float = 0.0,
@@ -83,6 +85,7 @@ class Assimilator:
         gain: EnsembleGain | None = None,
         seed: int = 0,
     ) -> None:
+        known = require_assimilating(operator).eval()
         if members < 1:
             raise ValueError(f"members must be at least 1; got {members}")
         if gain is not None and members == 1:
@@ -90,18 +93,18 @@ class Assimilator:
                 "radius, relaxation and model error are those of an ensemble, and one member uses "
                 "the operator's own gain; ask for more members, such as 20"
             )
-        self.operator, self.time, self.members = operator.eval(), time, members
+        self.operator, self.time, self.members = known, time, members
         self.gain = gain or EnsembleGain()
         self.generator = torch.Generator().manual_seed(seed)
         wide = context.map(lambda tensor: tensor.expand(members, *tensor.shape[1:]))
         with torch.inference_mode():
             if history is None:
-                state = operator.cold_start(wide, members)
+                state = known.cold_start(wide, members)
             else:
                 frames = history.expand(members, *history.shape[1:])
-                state = operator.start(frames, wide, variance=variance)
+                state = known.start(frames, wide, variance=variance)
             if members > 1 and state.variance is not None:
-                error = operator.draw_error(state, self.generator)
+                error = known.draw_error(state, self.generator)
                 state = replace(state, history=state.history + error.unsqueeze(1))
         self.state = state
         # What is not predicted stays as it was given, as in a rollout.

@@ -26,6 +26,8 @@ class Observation:
     noise: Tensor | None = None
 
     def __post_init__(self) -> None:
+        if self.mask.dtype != torch.bool:
+            raise ValueError(f"an observation's mask must be bool; got {self.mask.dtype}: mask > 0")
         if self.values.shape != self.mask.shape or self.values.shape[1] != len(self.fields):
             raise ValueError(
                 f"observation values {tuple(self.values.shape)} and mask "

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from ..recipe import DataConfig
 
 
-# Gradients through forecasts are as good per step and worse per time, and in chaos worse per step.
+# Gradients through forecasts take twice the time, and the gain is no better for it on the whole.
 _TRUNCATE = 1
 
 

@@ -210,6 +210,14 @@ def test_sensors_as_people_have_them(tmp_path):
     assert (time, sensors.values.item()) == (0.0, 280.0)
 
 
+def test_what_is_no_measurement_is_said_before_it_is_used():
+    with pytest.raises(ValueError, match=r"mask must be bool; got torch\.float32"):
+        Observation(torch.zeros(1, 1, 8), torch.ones(1, 1, 8), ("u",))
+    predictor = create("dymixop", fields=("u",), ndim=1, hidden=4, layers=1, modes=3)
+    with pytest.raises(ValueError, match="this dymixop predicts but cannot assimilate; wrap it"):
+        Assimilator(predictor, Context(("u",), Grid.unit((8,))))
+
+
 def test_units_of_fields_that_have_none_are_not_compared(tmp_path):
     """ "1" is what simulated data say: it is no unit, and fits all."""
     row = "2000-01-02,1.5,2.0,temperature,280,,m/s"
