@@ -11,7 +11,7 @@ _WORD = re.compile(r"[A-Za-z]{4,}")  # no symbol: those have a case
 POWER = re.compile(r"(?<=[A-Za-z])(?:\^|\*\*)?([-+]?\d+)")
 # Degrees that pint would take for angles times coulombs, Boltzmann's constant or farads.
 _DEGREES = re.compile(
-    r"(?<![A-Za-z])(?:(?:deg|degree|degrees)\.?[\s_]*|°\s*)"
+    r"(?<![A-Za-z])(?:(?:deg|degree|degrees)\.?[\s_]*|[°º]\s*)"
     r"(?:(?P<degC>c|celsius|centigrade)|(?P<kelvin>k|kelvins?)|(?P<degF>f|fahrenheit))(?![A-Za-z])",
     re.IGNORECASE,
 )

@@ -25,6 +25,7 @@ from pelagos.datasets.fields.units import check_units, conversion, same, unlike
         ("degrees K", "K"),
         ("degrees Celsius", "degC"),
         ("deg. C", "degC"),
+        ("ºC", "degC"),
         ("degrees K/day", "K day-1"),
         ("Meters per Second", "m/s"),
     ],
