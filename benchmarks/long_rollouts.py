@@ -415,8 +415,8 @@ def table(rows: list[dict]) -> None:
         "fronts",
     )
     columns = (*columns, "blown", "steps", "ms", "mib")
-    print("| task | operator | objective | seeds | " + " | ".join(columns) + " |")
-    print("|---" * (4 + len(columns)) + "|")
+    print("| task | operator | objective | budget | seeds | " + " | ".join(columns) + " |")
+    print("|---" * (5 + len(columns)) + "|")
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
         bound = f", bounded {row['bounded']:g}" if row.get("bounded") else ""
@@ -424,7 +424,7 @@ def table(rows: list[dict]) -> None:
         groups.setdefault(key, []).append(row)
     for key, found in sorted(groups.items()):
         cells = [spread([value_of(row, name) for row in found]) for name in columns]
-        print(f"| {' | '.join(key[:3])} | {len(found)} | {' | '.join(cells)} |")
+        print(f"| {' | '.join(key[:3])} | {key[3]:g} | {len(found)} | {' | '.join(cells)} |")
 
 
 def value_of(row: dict, column: str) -> float | None:
