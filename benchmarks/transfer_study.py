@@ -66,6 +66,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64])
     parser.add_argument("--tuned-at", type=int, nargs="*", default=[4, 32])
+    rates = {"default": [1e-3, 3e-3, 1e-2], "help": "tried for every start"}
+    parser.add_argument("--rates", type=float, nargs="+", **rates)
     parser.add_argument("--peer", action="store_true", help="neuraloperator's FNO, too")
     parser.add_argument("--table", action="store_true", help="only print what is there")
     asked = parser.parse_args()
@@ -95,6 +97,7 @@ def words(row: str, asked: argparse.Namespace) -> list[str]:
         "study.trajectories": asked.counts,
         "study.seeds": asked.seeds,
         "study.steps": asked.steps,
+        "study.learning_rates": dict.fromkeys(("pretrained", "scratch", "peer"), asked.rates),
         "study.tuned_at": [count for count in asked.tuned_at if count in asked.counts],
         "study.peer": {"hidden": 32, "layers": 4, "modes": 12} if asked.peer else None,
     }

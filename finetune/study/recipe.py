@@ -26,9 +26,9 @@ class Rates(Checked):
         peer: of the peer.
     """
 
-    pretrained: tuple[Positive, ...] = (3e-4, 1e-3)
-    scratch: tuple[Positive, ...] = (1e-3, 3e-3)
-    peer: tuple[Positive, ...] = (1e-3, 3e-3)
+    pretrained: tuple[Positive, ...] = (1e-3, 3e-3, 1e-2)
+    scratch: tuple[Positive, ...] = (1e-3, 3e-3, 1e-2)
+    peer: tuple[Positive, ...] = (1e-3, 3e-3, 1e-2)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -44,9 +44,9 @@ exit $worst
 SCONTROL = '#!/usr/bin/env bash\n[[ $1 == show ]] && echo localhost || echo "$*" >> "$ASKED"\n'
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> dict[str, str]:
-    """The environment of a job of two tasks, with stand-ins for SLURM's commands."""
+@pytest.fixture(params=["1", pytest.param("2", marks=pytest.mark.slow)])
+def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, str]:
+    """The environment of a job of some tasks, with stand-ins for SLURM's commands."""
     tools = tmp_path / "bin"
     tools.mkdir()
     for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
@@ -58,7 +58,7 @@ def cluster(tmp_path: Path) -> dict[str, str]:
         "PELAGOS_PYTHON": sys.executable,
         "SLURM_JOB_NODELIST": "node[1-2]",
         "SLURM_JOB_ID": str(os.getpid()),
-        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS": request.param,
         "TASKS": str(tmp_path / "tasks"),
         "ASKED": str(tmp_path / "asked"),
         "ACCELERATE_USE_CPU": "true",

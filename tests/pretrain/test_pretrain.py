@@ -143,6 +143,7 @@ def test_killed_and_resumed_is_bit_equal(processes, uninterrupted, recipe, tmp_p
         assert a == pytest.approx(b, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_from_the_start_are_bit_equal_to_one(uninterrupted, recipe, tmp_path):
     """By torchrun itself, as users start it; other tests have its agent alone."""
     words = ["--standalone", "--nproc_per_node=2", "-m", "pelagos.pretrain", recipe()]

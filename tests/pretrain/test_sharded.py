@@ -37,9 +37,16 @@ def test_gradients_lie_as_distributed_training_keeps_them():
 
 
 @NEEDS_SHARDS
-@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
-def test_training_with_shards_is_training(precision, tmp_path):
-    """Every operator, on data far from zero, against DDP; for bf16 see also the test above."""
+@pytest.mark.parametrize(
+    ("precision", "trained"),
+    [
+        ("fp32", ["observer"]),
+        pytest.param("fp32", ["dymixop", "multiscale"], marks=pytest.mark.slow),
+        pytest.param("bf16", names(), marks=pytest.mark.slow),
+    ],
+)
+def test_training_with_shards_is_training(precision, trained, tmp_path):
+    """On data far from zero, against DDP; for bf16 see also the test above."""
     data = simulate(
         "advection_1d", tmp_path, trajectories={"train": 4, "valid": 2}, resolution=48, frames=5
     )
@@ -47,7 +54,7 @@ def test_training_with_shards_is_training(precision, tmp_path):
         with h5py.File(file, "r+") as h5:
             h5["t0_fields/u"][...] += 100
     script = Path(__file__).parents[1] / "support" / "sharded_training.py"
-    run(script, data, tmp_path, precision, processes=2)
+    run(script, data, tmp_path, precision, *trained, processes=2)
 
 
 @pytest.mark.parametrize(

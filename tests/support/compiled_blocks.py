@@ -6,6 +6,7 @@ Inductor takes a minute: one operator is compiled by it, the others by the backe
 import sys
 
 import torch
+from packaging.version import Version
 from torch import nn
 from torch._dynamo.utils import counters
 
@@ -27,6 +28,7 @@ OPERATORS = {
     "observer": {"hidden": 4, "layers": 3, "modes": 3},
 }
 INDUCTOR = "dymixop"
+TRACES_ALL = Version(torch.__version__) >= Version("2.9")  # 2.8 no properties of named tuples
 GRAPHS = {"dymixop": 1, "multiscale": 2, "observer": 1}  # plain and shifted windows differ
 
 
@@ -58,8 +60,10 @@ def main(name):
         torch.testing.assert_close(compiled, plain, rtol=1e-4, atol=1e-5)
         for key, gradient in gradients.items():
             torch.testing.assert_close(found[key], gradient, rtol=1e-3, atol=1e-5, msg=key)
-        assert counters["stats"]["unique_graphs"] == GRAPHS[name], counters["stats"]
-    assert not counters["graph_break"], counters["graph_break"]
+        if TRACES_ALL:
+            assert counters["stats"]["unique_graphs"] == GRAPHS[name], counters["stats"]
+    if TRACES_ALL:
+        assert not counters["graph_break"], counters["graph_break"]
 
 
 if __name__ == "__main__":

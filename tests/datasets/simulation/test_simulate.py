@@ -578,7 +578,7 @@ def test_ctrl_c_ends_all_processes_and_leaves_nothing_half_written(tmp_path):
     script = f"""
 from pelagos.finetune.cli.console import main
 if __name__ == "__main__":
-    main("data simulate burgers_1d --train 4000 --shard 100 --resolution 256 --workers 2 "
+    main("data simulate burgers_1d --train 4000 --shard 100 --resolution 64 --workers 2 "
          "--out {tmp_path}".split())
 """
     (tmp_path / "run.py").write_text(script)

@@ -228,7 +228,6 @@ def test_a_netcdf_file_is_read_as_the_csv(wave, checkpoint, tmp_path):
     path = write(tmp_path / "sensors.csv", rows)
     columns = dict(zip(HEADER, zip(*rows, strict=True), strict=True))
     dataset = xarray.Dataset({k: ("reading", np.array(v)) for k, v in columns.items()})
-    dataset["field"] = dataset["field"].astype(object)
     dataset.to_netcdf(tmp_path / "sensors.nc", engine="h5netcdf")
     found = []
     for file in (path, tmp_path / "sensors.nc"):

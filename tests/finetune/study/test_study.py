@@ -304,7 +304,9 @@ def test_numbers_of_trajectories_are_powers_of_two_and_all():
 
 
 def test_rates_are_taken_from_the_nearest_tuned_number():
-    config = build(StudyConfig, {"tuned_at": [2, 8], "steps": [5], "seeds": 3})
+    rates = {"pretrained": [3e-4, 1e-3], "scratch": [1e-3, 3e-3]}
+    values = {"tuned_at": [2, 8], "steps": [5], "seeds": 3, "learning_rates": rates}
+    config = build(StudyConfig, values)
     plan = Plan(config, (1, 2, 4, 8))
     place = Place("pretrained", 5, 1)
     assert plan.cells(place, {}) == []
@@ -316,9 +318,9 @@ def test_rates_are_taken_from_the_nearest_tuned_number():
     assert plan.cells(replace(place, trajectories=8), validation)[0].seed == 0
     everything = {
         Cell(replace(place, start=start, trajectories=count), 0, rate): 1.0
-        for start, rates in (("pretrained", (3e-4, 1e-3)), ("scratch", (1e-3, 3e-3)))
+        for start, tried in rates.items()
         for count in (2, 8)
-        for rate in rates
+        for rate in tried
     }
     cells = {cell for at in plan.places() for cell in plan.cells(at, everything)}
     assert plan.work() == sum(cell.place.steps for cell in cells)

@@ -91,7 +91,7 @@ def test_linear_gaussian_problem_within_five_percent_of_the_kalman_filter():
     operator.tendency = Zero()
     generator = torch.Generator().manual_seed(1)
     optimizer = torch.optim.Adam(operator.correction.parameters(), lr=0.03)
-    steps = 50
+    steps = 30
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = 0.03 * (1 - step / steps)
@@ -101,7 +101,7 @@ def test_linear_gaussian_problem_within_five_percent_of_the_kalman_filter():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    frames = simulate(transition, process, 32, 100, seed=12345)
+    frames = simulate(transition, process, 32, 60, seed=12345)
     with torch.no_grad():
         run = operator(window_of(frames, grid), feed_of(frames, generator))
     error = (run.analysis - frames[:, 1:])[:, 20:].square().mean().sqrt().item()

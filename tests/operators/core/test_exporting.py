@@ -44,7 +44,8 @@ def described(name: str) -> Description:
 
 
 @pytest.mark.parametrize(
-    "name", ["dymixop", "observer", pytest.param("multiscale", marks=pytest.mark.slow)]
+    "name",
+    ["observer", *(pytest.param(n, marks=pytest.mark.slow) for n in ("dymixop", "multiscale"))],
 )
 def test_a_loop_over_the_program_is_the_rollout(name, tmp_path):
     operator = create(name, description=described(name), **SMALL[name]).eval()
