@@ -7,15 +7,19 @@ makes the data (once), measures what a step costs (once for all seeds), trains f
 fit into `--budget` seconds of processor time (what else runs on the machine does not count), rolls
 1,000 steps out from every test trajectory, and appends a row to `OUT/rows.jsonl`. A row that is
 there is not made again; one that was stopped goes on. `a+b` is objective a with the keys of b that
-a does not have itself. `--table` prints means ± deviations over seeds:
+a does not have itself; b may also be other keys of a recipe (`DEVICES`). `--table` prints means ±
+deviations over seeds:
 
 - vrmse: mean over fields and ten times the training horizon, at most 10 for a frame;
 - valid: time in which the forecast is valid (correlation of at least 0.8, or an NRMSE of at most
-  0.1 where the flow does not decorrelate), in the equation's units; in Lyapunov times beside it;
+  0.1 where the flow does not decorrelate), in the equation's units, and as `lyapunov` in Lyapunov
+  times; `typical` is its geometric mean, in these where there is one: the mean is that of the few
+  flows that are hardly chaotic, which are predicted ten times as long as others;
 - occupation, spectrum: where long rollouts live, against a truth that is as long; over what two
   halves of the true trajectories have between each other (1 is as good as another sample);
 - steepest: largest |u_x| over that of the truth, a mean over ten times the training horizon: below
-  1 where fronts are smeared;
+  1 where fronts are smeared; fronts: the mean distance of that ratio from 1, in which too steep
+  ones do not make up for smeared ones;
 - blown: trajectories that are not finite, or beyond ten times the root mean square of the truth,
   within 1,000 steps;
 - steps, ms (processor time of a step), MiB (largest resident set of the training process).
@@ -44,14 +48,14 @@ from pelagos.datasets.fields import Window, collate
 from pelagos.datasets.fields.dynamics import by_differences
 from pelagos.datasets.metrics import largest_lyapunov
 from pelagos.datasets.stores import Store
-from pelagos.operators import from_pretrained
+from pelagos.operators import Operator, from_pretrained
 from pelagos.pretrain import TrainRecipe, pretrain
 from pelagos.pretrain.objectives import reference_of
 from pelagos.pretrain.objectives.jacobian import steepness
 
 HORIZON = 5
 STEPS = 1000
-PILOTS = 10, 10, 40  # steps of short trainings: one to warm up, two whose difference is the cost
+PILOTS = 10, 20, 120  # steps of short trainings: one to warm up, two whose difference is the cost
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,10 @@ class Task:
         frames: of a training trajectory, and of a test trajectory.
         counts: trajectories for training and for the test.
         valid: metric and threshold of the valid time.
+        starts: frames of a test trajectory from which errors and valid times are taken.
         recurrent: whether there is an attractor to compare with.
+        conserved: fields whose mean stays the same.
+        conditions: parameters that differ between trajectories, and are told to the operator.
         batch: windows of an optimizer step.
         small: keys of the operators that cost less here.
     """
@@ -73,25 +80,49 @@ class Task:
     frames: tuple[int, int]
     counts: tuple[int, int] = (64, 16)
     valid: tuple[str, float] = ("correlation", 0.8)
+    starts: int = 1
     recurrent: bool = True
+    conserved: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
     batch: int = 16
     small: dict[str, int] = field(default_factory=dict)
 
 
 DECAYING = {"valid": ("nrmse", 0.1), "recurrent": False}
 TASKS = {
-    "burgers": Task("burgers_1d", ["--resolution", "128", "--dt", "0.05"], (21, 61), **DECAYING),
-    "ks": Task("kuramoto_sivashinsky_1d", ["--resolution", "64", "--dt", "1"], (61, 1001)),
+    "burgers": Task(
+        "burgers_1d",
+        ["--resolution", "128", "--dt", "0.05"],
+        (21, 61),
+        **DECAYING,
+        conserved=("u",),
+        conditions=("viscosity",),
+    ),
+    "ks": Task(
+        "kuramoto_sivashinsky_1d",
+        ["--resolution", "64", "--dt", "1"],
+        (61, 1001),
+        starts=4,
+        conserved=("u",),
+    ),
     "navier_stokes": Task(
         "kolmogorov_2d",
         ["--resolution", "32", "--dt", "0.5"],
         (31, 201),
-        counts=(32, 4),
+        counts=(32, 8),
+        starts=3,
+        conserved=("vorticity",),
+        conditions=("viscosity",),
         batch=8,
         small={"hidden": 16, "modes": 10},
     ),
     "euler": Task("euler_1d", ["--resolution", "128", "--dt", "0.005"], (26, 61), **DECAYING),
-    "klein_gordon": Task("klein_gordon_1d", ["--resolution", "128", "--dt", "0.2"], (41, 501)),
+    "klein_gordon": Task(
+        "klein_gordon_1d",
+        ["--resolution", "128", "--dt", "0.2"],
+        (41, 501),
+        conditions=("mass_squared", "coupling"),
+    ),
 }
 TASKS |= {  # where data are few
     "ks_few": replace(TASKS["ks"], counts=(2, 16)),
@@ -136,12 +167,29 @@ OBJECTIVES = {
     },
 }
 
+# Other keys of a recipe, which go with any objective. Parameters that vary are told (`conditions`),
+# as in a recipe that Pelagos drafts; "blind" is without.
+DEVICES: dict[str, dict] = {
+    "fast": {"optimizer": {"learning_rate": 3e-3}},
+    "brisk": {"optimizer": {"learning_rate": 5e-3, "betas": [0.9, 0.98]}},
+    "faster": {"optimizer": {"learning_rate": 1e-2}},
+    "averaged": {"average": {"decay": 0.98}, "publish": "average"},
+    "small": {"batch": 4, "micro_batch": 4},
+    "large": {"batch": 32, "micro_batch": 32},
+    "tiny": {"batch": 2, "micro_batch": 2},
+    "thin": {"objective": {"thin": [1, 2]}},
+    "blind": {"conditions": []},
+    "kept": {"conserved": "the task's"},
+}
+FREE = ("fast", "brisk", "faster", "averaged", "blind", "kept")  # of which a step takes as long
+NAMES = ", ".join((*OBJECTIVES, *DEVICES))
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("task", nargs="?", choices=TASKS)
     parser.add_argument("operator", nargs="?", choices=OPERATORS)
-    parser.add_argument("objective", nargs="?", help=f"{', '.join(OBJECTIVES)}, or some with +")
+    parser.add_argument("objective", nargs="?", help=f"{NAMES}, or some with +")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--budget", type=float, default=20.0, help="processor seconds")
     parser.add_argument("--bounded", type=float, help="score the same weights within a bound")
@@ -151,8 +199,8 @@ def main() -> None:
     if asked.table:
         table(rows_of(asked.out))
         return
-    if asked.objective is None or not {*asked.objective.split("+")} <= {*OBJECTIVES}:
-        parser.error(f"name a task, an operator and an objective ({', '.join(OBJECTIVES)})")
+    if asked.objective is None or not {*asked.objective.split("+")} <= {*OBJECTIVES, *DEVICES}:
+        parser.error(f"name a task, an operator and an objective ({NAMES})")
     names = ("task", "operator", "objective", "seed", "budget", "bounded")
     key = {k: getattr(asked, k) for k in names}
     if any(key.items() <= {"bounded": None, **row}.items() for row in rows_of(asked.out)):
@@ -192,7 +240,8 @@ def cost(asked: argparse.Namespace, data: Path) -> float:
     """Processor seconds of an optimizer step, measured once for all seeds."""
     path = asked.out / "costs.json"
     known = json.loads(path.read_text()) if path.exists() else {}
-    name = f"{asked.task}-{asked.operator}-{asked.objective}"
+    dear = "+".join(part for part in asked.objective.split("+") if part not in FREE)
+    name = f"{asked.task}-{asked.operator}-{dear}"
     if name not in known:
         runs = [(asked.out / "pilots" / f"{name}-{k}", n) for k, n in enumerate(PILOTS)]
         _, short, long = (train(asked, data, run, n) for run, n in runs)
@@ -206,7 +255,8 @@ def objective(name: str, steps: int) -> dict:
     """The keys of an objective, or of several, of which the first ones count."""
     merged: dict = {}
     for part in name.split("+"):
-        merged = {**OBJECTIVES[part], **merged}
+        own = OBJECTIVES[part] if part in OBJECTIVES else DEVICES[part].get("objective", {})
+        merged = {**own, **merged}
     if "curriculum" in merged:
         growing = merged["curriculum"]
         merged["curriculum"] = {**growing, "every": max(1, round(steps * growing["every"]))}
@@ -215,20 +265,25 @@ def objective(name: str, steps: int) -> dict:
 
 def train(asked: argparse.Namespace, data: Path, run: Path, steps: int) -> float:
     """Train, or go on; processor seconds of this."""
-    operator = OPERATORS[asked.operator]
-    operator = operator | {k: v for k, v in TASKS[asked.task].small.items() if k in operator}
+    task, operator = TASKS[asked.task], OPERATORS[asked.operator]
+    operator = operator | {k: v for k, v in task.small.items() if k in operator}
     recipe = {
         "data": [{"path": str(data), "cache": "memory"}],
         "operator": operator,
         "normalizer": {"name": "statistics"},
         "objective": objective(asked.objective, steps),
         "steps": steps,
-        "batch": TASKS[asked.task].batch,
-        "micro_batch": TASKS[asked.task].batch,
+        "batch": task.batch,
+        "micro_batch": task.batch,
         "seed": asked.seed,
-        "save_every": 10 * max(1, steps // 100),
+        "save_every": steps if steps < 200 else 10 * (steps // 100),  # pilots: at the end
         "validation": {"every": steps, "horizon": HORIZON},
+        "conditions": list(task.conditions),
     }
+    for part in asked.objective.split("+"):
+        recipe |= {k: v for k, v in DEVICES.get(part, {}).items() if k != "objective"}
+    if "conserved" in recipe:
+        recipe["conserved"] = list(task.conserved)
     run.parent.mkdir(parents=True, exist_ok=True)
     run.with_suffix(".yaml").write_text(yaml.safe_dump(recipe))
     begun = time.process_time()
@@ -239,11 +294,11 @@ def train(asked: argparse.Namespace, data: Path, run: Path, steps: int) -> float
 
 @torch.no_grad()
 def score(task: Task, run: Path, truth: Path, bounded: float | None) -> dict:
-    """What 1,000 steps from the start of every test trajectory are worth."""
+    """What 1,000 steps from the start of every test trajectory are worth, and fewer from more."""
     store, operator = open_store(truth, "test"), from_pretrained(run / "checkpoint").eval()
     operator.description = replace(operator.description, bounded=bounded)
     known = store.n_frames(0) - operator.history
-    window = collate([store.window(i, 0, operator.history, known) for i in range(len(store))])
+    window = started(store, operator.history, 1)
     limit = 10 * window.target.square().flatten(1).mean(1).sqrt()
     frames, sound = [], torch.ones(len(store), dtype=torch.bool)
     begun = time.process_time()
@@ -256,7 +311,11 @@ def score(task: Task, run: Path, truth: Path, bounded: float | None) -> dict:
             break
     spent = {"rollout_ms": 1000 * (time.process_time() - begun) / STEPS}
     guess, blown = torch.stack(frames, 1), 1 - sound.double().mean().item()
-    found = {**spent, "blown": blown, **short(task, guess, window)}
+    found = {
+        **spent,
+        "blown": blown,
+        **short(operator, started(store, operator.history, task.starts), task),
+    }
     if task.recurrent:
         kept = guess[sound]
         found |= attractor(window.target, kept) if len(kept) else {}
@@ -285,10 +344,24 @@ def lyapunov_time(truth: Path, store: Store, window: Window) -> float | None:
     return json.loads(path.read_text())
 
 
-def short(task: Task, guess: Tensor, window: Window) -> dict:
+def started(store: Store, history: int, starts: int) -> Window:
+    """Windows from so many frames of every trajectory on, all as long as they can be."""
+    apart = store.n_frames(0) // starts
+    known = store.n_frames(0) - (starts - 1) * apart - history
+    return collate(
+        [
+            store.window(i, k * apart, history, known)
+            for i in range(len(store))
+            for k in range(starts)
+        ]
+    )
+
+
+def short(operator: Operator, window: Window, task: Task) -> dict:
     """Errors over ten times the training horizon, the valid time, and fronts."""
     ndim, reach = window.grid.ndim, 10 * HORIZON
     truth, (metric, threshold) = window.target, task.valid
+    guess = operator(window)
     times = metrics.valid_time(guess, truth, window.lead_times[0], ndim, threshold, metric)
     guess, truth = guess[:, :reach], truth[:, :reach]
     errors = metrics.vrmse(guess, truth, ndim).nan_to_num(10.0).clamp_max(10.0)
@@ -301,7 +374,9 @@ def short(task: Task, guess: Tensor, window: Window) -> dict:
         "vrmse": errors.mean().item(),
         "vrmse_after": {k: by_time[k - 1] for k in (1, HORIZON, 2 * HORIZON, reach)},
         "valid": times.mean().item(),
+        "typical": times.clamp_min(window.lead_times.min()).log().mean().exp().item(),
         "steepest": ratio.mean().item(),
+        "fronts": (ratio - 1).abs().mean().item(),
     }
 
 
@@ -330,10 +405,19 @@ def rows_of(out: Path) -> list[dict]:
 
 def table(rows: list[dict]) -> None:
     """Print means over seeds."""
-    columns = ("vrmse", "valid", "lyapunov", "occupation", "spectrum", "steepest", "blown")
-    columns = (*columns, "steps", "ms", "mib")
-    print("| task | operator | objective | seeds | " + " | ".join(columns) + " |")
-    print("|---" * (4 + len(columns)) + "|")
+    columns = (
+        "vrmse",
+        "valid",
+        "lyapunov",
+        "typical",
+        "occupation",
+        "spectrum",
+        "steepest",
+        "fronts",
+    )
+    columns = (*columns, "blown", "steps", "ms", "mib")
+    print("| task | operator | objective | budget | seeds | " + " | ".join(columns) + " |")
+    print("|---" * (5 + len(columns)) + "|")
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
         bound = f", bounded {row['bounded']:g}" if row.get("bounded") else ""
@@ -341,16 +425,18 @@ def table(rows: list[dict]) -> None:
         groups.setdefault(key, []).append(row)
     for key, found in sorted(groups.items()):
         cells = [spread([value_of(row, name) for row in found]) for name in columns]
-        print(f"| {' | '.join(key[:3])} | {len(found)} | {' | '.join(cells)} |")
+        print(f"| {' | '.join(key[:3])} | {key[3]:g} | {len(found)} | {' | '.join(cells)} |")
 
 
 def value_of(row: dict, column: str) -> float | None:
     """A cell of one row; None where there is none."""
+    if column in ("lyapunov", "typical") and row.get("lyapunov_time"):
+        return row["valid" if column == "lyapunov" else column] / row["lyapunov_time"]
     if column == "lyapunov":
-        return row["valid"] / row["lyapunov_time"] if row.get("lyapunov_time") else None
+        return None
     if column in ("occupation", "spectrum"):
         return row[column] / row[f"{column}_floor"] if column in row else None
-    return row[column]
+    return row.get(column)
 
 
 def spread(values: list[float | None]) -> str:

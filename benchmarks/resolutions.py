@@ -36,7 +36,7 @@ COUNTS = {"train": 128, "valid": 4, "test": 16}
 
 @dataclass(frozen=True)
 class Task:
-    """Data, and how long and how far they are learned."""
+    """Data, and how long and how far they are learned; `conditions` are told to all operators."""
 
     equation: str
     points: int
@@ -46,12 +46,20 @@ class Task:
     steps: int = 400
     frames: int = 1
     patch: int = 4
+    conditions: tuple[str, ...] = ()
 
 
 TASKS = {
     "darcy": Task("darcy_2d", 24, 6),
     "burgers": Task(
-        "burgers_1d", 64, 12, {"frames": 21, "dt": 0.05}, horizon=5, steps=500, frames=20
+        "burgers_1d",
+        64,
+        12,
+        {"frames": 21, "dt": 0.05},
+        horizon=5,
+        steps=500,
+        frames=20,
+        conditions=("viscosity",),
     ),
     "ks": Task(
         "kuramoto_sivashinsky_1d",
@@ -125,6 +133,7 @@ def errors(asked: argparse.Namespace) -> list[float | None]:
         {
             "data": [{"path": str(paths[factor]), "cache": "memory"}],
             "operator": operator,
+            "conditions": list(task.conditions),
             "normalizer": {"name": "statistics"},
             "objective": {**objective, **thin},
             "optimizer": {"learning_rate": 2e-3},

@@ -22,6 +22,7 @@ from .job import Job
 from .optimizer import build_optimizer
 from .recipe import TrainRecipe
 from .start import left_out
+from .untold import untold
 
 R = TypeVar("R", bound=TrainRecipe)
 
@@ -74,7 +75,8 @@ def prepare(
     _require_whole(data, job)
     looked = _try_out(operator, data, adaptation if saved is None else None)
     compile_blocks(operator, recipe.compile, device)
-    lines = [_summary(recipe, operator, stores, job), *left_out(operator, stores), *looked]
+    lines = [_summary(recipe, operator, stores, job), *left_out(operator, stores)]
+    lines += [*untold(operator, stores), *looked]
     return Prepared(operator, optimizer, stores, data, lines)
 
 

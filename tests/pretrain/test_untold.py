@@ -1,0 +1,56 @@
+"""What is said of parameters that an operator is not told."""
+
+import pytest
+import yaml
+
+from pelagos.datasets.simulation.simulate import simulate
+from pelagos.pretrain.command import main
+
+RECIPE = {
+    "operator": {"name": "dymixop", "history": 2, "hidden": 4, "layers": 2, "modes": 3},
+    "steps": 2,
+    "batch": 2,
+    "micro_batch": 1,
+    "log_every": 1,
+    "save_every": 2,
+    "validation": {"every": 2, "trajectories": 1, "horizon": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Burgers with viscosities of its own for every trajectory, and heat with one for all."""
+    root = tmp_path_factory.mktemp("data")
+    sizes = {"trajectories": {"train": 2, "valid": 1}, "resolution": 40, "frames": 6, "dt": 0.02}
+    one = {"diffusivity": 0.01}
+    return {
+        "burgers": simulate("burgers_1d", root, **sizes),
+        "heat": simulate("heat_1d", root, parameters=one, **sizes),
+        "advection": simulate("advection_1d", root, parameters={"speed": 1.0}, **sizes),
+    }
+
+
+@pytest.fixture
+def said(data, tmp_path, capsys):
+    def start(*names, **changes):
+        path = tmp_path / "recipe.yaml"
+        entries = [{"path": str(data[name])} for name in names]
+        path.write_text(yaml.safe_dump({"data": entries, **RECIPE, **changes}))
+        main([str(path), str(tmp_path / "run"), "--dry-run"])
+        return capsys.readouterr().out
+
+    return start
+
+
+def test_a_viscosity_that_differs_is_named_with_a_remedy_that_works(said):
+    line = (
+        "viscosity of burgers_1d differs between trajectories, which the operator is not told; "
+        "with conditions: [viscosity] it is"
+    )
+    assert line in said("burgers")
+    assert "is not told" not in said("burgers", conditions=["viscosity"])
+
+
+def test_nothing_is_said_of_what_is_the_same_or_cannot_be_told(said):
+    assert "is not told" not in said("heat")
+    assert "is not told" not in said("burgers", "advection")  # which has no viscosity
