@@ -66,6 +66,7 @@ from .overrides import split as split
 from .parsing import app_of as app_of
 from .paths import expanded as expanded
 from .paths import is_folder as is_folder
+from .paths import require_netcdf as require_netcdf
 from .paths import require_text as require_text
 from .paths import shown as shown
 from .paths import there as there

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+NETCDF = (".nc", ".nc4", ".cdf", ".h5", ".hdf5")  # endings of NetCDF, whose files are HDF5
 MOST_SHOWN = 300  # characters of a path
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
@@ -50,6 +51,24 @@ def shown(path: str | Path) -> str:
     """A path for a message, without the middle of one that would fill the screen."""
     text = str(path)
     return text if len(text) <= MOST_SHOWN else f"{text[:100]}…{text[-50:]}"
+
+
+def require_netcdf(path: Path, others: tuple[str, ...] = ()) -> None:
+    """Refuse a file to be written whose name says that it is none of NetCDF.
+
+    Args:
+        path: of the file.
+        others: endings that say what else is written.
+
+    Raises:
+        ValueError: its ending is another one.
+    """
+    if path.suffix and path.suffix.lower() not in (*NETCDF, *others):
+        zarr = " or .zarr" if ".zarr" in others else ""
+        raise ValueError(
+            f"{shown(path)}: what is written is NetCDF, and {path.suffix} says otherwise; end its "
+            f"name with .nc{zarr}"
+        )
 
 
 def require_text(path: Path | str, remedy: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...datasets.base.appearing import refuse_existing
+from ...datasets.base.paths import require_netcdf
 
 if TYPE_CHECKING:
     from ...operators.assimilation.ensemble import EnsembleGain
@@ -96,10 +97,11 @@ class Outputs:
         """Refuse, before any work, what cannot be written.
 
         Raises:
-            ValueError: a file exists and `overwrite` is not set, cannot be written, or the figure
-                is of a kind that cannot be drawn.
+            ValueError: a file exists and `overwrite` is not set, or cannot be written; `out` does
+                not end as NetCDF does, or the figure is of a kind that cannot be drawn.
         """
         if self.figure is not None and self.figure.suffix.lower() not in (".svg", ".png"):
             raise ValueError(f"a figure is an .svg or a .png file; got {self.figure.name!r}")
+        require_netcdf(self.out)
         for path in (self.out, *([] if self.figure is None else [self.figure])):
             refuse_existing(path, self.overwrite)

@@ -18,6 +18,7 @@ import torch
 import xarray
 
 from ...datasets.base.appearing import naming_full_disk, refuse_existing
+from ...datasets.base.paths import require_netcdf
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
 from ...operators.core.predicted import BAND, band_attributes
@@ -91,10 +92,11 @@ def write_forecast(
         wishes: attributes of `Request` in place of the request's, as in `steps=20`.
 
     Raises:
-        ValueError: `path` is taken, its disk is too full, another process writes it; or as in
-            `predict`; or `strict` is set and the verdict is "outside".
+        ValueError: `path` is taken or ends otherwise, its disk is too full, another process writes
+            it; or as in `predict`; or `strict` is set and the verdict is "outside".
     """
     request, path = replace(request or Request(), **wishes), Path(path)
+    require_netcdf(path, others=(ZARR,))
     plan = make_plan(operator, store, request, beyond=True)
     _refuse(path, overwrite)
     team = team_of(operator, others, store, request, plan)

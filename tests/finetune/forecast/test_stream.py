@@ -13,6 +13,7 @@ import xarray
 from pelagos.datasets import open_store
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.layouts.well import WellData, write_file
+from pelagos.finetune.assimilate.settings import Outputs
 from pelagos.finetune.forecast import frames, stream
 from pelagos.finetune.forecast.marks import alone
 from pelagos.finetune.forecast.predict import predict, stored
@@ -120,6 +121,14 @@ def test_another_request_starts_anew(wave, shift, path, monkeypatch) -> None:
     monkeypatch.setattr(frames, "_timed_step", advance)
     write_forecast(shift(), store, path, steps=5)
     assert read(path).sizes["time"] == 5
+
+
+def test_a_name_that_says_another_format_is_refused(wave, shift, tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"NetCDF, and \.csv says otherwise; .* \.nc or \.zarr"):
+        write_forecast(shift(), open_store(wave), tmp_path / "p.csv")
+    with pytest.raises(ValueError, match=r"NetCDF, and \.zarr says otherwise; .* \.nc$"):
+        Outputs(tmp_path / "analysis.zarr").require_free()
+    assert not [*tmp_path.iterdir()]
 
 
 def test_members_and_parameters(wave, shift, path) -> None:

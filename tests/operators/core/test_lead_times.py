@@ -124,7 +124,7 @@ def test_published_weights_predict_in_physical_units(tmp_path) -> None:
 
 def test_refusals(operator, wave, shift) -> None:
     store = open_store(wave, "test")
-    with pytest.raises(ValueError, match="needs an operator that is continuous in time"):
+    with pytest.raises(ValueError, match="need an operator that is continuous in time"):
         predict(shift(), store, lead_times=(0.5,))
     with pytest.raises(ValueError, match="direct prediction needs an operator"):
         predict(shift(), store, mode="direct")
