@@ -49,7 +49,7 @@ SETS = {
         "gray_scott_2d": NEW | {"resolution": 64, "frames": 21, "dt": 100},
         "wave_layers_2d": NEW | {"resolution": 32, "frames": 21},
         "richtmyer_meshkov_2d": NEW | {"resolution": 32, "frames": 21},
-        "darcy_2d": NEW | {"train": 256},
+        "darcy_2d": NEW | {"resolution": 25, "train": 256},
     },
 }
 
