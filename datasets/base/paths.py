@@ -6,7 +6,8 @@ import os
 import re
 from pathlib import Path
 
-NETCDF = (".nc", ".nc4", ".cdf", ".h5", ".hdf5")  # endings of NetCDF, whose files are HDF5
+# Endings of NetCDF, whose files are HDF5.
+NETCDF = (".nc", ".nc4", ".cdf", ".netcdf", ".h5", ".hdf5", ".hdf", ".he5")
 MOST_SHOWN = 300  # characters of a path
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
@@ -63,7 +64,7 @@ def require_netcdf(path: Path, others: tuple[str, ...] = ()) -> None:
     Raises:
         ValueError: its ending is another one.
     """
-    if path.suffix and path.suffix.lower() not in (*NETCDF, *others):
+    if path.suffix and path.suffix.lower() not in NETCDF and path.suffix not in others:
         zarr = " or .zarr" if ".zarr" in others else ""
         raise ValueError(
             f"{shown(path)}: what is written is NetCDF, and {path.suffix} says otherwise; end its "

@@ -23,6 +23,7 @@ from .labelled_axes import Dims, find_dims, grid_of
 from .labelled_prescribed import Place, prescribed_in, require_numbers, scale_of
 from .labelled_times import Clock, clock_of
 from .prescribed import Needs, Prescribed
+from .units import unit_of
 from .window import Context
 
 FILL = "mask_fill"  # attribute of a variable: the value that stands where it is masked
@@ -169,7 +170,10 @@ class Labelled:
         """
         wanted = self.wanted
         samples = {dim: self.data.sizes[dim] for dim in self.dims.samples}
-        needs = Needs(wanted.prescribed, wanted.units, wanted.fill)
+        units = dict(wanted.units)
+        if units.get("time", "") in ("", "1") and self.dims.time in self.data.coords:
+            units["time"] = unit_of(self.data.coords[self.dims.time].attrs)
+        needs = Needs(wanted.prescribed, units, wanted.fill)
         place = Place(self.grid, self.dims.space, samples, self.clock.scale)
         return prescribed_in(self.data if data is None else data, needs, place, origin, until)
 

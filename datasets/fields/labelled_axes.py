@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray
 
-from .grid import Grid, spacing
+from .grid import BOUNDARIES, Grid, spacing
 from .units import conversion, unit_of
 
 TIMES = ("time", "t", "lead_time", "valid_time")
@@ -163,6 +163,10 @@ def _uniform(dim: str, values: np.ndarray) -> str:
 
 
 def _boundary(data: xarray.Dataset, space: Sequence[str], trained: Grid | None) -> tuple[str, ...]:
+    known = {*BOUNDARIES}
+    by_axis = [str(data[dim].attrs.get("boundary", "")) for dim in space if dim in data.coords]
+    if len(by_axis) == len(space) and {k for kind in by_axis for k in kind.split("-", 1)} <= known:
+        return tuple(by_axis)
     stated: Any = data.attrs.get("boundary")
     if stated is not None:
         kinds = stated.split(",") if isinstance(stated, str) else np.atleast_1d(stated).tolist()

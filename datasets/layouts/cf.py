@@ -282,10 +282,17 @@ def stated_boundaries(of: Variables, order: tuple[str, ...]) -> dict[str, str]:
     """Axis -> its boundary as our own files say it; {} for others."""
     file = open_container(of.path)
     kinds = texts(file.attributes("")).get("boundary", "").split(",")
+    by_axis = {d: texts(file.attributes(d)).get("boundary", "") for d in order if d in of.lines}
     file.close()
+    if len(by_axis) == len(order) and all(_known(kind) for kind in by_axis.values()):
+        return by_axis
     kinds = [kind.strip() for kind in kinds]
-    known = all(set(kind.split("-", 1)) <= set(BOUNDARIES) for kind in kinds)
+    known = all(_known(kind) for kind in kinds)
     return dict(zip(order, kinds, strict=True)) if known and len(kinds) == len(order) else {}
+
+
+def _known(kind: str) -> bool:
+    return set(kind.split("-", 1)) <= set(BOUNDARIES)
 
 
 def _boundary(of: Variables, dim: str) -> str:

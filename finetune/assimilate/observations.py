@@ -273,9 +273,11 @@ def _time(row: dict[str, Any], domain: Domain) -> float:
 def _conversion(row: dict[str, Any], name: str, domain: Domain) -> tuple[float, float]:
     """Scale and offset from the row's unit to that of the field."""
     given, wanted = str(row.get("unit") or "").strip(), domain.units.get(name, "")
-    if not given or not wanted or "1" in (given, wanted):  # simulated data have no units
+    if not given or not wanted:
         return 1.0, 0.0
     found = conversion(given, wanted)
+    if found is None and "1" in (given, wanted):  # simulated data have no units
+        return 1.0, 0.0
     if found is None:
         raise ValueError(f"{name} is in {wanted!r}, and {given!r} cannot be converted into it")
     return found

@@ -149,6 +149,8 @@ def _export_program(checkpoint: Path, out: Path, verify: bool, asked: dict[str, 
     shapes = ", ".join(f"{n} {s}" for n, s in zip(says["names"], says["shapes"], strict=True))
     opened = "onnxruntime.InferenceSession" if asked["onnx"] else "torch.export.load"
     print(f"program: {out} (takes {shapes}; open it with: {opened})")
+    if operator.description.bounded is not None or operator.description.conserved:
+        print("masks: it knows none, and bounds (or conserves) fields over the whole grid")
     if given := ", ".join(says["prescribed"]):
         print(f"prescribed: {given} at the beginning and the end of the step")
 

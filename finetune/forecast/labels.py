@@ -12,9 +12,9 @@ from jaxtyping import Bool
 from ...datasets.base.config import plain
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
+from ...operators.core.predicted import BOUNDARY, MEMBER, REALIZATION
 from .plan import Plan
 
-MEMBER = "member"
 CONVENTIONS_TEXT = (
     "NAME: predicted field; NAME_truth: stored field at the same time, NaN where none is stored. "
     "Both are NaN where the field is masked (land, obstacles). "
@@ -46,8 +46,10 @@ def coordinates(store: Store, plan: Plan) -> dict[str, Any]:
     times = np.stack([_times(store.trajectory_times(i), plan, lead) for i in plan.trajectories])
     unit = unit_of(store, "time")
     coordinates: dict[str, Any] = {
-        axis: ((axis,), values.numpy(), unit_of(store, "length"))
-        for axis, values in zip(store.axes, store.grid.coordinates(), strict=True)
+        axis: ((axis,), values.numpy(), unit_of(store, "length") | {BOUNDARY: kind})
+        for axis, values, kind in zip(
+            store.axes, store.grid.coordinates(), store.grid.boundary, strict=True
+        )
     }
     if (times == times[0]).all():
         coordinates["time"] = (("time",), times[0], {"long_name": "time"} | unit)
@@ -66,6 +68,12 @@ def coordinates(store: Store, plan: Plan) -> dict[str, Any]:
         key = f"{name}_parameter" if name in plan.fields else name
         coordinates[key] = (("trajectory",), values, unit_of(store, name))
     return coordinates
+
+
+def member_coordinate(members: int) -> dict[str, Any]:
+    """Along an ensemble: its members' numbers; {} for a single forecast."""
+    number = {"standard_name": REALIZATION}
+    return {MEMBER: ((MEMBER,), np.arange(members), number)} if members else {}
 
 
 def _times(stored: np.ndarray, plan: Plan, lead: np.ndarray) -> np.ndarray:

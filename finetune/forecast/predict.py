@@ -22,8 +22,9 @@ from ...datasets.base.appearing import appearing_file
 from ...datasets.files.netcdf_written import write_netcdf
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
+from ...operators.core.predicted import MEMBER
 from .frames import forecast, truth
-from .labels import MEMBER, attributes, coordinates, masked_points, unit_of
+from .labels import attributes, coordinates, masked_points, member_coordinate, unit_of
 from .members import team_of
 from .plan import make_plan
 from .request import Request
@@ -90,7 +91,8 @@ def predict(
         if known:
             about = {"long_name": f"stored {name}"} | unit
             variables[name + TRUTH] = (dims, stored[:, :, channel], about)
-    return xarray.Dataset(variables, coordinates(store, plan), attributes(operator, store, plan))
+    labels = coordinates(store, plan) | member_coordinate(team.count if ensemble else 0)
+    return xarray.Dataset(variables, labels, attributes(operator, store, plan))
 
 
 def write_prediction(dataset: xarray.Dataset, path: Path, *, overwrite: bool = False) -> Path:

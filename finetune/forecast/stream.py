@@ -21,7 +21,7 @@ from ...datasets.base.appearing import naming_full_disk, refuse_existing
 from ...datasets.base.paths import require_netcdf
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
-from ...operators.core.predicted import BAND, band_attributes
+from ...operators.core.predicted import BAND, MEMBER, band_attributes
 from ...operators.core.verdict import (
     FINITE,
     Start,
@@ -31,7 +31,7 @@ from ...operators.core.verdict import (
     verdict_from_json,
 )
 from .frames import Done, Step, forecast, truth
-from .labels import MEMBER, attributes, coordinates, masked_points, unit_of
+from .labels import attributes, coordinates, masked_points, member_coordinate, unit_of
 from .marks import Marks, alone, discard, identity_of, places, read_marks
 from .members import Team, team_of
 from .plan import Plan, make_plan
@@ -339,9 +339,7 @@ def _labels(job: _Job) -> xarray.Dataset:
     """Coordinates and attributes of the file."""
     found = coordinates(job.store, job.plan)
     found["trajectory"] = (("trajectory",), np.asarray(job.plan.trajectories))
-    if job.members:
-        number = {"standard_name": "realization"}
-        found[MEMBER] = ((MEMBER,), np.arange(job.members), number)
+    found |= member_coordinate(job.members)
     if 0 < len(job.known) < job.plan.steps:
         leads = np.array([job.plan.leads[k] for k in job.known])
         about = {"long_name": "time since last given frame, of stored frames"}

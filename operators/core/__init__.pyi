@@ -32,8 +32,10 @@ from .perturbing import Perturbation as Perturbation
 from .perturbing import members_of as members_of
 from .perturbing import perturbed as perturbed
 from .predicted import BAND as BAND
+from .predicted import BOUNDARY as BOUNDARY
 from .predicted import LEAD as LEAD
 from .predicted import MEMBER as MEMBER
+from .predicted import REALIZATION as REALIZATION
 from .predicted import band_attributes as band_attributes
 from .predicted import ensemble_dim as ensemble_dim
 from .published import PublishedLayout as PublishedLayout

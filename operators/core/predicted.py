@@ -24,6 +24,7 @@ BAND = "_band"
 MEMBER, LEAD, TIME = "member", "lead_time", "time"
 REALIZATION = "realization"  # standard name of CF
 CONVENTIONS = "CF-1.11"
+BOUNDARY = "boundary"  # attribute of a coordinate of space; of the whole, in the order of axes
 ENSEMBLE = "ensemble"  # attribute: the dimension of its members
 _NONE = "none"
 
@@ -141,6 +142,10 @@ def _coordinates(labels: Labels, time: str | None, members: int) -> dict[str, An
         for name, value in data.coords.items()
         if dims.time not in value.dims and set(value.dims) <= {*dims.samples, *dims.space}
     }
+    for dim, kind in zip(dims.space, source.grid.boundary, strict=True):
+        if dim in kept:
+            kept[dim] = kept[dim].copy(deep=False)
+            kept[dim].attrs = {**kept[dim].attrs, BOUNDARY: kind}
     if time is not None:
         spans, unit = _spans(labels)
         about = dict(data.coords[time].attrs) if time in data.coords else {"long_name": "time"}
@@ -178,13 +183,14 @@ def _spans(labels: Labels) -> tuple[np.ndarray, dict[str, str]]:
 
 def _attributes(operator: Operator, source: Labelled, verdict: Verdict) -> dict[str, Any]:
     about = operator.description
+    kinds = dict(zip(source.dims.space, source.grid.boundary, strict=True))
     found = {
         "Conventions": CONVENTIONS,
         "title": f"{operator.name} forecast" + (f" of {source.name}" if source.name else ""),
         "source": f"pelagos {version('pelagos')}, operator {operator.name}",
         "operator": operator.name,
         "provenance": json.dumps(plain(about.provenance), sort_keys=True),
-        "boundary": ", ".join(source.grid.boundary),
+        BOUNDARY: ", ".join(kinds[dim] for dim in source.dims.order if dim in kinds),
         "verdict": verdict.to_json(),
     }
     return found | {"dataset": source.name} if source.name else found

@@ -113,7 +113,7 @@ class AssimilationObjectiveConfig(ObjectiveConfig):
         if not isinstance(stored, AssimilationObjectiveConfig):
             return self
         asked, known = self.assimilation.truncate, stored.assimilation.truncate
-        if asked is not None or known is None:
+        if asked is not None and (asked, known) != (1, None):  # null means 1
             return self
         return replace(self, assimilation=replace(self.assimilation, truncate=known))
 

@@ -1,5 +1,6 @@
 """What is said of parameters that an operator is not told."""
 
+import numpy as np
 import pytest
 import yaml
 
@@ -22,10 +23,13 @@ def data(tmp_path_factory):
     """Burgers with viscosities of its own for every trajectory, and heat with one for all."""
     root = tmp_path_factory.mktemp("data")
     sizes = {"trajectories": {"train": 2, "valid": 1}, "resolution": 40, "frames": 6, "dt": 0.02}
-    one = {"diffusivity": 0.01}
+    one, fast = {"diffusivity": 0.01}, {"diffusivity": 0.1}
+    single = {"diffusivity": float(np.float32(0.01))}
     return {
         "burgers": simulate("burgers_1d", root, **sizes),
         "heat": simulate("heat_1d", root, parameters=one, **sizes),
+        "single": simulate("heat_1d", root, name="single", parameters=single, **sizes),
+        "fast": simulate("heat_1d", root, name="fast", parameters=fast, **sizes),
         "advection": simulate("advection_1d", root, parameters={"speed": 1.0}, **sizes),
     }
 
@@ -44,11 +48,17 @@ def said(data, tmp_path, capsys):
 
 def test_a_viscosity_that_differs_is_named_with_a_remedy_that_works(said):
     line = (
-        "viscosity of burgers_1d differs between trajectories, which the operator is not told; "
+        "viscosity differs between trajectories, which the operator is not told; "
         "with conditions: [viscosity] it is"
     )
     assert line in said("burgers")
     assert "is not told" not in said("burgers", conditions=["viscosity"])
+
+
+def test_datasets_are_compared_with_one_another(said):
+    """Each has one value for all of its trajectories: 0.01, 0.01 in single precision, 0.1."""
+    assert "is not told" not in said("heat", "single")
+    assert "diffusivity differs between trajectories" in said("heat", "fast")
 
 
 def test_nothing_is_said_of_what_is_the_same_or_cannot_be_told(said):

@@ -224,6 +224,9 @@ def test_units_of_fields_that_have_none_are_not_compared(tmp_path):
     bare = replace(SEA, units={"temperature": "1"})
     ((_, sensors),) = ObservationFile(readings(tmp_path, row), bare)
     assert sensors.values.item() == 280.0
+    shares = "2000-01-02,1.5,2.0,temperature,55,2,%"
+    ((_, sensors),) = ObservationFile(readings(tmp_path, shares), bare)
+    assert sensors.values.item() == pytest.approx(0.55)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_a_dataset_comes_back_with_its_own_labels(shift) -> None:
     np.testing.assert_allclose(found["u"], wave_at([1.75, 2.0, 2.25]), atol=1e-5)
     assert found["u"].attrs["units"] == "m/s"
     assert found["u"].attrs["comment"] == "mine"
-    assert found["x"].attrs == {"units": "m"}
+    assert found["x"].attrs == {"units": "m", "boundary": "periodic"}
     assert found["station"] == "A"
     assert found.attrs["Conventions"] == "CF-1.11"
     assert json.loads(found.attrs["provenance"]) == {"seed": 7}

@@ -16,6 +16,7 @@ from pelagos.finetune.cli.console import main
 from pelagos.finetune.forecast.lead_windows import LeadWindow, lead_windows
 from pelagos.finetune.forecast.request import Ensemble
 from pelagos.operators import from_pretrained
+from pelagos.operators.core.predicted import ensemble_dim
 
 EARLIER = Path(__file__).parents[2] / "earlier"
 OBSERVER, DATA = EARLIER / "checkpoints" / "observer", EARLIER / "datasets" / "burgers_1d"
@@ -34,6 +35,8 @@ def test_every_checkpoint_is_a_member(shift, wave):
     for member, operator in enumerate((one, two)):
         alone = predict(operator, store, steps=3)
         np.testing.assert_array_equal(found["u"][member], alone["u"])
+        assert ensemble_dim(alone) is None
+    assert ensemble_dim(found) == "member"  # so that figures show its mean and spread
 
 
 def test_perturbed_states_of_every_checkpoint(shift, wave):

@@ -136,20 +136,22 @@ def in_unit(data: xarray.Dataset, unit: str, seconds: float) -> xarray.Dataset:
 
 
 @pytest.mark.parametrize(
-    ("own", "given"),
+    ("unit", "own", "given"),
     [
-        (("s", 1), ("min", 60)),
-        (("ms", 1e-3), ("s", 1)),
-        (("s", 1), ("", 1)),
-        (("ms", 1e-3), ("", 1e-3)),
+        ("s", ("s", 1), ("min", 60)),
+        ("s", ("ms", 1e-3), ("s", 1)),
+        ("s", ("s", 1), ("", 1)),
+        ("s", ("ms", 1e-3), ("", 1e-3)),
+        ("", ("s", 1), ("min", 60)),
+        ("1", ("s", 1), ("min", 60)),
     ],
 )
-def test_times_of_another_unit_are_converted(own, given, tmp_path: Path) -> None:
+def test_times_of_another_unit_are_converted(unit, own, given, tmp_path: Path) -> None:
     """Numbers that say no unit count as those of the initial frames."""
     q = inflow(1, 1)[0]
     data = labelled(q, 3)
     operator = known(tank())
-    units = {**operator.description.units, "time": "s"}
+    units = {**operator.description.units, "time": unit}
     operator.description = replace(operator.description, units=units)
     apart = in_unit(data.drop_vars(["q", "forcing_time"]), *own)
     beside = in_unit(data[["q"]].rename(forcing_time="time"), *given)
