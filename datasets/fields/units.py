@@ -113,9 +113,16 @@ def _unit(text: str) -> Any:
     if plain is None:
         plain = _DEGREES.sub(lambda found: str(found.lastgroup), text.strip().replace("·", "*"))
         plain = POWER.sub(r"**\1", plain)
-    for spelled in (plain, _WORD.sub(lambda word: word[0].lower(), plain)):
+    for spelled in (plain, _WORD.sub(_lower, plain)):
         try:
             return _registry().Unit(spelled)
         except Exception:  # whatever pint makes of texts from anywhere
             continue
     return None
+
+
+def _lower(word: re.Match[str]) -> str:
+    """A word in small letters; what begins with M may mean mega or milli, and stays as it is."""
+    text = word[0]
+    mega = text.startswith("M") and len(text) > 2 and _unit(text[1:].lower()) is not None
+    return text if mega else text.lower()
