@@ -42,7 +42,7 @@ def test_gradients_lie_as_distributed_training_keeps_them():
     [
         ("fp32", ["observer"]),
         pytest.param("fp32", ["dymixop", "multiscale"], marks=pytest.mark.slow),
-        pytest.param("bf16", names(), marks=pytest.mark.slow),
+        pytest.param("bf16", ["dymixop", "multiscale", "observer"], marks=pytest.mark.slow),
     ],
 )
 def test_training_with_shards_is_training(precision, trained, tmp_path):
