@@ -366,7 +366,13 @@ SHIPPED = {
 }
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("observer_ks", "observer_kdv")),
+        "observer_ns",
+    ],
+)
 def test_shipped_recipes_start(name, tmp_path, capsys, monkeypatch):
     """With the command of its header, in small: a dry run builds everything and predicts once."""
     equation, points = SHIPPED[name]
