@@ -71,17 +71,9 @@ class OneSplit(Reading):
 @Parameter(name="*")
 @dataclass(frozen=True)
 class HeldOut(OneSplit):
-    """Trajectories that were held out, and how their files are read.
+    """As `OneSplit`, of trajectories that were held out."""
 
-    Attributes:
-        split: which split: train, valid, test or all.
-        layout: what contents cannot tell, as in Poseidon:CE-KH or PDEBench:open, or the path of a
-            description.yaml.
-        units: convert a field, a parameter, time or length to a unit, as in u=m/s; repeatable.
-        prescribed: take this field, or scalar over time, as known at all times and not predicted,
-            beside those that the files say; repeatable.
-    """
-
+    __doc__ = OneSplit.__doc__
     # Not as the command's default: another option of reading would bring the class's own back.
     split: str | None = "valid"
 

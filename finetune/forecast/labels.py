@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from ...datasets.base.config import plain
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
-from ...operators.core.predicted import BOUNDARY, MEMBER, REALIZATION
+from ...operators.core.predicted import BOUNDARY
 from .plan import Plan
 
 CONVENTIONS_TEXT = (
@@ -68,12 +68,6 @@ def coordinates(store: Store, plan: Plan) -> dict[str, Any]:
         key = f"{name}_parameter" if name in plan.fields else name
         coordinates[key] = (("trajectory",), values, unit_of(store, name))
     return coordinates
-
-
-def member_coordinate(members: int) -> dict[str, Any]:
-    """Along an ensemble: its members' numbers; {} for a single forecast."""
-    number = {"standard_name": REALIZATION}
-    return {MEMBER: ((MEMBER,), np.arange(members), number)} if members else {}
 
 
 def _times(stored: np.ndarray, plan: Plan, lead: np.ndarray) -> np.ndarray:

@@ -22,9 +22,9 @@ from ...datasets.base.appearing import appearing_file
 from ...datasets.files.netcdf_written import write_netcdf
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
-from ...operators.core.predicted import MEMBER
+from ...operators.core.predicted import MEMBER, member_coordinate
 from .frames import forecast, truth
-from .labels import attributes, coordinates, masked_points, member_coordinate, unit_of
+from .labels import attributes, coordinates, masked_points, unit_of
 from .members import team_of
 from .plan import make_plan
 from .request import Request

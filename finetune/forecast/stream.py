@@ -21,7 +21,7 @@ from ...datasets.base.appearing import naming_full_disk, refuse_existing
 from ...datasets.base.paths import require_netcdf
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
-from ...operators.core.predicted import BAND, MEMBER, band_attributes
+from ...operators.core.predicted import BAND, MEMBER, band_attributes, member_coordinate
 from ...operators.core.verdict import (
     FINITE,
     Start,
@@ -31,7 +31,7 @@ from ...operators.core.verdict import (
     verdict_from_json,
 )
 from .frames import Done, Step, forecast, truth
-from .labels import attributes, coordinates, masked_points, member_coordinate, unit_of
+from .labels import attributes, coordinates, masked_points, unit_of
 from .marks import Marks, alone, discard, identity_of, places, read_marks
 from .members import Team, team_of
 from .plan import Plan, make_plan

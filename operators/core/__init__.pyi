@@ -35,9 +35,9 @@ from .predicted import BAND as BAND
 from .predicted import BOUNDARY as BOUNDARY
 from .predicted import LEAD as LEAD
 from .predicted import MEMBER as MEMBER
-from .predicted import REALIZATION as REALIZATION
 from .predicted import band_attributes as band_attributes
 from .predicted import ensemble_dim as ensemble_dim
+from .predicted import member_coordinate as member_coordinate
 from .published import PublishedLayout as PublishedLayout
 from .recognition import recognised_cold as recognised_cold
 from .redescribing import redescribe as redescribe

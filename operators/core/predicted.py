@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BAND = "_band"
 MEMBER, LEAD, TIME = "member", "lead_time", "time"
-REALIZATION = "realization"  # standard name of CF
+_REALIZATION = "realization"  # standard name of CF
 CONVENTIONS = "CF-1.11"
 BOUNDARY = "boundary"  # attribute of a coordinate of space; of the whole, in the order of axes
 ENSEMBLE = "ensemble"  # attribute: the dimension of its members
@@ -94,7 +94,7 @@ def ensemble_dim(prediction: xarray.Dataset) -> str | None:
     stated = prediction.attrs.get(ENSEMBLE)
     if stated is None:
         known = MEMBER in prediction.dims and MEMBER in prediction.coords
-        ours = known and prediction[MEMBER].attrs.get("standard_name") == REALIZATION
+        ours = known and prediction[MEMBER].attrs.get("standard_name") == _REALIZATION
         return MEMBER if ours else None
     return None if stated == _NONE else str(stated)
 
@@ -163,10 +163,13 @@ def _coordinates(labels: Labels, time: str | None, members: int) -> dict[str, An
             kept[time] = xarray.Variable((time,), moments, about)
             begin = {"standard_name": "forecast_reference_time"} | unit
             kept["forecast_reference_time"] = xarray.Variable((), origin, begin)
-    if members:
-        number = {"standard_name": REALIZATION}
-        kept[MEMBER] = xarray.Variable((MEMBER,), np.arange(members), number)
-    return kept
+    return kept | member_coordinate(members)
+
+
+def member_coordinate(members: int) -> dict[str, xarray.Variable]:
+    """Along an ensemble: its members' numbers; {} for a single forecast."""
+    number = {"standard_name": _REALIZATION}
+    return {MEMBER: xarray.Variable((MEMBER,), np.arange(members), number)} if members else {}
 
 
 def _spans(labels: Labels) -> tuple[np.ndarray, dict[str, str]]:
