@@ -13,6 +13,7 @@ from ..datasets.stores.opening import open_store
 from ..datasets.stores.store import Store
 from ..operators.core.registry import get
 from .recipe import TrainRecipe
+from .untold import differing
 
 _DIVIDED = {"by": "trajectory", "train": 0.8, "valid": 0.1, "test": 0.1}
 _IN_TIME = {"by": "time", "train": 0.8, "valid": 0.1, "test": 0.1}
@@ -142,9 +143,7 @@ def _architecture(
 def _conditioned(stores: Sequence[Store], operator: str) -> bool:
     """Whether the datasets have parameters that differ between trajectories, all the same ones."""
     names = {store.parameter_names for store in stores}
-    if not get(operator).conditioned or len(names) > 1 or not stores[0].parameter_names:
-        return False
-    return any((s.parameter_table() != s.parameter_table()[0]).any() for s in stores)
+    return get(operator).conditioned and len(names) == 1 and bool(differing(stores))
 
 
 def _steps(stores: Sequence[Store], history: int, ahead: int, batch: int) -> int:

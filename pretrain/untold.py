@@ -22,12 +22,7 @@ def untold(operator: Operator, stores: Sequence[Store]) -> list[str]:
     if not operator.conditioned:
         return []
     told = operator.description.conditions
-    shared = [
-        name
-        for name in stores[0].parameter_names
-        if name not in told and all(name in store.parameter_names for store in stores)
-    ]
-    names = [name for name in shared if _differs(stores, name)]
+    names = [name for name in differing(stores) if name not in told]
     if not names:
         return []
     text = ", ".join(names)
@@ -35,6 +30,16 @@ def untold(operator: Operator, stores: Sequence[Store]) -> list[str]:
         f"{text} {'differs' if len(names) == 1 else 'differ'} between trajectories, which the "
         f"operator is not told; with conditions: [{', '.join([*told, *names])}] it is"
     ]
+
+
+def differing(stores: Sequence[Store]) -> list[str]:
+    """The parameters that all datasets have, and that differ between trajectories of any."""
+    shared = [
+        name
+        for name in stores[0].parameter_names
+        if all(name in store.parameter_names for store in stores)
+    ]
+    return [name for name in shared if _differs(stores, name)]
 
 
 def _differs(stores: Sequence[Store], name: str) -> bool:
