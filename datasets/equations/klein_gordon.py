@@ -134,6 +134,18 @@ KLEIN_GORDON_2D = replace(
     validation="planes evolve as in 1D; energy without drift",
 )
 
+KLEIN_GORDON_3D = replace(
+    KLEIN_GORDON_2D,
+    name="klein_gordon_3d",
+    title="Nonlinear Klein–Gordon equation in three dimensions",
+    lengths=(16.0, 16.0, 16.0),
+    resolution=(32, 32, 32),
+    dt=0.4,
+    frames=21,
+    initial=FourierSeries(modes=4, rms=(0.5, 1.5), decay=2.0, corner=2.0, components=2),
+    validation="planes evolve as in 2D; energy without drift",
+)
+
 SINE_GORDON_1D = replace(
     KLEIN_GORDON_1D,
     name="sine_gordon_1d",
@@ -152,4 +164,4 @@ SINE_GORDON_1D = replace(
     source="Rubinstein (1970)",
 )
 
-EQUATIONS = (KLEIN_GORDON_1D, KLEIN_GORDON_2D, SINE_GORDON_1D)
+EQUATIONS = (KLEIN_GORDON_1D, KLEIN_GORDON_2D, KLEIN_GORDON_3D, SINE_GORDON_1D)

@@ -284,6 +284,22 @@ ALLEN_CAHN_2D = replace(
     validation="homogeneous states, to 1e-6; kinks at rest, to 1e-4",
 )
 
+ALLEN_CAHN_3D = replace(
+    ALLEN_CAHN_1D,
+    name="allen_cahn_3d",
+    title="Allen–Cahn equation in three dimensions",
+    formula="u_t = ε² Δu + u − u³, ε² the diffusivity",
+    lengths=(1.0, 1.0, 1.0),
+    resolution=(32, 32, 32),
+    boundary=(),
+    frames=21,
+    initial=FourierSeries(modes=6, rms=(0.1, 0.5), decay=1.0, corner=2.0),
+    parameters={
+        "diffusivity": Parameter(5e-4, 2e-3, "squared interface width ε²", log=True, minimum=0.0)
+    },
+    validation="homogeneous states, to 1e-6; planes evolve as in 1D",
+)
+
 FISHER_1D = SemilinearEquation(
     name="fisher_1d",
     title="Fisher's equation (KPP)",
@@ -308,6 +324,35 @@ FISHER_1D = SemilinearEquation(
     validation="travelling front of Ablowitz & Zeppetella (1979), to 2e-6; fourth order in time",
 )
 
+FISHER_2D = replace(
+    FISHER_1D,
+    name="fisher_2d",
+    title="Fisher's equation (KPP) in two dimensions",
+    formula="u_t = ν Δu + ρ u (1 − u)",
+    lengths=(1.0, 1.0),
+    resolution=(64, 64),
+    boundary=(),
+    dt=0.02,
+    frames=51,
+    validation="planes evolve as in 1D, to 1e-12; fourth order in time",
+)
+
+FISHER_3D = replace(
+    FISHER_2D,
+    name="fisher_3d",
+    title="Fisher's equation (KPP) in three dimensions",
+    lengths=(1.0, 1.0, 1.0),
+    resolution=(32, 32, 32),
+    dt=0.04,
+    frames=21,
+    initial=Rescaled(FourierSeries(modes=4, rms=(1.0, 1.0)), 0.0, 1.0),
+    parameters={
+        "diffusivity": Parameter(1e-3, 5e-3, "diffusivity ν", log=True, minimum=0.0),
+        "rate": Parameter(1.0, 10.0, "growth rate ρ", log=True, minimum=0.0),
+    },
+    validation="planes evolve as in 2D, to 1e-12",
+)
+
 EQUATIONS = (
     BRUSSELATOR_2D,
     BRUSSELATOR_3D,
@@ -316,5 +361,8 @@ EQUATIONS = (
     FITZHUGH_NAGUMO_2D,
     ALLEN_CAHN_1D,
     ALLEN_CAHN_2D,
+    ALLEN_CAHN_3D,
     FISHER_1D,
+    FISHER_2D,
+    FISHER_3D,
 )
