@@ -106,6 +106,8 @@ GROWTH = {
     "poisson_2d": [(n, n) for n in (64, 128, 256, 512)],
     "helmholtz_2d": [(n, n) for n in (32, 64, 128, 256)],
     "brusselator_3d": [(n, n, n) for n in (32, 64, 128)],
+    "burgers_3d": [(n, n, n) for n in (32, 64, 128)],
+    "klein_gordon_3d": [(n, n, n) for n in (32, 64, 128)],
     "euler_riemann_2d": [(n, n) for n in (64, 128, 256, 512)],
     "shallow_water_2d": [(n, n) for n in (64, 128, 256, 512)],
     "wave_lenses_2d": [(n, n) for n in (64, 128, 256, 512)],

@@ -273,6 +273,7 @@ class Equation(ABC):
         assert self.steady == (self.frames == 1), self.name
         if not self.boundary:
             object.__setattr__(self, "boundary", ("periodic",) * self.ndim)
+        assert len(self.boundary) == self.ndim, self.name
         names = (*self.fields, *self.constant_fields, "time", "length")
         object.__setattr__(self, "units", {**dict.fromkeys(names, "1"), **self.units})
 

@@ -56,17 +56,20 @@ def _advection_by_itself_3d(s: Spectral, p: Parameters) -> Term:
     On dealiased modes this equals the product term by term, with ten transforms instead of fifteen.
     """
     gradient = -0.5 * torch.stack(torch.broadcast_tensors(*s.ik))
-    after, before = (1, 2, 0), (2, 0, 1)  # of each axis
+    axes = ((0, 1, 2), (1, 2, 0), (2, 0, 1))  # each, and the two after it
 
     def curl(v: Tensor) -> Tensor:
-        return torch.stack(
-            [s.ik[a] * v[:, b] - s.ik[b] * v[:, a] for a, b in zip(after, before, strict=True)], 1
-        )
+        return torch.stack([s.ik[b] * v[:, c] - s.ik[c] * v[:, b] for _, b, c in axes], 1)
 
     def term(v: Tensor) -> Tensor:
-        u, vorticity = s.inverse(v), s.inverse(curl(v))
-        cross = u[:, after] * vorticity[:, before] - u[:, before] * vorticity[:, after]
-        spectra = s.forward(torch.cat((cross, u.square().sum(1, keepdim=True)), 1))
+        velocity, vorticity = s.inverse(v), s.inverse(curl(v))
+        products = velocity.new_empty(len(v), 4, *s.shape)
+        for a, b, c in axes:  # in place, which derivatives can follow
+            products[:, a].copy_(velocity[:, b]).mul_(vorticity[:, c])
+            products[:, a].addcmul_(velocity[:, c], vorticity[:, b], value=-1)
+        x, y, z = velocity.unbind(1)
+        products[:, 3].copy_(x).mul_(x).addcmul_(y, y).addcmul_(z, z)
+        spectra = s.forward(products)
         return spectra[:, :3].addcmul_(gradient, spectra[:, 3:])
 
     return term
@@ -211,10 +214,12 @@ BURGERS_3D = replace(
     boundary=(),
     dt=0.04,
     frames=21,
-    validation="Cole–Hopf solution of a potential flow, to 1e-7; planes evolve as in 2D",
+    solver_step=8e-3,
+    validation="Cole–Hopf solution of a potential flow, to 1e-7; planes evolve as in 2D and carry "
+    "the velocity across them, to 1e-12; fourth order in time",
     initial=FourierSeries(modes=3, rms=(0.2, 0.4), decay=1.0, corner=2.0, mean=0.25, components=3),
     nonlinear=_advection_by_itself_3d,
-    parameters={"viscosity": Parameter(1e-2, 4e-2, "viscosity", log=True, minimum=0.0)},
+    parameters={"viscosity": Parameter(1.5e-2, 5e-2, "viscosity", log=True, minimum=0.0)},
 )
 
 BURGERS_STEEP_2D = replace(

@@ -295,9 +295,10 @@ ALLEN_CAHN_3D = replace(
     frames=21,
     initial=FourierSeries(modes=6, rms=(0.1, 0.5), decay=1.0, corner=2.0),
     parameters={
-        "diffusivity": Parameter(5e-4, 2e-3, "squared interface width ε²", log=True, minimum=0.0)
+        "diffusivity": Parameter(1e-3, 4e-3, "squared interface width ε²", log=True, minimum=0.0)
     },
-    validation="homogeneous states, to 1e-6; planes evolve as in 1D",
+    validation="homogeneous states, to 1e-6; kinks at rest, to 1e-4; planes evolve as in 2D, to "
+    "1e-12; fourth order in time",
 )
 
 FISHER_1D = SemilinearEquation(
@@ -334,7 +335,9 @@ FISHER_2D = replace(
     boundary=(),
     dt=0.02,
     frames=51,
-    validation="planes evolve as in 1D, to 1e-12; fourth order in time",
+    source="Fisher (1937), Kolmogorov, Petrovsky & Piskunov (1937)",
+    validation="homogeneous states, to 1e-6; planes evolve as in 1D, to 1e-12; fourth order in "
+    "time",
 )
 
 FISHER_3D = replace(
@@ -351,7 +354,8 @@ FISHER_3D = replace(
         "diffusivity": Parameter(1e-3, 5e-3, "diffusivity ν", log=True, minimum=0.0),
         "rate": Parameter(1.0, 10.0, "growth rate ρ", log=True, minimum=0.0),
     },
-    validation="planes evolve as in 2D, to 1e-12",
+    validation="homogeneous states, to 1e-6; planes evolve as in 2D, to 1e-12; fourth order in "
+    "time",
 )
 
 EQUATIONS = (

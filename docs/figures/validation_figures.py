@@ -49,7 +49,7 @@ def draw(family: str, path: Path) -> None:
         path: the file; replaced if it exists.
     """
     panels = PANELS[family]()
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context({**STYLE, "text.parse_math": True}):  # powers of ten are formulas
         figure = Figure(figsize=(8.6, 3.6), layout="constrained", facecolor="white")
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for ax, panel in zip(axes, panels, strict=True):

@@ -36,6 +36,9 @@ def model_equations() -> tuple[Panel, ...]:
         _linear_wave("heat_2d", diffusivity=0.01),
         _linear_wave("advection_1d", speed=0.7),
         _linear_wave("advection_diffusion_2d", diffusivity=0.01, speed_x=0.7, speed_y=-0.2),
+        _linear_wave(
+            "advection_diffusion_3d", diffusivity=0.01, speed_x=0.7, speed_y=-0.2, speed_z=0.3
+        ),
     )
     return (
         Panel("One step of a linear wave", "length of the step", "relative error", curves, "xy"),
@@ -44,6 +47,7 @@ def model_equations() -> tuple[Panel, ...]:
                 _burgers(),
                 _soliton(),
                 in_time("burgers_2d", 0.1, 8, 32),
+                in_time("burgers_3d", 0.1, 8, 16),
                 in_time("kuramoto_sivashinsky_1d", 2.0, 64, 64),
             )
         ),
@@ -169,6 +173,7 @@ def klein_gordon() -> tuple[Panel, ...]:
                 _breather(),
                 in_time("klein_gordon_1d", 1.2, 10, 96),
                 in_time("klein_gordon_2d", 1.2, 10, 32),
+                in_time("klein_gordon_3d", 1.2, 10, 16),
             )
         ),
     )

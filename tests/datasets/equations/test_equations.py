@@ -123,6 +123,19 @@ def test_advection_diffusion_translates_and_decays():
     torch.testing.assert_close(got[0, 0], exact, atol=1e-12, rtol=0)
 
 
+def test_advection_diffusion_translates_and_decays_in_three_dimensions():
+    grid = box((12, 15, 18), 1.0, 2.0, 1.5)
+    x, y, z = torch.meshgrid(*grid.coordinates(), indexing="ij")
+    kx, ky, kz = 2 * math.pi * 3, 2 * math.pi * 4 / 2, -2 * math.pi * 5 / 1.5
+    speeds = {"speed_x": 0.6, "speed_y": -0.9, "speed_z": 0.35}
+    start = torch.sin(kx * x + ky * y + kz * z)[None, None]
+    equation = equations.get("advection_diffusion_3d")
+    got = at(equation, start, grid, 1.3, diffusivity=1e-3, **speeds)
+    place = kx * (x - 0.6 * 1.3) + ky * (y + 0.9 * 1.3) + kz * (z - 0.35 * 1.3)
+    exact = math.exp(-1e-3 * (kx**2 + ky**2 + kz**2) * 1.3) * torch.sin(place)
+    torch.testing.assert_close(got[0, 0], exact, atol=1e-12, rtol=0)
+
+
 def test_korteweg_de_vries_soliton_translates():
     grid, c = box((256,), 40.0), 3.0
     (x,) = grid.coordinates()
@@ -167,6 +180,23 @@ def test_burgers_2d_matches_cole_hopf_gradient_flow():
 
     got = at(equations.get("burgers_2d"), exact(0), grid, t, viscosity=nu)
     torch.testing.assert_close(got, exact(t), atol=1e-8, rtol=0)
+
+
+def test_burgers_3d_matches_cole_hopf_gradient_flow():
+    grid, nu, t = box((32, 36, 30), *(2 * math.pi,) * 3), 0.1, 0.5
+    x, y, z = torch.meshgrid(*grid.coordinates(), indexing="ij")
+    waves = torch.tensor([[1.0, 2, -1], [2, -1, 1], [-1, 1, 2]], dtype=torch.float64)
+    phases = [a * x + b * y + c * z for a, b, c in waves.tolist()]
+
+    def exact(t):
+        a = math.exp(-6 * nu * t)
+        phi = 12 + a * (phases[0].cos() + phases[1].sin() + phases[2].cos())
+        slopes = torch.stack((-a * phases[0].sin(), a * phases[1].cos(), -a * phases[2].sin()))
+        return (-2 * nu * torch.einsum("wc,w...->c...", waves, slopes) / phi)[None]
+
+    got = at(equations.get("burgers_3d"), exact(0), grid, t, 0.025, viscosity=nu)
+    assert relative(exact(t), exact(0)) > 0.2
+    torch.testing.assert_close(got, exact(t), atol=1e-7, rtol=0)
 
 
 @pytest.mark.parametrize("mean_flow", [False, True])
@@ -269,6 +299,7 @@ def test_modes_that_would_alias_are_dropped_only_where_there_are_products():
     [
         ("burgers_1d", 0.1, 16, (128,)),
         ("burgers_2d", 0.1, 8, (32, 32)),
+        ("burgers_3d", 0.1, 8, (16, 16, 16)),
         ("burgers_steep_2d", 0.02, 8, (32, 32)),
         ("kuramoto_sivashinsky_1d", 2.0, 64, (64,)),
         ("korteweg_de_vries_1d", 0.5, 16, (128,)),
@@ -289,7 +320,10 @@ def test_modes_that_would_alias_are_dropped_only_where_there_are_products():
         ("fitzhugh_nagumo_2d", 0.2, 32, (16, 16)),
         ("allen_cahn_1d", 1.0, 8, (64,)),
         ("allen_cahn_2d", 1.0, 8, (80, 80)),
+        ("allen_cahn_3d", 1.0, 8, (20, 20, 20)),
         ("fisher_1d", 0.5, 16, (64,)),
+        ("fisher_2d", 0.5, 16, (32, 32)),
+        ("fisher_3d", 0.5, 16, (14, 14, 14)),
     ],
 )
 def test_time_stepping_is_fourth_order(name, time, steps, resolution):
@@ -315,7 +349,7 @@ def test_every_nonlinear_equation_is_tested_for_its_order():
 )
 def test_spatial_mean_is_conserved(name):
     equation = equations.get(name)
-    resolution = None if equation.ndim == 1 else (32, 32)
+    resolution = {1: None, 2: (32, 32), 3: (16, 16, 16)}[equation.ndim]
     initial, chosen, grid = drawn(equation, 2, resolution)
     got = at(equation, initial, grid, 5 * equation.dt, **chosen)
     assert (got.flatten(1).mean(1) - initial.flatten(1).mean(1)).abs().max() < 1e-13
@@ -372,7 +406,9 @@ def test_first_frame_is_the_initial_state_and_warm_up_comes_before_it():
     assert torch.equal(warm, second)
 
 
-@pytest.mark.parametrize("name", ["heat_2d", "advection_diffusion_2d", "advection_1d"])
+@pytest.mark.parametrize(
+    "name", ["heat_2d", "advection_diffusion_2d", "advection_diffusion_3d", "advection_1d"]
+)
 def test_symbol_evolves_linear_equations(name):
     equation = equations.get(name)
     initial, chosen, grid = drawn(equation, 3)

@@ -48,10 +48,20 @@ def test_fisher_front_travels_between_walls(reflected):
     torch.testing.assert_close(got, front(time), atol=2e-6, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["allen_cahn_1d", "allen_cahn_2d"])
+@pytest.mark.parametrize("name", ["fisher_1d", "fisher_2d", "fisher_3d"])
+def test_fisher_homogeneous_state_is_logistic(name):
+    equation = equations.get(name)
+    grid = equation.grid((6,) * equation.ndim)
+    start = torch.full((1, 1, *grid.shape), 0.2, dtype=torch.float64)
+    got = at(equation, start, grid, 0.5, diffusivity=2e-3, rate=4.0)
+    end = 0.2 * math.e**2 / (1 + 0.2 * (math.e**2 - 1))
+    torch.testing.assert_close(got, torch.full_like(got, end), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["allen_cahn_1d", "allen_cahn_2d", "allen_cahn_3d"])
 def test_allen_cahn_homogeneous_state_and_kink(name):
     equation = equations.get(name)
-    grid = equation.grid((128,) * equation.ndim)
+    grid = equation.grid((128, *(6,) * (equation.ndim - 1)))
     start = torch.full((1, 1, *grid.shape), 0.2, dtype=torch.float64)
     end = 0.2 * math.e**1.5 / math.sqrt(1 + 0.04 * (math.e**3 - 1))
     got = at(equation, start, grid, 1.5, diffusivity=1e-3)

@@ -76,6 +76,8 @@ def store_of(
         ("advection_1d", (64,), 0.1, ("flip", "roll"), {"u": "even", "speed": "odd"}),
         ("burgers_2d", (48, 48), 0.05, ("flip", "rotate", "roll"), {}),
         ("burgers_2d", (48, 48), 0.05, ("galilean",), {}),
+        ("burgers_3d", (16, 16, 16), 0.04, ("flip", "rotate", "roll"), {}),
+        ("advection_diffusion_3d", (16, 16, 16), 0.04, ("flip", "rotate", "roll"), {}),
         ("navier_stokes_2d", (32, 32), 0.25, ("flip", "rotate", "roll"), {}),
         ("navier_stokes_tracer_2d", (32, 32), 0.1, ("flip", "rotate", "roll"), {}),
         ("euler_riemann_2d", (24, 24), 0.02, ("flip", "rotate"), {}),
