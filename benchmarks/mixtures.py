@@ -15,9 +15,9 @@ import subprocess
 
 ONE = {"train": 1024, "valid": 32, "test": 32, "resolution": 128, "frames": 41}
 TWO = {"train": 512, "valid": 32, "test": 32, "resolution": 32, "frames": 21}
-THREE = {"train": 256, "valid": 16, "test": 16, "resolution": 16, "frames": 21}
+THREE = {"train": 256, "valid": 16, "test": 16, "resolution": 16, "subsample": 2, "frames": 21}
 NEW = {"train": 128, "valid": 32, "test": 64}
-HELD_3D = THREE | {"train": 64, "test": 32, "subsample": 2, "dt": 0.25}
+HELD_3D = THREE | {"train": 64, "test": 32, "dt": 0.25}
 WAVES = ["speed=0.5:1.5", "mass_squared=0:1", "coupling=0"]
 
 SETS = {
@@ -45,7 +45,7 @@ SETS = {
     },
     "3d": {
         "advection_diffusion_3d": THREE | {"dt": 0.04},
-        "burgers_3d": THREE | {"dt": 0.04, "subsample": 2, "solver-step": 0.02},
+        "burgers_3d": THREE | {"dt": 0.04, "solver-step": 0.02},
         "brusselator_3d": THREE | {"dt": 0.1},
         "fisher_3d": THREE | {"dt": 0.04},
         "klein_gordon_3d": THREE | {"dt": 0.4},
