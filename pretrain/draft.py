@@ -12,6 +12,7 @@ from ..datasets.sampling.windows import Windows
 from ..datasets.stores.opening import open_store
 from ..datasets.stores.store import Store
 from ..operators.core.registry import get
+from .conserved import keeps_mean
 from .recipe import TrainRecipe
 from .untold import differing
 
@@ -73,7 +74,7 @@ def draft(paths: Sequence[str], operator: str = "dymixop") -> dict[str, Any]:
         ],
         "operator": {"name": operator, **_architecture(known, history, first, sizes)},
         **({"conditions": "all"} if _conditioned(stores, operator) else {}),
-        **({} if first.steady else {"bounded": _BOUND}),
+        **_held(stores),
         "normalizer": {"name": "window" if history > 1 else "statistics"},
         "objective": {
             "kind": "rollout",
@@ -94,6 +95,14 @@ def draft(paths: Sequence[str], operator: str = "dymixop") -> dict[str, Any]:
     }
     build(TrainRecipe, values)
     return values
+
+
+def _held(stores: Sequence[Store]) -> dict[str, Any]:
+    """What every step of a rollout is held to: means that all data keep, and a size."""
+    if stores[0].steady:
+        return {}
+    names = [k for k in stores[0].fields if all(keeps_mean(store, k) for store in stores)]
+    return {**({"conserved": names} if names else {}), "bounded": _BOUND}
 
 
 def _half_and_half(steps: int, ahead: int) -> dict[str, int]:
