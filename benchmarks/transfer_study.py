@@ -1,6 +1,6 @@
 """How much data do pretrained checkpoints save on PDEs that pretraining never saw?
 
-First the data, and a checkpoint in 1D or 2D (the recipes mixture_1d, mixture_2d):
+First the data, and a checkpoint in 1D, 2D or 3D (the recipes mixture_1d, mixture_2d, mixture_3d):
 
     OMP_NUM_THREADS=1 python benchmarks/mixtures.py held_out
 
@@ -17,7 +17,7 @@ trajectories alone. None of the rows is an equation of pretraining: there is a p
 pattern-forming reaction on a finer grid, driven turbulence, a tracer in a flow, waves in layers
 (with the speed as an input that pretraining did not have), rotating flow with fields of its own on
 another grid, a shock that meets an interface, and a steady problem; in 1D solitons, a phase field
-and another wave.
+and another wave; in 3D a phase field.
 """
 
 import argparse
@@ -50,13 +50,14 @@ ROWS = {
     "rotating_shallow_water_2d": (2.0, {}),
     "richtmyer_meshkov_2d": (0.1, {}),
     "darcy_2d": (None, STEADY),
+    "allen_cahn_3d": (0.25, {}),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rows", nargs="*", choices=[*ROWS, []])
-    parser.add_argument("--all", choices=("1d", "2d"), help="all rows of this dimension")
+    parser.add_argument("--all", choices=("1d", "2d", "3d"), help="all rows of this dimension")
     parser.add_argument("--checkpoint", help="a checkpoint or a run")
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("runs/transfer_study"))

@@ -140,6 +140,7 @@ KLEIN_GORDON_3D = replace(
     title="Nonlinear Klein–Gordon equation in three dimensions",
     lengths=(16.0, 16.0, 16.0),
     resolution=(32, 32, 32),
+    boundary=(),
     dt=0.4,
     frames=21,
     initial=FourierSeries(modes=4, rms=(0.5, 1.5), decay=2.0, corner=2.0, components=2),

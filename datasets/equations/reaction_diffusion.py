@@ -343,6 +343,7 @@ FISHER_3D = replace(
     title="Fisher's equation (KPP) in three dimensions",
     lengths=(1.0, 1.0, 1.0),
     resolution=(32, 32, 32),
+    boundary=(),
     dt=0.04,
     frames=21,
     initial=Rescaled(FourierSeries(modes=4, rms=(1.0, 1.0)), 0.0, 1.0),

@@ -2,7 +2,8 @@
 
 Parameters are matched by name. Where a parameter has an axis over fields (`Operator.field_axes`),
 the entries of a field (or of an input or a constant field) are matched by its name, so that a new
-one does not disturb old ones.
+one does not disturb old ones. Coordinates go with the kind of problem: who steps in time on
+periodic boxes has learned to ignore the place, on which the solution of a steady problem depends.
 """
 
 from __future__ import annotations
@@ -169,7 +170,7 @@ def _copy(donor: Operator, operator: Operator, source: str) -> LoadReport:
     loaded, partly, fresh, copied = [], [], [], 0
     changed = [name for name, axis in axes.items() if axis != donor.field_axes().get(name)]
     for name, value in ours.items():
-        other = theirs.get(name)
+        other = theirs.get(name) if _weight_of(name) not in fresh else None
         if other is not None and other.shape == value.shape and name not in changed:
             value.copy_(other)
             loaded.append(name)
@@ -192,6 +193,11 @@ def _copy(donor: Operator, operator: Operator, source: str) -> LoadReport:
         frozen=(),
         share=copied / sum(value.numel() for value in ours.values()),
     )
+
+
+def _weight_of(bias: str) -> str:
+    """The weight beside a bias, which starts afresh with it; of another name, none."""
+    return f"{bias.removesuffix('bias')}weight" if bias.endswith(".bias") else ""
 
 
 def _shared(
@@ -219,13 +225,14 @@ def _copy_fields(name: str, donor: Operator, operator: Operator) -> int:
     """Copy the entries of shared fields, and of what follows the fields; returns how many."""
     source, target = donor.state_dict()[name], operator.state_dict()[name]
     pairs = list(zip(_axes(name, donor), _axes(name, operator), strict=True))
+    same_kind = bool(donor.description.inputs) == bool(operator.description.inputs)
     others = set(range(source.ndim)) - {axis.axis for axis, _ in pairs}
     if any(source.shape[d] != target.shape[d] for d in others):
         return 0
     values, places = source, [torch.arange(size) for size in target.shape]
     for from_axis, to_axis in pairs:
         theirs, ours = _entries(name, from_axis, donor), _entries(name, to_axis, operator)
-        shared = [key for key in ours if key in theirs]
+        shared = [key for key in ours if key in theirs and (key[0] or same_kind)]
         index = torch.tensor([theirs[key] for key in shared], dtype=torch.long)
         values = values.index_select(from_axis.axis, index)
         places[to_axis.axis] = torch.tensor([ours[key] for key in shared], dtype=torch.long)

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from pelagos.datasets import open_store
-from pelagos.datasets.base.config import build
+from pelagos.datasets.base.config import build, plain
 from pelagos.datasets.fields.normalization import Statistics, WindowScaling
 from pelagos.datasets.fields.window import collate
 from pelagos.datasets.simulation.simulate import simulate
@@ -73,6 +73,11 @@ def test_what_lies_between_comes_over(name, make, data):
     same = {k: v for k, v in donor.state_dict().items() if k.startswith(body)}
     assert same
     assert all(torch.equal(operator.state_dict()[k], v) for k, v in same.items())
+    first = "lift." if name == "dymixop" else "embedding.projection."
+    embedding = {k: v for k, v in operator.state_dict().items() if k.startswith(first)}
+    fresh = create(name, description=about, seed=0, **plain(operator.config)).state_dict()
+    assert embedding
+    assert all(torch.equal(fresh[k], v) for k, v in embedding.items())  # coordinates, too
     assert plan.recipe.objective.horizon == 1
     assert plan.recipe.objective.loss == "relative_l2"
     assert "a steady problem, from a checkpoint that steps in time" in " ".join(plan.notes)
