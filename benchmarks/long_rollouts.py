@@ -116,6 +116,17 @@ TASKS = {
         batch=8,
         small={"hidden": 16, "modes": 10},
     ),
+    "navier_stokes_64": Task(
+        "kolmogorov_2d",
+        ["--resolution", "64", "--dt", "0.5"],
+        (31, 201),
+        counts=(32, 8),
+        starts=3,
+        conserved=("vorticity",),
+        conditions=("viscosity",),
+        batch=8,
+        small={"hidden": 16, "modes": 12},
+    ),
     "euler": Task("euler_1d", ["--resolution", "128", "--dt", "0.005"], (26, 61), **DECAYING),
     "klein_gordon": Task(
         "klein_gordon_1d",

@@ -71,9 +71,16 @@ TASKS = {
         frames=20,
     ),
     "navier_stokes": Task(
-        "navier_stokes_forced_2d", 24, 6, {"frames": 11, "dt": 1.0}, horizon=2, frames=10
+        "navier_stokes_forced_2d",
+        24,
+        6,
+        {"frames": 11, "dt": 0.2},
+        horizon=2,
+        frames=10,
+        conditions=("viscosity",),
     ),
 }
+OPTIMIZER = {"learning_rate": 5e-3, "betas": [0.9, 0.98]}
 DYMIXOP = {"name": "dymixop", "hidden": 24, "layers": 4}
 MULTISCALE = {
     "name": "multiscale",
@@ -136,7 +143,7 @@ def errors(asked: argparse.Namespace) -> list[float | None]:
             "conditions": list(task.conditions),
             "normalizer": {"name": "statistics"},
             "objective": {**objective, **thin},
-            "optimizer": {"learning_rate": 2e-3},
+            "optimizer": OPTIMIZER,
             "validation": {"every": 10_000, "horizon": task.horizon},
             "save_every": 100,
             "steps": task.steps,

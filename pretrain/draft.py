@@ -12,6 +12,7 @@ from ..datasets.sampling.windows import Windows
 from ..datasets.stores.opening import open_store
 from ..datasets.stores.store import Store
 from ..operators.core.registry import get
+from .conserved import keeps_mean
 from .recipe import TrainRecipe
 from .untold import differing
 
@@ -19,6 +20,8 @@ _DIVIDED = {"by": "trajectory", "train": 0.8, "valid": 0.1, "test": 0.1}
 _IN_TIME = {"by": "time", "train": 0.8, "valid": 0.1, "test": 0.1}
 _PASSES = 20  # over the training windows,
 _STEPS = (500, 20_000)  # but not fewer nor more steps than these
+_ONE_FRAME = 0.8  # of the steps learn one frame ahead
+_BRISK = ("dymixop",)  # operators that learn faster with large steps, and as soundly
 _BOUND = 2.0  # times what the data are like: rollouts cannot blow up, and are free within
 
 
@@ -73,15 +76,15 @@ def draft(paths: Sequence[str], operator: str = "dymixop") -> dict[str, Any]:
         ],
         "operator": {"name": operator, **_architecture(known, history, first, sizes)},
         **({"conditions": "all"} if _conditioned(stores, operator) else {}),
-        **({} if first.steady else {"bounded": _BOUND}),
-        "normalizer": {"name": "window" if history > 1 else "statistics"},
+        **_held(stores),
+        "normalizer": {"name": "statistics"},
         "objective": {
             "kind": "rollout",
             "horizon": ahead,
             "loss": "vrmse",
-            **({"curriculum": _half_and_half(steps, ahead)} if unrolls else {}),
+            **({"curriculum": _late(steps, ahead)} if unrolls else {}),
         },
-        "optimizer": {"learning_rate": 1e-3 if first.grid.ndim > 1 else 3e-3},
+        "optimizer": _optimizer(operator, first.grid.ndim),
         "steps": steps,
         "batch": sizes.batch,
         "micro_batch": sizes.micro_batch,
@@ -96,9 +99,24 @@ def draft(paths: Sequence[str], operator: str = "dymixop") -> dict[str, Any]:
     return values
 
 
-def _half_and_half(steps: int, ahead: int) -> dict[str, int]:
-    """One frame for half of the training, then all: what long rollouts gained most from."""
-    return {"every": max(1, steps // 2), "growth": ahead - 1}
+def _held(stores: Sequence[Store]) -> dict[str, Any]:
+    """What every step of a rollout is held to: means that all data keep, and a size."""
+    if stores[0].steady:
+        return {}
+    names = [k for k in stores[0].fields if all(keeps_mean(store, k) for store in stores)]
+    return {**({"conserved": names} if names else {}), "bounded": _BOUND}
+
+
+def _late(steps: int, ahead: int) -> dict[str, int]:
+    """One frame for most of the training, then all: steps of one are cheap, and teach most."""
+    return {"every": max(1, round(_ONE_FRAME * steps)), "growth": ahead - 1}
+
+
+def _optimizer(operator: str, ndim: int) -> dict[str, Any]:
+    """Large steps, where they were measured to be better."""
+    if operator in _BRISK and ndim < 3:
+        return {"learning_rate": 5e-3, "betas": [0.9, 0.98]}
+    return {"learning_rate": 1e-3 if ndim > 1 else 3e-3}
 
 
 def _open(path: str) -> tuple[Store, Store, dict[str, Any]]:

@@ -238,7 +238,8 @@ class TrainRecipe(Checked):
             dataset that lacks one needs a value of it in `fill`. Empty: none; null: those of the
             checkpoint where training starts from one, else all, if the operator can take them.
         conserved: fields whose mean over the domain every step keeps, exactly, in training and in
-            every rollout; null: those of the checkpoint where training starts from one, else none.
+            every rollout; null: those of the checkpoint where training starts from one, as far as
+            the data keep them, too, else none.
         bounded: how much larger than in the training data the deviation of a predicted field over
             the domain may be, in training and in every rollout: beyond, it is scaled back, so that
             rollouts cannot blow up. Where fields are masked, the domain is what is left. "none":

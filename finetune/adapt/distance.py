@@ -8,6 +8,7 @@ import torch
 
 from ...datasets.stores.store import Store
 from ...operators.core.description import Description
+from ...pretrain.conserved import moves, told
 
 FAR_SIZE = 30.0  # a factor beyond the range of a field's deviations
 FAR_VALUE = 6.0  # deviations of a parameter from what was trained
@@ -23,6 +24,7 @@ def distances(before: Description, after: Description, stores: Sequence[Store]) 
     """
     yield from _units(before, after)
     yield from _sizes(before, after)
+    yield from _means(before, after, stores)
     for store in stores:
         yield from _parameters(before, store)
 
@@ -66,6 +68,20 @@ def _deviations(about: Description) -> dict[str, tuple[float, float]]:
 
 def _between(low: float, high: float) -> str:
     return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+
+
+def _means(before: Description, after: Description, stores: Sequence[Store]) -> Iterator[str]:
+    """Means that the checkpoint keeps and that move here, so that training does not keep them."""
+    for name in before.conserved:
+        if name not in after.fields or name in after.conserved:
+            continue
+        for store in stores:
+            if found := moves(store, name):
+                yield (
+                    f"the checkpoint keeps the mean of {name}, which is not conserved in dataset "
+                    f"{store.name} ({told(found)}): it is not kept from here on"
+                )
+                break
 
 
 def _parameters(before: Description, store: Store) -> Iterator[str]:

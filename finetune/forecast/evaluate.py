@@ -26,7 +26,8 @@ from ...datasets.fields.masking import masked_agrees, masked_metric, masked_shar
 from ...datasets.fields.moments import mean_of_known
 from ...datasets.stores.store import Store
 from ...operators.core.operator import Operator
-from ...operators.core.verdict import Start, Verdict, judge_start
+from ...operators.core.verdict import Finding, Start, Verdict, judge_start
+from ...pretrain.conserved import moves, told
 from ...pretrain.run.records import EVALUATION_SCHEMA
 from .frames import Step, forecast, truth
 from .lead_windows import LeadWindow, require_within
@@ -95,7 +96,8 @@ CONVENTIONS = {
     "amplitudes; median over trajectories.",
     "verdict": "Whether the given frames, the grid, the steps and the parameters are inside of "
     "what was trained, and what is not. A grid of other points than the training grid's is "
-    "outside: errors there can be several times those on it.",
+    "outside: errors there can be several times those on it. So is a field whose mean moves in the "
+    "truth, where the operator keeps it (conserved).",
     "windows": "Of steps first:last, counted from 1, both included: the summary's means over these "
     "lead times alone.",
     "noise": "Where it is there: white noise was added to the given frames, its deviation so many "
@@ -135,7 +137,7 @@ def evaluate(
     plan = make_plan(operator, store, request)
     rollouts = LongRollouts(operator, store, plan) if long else None
     require_within(windows, plan.steps)
-    verdict, scored, seconds = Verdict(()), _Scored(store, plan), []
+    verdict, scored, seconds = _kept_means(operator, store), _Scored(store, plan), []
     for step in forecast(operator, store, plan, request, title="evaluate", progress=progress):
         if rollouts is not None:
             rollouts.add(step)
@@ -176,6 +178,18 @@ def _start(step: Step, plan: Plan) -> Start:
     """What is known before a batch is predicted."""
     context = replace(step.given.context, dataset=step.dataset)
     return Start(step.given.history, context, plan.increments, plan.leads)
+
+
+def _kept_means(operator: Operator, store: Store) -> Verdict:
+    """Means that the operator keeps exactly, and that move in the truth."""
+    moving = {name: moves(store, name) for name in operator.description.conserved}
+    return Verdict(
+        tuple(
+            Finding(f"kept mean of {name}", "outside", f"{told(found)}, and cannot in a prediction")
+            for name, found in moving.items()
+            if found
+        )
+    )
 
 
 def _told(verdict: Verdict) -> dict[str, str]:

@@ -87,7 +87,7 @@ class MixingLayer(nn.Module):
         """F_i of the latent state c on a grid of this scale."""
         kernels, dilation = kernels or self.kernels(scale), scale.dilation
         spectral = cast(list[SpectralConvolution], [*self.globals])
-        spread = spectral_convolution(latent, spectral, periodic)
+        spread = spectral_convolution(latent, spectral, periodic, dilation)
         if max(dilation, default=1) == 1 and mixing_1d.applies(latent, spread, kernels):
             return mixing_1d.mixing_layer(latent, spread, kernels, periodic[0])
         local, local_bias, linear, bias, mixing = kernels

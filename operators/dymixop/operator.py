@@ -101,7 +101,8 @@ class DyMixOp(Operator):
     Boundaries: a periodic axis wraps around. Beyond the end of another one, convolutions and finite
     differences see the value at that end, and the spectral convolution a smooth transition to the
     value at the other end over a quarter of the axis (see `spectral`). Published weights wrap
-    around everywhere (`padding="periodic"`).
+    around everywhere (`padding="periodic"`). At k times the points of `resolution` along axes with
+    ends, every k-th point has what it has on that grid (`kernels="physical"`).
 
     Time: trained at one time step, it refuses others. Trained at several, it should see which one
     it takes (`time_input`), and refuses all others.

@@ -6,7 +6,8 @@ ones run on the library's fastest layout. The modules also take channels-first f
 Convolutions are linear maps that commute, so a chain or a sum of them is one convolution; `compose`
 and `embed` build its kernel, and gradients flow to the factors. Beyond an end of an axis that is
 not periodic a convolution sees the value at that end; a chain that was composed into one
-convolution extends its input once, not before every link.
+convolution extends its input once, not before every link. One whose taps are d points apart sees
+there the last of every d-th point: what it gives at these follows from them alone.
 """
 
 from __future__ import annotations
@@ -100,8 +101,8 @@ def convolution(
             f"a kernel of {'×'.join(map(str, weight.shape[2:]))} does not fit a grid of "
             f"{'×'.join(map(str, shape))} points; use a smaller kernel or a finer grid"
         )
-    for axis, r in enumerate(reach):
-        x = _extend(x, axis + 1, r, periodic is None or periodic[axis])
+    for axis, (r, d) in enumerate(zip(reach, dilation, strict=True)):
+        x = _extend(x, axis + 1, r, None if periodic is None or periodic[axis] else d)
     if len(shape) > 1:
         y = _CONV[len(shape)](x.movedim(-1, 1), weight, bias, dilation=dilation)
         return y.movedim(1, -1)
@@ -111,17 +112,17 @@ def convolution(
     return y.movedim(1, -1).squeeze(1)
 
 
-def _extend(x: Tensor, axis: int, reach: int, periodic: bool) -> Tensor:
-    """Add `reach` points at both ends: from the other end, or copies of the end."""
+def _extend(x: Tensor, axis: int, reach: int, apart: int | None) -> Tensor:
+    """Add `reach` points at both ends: from the other end, or copies of those so far `apart`."""
     if reach == 0:
         return x
-    if periodic:
+    if apart is None:
         before, after = x.narrow(axis, x.shape[axis] - reach, reach), x.narrow(axis, 0, reach)
-    else:
-        size = [-1] * x.ndim
-        size[axis] = reach
-        before = x.narrow(axis, 0, 1).expand(size)
-        after = x.narrow(axis, x.shape[axis] - 1, 1).expand(size)
+        return torch.cat((before, x, after), axis)
+    ends = x.narrow(axis, 0, apart), x.narrow(axis, x.shape[axis] - apart, apart)
+    copies = [1] * x.ndim
+    copies[axis] = reach // apart
+    before, after = (end.repeat(copies) for end in ends)
     return torch.cat((before, x, after), axis)
 
 

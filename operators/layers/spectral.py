@@ -84,7 +84,10 @@ class SpectralConvolution(SinglePrecision):
 
 
 def spectral_convolution(
-    x: Float[Tensor, "B *S C"], layers: list[SpectralConvolution], periodic: tuple[bool, ...]
+    x: Float[Tensor, "B *S C"],
+    layers: list[SpectralConvolution],
+    periodic: tuple[bool, ...],
+    finer: tuple[int, ...] = (),
 ) -> Float[Tensor, "B *S D"]:
     """Spectral convolutions of one x, side by side in the channels; at least single precision.
 
@@ -92,18 +95,27 @@ def spectral_convolution(
         x: channels last.
         layers: convolutions that keep the same number of modes.
         periodic: per space axis; the others are continued (see the module's docstring).
+        finer: per axis, how many times as many points it has as weights know; 1 by default.
 
     Raises:
         ValueError: the grid has fewer modes than the layers keep.
     """
     shape, modes = tuple(x.shape[1:-1]), layers[0].modes
     _check_modes(shape, modes)
+    every = _strides(periodic, finer)
     with torch.autocast(x.device.type, enabled=False):
         x = x.to(torch.promote_types(x.dtype, torch.float32))
-        low = low_modes(x, modes, periodic)
+        steps = (slice(None, None, step) for step in every)
+        low = low_modes(x if max(every) == 1 else x[(slice(None), *steps)], modes, periodic)
         mixed = [layer.product(low) for layer in layers]
         joined = mixed[0] if len(mixed) == 1 else torch.cat(mixed, -1)
-        return from_low_modes(joined, shape, periodic)
+        return from_low_modes(joined, shape, periodic, every)
+
+
+def _strides(periodic: tuple[bool, ...], finer: tuple[int, ...]) -> tuple[int, ...]:
+    """Of how many points one is summed over, per axis."""
+    finer = finer or (1,) * len(periodic)
+    return tuple(1 if wraps else k for wraps, k in zip(periodic, finer, strict=True))
 
 
 def low_modes(
@@ -126,13 +138,20 @@ def low_modes(
 
 
 def from_low_modes(
-    spectrum: Float[Tensor, "B 2 *K C"], shape: tuple[int, ...], periodic: tuple[bool, ...]
+    spectrum: Float[Tensor, "B 2 *K C"],
+    shape: tuple[int, ...],
+    periodic: tuple[bool, ...],
+    every: tuple[int, ...] = (),
 ) -> Float[Tensor, "B *S C"]:
-    """The inverse real FFT on `shape` of a spectrum that is zero outside the kept modes."""
+    """The inverse real FFT on `shape` of a spectrum that is zero outside the kept modes.
+
+    Axes with ends may have `every` times the points that the spectrum was taken from.
+    """
     batch, modes, channels = spectrum.shape[0], spectrum.shape[-2], spectrum.shape[-1]
     x = spectrum
     for axis, n in enumerate(shape):
-        basis = _Axis(n, modes, periodic[axis], x.dtype, x.device)
+        stride = every[axis] if every else 1
+        basis = _Axis(n, modes, periodic[axis], x.dtype, x.device, stride)
         last = axis == len(shape) - 1
         rows = x.reshape(math.prod((batch, *shape[:axis])), 2 * modes * (1 if last else 2), -1)
         if basis.few:
@@ -144,18 +163,24 @@ def from_low_modes(
 
 
 class _Axis(NamedTuple):
-    """What the transform matrices of a space axis depend on."""
+    """What the transform matrices of a space axis depend on.
+
+    Attributes:
+        n: points; of `stride` points the spectrum was taken from one.
+    """
 
     n: int
     modes: int
     periodic: bool
     dtype: torch.dtype
     device: torch.device
+    stride: int = 1
 
     @property
     def extended(self) -> int:
-        """Points of the axis with its continuation."""
-        return self.n if self.periodic else self.n + max(1, round(EXTENSION * self.n))
+        """Points of the axis with its continuation, of those that the spectrum is taken from."""
+        known = self.n // self.stride
+        return known if self.periodic else known + max(1, round(EXTENSION * known))
 
     @property
     def few(self) -> bool:
@@ -228,8 +253,9 @@ def _both_signs(modes: int) -> Tensor:
 
 def _angles(axis: _Axis, k: Tensor) -> Float[Tensor, "k n"]:
     """Float64 angles 2πjk/n over the extended axis, reduced to one turn before rounding."""
-    turns = (k[:, None] * torch.arange(axis.extended)) % axis.extended
-    return turns.double() * (2 * math.pi / axis.extended)
+    points = axis.extended * axis.stride
+    turns = (k[:, None] * torch.arange(points)) % points
+    return turns.double() * (2 * math.pi / points)
 
 
 def _continued(waves: Float[Tensor, "k extended"], axis: _Axis) -> Float[Tensor, "k n"]:

@@ -1,13 +1,20 @@
 """Means that every step keeps: in rollouts, in checkpoints, and only where data keep them."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
-from pelagos.datasets import open_store, simulate
+from pelagos.datasets import Grid, WellData, open_store, simulate, write_file
 from pelagos.datasets.base.config import build
+from pelagos.finetune import evaluate
+from pelagos.finetune.adapt.distance import distances
 from pelagos.operators import create, from_pretrained
 from pelagos.operators.core.description import Description
 from pelagos.pretrain import TrainRecipe
+from pelagos.pretrain.conserved import keeps_mean
+from pelagos.pretrain.draft import draft
 from pelagos.pretrain.start import describe
 
 SMALL = {
@@ -57,6 +64,71 @@ def test_the_recipe_says_what_is_kept(tmp_path):
     growing = open_store(tmp_path / "fisher_1d", "train")
     with pytest.raises(ValueError, match="the mean of u is not conserved in dataset fisher_1d"):
         describe(recipe("x", conserved=["u"]), [growing])
+
+
+TIME = np.arange(9.0)[:, None]
+WAVE = np.sin(2 * np.pi * (np.arange(16) / 16 - TIME / 11))
+FIELDS = {
+    "travels": 3.0 + WAVE,  # keeps its mean
+    "grows": WAVE + 0.1 * TIME,
+    "returns": WAVE + np.sin(np.pi * TIME / 8),  # to its first mean, at the last frame
+    "creeps": WAVE[:1] + 1e-6 * TIME,  # changes so little that its mean cannot tell
+    "rests": np.broadcast_to(WAVE[:1], WAVE.shape),
+    "is one": np.ones_like(WAVE),
+}
+
+
+def waves(folder, name, fields, mask=None):
+    """Three trajectories of these fields, the later ones larger."""
+    sizes = np.array([1.0, 2.0, 3.0])[:, None, None]
+    values = {field: (sizes * FIELDS[field]).astype("f4") for field in fields}
+    grid = Grid((16,), (1.0,), ("periodic",))
+    path = folder / f"{name}.hdf5"
+    write_file(path, WellData(name, grid, TIME[:, 0], values, mask=mask))
+    return path
+
+
+def test_what_data_show_to_be_conserved(tmp_path):
+    store = open_store(waves(tmp_path, "waves", FIELDS))
+    assert [name for name in FIELDS if keeps_mean(store, name)] == ["travels"]
+    assert not keeps_mean(store, "no such field")
+    mask = np.ones((3, 1, 16), dtype=bool)
+    mask[..., :4] = False
+    assert not keeps_mean(open_store(waves(tmp_path, "masked", ["travels"], mask)), "travels")
+
+
+def test_a_draft_keeps_what_all_data_keep(tmp_path):
+    one = str(waves(tmp_path, "one", ["travels", "grows"]))
+    two = str(waves(tmp_path, "two", ["grows", "travels"]))
+    assert draft([one])["conserved"] == ["travels"]
+    assert draft([one, two])["conserved"] == ["travels"]
+    assert "conserved" not in draft([str(waves(tmp_path, "three", ["grows", "returns"]))])
+    sizes = {"resolution": 16, "trajectories": {"train": 2, "valid": 1}}
+    assert "conserved" not in draft([str(simulate("poisson_2d", tmp_path, **sizes))])
+
+
+def test_a_checkpoints_means_that_move_in_new_data_are_let_go(tmp_path):
+    store = open_store(waves(tmp_path, "new", ["travels", "grows"]))
+    donor = Description(fields=("travels", "grows"), conserved=("travels", "grows"))
+    made = describe(recipe("x"), [store], donor)
+    assert made.conserved == ("travels",)
+    [line] = distances(donor, made, [store])
+    # After eight frames 0.8 of a wave whose deviation is the root of a half.
+    assert "keeps the mean of grows, which is not conserved in dataset new" in line
+    assert "moves by 1.1 deviations along trajectory 0): it is not kept from here on" in line
+    gone = replace(donor, fields=("travels",), conserved=("travels",))
+    assert not [*distances(donor, gone, [store])]
+    with pytest.raises(ValueError, match="the mean of grows is not conserved in dataset new"):
+        describe(recipe("x", conserved=["grows"]), [store], donor)
+
+
+def test_an_evaluation_says_that_a_kept_mean_moves(tmp_path):
+    store = open_store(waves(tmp_path, "new", ["travels", "grows"]))
+    about = Description(fields=("travels", "grows"), conserved=("travels", "grows"))
+    operator = create("dymixop", description=about, ndim=1, **SMALL["dymixop"])
+    outside = evaluate(operator, store, steps=2)["verdict"]["outside"]
+    assert "moves by 1.1 deviations" in outside["kept mean of grows"]
+    assert "kept mean of travels" not in outside
 
 
 def test_a_steady_problem_has_no_frame_before():

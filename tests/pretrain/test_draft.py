@@ -72,17 +72,18 @@ def test_every_key_is_there_once_and_what_is_a_comment_is_the_default(data):
     found = build(TrainRecipe, yaml.safe_load(awake))
     # These two stay mappings, which now hold more of their defaults.
     assert found.operator.items() >= plainly.operator.items()
-    usual = {"name": "window", "growth": None, "offset": 10.0, "floor": 1e-6}
-    assert found.normalizer.items() >= usual.items()
+    assert found.normalizer.items() >= {"name": "statistics"}.items()
     kept = {"operator": plainly.operator, "normalizer": plainly.normalizer}
     assert dataclasses.replace(found, **kept) == plainly
 
 
-def test_half_of_the_training_is_one_step_at_a_time(data):
+def test_most_of_the_training_is_one_step_at_a_time(data):
     values = draft([str(data["burgers_1d"])])
     ahead, curriculum = values["objective"]["horizon"], values["objective"]["curriculum"]
-    assert curriculum == {"every": values["steps"] // 2, "growth": ahead - 1}
-    assert values["bounded"] == 2.0
+    assert curriculum == {"every": values["steps"] * 4 // 5, "growth": ahead - 1}
+    assert (values["bounded"], values["conserved"]) == (2.0, ["u"])
+    assert values["optimizer"] == {"learning_rate": 5e-3, "betas": [0.9, 0.98]}
+    assert draft([str(data["heat_2d"])], "multiscale")["optimizer"] == {"learning_rate": 1e-3}
     steady = draft([str(data["poisson_2d"])])
     assert "curriculum" not in steady["objective"]
     assert "bounded" not in steady

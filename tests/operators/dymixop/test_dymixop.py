@@ -166,7 +166,7 @@ class TestBoundaries:
             assert change[0, 0].nonzero().flatten().tolist() == reached
 
     def test_the_same_weights_at_a_finer_grid_with_ends(self):
-        """The smooth continuation is a share of the axis: outputs converge as for periodic ones."""
+        """Modes are taken from the points that weights know: at these nothing changes."""
         operator = small(modes=4, resolution=(64,)).double()
         found = []
         for n in (64, 128, 256):
@@ -174,9 +174,8 @@ class TestBoundaries:
             grid = Grid((n,), (1.0,), ("open",))
             field = torch.exp(-40 * (x - 0.4) ** 2)[None, None, None]
             found.append(once(operator, field, Context(("u",), grid))[0, 0, :: n // 64])
-        inner = slice(4, -4)
-        errors = [(found[i] - found[i + 1])[inner].abs().max().item() for i in (0, 1)]
-        assert errors[1] < 0.6 * errors[0]
+        torch.testing.assert_close(found[1], found[0])
+        torch.testing.assert_close(found[2], found[0])
 
 
 class TestConditions:

@@ -74,3 +74,26 @@ def test_dymixop_sees_the_same_on_every_second_point():
     for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
         part = fine[..., i::2, j::2].contiguous()
         torch.testing.assert_close(found[..., i::2, j::2], step(part))
+
+
+@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize("ndim", [1, 2])
+def test_between_ends_dymixop_goes_on_from_the_points_that_it_knows(ndim, times):
+    """At k times the points every k-th one has what the known grid gives, whatever lies between."""
+    shape = (12, 10)[:ndim]
+    operator = create(
+        "dymixop", fields=("u",), ndim=ndim, hidden=4, layers=2, modes=3, kernel_size=3,
+        resolution=shape,
+    ).double()  # fmt: skip
+
+    def step(fields):
+        points = tuple(fields.shape[3:])
+        context = Context(("u",), Grid(points, (1.0,) * ndim, ("wall",) * ndim))
+        return next(operator.rollout(fields, context, dt=1.0, steps=1))
+
+    fine = torch.randn(
+        1, 1, 1, *(times * n for n in shape), dtype=torch.float64,
+        generator=torch.Generator().manual_seed(1),
+    )  # fmt: skip
+    known = (..., *(slice(None, None, times),) * ndim)
+    torch.testing.assert_close(step(fine)[known], step(fine[known].contiguous()))
