@@ -58,6 +58,7 @@ def _card(operator: Operator) -> dict[str, Any]:
         "constant_fields": list(about.constant_fields),
         "parameters": list(operator.parameter_names),
         "prescribed": [name for name in about.prescribed if name not in about.fill],
+        "filled": [name for name in about.inputs or about.fields if name in about.fill],
         "units": about.units,
         "axes": list(about.axes or "xyz"[: operator.ndim]),
         "grid": plain(about.grid),

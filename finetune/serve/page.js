@@ -62,8 +62,9 @@ function keepLink() {
 }
 
 function chooseCheckpoint(link) {
-  const c = card(), needed = c.inputs.length ? c.inputs : c.fields;
+  const c = card(), needed = neededBy(c);
   const fitting = state.data.filter((d) => d.axes.length === c.axes.length &&
+    known(c).some((name) => [...d.fields, ...d.constant_fields].includes(name)) &&
     [...needed, ...c.prescribed].every((name) => [...d.fields, ...d.constant_fields, ...d.prescribed].includes(name)));
   const lacks = (d) => c.parameters.filter((name) => !d.parameters.includes(name)).length +
     (c.datasets.includes(d.name) ? 0 : 0.5); // those of its training come first
@@ -87,14 +88,18 @@ function chooseCheckpoint(link) {
   renew(sensors);
 }
 
+const known = (c) => (c.inputs.length ? c.inputs : c.fields);
+const neededBy = (c) => known(c).filter((name) => !c.filled.includes(name)); // a value stands for the others
+
 const listed = (c, names) => names.map((name) => named(c.units, name)).join(", ");
 
 // What a file must hold.
 function needs(c, needed) {
+  const some = c.filled.length ? `some of ${listed(c, c.filled)}` : "";
   const fields = [...needed, ...c.constant_fields, ...c.parameters];
   const along = c.prescribed.length ? `, and at all times of the forecast ${listed(c, c.prescribed)}: ` +
     "along the same time (give an earlier initial time), or along times of its own" : "";
-  return `A file needs ${listed(c, fields)}${along}.`;
+  return `A file needs ${[listed(c, fields), some].filter(Boolean).join(", and ")}${along}.`;
 }
 
 async function showCard() {
@@ -111,8 +116,8 @@ function renew(sensors) { // another start: nothing is drawn on it
   if (d) $("trajectory").max = d.trajectories - 1;
   showMode();
   if (state.file || d) predict();
-  else say(`No dataset that is served has ${[...(card().inputs.length ? card().inputs : card().fields),
-    ...card().prescribed].join(", ")}: drop a file.`);
+  else say(`No dataset that is served has ${[...neededBy(card()), ...card().prescribed].join(", ") ||
+    `any of ${card().filled.join(", ")}`}: drop a file.`);
 }
 
 function showMode() {

@@ -81,3 +81,12 @@ def test_what_is_prescribed_is_said(address, tmp_path):
     )
     assert re.search(r'id="status"[^>]*>(Computed in [\d.]+ s\.|outside)', page)
     assert re.findall(r'<option value="(tanks|burgers_1d)">', page) == ["tanks"]  # which has q
+
+
+def test_a_mixture_needs_some_of_its_fields_only(address, tmp_path):
+    page = shown(address, tmp_path, "checkpoint=pelagos:dymixop-1d&steps=2")
+    assert re.search(r"A file needs some of u[^.]*, u_t, density, velocity_x, pressure\.", page)
+    assert '<option value="burgers_1d">' in page
+    choice = re.search(r'<select id="dataset".*?</select>', page, re.DOTALL)
+    assert choice is not None
+    assert "burgers_2d" not in choice[0]
