@@ -3,11 +3,12 @@
     OMP_NUM_THREADS=1 python benchmarks/mixtures.py 1d          # for the recipe mixture_1d
     OMP_NUM_THREADS=1 python benchmarks/mixtures.py 2d          # for mixture_2d and others
     OMP_NUM_THREADS=1 python benchmarks/mixtures.py 3d          # for mixture_3d
+    OMP_NUM_THREADS=1 python benchmarks/mixtures.py steady      # for mixture_steady_2d
     OMP_NUM_THREADS=1 python benchmarks/mixtures.py wide        # for mixture_1d_wide and 2d_wide
     OMP_NUM_THREADS=1 python benchmarks/mixtures.py held_out
 
 Simulates into `data/`, one dataset after the other; what exists is left alone, and an interrupted
-simulation goes on where it stopped. `--share 1/2` makes a part of the files, beside another call.
+simulation goes on where it stopped. `--share 0/2` makes a part of the files, beside another call with 1/2.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import subprocess
 ONE = {"train": 1024, "valid": 32, "test": 32, "resolution": 128, "frames": 41}
 TWO = {"train": 512, "valid": 32, "test": 32, "resolution": 32, "frames": 21}
 THREE = {"train": 256, "valid": 16, "test": 16, "resolution": 16, "subsample": 2, "frames": 21}
+STEADY = {"train": 2048, "valid": 64, "test": 32, "resolution": 25}
 NEW = {"train": 128, "valid": 32, "test": 64}
 HELD_3D = THREE | {"train": 64, "test": 32, "dt": 0.25}
 WAVES = ["speed=0.5:1.5", "mass_squared=0:1", "coupling=0"]
@@ -49,6 +51,10 @@ SETS = {
         "brusselator_3d": THREE | {"dt": 0.1},
         "fisher_3d": THREE | {"dt": 0.04},
         "klein_gordon_3d": THREE | {"dt": 0.4},
+    },
+    "steady": {
+        "poisson_2d": STEADY,
+        "helmholtz_2d": STEADY | {"parameter": "boundary_value=0.5"},
     },
     "wide": {
         "wave_1d": ONE | {"equation": "klein_gordon_1d", "dt": 0.2, "parameter": WAVES},

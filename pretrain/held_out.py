@@ -87,7 +87,8 @@ class LongWindows:
     def _window(self, i: int) -> Window:
         about, start = self.about, self._starts[i]
         window = self.store.window(i, start, self.history, self.horizon, self.stride)
-        window = window.filled(about.field_fill).select(about.fields, about.inputs)
+        window = window.filled(about.channel_fill, about.inputs)
+        window = window.select(about.fields, about.inputs)
         constant = about.normalizer.constants(self.store.name)
         return replace(window, context=without(window.context, constant))
 

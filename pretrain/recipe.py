@@ -229,7 +229,7 @@ class TrainRecipe(Checked):
         fields: fields to learn, by name; empty: those of the first dataset.
         inputs: input fields of a steady problem, by name; empty: those of the first dataset.
         fill: values of fields that some datasets lack, by name: there they stand in every frame,
-            and are neither learned nor scored. Also of prescribed fields.
+            and are neither learned nor scored. Also of input fields and of prescribed ones.
         conditions: constant fields and parameters that the operator takes as extra inputs, by
             name, or "all" that the first dataset has (without coordinates). Every dataset must
             have them. Empty: none; null: those of the checkpoint where training starts from one.

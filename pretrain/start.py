@@ -76,7 +76,7 @@ def describe(
     shared = (*named, *known.conditions, *known.prescribed)
     check_units("the checkpoint", known.units, f"dataset {first.name!r}", first.units, shared)
     prescribed = _prescribed(recipe, stores, known, donor is None)
-    fill = _fill(recipe, known, (*fields, *prescribed))
+    fill = _fill(recipe, known, (*fields, *inputs, *prescribed))
     for store in stores:
         _require_channels(store, fields, inputs, fill)
         _require_prescribed(store, prescribed, fill)
@@ -90,7 +90,11 @@ def describe(
         fields=fields,
         units=_units(stores, named, prescribed),
         normalizer=_normalizer(
-            normalizer, stores, {k: v for k, v in fill.items() if k in fields}, known, processes
+            normalizer,
+            stores,
+            {k: v for k, v in fill.items() if k in (*fields, *inputs)},
+            known,
+            processes,
         ),
         inputs=inputs,
         fill=fill,
@@ -207,8 +211,8 @@ def _fill(recipe: TrainRecipe, known: Description, fields: Sequence[str]) -> dic
     unused = [name for name in recipe.fill or () if name not in fields]
     if unused:
         raise ValueError(
-            f"fill: {', '.join(unused)} is not among the fields that are learned, "
-            f"{', '.join(fields)}; name it in the recipe's `fields`, or leave it out"
+            f"fill: {', '.join(unused)} is not among what the operator takes or predicts, "
+            f"{', '.join(fields)}; name it in the recipe's `fields` or `inputs`, or leave it out"
         )
     given = recipe.fill or known.fill
     return {name: value for name, value in given.items() if name in fields}

@@ -197,23 +197,37 @@ class Window:
             replace(context, fields=chosen, mask=mask, inputs=channels if context.steady else ()),
         )
 
-    def filled(self, values: Mapping[str, float]) -> Window:
-        """The same window with those of these fields that it lacks, constant and not predicted."""
-        absent = {name: value for name, value in values.items() if name not in self.fields}
-        if not absent:
-            return self
+    def filled(self, values: Mapping[str, float], inputs: Collection[str] = ()) -> Window:
+        """The same window with what it lacks: constant, and as far as it is a field not predicted.
+
+        Args:
+            values: of fields and inputs, by name.
+            inputs: which of them a steady problem takes instead of predicting them.
+        """
+        lacking = {k: v for k, v in values.items() if k in inputs and k not in self.context.inputs}
+        window = self._with_inputs(lacking) if lacking and self.context.steady else self
+        absent = {k: v for k, v in values.items() if k not in self.fields and k not in inputs}
+        return window._with_fields(absent) if absent else window
+
+    def _with_inputs(self, values: Mapping[str, float]) -> Window:
+        context, axis = self.context, self.history.ndim - 1 - self.grid.ndim
+        history = _widened(self.history, axis, values.values())
+        context = replace(context, inputs=(*context.inputs, *values))
+        return Window(history, self.target, self.lead_times, context)
+
+    def _with_fields(self, values: Mapping[str, float]) -> Window:
         context, axis = self.context, self.history.ndim - 1 - self.grid.ndim
         shape = (*self.history.shape[: axis - 1], len(self.fields), *self.grid.shape)
         everywhere = torch.ones(shape, dtype=torch.bool, device=self.history.device)
         mask = everywhere if context.mask is None else context.mask
         return Window(
-            self.history if context.steady else _widened(self.history, axis, absent.values()),
-            _widened(self.target, axis, absent.values()),
+            self.history if context.steady else _widened(self.history, axis, values.values()),
+            _widened(self.target, axis, values.values()),
             self.lead_times,
             replace(
                 context,
-                fields=(*context.fields, *absent),
-                mask=_widened(mask, axis - 1, [0.0] * len(absent)),
+                fields=(*context.fields, *values),
+                mask=_widened(mask, axis - 1, [0.0] * len(values)),
             ),
         )
 

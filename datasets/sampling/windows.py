@@ -24,7 +24,7 @@ class Selection:
         seed: of that choice.
         fields: keep only these fields, in this order. None for all.
         inputs: likewise for the input fields of a steady problem.
-        fill: values of fields that the store lacks; see `Window.filled`.
+        fill: values of fields and inputs that the store lacks; see `Window.filled`.
         constant: fields that are not predicted, as they never vary.
     """
 
@@ -93,7 +93,7 @@ class Windows(Dataset[Window]):
         if not 0 <= index < len(self):
             raise IndexError(f"{self.store.name!r} has {len(self)} windows; got index {index}")
         window = self._window(*self._locate(index))
-        window = window.filled(self.fill).select(self.fields, self.inputs)
+        window = window.filled(self.fill, self.inputs).select(self.fields, self.inputs)
         if not self.constant:
             return window
         return replace(window, context=without(window.context, self.constant))
@@ -243,9 +243,15 @@ def require_channels(
             f"dataset {store.name!r} has none of the fields {', '.join(fields)}, all of which "
             f"would be filled; it has {', '.join(store.fields)}"
         )
-    absent = [name for name in inputs if name not in store.inputs]
+    absent = [name for name in inputs if name not in store.inputs and name not in fill]
     if absent:
         known = ", ".join(store.inputs) if store.steady else "none, as it is no steady problem"
         raise ValueError(
             f"dataset {store.name!r} has no input field {', '.join(absent)}; it has {known}"
+        )
+    if inputs and not any(name in store.inputs for name in inputs):
+        known = ", ".join(store.inputs) if store.steady else "none, as it is no steady problem"
+        raise ValueError(
+            f"dataset {store.name!r} has none of the input fields {', '.join(inputs)}, all of which "
+            f"would be filled; it has {known}"
         )

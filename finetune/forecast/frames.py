@@ -209,7 +209,7 @@ def _initial(
     window = collate(
         [
             store.window(i, plan.start, plan.history, 0, plan.stride)
-            .filled(plan.fill)
+            .filled(plan.fill, plan.inputs)
             .select(plan.fields, plan.inputs)
             for i in trajectories
         ]

@@ -130,7 +130,7 @@ def _plan(operator: Operator, store: Store, request: Request, beyond: bool) -> P
         increments=(dt,) * count,
         frames=tuple(start + (history + k) * stride for k in range(count)),
         fields=description.fields,
-        fill=description.field_fill,
+        fill=description.channel_fill,
         mode=request.mode,
     )
 
@@ -143,7 +143,7 @@ def _steady_plan(operator: Operator, trajectories: tuple[int, ...], request: Req
         )
     about, once = operator.description, (1.0,)
     return Plan(
-        trajectories, 0, 1, 1, 1.0, once, once, (0,), about.fields, about.inputs, about.field_fill
+        trajectories, 0, 1, 1, 1.0, once, once, (0,), about.fields, about.inputs, about.channel_fill
     )
 
 
@@ -206,7 +206,7 @@ def _plan_at(
         increments=increments,
         frames=frames,
         fields=operator.description.fields,
-        fill=operator.description.field_fill,
+        fill=operator.description.channel_fill,
         mode=request.mode,
     )
 

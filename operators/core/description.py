@@ -153,9 +153,10 @@ class Description:
         return Needs(self.prescribed, self.units, self.fill)
 
     @property
-    def field_fill(self) -> dict[str, float]:
-        """`fill`, of fields alone."""
-        return {name: value for name, value in self.fill.items() if name in self.fields}
+    def channel_fill(self) -> dict[str, float]:
+        """`fill`, of fields and inputs alone."""
+        names = (*self.fields, *self.inputs)
+        return {name: value for name, value in self.fill.items() if name in names}
 
     @property
     def extra(self) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ class All2All(Objective[All2AllConfig]):
             identity=self.config.identity,
             selection=Selection(
                 fields=operator.description.fields,
-                fill=operator.description.field_fill,
+                fill=operator.description.channel_fill,
                 constant=operator.description.normalizer.constants(store.name),
             ),
         )

@@ -143,7 +143,7 @@ class Objective(ABC, Generic[ConfigT]):
             selection=Selection(
                 fields=about.fields,
                 inputs=about.inputs,
-                fill=about.field_fill,
+                fill=about.channel_fill,
                 constant=about.normalizer.constants(store.name),
             ),
         )

@@ -14,6 +14,7 @@ from pelagos.datasets import open_store
 from pelagos.datasets.fields.grid import Grid
 from pelagos.datasets.fields.window import Context, Window, collate
 from pelagos.datasets.layouts.well import WellData, write_file
+from pelagos.datasets.simulation.simulate import simulate
 from pelagos.finetune.cli.training import main as finetune
 from pelagos.finetune.forecast.evaluate import evaluate
 from pelagos.finetune.forecast.predict import predict
@@ -112,7 +113,7 @@ def test_files_of_different_shape_are_datasets_of_their_own(tmp_path: Path) -> N
 def test_a_value_for_a_field_that_is_not_learned_is_refused(tmp_path) -> None:
     """The fields are the first dataset's unless named: v would be dropped without a word."""
     one, two = write(tmp_path, "one", ("u",)), write(tmp_path, "two", ("u", "v"))
-    with pytest.raises(ValueError, match="v is not among the fields that are learned, u; name it"):
+    with pytest.raises(ValueError, match="v is not among what the operator takes or predicts, u; name"):
         pretrain([recipe(tmp_path, one, two, fill={"v": 0.0}), str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
 
@@ -121,3 +122,55 @@ def test_a_dataset_of_which_all_would_be_filled_is_refused(tmp_path) -> None:
     one, two = write(tmp_path, "one", ("u",)), write(tmp_path, "two", ("v",))
     with pytest.raises(ValueError, match="dataset 'two' has none of the fields u"):
         pretrain([recipe(tmp_path, one, two, fill={"u": 0.0}), str(tmp_path / "run")])
+
+
+@pytest.fixture(scope="module")
+def elliptic(tmp_path_factory) -> list[str]:
+    """Two steady problems with inputs of different names."""
+    counts, folder = {"train": 3, "valid": 2}, tmp_path_factory.mktemp("elliptic")
+    sizes = {"trajectories": counts, "resolution": 8}
+    return [str(simulate(name, folder, **sizes)) for name in ("poisson_2d", "helmholtz_2d")]
+
+
+STEADY = {
+    "inputs": ["coefficient", "source"],
+    "fill": {"coefficient": 1.0, "source": 0.0},
+    "objective": {"horizon": 1},
+    "validation": {"every": 4, "horizon": 1},
+}
+
+
+def test_inputs_that_a_steady_problem_lacks_are_filled(tmp_path: Path, elliptic: list[str]) -> None:
+    run = tmp_path / "run"
+    pretrain([recipe(tmp_path, *elliptic, **STEADY), str(run)])
+    operator = from_pretrained(run)
+    about = operator.description
+    assert about.inputs == ("coefficient", "source")
+    store = open_store(elliptic[0], "valid")
+    window = collate([store.window(i, 0, 1, 1) for i in range(2)])
+    window = window.filled(about.channel_fill, about.inputs).select(about.fields, about.inputs)
+    coefficient, source = window.history.unbind(2)
+    torch.testing.assert_close(coefficient, torch.ones_like(source), rtol=0, atol=0)
+    assert window.context.mask is None
+    with torch.no_grad():
+        expected = operator.eval()(window)[:, 0].numpy()
+    found = predict(operator, store)
+    np.testing.assert_allclose(found["u"].values.squeeze(), expected[:, 0], rtol=1e-5)
+
+
+def test_another_value_of_a_filled_input_is_another_prediction(tmp_path, elliptic) -> None:
+    pretrain([recipe(tmp_path, *elliptic, **STEADY), str(tmp_path / "run")])
+    about = (operator := from_pretrained(tmp_path / "run").eval()).description
+    window = collate([open_store(elliptic[0], "valid").window(0, 0, 1, 1)])
+    with torch.no_grad():
+        one, two = (
+            operator(window.filled(fill, about.inputs).select(about.fields, about.inputs))
+            for fill in (about.channel_fill, {"coefficient": 1.5})
+        )
+    assert not torch.equal(one, two)
+
+
+def test_a_steady_problem_of_which_all_inputs_would_be_filled_is_refused(tmp_path, elliptic) -> None:
+    changes = STEADY | {"inputs": ["coefficient"], "fill": {"coefficient": 1.0}}
+    with pytest.raises(ValueError, match="none of the input fields coefficient, all of which"):
+        pretrain([recipe(tmp_path, *reversed(elliptic), **changes), str(tmp_path / "run")])
