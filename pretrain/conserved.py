@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,9 @@ import numpy as np
 from ..datasets.stores.store import Store
 from .objectives.conservation import DRIFT
 
-_LOOKED_AT = 4  # trajectories, and frames of each beside the first
+_LOOKED_AT = 4  # trajectories
+_FRAMES = 9  # of each
+_GOLDEN = (math.sqrt(5) - 1) / 2
 _STIRRED = 0.01  # deviations by which a field changes at least, where its mean tells anything
 _ROUNDING = 1e-5  # of its size, below which a change is none
 
@@ -106,7 +109,7 @@ def _along(store: Store, channel: int, i: int) -> Moved | None:
     known = [k for k in frames if whole is None or whole[k]]
     if len(known) < 2:
         return None
-    places = _spread(len(known), _LOOKED_AT + 1)
+    places = _uneven(len(known), _FRAMES)
     first, *later = (
         store.read(i, known[p], known[p] + 1)[0, channel].double()[here] for p in places
     )
@@ -126,3 +129,14 @@ def _spread(count: int, most: int) -> list[int]:
     """So many indices below a count, from the first to the last."""
     places = np.linspace(0, count - 1, min(most, count))
     return np.unique(places.round().astype(int)).tolist()
+
+
+def _uneven(count: int, most: int) -> list[int]:
+    """So many indices below a count, the first and the last among them, at no equal distances.
+
+    At equal ones a mean that swings (with the day, say) may be the same every time.
+    """
+    if count <= most:
+        return [*range(count)]
+    inner = np.arange(1, most - 1) * _GOLDEN % 1 * (count - 1)
+    return np.unique([0, *inner.round().astype(int), count - 1]).tolist()

@@ -19,6 +19,7 @@ from .accelerating import compile_blocks
 from .adaptation import Adaptation
 from .data import TrainingData, open_stores, training_data
 from .job import Job
+from .objectives.unrolled import UnrolledConfig
 from .optimizer import build_optimizer
 from .recipe import TrainRecipe
 from .start import left_out
@@ -76,8 +77,23 @@ def prepare(
     looked = _try_out(operator, data, adaptation if saved is None else None)
     compile_blocks(operator, recipe.compile, device)
     lines = [_summary(recipe, operator, stores, job), *left_out(operator, stores)]
-    lines += [*untold(operator, stores), *looked]
+    lines += [*untold(operator, stores), *_unreached(recipe), *looked]
     return Prepared(operator, optimizer, stores, data, lines)
+
+
+def _unreached(recipe: TrainRecipe) -> list[str]:
+    """What is said, at most a line, of a horizon to which training is too short to grow."""
+    objective = recipe.objective
+    if not isinstance(objective, UnrolledConfig) or objective.curriculum is None:
+        return []
+    last = objective.curriculum.horizon(recipe.steps - 1, objective.horizon)
+    if last == objective.horizon:
+        return []
+    return [
+        f"{recipe.steps} steps end before objective.curriculum comes to objective.horizon "
+        f"({objective.horizon}): at most {last} frame(s) are predicted in training; lower "
+        f"objective.curriculum.every ({objective.curriculum.every})"
+    ]
 
 
 def _optimizer(

@@ -80,6 +80,7 @@ def datasets(shelf: Shelf) -> dict[str, Any]:
             store = shelf.store(name)
             frames = [store.n_frames(i) for i in range(len(store))]
             entry = {
+                "steady": store.steady,
                 "fields": list(store.fields),
                 "constant_fields": list(store.constant_fields),
                 "parameters": list(store.parameter_names),

@@ -64,7 +64,7 @@ function keepLink() {
 function chooseCheckpoint(link) {
   const c = card(), needed = neededBy(c);
   const fitting = state.data.filter((d) => d.axes.length === c.axes.length &&
-    known(c).some((name) => [...d.fields, ...d.constant_fields].includes(name)) &&
+    d.steady === (c.inputs.length > 0) && known(c).some((name) => offered(d, c).includes(name)) &&
     [...needed, ...c.prescribed].every((name) => [...d.fields, ...d.constant_fields, ...d.prescribed].includes(name)));
   const lacks = (d) => c.parameters.filter((name) => !d.parameters.includes(name)).length +
     (c.datasets.includes(d.name) ? 0 : 0.5); // those of its training come first
@@ -90,6 +90,8 @@ function chooseCheckpoint(link) {
 
 const known = (c) => (c.inputs.length ? c.inputs : c.fields);
 const neededBy = (c) => known(c).filter((name) => !c.filled.includes(name)); // a value stands for the others
+
+const offered = (d, c) => (c.inputs.length ? [...d.fields, ...d.constant_fields] : d.fields);
 
 const listed = (c, names) => names.map((name) => named(c.units, name)).join(", ");
 

@@ -101,8 +101,8 @@ def spectral_convolution(
         ValueError: the grid has fewer modes than the layers keep.
     """
     shape, modes = tuple(x.shape[1:-1]), layers[0].modes
-    _check_modes(shape, modes)
     every = _strides(periodic, finer)
+    _check_modes(tuple(-(-n // k) for n, k in zip(shape, every, strict=True)), modes)
     with torch.autocast(x.device.type, enabled=False):
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         steps = (slice(None, None, step) for step in every)

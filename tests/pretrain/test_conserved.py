@@ -13,7 +13,7 @@ from pelagos.finetune.adapt.distance import distances
 from pelagos.operators import create, from_pretrained
 from pelagos.operators.core.description import Description
 from pelagos.pretrain import TrainRecipe
-from pelagos.pretrain.conserved import keeps_mean
+from pelagos.pretrain.conserved import keeps_mean, moves
 from pelagos.pretrain.draft import draft
 from pelagos.pretrain.start import describe
 
@@ -95,6 +95,20 @@ def test_what_data_show_to_be_conserved(tmp_path):
     mask = np.ones((3, 1, 16), dtype=bool)
     mask[..., :4] = False
     assert not keeps_mean(open_store(waves(tmp_path, "masked", ["travels"], mask)), "travels")
+
+
+@pytest.mark.parametrize("period", [2.5, 5.0, 10.0, 20.0, 40.0])
+def test_a_mean_that_swings_is_not_kept(period, tmp_path):
+    """41 frames: at equal distances a swing of these periods is at rest."""
+    time = np.arange(41.0)
+    x = np.arange(16) / 16
+    swing = 5 * np.sin(2 * np.pi * time / period)
+    u = 20 + np.sin(2 * np.pi * (x - time[:, None] / 11)) + swing[:, None]
+    data = WellData("swing", Grid((16,), (1.0,), ("periodic",)), time, {"u": u[None].astype("f4")})
+    write_file(tmp_path / "swing.hdf5", data)
+    store = open_store(tmp_path / "swing.hdf5")
+    assert not keeps_mean(store, "u")
+    assert moves(store, "u") is not None
 
 
 def test_a_draft_keeps_what_all_data_keep(tmp_path):

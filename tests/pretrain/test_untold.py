@@ -64,3 +64,15 @@ def test_datasets_are_compared_with_one_another(said):
 def test_nothing_is_said_of_what_is_the_same_or_cannot_be_told(said):
     assert "is not told" not in said("heat")
     assert "is not told" not in said("burgers", "advection")  # which has no viscosity
+
+
+LATE = {"horizon": 3, "curriculum": {"every": 4, "growth": 2}}
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"), [(4, "at most 1 frame(s) are predicted in training"), (5, "")]
+)
+def test_a_horizon_that_is_never_reached_is_told(steps, told, said):
+    text = said("heat", "single", steps=steps, objective=LATE)
+    assert ("before objective.curriculum comes to objective.horizon (3)" in text) == bool(told)
+    assert told in text

@@ -12,6 +12,7 @@ import pytest
 from driven_tank import DT, POINTS, write_tank
 
 from pelagos.datasets.fields.grid import Grid
+from pelagos.datasets.simulation.simulate import simulate
 from pelagos.operators import Description, create
 
 pytest.importorskip("fastapi")
@@ -36,6 +37,8 @@ def address(tmp_path_factory):
     words.append(str(operator.save_pretrained(folder / "driven")))
     data = [f"--data={EARLIER / 'datasets' / name}" for name in ("burgers_1d", "burgers_2d")]
     data.append(f"--data={write_tank(folder / 'tanks', {'test': 2})}")
+    steady = {"trajectories": {"train": 1, "test": 2}, "resolution": 8}
+    data.append(f"--data={simulate('poisson_2d', folder, **steady)}")
     with subprocess.Popen(
         [sys.executable, "-c", SERVE, "serve", *words, *data, "--port", "0", "--device", "cpu"],
         stdout=subprocess.PIPE,
@@ -90,3 +93,10 @@ def test_a_mixture_needs_some_of_its_fields_only(address, tmp_path):
     choice = re.search(r'<select id="dataset".*?</select>', page, re.DOTALL)
     assert choice is not None
     assert "burgers_2d" not in choice[0]
+
+
+def test_who_steps_in_time_is_offered_no_steady_data(address, tmp_path):
+    page = shown(address, tmp_path, "checkpoint=pelagos:dymixop-2d&steps=2")
+    choice = re.search(r'<select id="dataset".*?</select>', page, re.DOTALL)
+    assert choice is not None
+    assert re.findall(r'value="([^"]*)"', choice[0]) == ["burgers_2d"]

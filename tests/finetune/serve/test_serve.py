@@ -114,6 +114,7 @@ def test_what_is_served_is_told(client):
     assert client.get("/api/checkpoint", params={"name": "nothing"}).status_code == 404
     data = {d["name"]: d for d in client.get("/api/datasets").json()["datasets"]}
     assert (data["burgers_1d"]["trajectories"], data["burgers_1d"]["frames"]) == (2, 11)
+    assert data["burgers_1d"]["steady"] is False
 
 
 def test_a_sample_is_predicted_as_by_the_operator_itself(client):

@@ -178,6 +178,13 @@ class TestBoundaries:
         torch.testing.assert_close(found[2], found[0])
 
 
+    def test_more_modes_than_the_known_points_have_are_refused(self):
+        operator = small(modes=12, resolution=(8,))
+        context = Context(("u",), Grid((32,), (1.0,), ("open",)))
+        with pytest.raises(ValueError, match="12 modes need a grid of at least 22 points; got 8"):
+            once(operator, values(1, 1, 1, 32), context)
+
+
 class TestConditions:
     def test_constants_and_parameters_are_inputs(self):
         description = Description(
