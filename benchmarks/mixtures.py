@@ -8,7 +8,8 @@
     OMP_NUM_THREADS=1 python benchmarks/mixtures.py held_out
 
 Simulates into `data/`, one dataset after the other; what exists is left alone, and an interrupted
-simulation goes on where it stopped. `--share 0/2` makes a part of the files, beside another call with 1/2.
+simulation goes on where it stopped. `--share 0/2` makes a part of the files, beside another call
+with 1/2.
 """
 
 import argparse

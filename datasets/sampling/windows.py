@@ -243,15 +243,18 @@ def require_channels(
             f"dataset {store.name!r} has none of the fields {', '.join(fields)}, all of which "
             f"would be filled; it has {', '.join(store.fields)}"
         )
+    _require_inputs(store, inputs, fill)
+
+
+def _require_inputs(store: Store, inputs: Sequence[str], fill: Collection[str]) -> None:
+    known = ", ".join(store.inputs) if store.steady else "none, as it is no steady problem"
     absent = [name for name in inputs if name not in store.inputs and name not in fill]
     if absent:
-        known = ", ".join(store.inputs) if store.steady else "none, as it is no steady problem"
         raise ValueError(
             f"dataset {store.name!r} has no input field {', '.join(absent)}; it has {known}"
         )
     if inputs and not any(name in store.inputs for name in inputs):
-        known = ", ".join(store.inputs) if store.steady else "none, as it is no steady problem"
         raise ValueError(
-            f"dataset {store.name!r} has none of the input fields {', '.join(inputs)}, all of which "
-            f"would be filled; it has {known}"
+            f"dataset {store.name!r} has none of the input fields {', '.join(inputs)}, all of "
+            f"which would be filled; it has {known}"
         )

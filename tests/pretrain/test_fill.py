@@ -113,7 +113,9 @@ def test_files_of_different_shape_are_datasets_of_their_own(tmp_path: Path) -> N
 def test_a_value_for_a_field_that_is_not_learned_is_refused(tmp_path) -> None:
     """The fields are the first dataset's unless named: v would be dropped without a word."""
     one, two = write(tmp_path, "one", ("u",)), write(tmp_path, "two", ("u", "v"))
-    with pytest.raises(ValueError, match="v is not among what the operator takes or predicts, u; name"):
+    with pytest.raises(
+        ValueError, match="v is not among what the operator takes or predicts, u; name"
+    ):
         pretrain([recipe(tmp_path, one, two, fill={"v": 0.0}), str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
 
@@ -170,7 +172,9 @@ def test_another_value_of_a_filled_input_is_another_prediction(tmp_path, ellipti
     assert not torch.equal(one, two)
 
 
-def test_a_steady_problem_of_which_all_inputs_would_be_filled_is_refused(tmp_path, elliptic) -> None:
+def test_a_steady_problem_of_which_all_inputs_would_be_filled_is_refused(
+    tmp_path, elliptic
+) -> None:
     changes = STEADY | {"inputs": ["coefficient"], "fill": {"coefficient": 1.0}}
     with pytest.raises(ValueError, match="none of the input fields coefficient, all of which"):
         pretrain([recipe(tmp_path, *reversed(elliptic), **changes), str(tmp_path / "run")])

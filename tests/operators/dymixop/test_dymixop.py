@@ -177,7 +177,6 @@ class TestBoundaries:
         torch.testing.assert_close(found[1], found[0])
         torch.testing.assert_close(found[2], found[0])
 
-
     def test_more_modes_than_the_known_points_have_are_refused(self):
         operator = small(modes=12, resolution=(8,))
         context = Context(("u",), Grid((32,), (1.0,), ("open",)))
