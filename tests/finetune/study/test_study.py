@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import signal
 from dataclasses import replace
@@ -390,6 +391,17 @@ def test_a_report_shows_a_study_alone(done, tmp_path):
     assert '<section id="learning">' not in page
     assert html.escape(shown(gain)) in page
     assert page.count("<svg") == 3
+
+
+def test_the_figure_shows_both_errors_and_a_legend_that_fits(done):
+    drawn = (done / "study.svg").read_text()
+    assert "trained horizon (median)" in drawn
+    assert "the last frame (median)" in drawn
+    size = re.search(r'viewBox="0 0 ([\d.]+) ', drawn)
+    starts = dict(re.findall(r'x="([-\d.]+)"[^>]*>(persistence|pretrained)</text>', drawn))
+    starts = {label: float(x) for x, label in starts.items()}
+    assert size is not None
+    assert 0 < starts["pretrained"] < starts["persistence"] < float(size[1]) - 50
 
 
 def test_tables_say_what_is_not_there_yet(done):
