@@ -31,8 +31,8 @@ from pelagos.finetune.study.command import study
 from pelagos.finetune.study.result import headline, shown, warnings_of
 from pelagos.finetune.study.scores import METRICS
 
-# Rates and weights are chosen by as many frames as training looks ahead.
-IN_TIME = {"validation.horizon": 5}
+# Frames that training looks ahead: as many choose rates and weights.
+HORIZON = 5
 STEADY = {
     "operator": {"history": 1},
     "normalizer": {"name": "statistics"},
@@ -41,18 +41,18 @@ STEADY = {
 }
 # Time scale (the frame spacing, as in pretraining), and what differs from the shipped recipe.
 ROWS = {
-    "korteweg_de_vries_1d": (0.2, IN_TIME),
-    "allen_cahn_1d": (0.25, IN_TIME),
-    "sine_gordon_1d": (0.4, IN_TIME),
-    "allen_cahn_2d": (0.5, IN_TIME),
-    "gray_scott_2d": (100.0, IN_TIME),
-    "kolmogorov_2d": (0.2, IN_TIME),
-    "navier_stokes_tracer_2d": (0.05, IN_TIME),
-    "wave_layers_2d": (0.015, IN_TIME | {"conditions": ["wave_speed"]}),
-    "rotating_shallow_water_2d": (2.0, IN_TIME),
-    "richtmyer_meshkov_2d": (0.1, IN_TIME),
+    "korteweg_de_vries_1d": (0.2, {}),
+    "allen_cahn_1d": (0.25, {}),
+    "sine_gordon_1d": (0.4, {}),
+    "allen_cahn_2d": (0.5, {}),
+    "gray_scott_2d": (100.0, {}),
+    "kolmogorov_2d": (0.2, {}),
+    "navier_stokes_tracer_2d": (0.05, {}),
+    "wave_layers_2d": (0.015, {"conditions": ["wave_speed"]}),
+    "rotating_shallow_water_2d": (2.0, {}),
+    "richtmyer_meshkov_2d": (0.1, {}),
     "darcy_2d": (None, STEADY),
-    "allen_cahn_3d": (0.25, IN_TIME),
+    "allen_cahn_3d": (0.25, {}),
 }
 
 
@@ -94,6 +94,7 @@ def words(row: str, asked: argparse.Namespace) -> list[str]:
     values = {
         "init_from": asked.checkpoint,
         "data": [data],
+        **({"validation.horizon": HORIZON} if scale else {}),
         **changes,
         "batch": asked.batch,
         "micro_batch": asked.batch,

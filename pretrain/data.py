@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,11 +64,10 @@ def open_stores(recipe: TrainRecipe) -> list[Store]:
             f"{steady[True]} is a steady problem and {steady[False]} varies in time; one operator "
             "learns one or the other"
         )
-    first = stores[0]
-    for store in stores[1:]:
-        shared = (*first.fields, *first.constant_fields, *first.parameter_names, "time", "length")
-        shared += () if first.prescribed is None else first.prescribed.fields
-        check_units(first.name, first.units, store.name, store.units, shared)
+    for one, other in itertools.combinations(stores, 2):  # the first may lack what others share
+        shared = (*one.fields, *one.constant_fields, *one.parameter_names, "time", "length")
+        shared += () if one.prescribed is None else one.prescribed.fields
+        check_units(one.name, one.units, other.name, other.units, shared)
     return _cached(recipe, stores)
 
 

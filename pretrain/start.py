@@ -65,37 +65,27 @@ def describe(
         ValueError: a dataset lacks a field or a condition.
     """
     first = stores[0]
-    usual = Statistics({}, {}) if first.steady else WindowScaling()
-    known = Description(fields=("u",), normalizer=usual)
-    known = known_of(donor, first.steady) if donor else known
-    normalizer = recipe.normalizer or normalizer_to_dict(known.normalizer)
-    if donor and normalizer["name"] == donor.normalizer.name == WindowScaling.name:
-        normalizer = {"offset": normalizer_to_dict(donor.normalizer)["offset"], **normalizer}
+    known = _known(donor, first.steady)
+    normalizer = _normalizer_config(recipe, known, donor)
     fields, inputs = recipe.fields or first.fields, recipe.inputs or first.inputs
     named = (*fields, *inputs, "time", "length")
     shared = (*named, *known.conditions, *known.prescribed)
-    check_units("the checkpoint", known.units, f"dataset {first.name!r}", first.units, shared)
     prescribed = _prescribed(recipe, stores, known, donor is None)
     fill = _fill(recipe, known, (*fields, *inputs, *prescribed))
     for store in stores:
+        check_units("the checkpoint", known.units, f"dataset {store.name!r}", store.units, shared)
         _require_channels(store, fields, inputs, fill)
         _require_prescribed(store, prescribed, fill)
     raw = normalizer["name"] == Identity.name
     conditions = _conditions(recipe, stores, known, inputs, None if raw else processes)
     if not raw:
         conditions["condition_scales"] |= _scales(stores, prescribed, known, processes)
-    grids = {store.grid for store in stores}
+    channels = {name: value for name, value in fill.items() if name in (*fields, *inputs)}
     named += (*conditions["constant_fields"], *conditions["parameters"], *prescribed)
     return Description(
         fields=fields,
-        units=_units(stores, named, prescribed),
-        normalizer=_normalizer(
-            normalizer,
-            stores,
-            {k: v for k, v in fill.items() if k in (*fields, *inputs)},
-            known,
-            processes,
-        ),
+        units=_units(stores, named),
+        normalizer=_normalizer(normalizer, stores, channels, known, processes),
         inputs=inputs,
         fill=fill,
         prescribed=prescribed,
@@ -104,27 +94,43 @@ def describe(
         time_steps=_lead_times(recipe, stores),
         conserved=_conserved(recipe, stores, known, fields),
         bounded=_bounded(recipe, known),
-        grid=grids.pop() if len(grids) == 1 else None,
+        grid=first.grid if all(store.grid == first.grid for store in stores) else None,
         axes=first.axes if all(store.axes == first.axes for store in stores) else (),
         trained=trained_ranges(stores, inputs or fields, prescribed),
-        provenance={
-            "pelagos": version("pelagos"),
-            "datasets": [store.name for store in stores],
-            "recipe": plain(recipe),
-        },
+        provenance=_provenance(recipe, stores),
     )
 
 
-def _units(
-    stores: Sequence[Store], named: Sequence[str], prescribed: Sequence[str]
-) -> dict[str, str]:
-    """Units of names, as the first store says them; of what it has not, the first that has."""
-    found = {name: stores[0].units[name] for name in named if name in stores[0].units}
-    for store in stores[1:]:
-        for name in prescribed:
-            if name in store.units:
-                found.setdefault(name, store.units[name])
+def _provenance(recipe: TrainRecipe, stores: Sequence[Store]) -> dict[str, Any]:
+    """Where an operator comes from."""
+    names = [store.name for store in stores]
+    return {"pelagos": version("pelagos"), "datasets": names, "recipe": plain(recipe)}
+
+
+def _known(donor: Description | None, steady: bool) -> Description:
+    """What is known before the data are seen."""
+    if donor:
+        return known_of(donor, steady)
+    usual = Statistics({}, {}) if steady else WindowScaling()
+    return Description(fields=("u",), normalizer=usual)
+
+
+def _normalizer_config(
+    recipe: TrainRecipe, known: Description, donor: Description | None
+) -> Mapping[str, Any]:
+    """The recipe's normaliser, else the known one; an offset of windows is the donor's."""
+    found = recipe.normalizer or normalizer_to_dict(known.normalizer)
+    if donor and found["name"] == donor.normalizer.name == WindowScaling.name:
+        return {"offset": normalizer_to_dict(donor.normalizer)["offset"], **found}
     return found
+
+
+def _units(stores: Sequence[Store], named: Sequence[str]) -> dict[str, str]:
+    """Units of names, as the first store says them that has some."""
+    found: dict[str, str] = {}
+    for store in stores:
+        found = {name: store.units[name] for name in named if name in store.units} | found
+    return {name: found[name] for name in named if name in found}
 
 
 def _prescribed(

@@ -118,7 +118,7 @@ function renew(sensors) { // another start: nothing is drawn on it
   if (d) $("trajectory").max = d.trajectories - 1;
   showMode();
   if (state.file || d) predict();
-  else say(`No dataset that is served has ${[...neededBy(card()), ...card().prescribed].join(", ") ||
+  else say(`No ${card().inputs.length ? "steady dataset" : "dataset in time"} that is served has ${[...neededBy(card()), ...card().prescribed].join(", ") ||
     `any of ${card().filled.join(", ")}`}: drop a file.`);
 }
 

@@ -126,6 +126,28 @@ def test_a_dataset_of_which_all_would_be_filled_is_refused(tmp_path) -> None:
         pretrain([recipe(tmp_path, one, two, fill={"u": 0.0}), str(tmp_path / "run")])
 
 
+def measured(root: Path, name: str, **units: str) -> Path:
+    """A dataset with these fields in these units."""
+    shape = (2, 4, 16)
+    fields = {field: np.random.default_rng(0).standard_normal(shape) for field in units}
+    data = WellData(name, Grid.unit((16,)), np.arange(4.0), fields, units=units)
+    for split in ("train", "valid"):
+        write_file(root / name / "data" / split / "a.hdf5", data)
+    return root / name
+
+
+def test_units_of_what_the_first_dataset_lacks_are_compared_and_kept(tmp_path: Path) -> None:
+    one, two = measured(tmp_path, "one", u="m"), measured(tmp_path, "two", u="m", p="Pa")
+    three = measured(tmp_path, "three", p="m")
+    changes = {"fields": ["u", "p"], "fill": {"u": 0.0, "p": 0.0}}
+    with pytest.raises(ValueError, match="p"):
+        pretrain([recipe(tmp_path, one, two, three, **changes), str(tmp_path / "no")])
+    assert not (tmp_path / "no").exists()
+    pretrain([recipe(tmp_path, one, two, **changes), str(tmp_path / "run")])
+    units = from_pretrained(tmp_path / "run").description.units
+    assert (units["u"], units["p"]) == ("m", "Pa")
+
+
 @pytest.fixture(scope="module")
 def elliptic(tmp_path_factory) -> list[str]:
     """Two steady problems with inputs of different names."""
