@@ -71,6 +71,11 @@ def moves(store: Store, name: str) -> Moved | None:
     return next((found for found in _moved(store, name) if not found.kept), None)
 
 
+def kept(names: Sequence[str], stores: Sequence[Store]) -> tuple[str, ...]:
+    """Those of the names whose mean moves in none of the stores, as far as is looked."""
+    return tuple(name for name in names if not any(moves(store, name) for store in stores))
+
+
 def told(moved: Moved) -> str:
     """How far, in words."""
     deviations = moved.mean / max(moved.deviation, 1e-30)

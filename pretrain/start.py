@@ -39,7 +39,7 @@ from ..operators.core.checkpoint import from_pretrained, locate
 from ..operators.core.description import Description
 from ..operators.core.operator import Operator
 from ..operators.core.registry import create, get
-from .conserved import moves, require_conserved
+from .conserved import kept, require_conserved
 from .known_linear import resolve_linear
 from .objectives.registry import objective_of
 from .recipe import DataConfig, TrainRecipe
@@ -198,8 +198,7 @@ def _conserved(
 ) -> tuple[str, ...]:
     """Fields whose mean every step keeps: of the checkpoint's, those whose mean these data keep."""
     if recipe.conserved is None:
-        kept = [name for name in known.conserved if name in fields]
-        return tuple(name for name in kept if not any(moves(store, name) for store in stores))
+        return kept([name for name in known.conserved if name in fields], stores)
     for store in stores:
         require_conserved(store, recipe.conserved)
     return recipe.conserved

@@ -18,6 +18,7 @@ from ...datasets.stores.store import Store
 from ...operators.core import checkpoint
 from ...operators.core.operator import Operator
 from ...operators.core.registry import get
+from ...pretrain.conserved import kept
 from ...pretrain.recipe import TrainRecipe
 from ...pretrain.start import known_of
 from ..adapt.recipe import FinetuneRecipe
@@ -134,6 +135,8 @@ class Recipes:
         self.donor, self._config = donor, {**checkpoint.config_of(donor)["config"], **changes}
         self._known = known_of(donor.description, store.steady)
         self._fields = recipe.fields or store.fields
+        conserved = [name for name in self._known.conserved if name in self._fields]
+        self._conserved = kept(conserved, [store])
         # All starts see the same history, which splits by time depend on, too.
         seen = {"history": self._config["history"]} if "history" in self._config else {}
         operator = {"name": donor.name, **seen, **recipe.operator}
@@ -185,4 +188,6 @@ class Recipes:
             **self._prescribed(),
             "time_scale": recipe.time_scale or known.time_scale,
             "fill": recipe.fill or {k: v for k, v in known.fill.items() if k in self._fields},
+            "conserved": self._conserved if recipe.conserved is None else recipe.conserved,
+            "bounded": recipe.bounded or known.bounded or "none",
         }

@@ -35,6 +35,7 @@ from pelagos.finetune.study.table import tables
 from pelagos.finetune.study.worker import do
 from pelagos.finetune.study.workers import Workers
 from pelagos.operators import create
+from pelagos.operators.core.description import Description
 
 POINTS, FRAMES, DT = 16, 8, 0.25
 
@@ -56,10 +57,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     write(folder, "waves", {"train": 4, "valid": 2, "test": 3})
     write(folder, "heat", {"train": 2, "valid": 1, "test": 1}, field="temperature")
-    operator = create(
-        "dymixop", fields=("u",), ndim=1, hidden=4, layers=1, modes=2, history=2, seed=1
-    )
-    operator.save_pretrained(folder / "checkpoint")
+    sizes = {"ndim": 1, "hidden": 4, "layers": 1, "modes": 2, "history": 2}
+    about = Description(fields=("u",), conserved=("u",), bounded=3.0)
+    create("dymixop", description=about, seed=1, **sizes).save_pretrained(folder / "checkpoint")
     return folder
 
 
@@ -173,13 +173,16 @@ def test_starts_differ_in_nothing_but_the_weights(done):
         for name in ("pretrained", "scratch")
     )
     differing = {key for key in ours if ours[key] != theirs[key]}
-    assert differing <= {"init_from", "operator", "optimizer", "conditions", "time_scale"}
+    said = {"conditions", "time_scale", "conserved", "bounded"}  # by the checkpoint, for the others
+    assert differing <= {"init_from", "operator", "optimizer", *said}
     made = [
         json.loads((cells[name] / "checkpoint" / "config.json").read_text())
         for name in ("pretrained", "scratch")
     ]
-    for key in ("fields", "normalizer", "time_scale", "time_steps"):
+    for key in ("fields", "normalizer", "time_scale", "time_steps", "conserved", "bounded"):
         assert made[0][key] == made[1][key]
+    assert made[0]["conserved"] == ["u"]
+    assert made[0]["bounded"] == 3.0
     measured = {"structure_change", "time_input", "resolution"}
     sizes = [{k: v for k, v in each["config"].items() if k not in measured} for each in made]
     assert sizes[0] == sizes[1]
