@@ -74,6 +74,7 @@ def describe(
     fill = _fill(recipe, known, (*fields, *inputs, *prescribed))
     for store in stores:
         check_units("the checkpoint", known.units, f"dataset {store.name!r}", store.units, shared)
+        _require_roles(store, fields, inputs)
         _require_channels(store, fields, inputs, fill)
         _require_prescribed(store, prescribed, fill)
     raw = normalizer["name"] == Identity.name
@@ -221,6 +222,20 @@ def _fill(recipe: TrainRecipe, known: Description, fields: Sequence[str]) -> dic
         )
     given = recipe.fill or known.fill
     return {name: value for name, value in given.items() if name in fields}
+
+
+def _require_roles(store: Store, fields: Sequence[str], inputs: Sequence[str]) -> None:
+    """Refuse a name that means what is given in one dataset, and what is predicted in another."""
+    if not store.steady:
+        return
+    given = [name for name in fields if name in store.inputs and name not in store.fields]
+    predicted = [name for name in inputs if name in store.fields and name not in store.inputs]
+    for names, role, there in ((given, "predicted", "given"), (predicted, "given", "predicted")):
+        if names:
+            raise ValueError(
+                f"{names[0]} is {role}, and in dataset {store.name!r} it is {there}; give it a "
+                f"name of its own there: data[i].rename: {{{names[0]}: {names[0]}_{there}}}"
+            )
 
 
 def _require_channels(

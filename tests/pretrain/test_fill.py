@@ -200,3 +200,14 @@ def test_a_steady_problem_of_which_all_inputs_would_be_filled_is_refused(
     changes = STEADY | {"inputs": ["coefficient"], "fill": {"coefficient": 1.0}}
     with pytest.raises(ValueError, match="none of the input fields coefficient, all of which"):
         pretrain([recipe(tmp_path, *reversed(elliptic), **changes), str(tmp_path / "run")])
+
+
+def test_a_name_that_is_given_here_and_predicted_there_is_refused(tmp_path, elliptic) -> None:
+    swapped = {"path": elliptic[0], "name": "swapped", "rename": {"u": "source", "source": "u"}}
+    changes = {**STEADY, "data": [{"path": elliptic[0]}, swapped]}
+    run = str(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"u is predicted, and in dataset 'swapped' it is given"):
+        pretrain([recipe(tmp_path, **changes, fields=["u"]), run])
+    changes |= {"inputs": ["source", "u"], "fields": ["p"], "fill": {"source": 0.0}}
+    with pytest.raises(ValueError, match=r"u is given, and in .* 'poisson_2d' it is predicted"):
+        pretrain([recipe(tmp_path, **changes), run])
