@@ -144,7 +144,8 @@ class StudyRecipe(FinetuneRecipe):
 
     The keys of a fine-tuning recipe hold for every training. What the study varies itself is not
     given there: `steps`, `seed`, `data[0].trajectories` and `data[0].subset_seed`. The operator
-    from scratch is the checkpoint's, with the keys that `operator` overrides; neither it nor the
+    from scratch is the checkpoint's, with the keys that `operator` overrides; it and the peer keep
+    the checkpoint's bounds and means, scaling, conditions and time scale; neither it nor the
     peer sees `method`, `freeze` or learning rates by name of a module. Those of fine-tuning are
     scaled with the learning rate: they are what `optimizer.learning_rate` goes with.
 
