@@ -230,11 +230,15 @@ def _require_roles(store: Store, fields: Sequence[str], inputs: Sequence[str]) -
         return
     given = [name for name in fields if name in store.inputs and name not in store.fields]
     predicted = [name for name in inputs if name in store.fields and name not in store.inputs]
-    for names, role, there in ((given, "predicted", "given"), (predicted, "given", "predicted")):
+    for key, names, role, there in (
+        ("fields", given, "predicted", "given"),
+        ("inputs", predicted, "given", "predicted"),
+    ):
         if names:
             raise ValueError(
-                f"{names[0]} is {role}, and in dataset {store.name!r} it is {there}; give it a "
-                f"name of its own there: data[i].rename: {{{names[0]}: {names[0]}_{there}}}"
+                f"{names[0]} is {role}, and in dataset {store.name!r} it is {there}; leave it out "
+                f"of the recipe's `{key}`, or, if another dataset has it there, give it a name of "
+                f"its own in this one: data[i].rename: {{{names[0]}: {names[0]}_{there}}}"
             )
 
 
